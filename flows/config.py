@@ -1,0 +1,76 @@
+"""What a run and a sweep are made of, as typed data: Prefect shows them as forms, the command line as options.
+
+A preset is a set of values that replace the defaults; what the user says replaces both.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Settings(BaseModel):
+    """Frozen; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PPOSettings(Settings):
+    """How the policy is built and updated; methods share all of it."""
+
+    n_envs: int = Field(256, ge=1, description="copies of the environment, N")
+    n_steps: int = Field(64, ge=1, description="steps of each copy between updates, T")
+    batch_size: int = Field(4096, ge=2, description="samples of a minibatch, B")
+    n_epochs: int = Field(4, ge=1, description="passes over a rollout")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's step size")
+    gamma: float | None = Field(None, ge=0, le=1, description="discount; unset: the environment's own")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="lambda of generalised advantage estimation")
+    clip_range: float = Field(0.2, gt=0, description="PPO's clipping of the probability ratio")
+    ent_coef: float = Field(0.01, ge=0, description="weight of the entropy bonus")
+    vf_coef: float = Field(0.5, ge=0, description="weight of the critic's loss")
+    gate_coef: float = Field(1.0, ge=0, description="weight of the gate's own loss on labelled steps")
+    max_grad_norm: float | None = Field(
+        None, gt=0, description="clip of the global gradient norm; unset: none, for it couples blocks"
+    )
+    width: int = Field(64, ge=1, description="units of a hidden layer of each expert, gate and critic")
+
+
+class TrainConfig(Settings):
+    """One run: one method, one oversight level, one seed."""
+
+    env: str = Field("envs:keyhole/DiamondGhost-v0", description="Gymnasium id, 'module:' in front if needed")
+    env_kwargs: dict[str, Any] = Field(default_factory=dict, description="further arguments of the environment")
+    method: str = Field("gradient_routing", description="oversight method; see `keyhole methods`")
+    oversight: Probability = Field(0.1, description="probability that the overseer sees")
+    seed: int = Field(0, ge=0, description="seed of the run")
+    steps: int = Field(1_000_000, ge=1, description="environment steps")
+    checkpoints: int = Field(20, ge=1, description="evaluations along a run")
+    learner: PPOSettings = PPOSettings()
+
+
+class CompareConfig(Settings):
+    """A sweep: every method at every oversight level with every seed."""
+
+    env: str = TrainConfig.model_fields["env"]
+    env_kwargs: dict[str, Any] = TrainConfig.model_fields["env_kwargs"]
+    methods: tuple[str, ...] = Field(("gradient_routing", "filtering"), min_length=1, description="oversight methods")
+    oversight: tuple[Probability, ...] = Field((0.03, 0.1, 0.3), min_length=1, description="oversight levels")
+    seeds: int = Field(3, ge=1, description="number of seeds, 0 to seeds-1, of each method and level")
+    steps: int = TrainConfig.model_fields["steps"]
+    checkpoints: int = TrainConfig.model_fields["checkpoints"]
+    workers: int = Field(2, ge=1, description="processes that train side by side")
+    learner: PPOSettings = PPOSettings()
+
+    def runs(self) -> list[TrainConfig]:
+        """Every run of the sweep, seeds outermost so that a picture is complete early."""
+        shared = {name: getattr(self, name) for name in ("env", "env_kwargs", "steps", "checkpoints", "learner")}
+        return [
+            TrainConfig(method=method, oversight=oversight, seed=seed, **shared)
+            for seed in range(self.seeds)
+            for oversight in self.oversight
+            for method in self.methods
+        ]
+
+
+Preset = Literal["quick", "paper", "smoke"]
