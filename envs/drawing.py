@@ -1,0 +1,101 @@
+"""A picture of a grid is one glyph a cell; the same glyphs are printed as text and painted as pixels."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+CELL = 32  # pixels of a cell's side
+
+FLOOR, WALL, AGENT, DIAMOND, GHOST, SIGN, VOID = ".#ADGS "
+COLOURS = {
+    FLOOR: (244, 241, 234),
+    VOID: (255, 255, 255),
+    WALL: (74, 78, 86),
+    AGENT: (38, 70, 130),
+    DIAMOND: (42, 157, 143),
+    GHOST: (196, 69, 54),
+    SIGN: (233, 160, 60),
+}
+WATCHED = (255, 226, 138)  # the floor under the overseer's eye
+INK = (60, 60, 60)
+
+
+class Picture(NamedTuple):
+    """What a render shows of one state."""
+
+    glyphs: Array  # (H, W) one-character strings
+    watched: Array  # (H, W) bool: cells under the overseer's eye
+    caption: str = ""
+
+    @classmethod
+    def of_text(cls, text: str) -> "Picture":
+        """A picture that has only a caption."""
+        return cls(np.full((1, 1), FLOOR), np.zeros((1, 1), bool), text)
+
+
+def ansi(picture: Picture) -> str:
+    """One line a row; a watched cell is in brackets."""
+    rows = [
+        "".join(f"[{g}]" if seen else f" {g} " for g, seen in zip(*row, strict=True)).rstrip()
+        for row in zip(picture.glyphs, picture.watched, strict=True)
+    ]
+    return "\n".join([*rows, picture.caption] if picture.caption else rows)
+
+
+def rgb_array(picture: Picture) -> Array:
+    """(H * 32, W * 32, 3) uint8."""
+    rows = [
+        np.concatenate([_cell(g, s) for g, s in zip(*row, strict=True)], 1)
+        for row in zip(*picture[:2], strict=True)
+    ]
+    return np.concatenate(rows, 0)
+
+
+def _cell(glyph: str, watched: bool) -> Array:
+    """(32, 32, 3) uint8: a floor, a thin edge, and the thing that stands on it with smooth outlines."""
+    y, x = (np.mgrid[:CELL, :CELL] + 0.5) / CELL * 2 - 1  # [-1, 1]
+    floor = np.array(
+        WATCHED if watched else COLOURS[FLOOR] if glyph not in COLOURS else _ground(glyph), float
+    )
+    inside = SHAPES.get(glyph, _nothing)(x, y)
+    cover = np.clip(inside * CELL / 2 + 0.5, 0, 1)[..., None]
+    cell = floor * (1 - cover) + np.array(COLOURS.get(glyph, INK), float) * cover
+    if glyph != VOID:
+        cell[-1] = cell[:, -1] = np.array(COLOURS[FLOOR]) * 0.88
+    return cell.astype(np.uint8)
+
+
+def _ground(glyph: str) -> tuple[int, int, int]:
+    return COLOURS[glyph] if glyph in (VOID, WALL) else COLOURS[FLOOR]
+
+
+def _nothing(x: Array, y: Array) -> Array:
+    return np.full_like(x, -1)
+
+
+def _disc(x: Array, y: Array) -> Array:
+    return 0.62 - np.hypot(x, y)
+
+
+def _diamond(x: Array, y: Array) -> Array:
+    return (0.75 - np.abs(x) * 1.2 - np.abs(y)) / 1.56
+
+
+def _ghost(x: Array, y: Array) -> Array:
+    """A dome on a skirt, with two eyes cut out."""
+    dome = 0.55 - np.hypot(x, y + 0.12)
+    skirt = np.minimum(0.55 - np.abs(x), np.minimum(y + 0.12, 0.6 + 0.1 * np.cos(x * 17) - y))
+    eyes = np.minimum(np.hypot(x - 0.2, y + 0.15), np.hypot(x + 0.2, y + 0.15)) - 0.12
+    return np.minimum(np.maximum(dome, skirt), eyes)
+
+
+def _sign(x: Array, y: Array) -> Array:
+    """A board on a post."""
+    board = np.minimum(0.6 - np.abs(x), 0.3 - np.abs(y + 0.25))
+    post = np.minimum(0.08 - np.abs(x), np.minimum(y, 0.75 - y))
+    return np.maximum(board, post)
+
+
+SHAPES = {AGENT: _disc, DIAMOND: _diamond, GHOST: _ghost, SIGN: _sign}
+FRAMES = {"ansi": ansi, "rgb_array": rgb_array}

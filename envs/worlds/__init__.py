@@ -1,0 +1,1 @@
+"""One world a file; a file registers what it defines."""
