@@ -1,1 +1,21 @@
 """The learner: Stable-Baselines3, with treatments of samples and policies made of blocks."""
+
+from agents.build import build
+from agents.checkpoints import Checkpoints, Choice
+from agents.evaluate import Evaluation, action_probabilities, make_evaluator
+from agents.policy import BlockPolicy
+from agents.ppo import RoutedPPO
+from agents.vec_env import GymnasiumVecEnv, make_vec_env
+
+__all__ = [
+    "BlockPolicy",
+    "Checkpoints",
+    "Choice",
+    "Evaluation",
+    "GymnasiumVecEnv",
+    "RoutedPPO",
+    "action_probabilities",
+    "build",
+    "make_evaluator",
+    "make_vec_env",
+]

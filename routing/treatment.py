@@ -40,3 +40,35 @@ class Treatment(NamedTuple):
 
 
 Method = Callable[[Rollout], Treatment]
+
+BLOCKS = ("retain", "forget", "gate")  # M = 3: two experts, and the gate that mixes them
+RETAIN, FORGET, GATE = range(len(BLOCKS))
+
+
+def untreated(rollout: Rollout) -> Treatment:
+    """Every sample enters with its proxy reward, unit weight, and unit masks: plain reinforcement learning."""
+    shape = rollout.rewards.shape
+    return Treatment(
+        rollout.rewards.copy(), np.ones(shape, np.float32), np.ones((*shape, len(BLOCKS)), np.float32)
+    )
+
+
+def believed_rewards(rollout: Rollout) -> Array:
+    """The overseer's verdict where it has one, else the proxy reward: (T, N)."""
+    score = rollout.feedback.score
+    return np.where(np.isnan(score), rollout.rewards, score)
+
+
+def episode_labels(feedback: Feedback) -> Array:
+    """The verdict on the end of the episode each step belongs to: (T, N), nan if unseen or unfinished."""
+    labels = np.empty_like(feedback.score)
+    label = np.full(feedback.score.shape[1], np.nan)
+    for t in reversed(range(len(labels))):
+        label = np.where(feedback.dones[t], feedback.score[t], label)
+        labels[t] = label
+    return labels
+
+
+def judged(labels: Array) -> Array:
+    """Steps of episodes on whose end the overseer passed a verdict, good or bad; reaching nothing is neither."""
+    return ~np.isnan(labels) & (labels != 0)

@@ -1,0 +1,107 @@
+"""A Gymnasium vector environment as the vector environment that Stable-Baselines3 expects.
+
+Stable-Baselines3 resets a finished copy within the step that ended it, so only AutoresetMode.SAME_STEP can be adapted.
+What the overseer sees stays on the adapter, as arrays: it never passes through the observation.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3.common.vec_env import VecEnv
+
+
+def _reached(obs: np.ndarray, done: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+    """(N, *obs): the observation of the state each copy stepped into, before its reset."""
+    if not done.any():
+        return obs
+    reached = obs.copy()
+    for i in np.flatnonzero(done):
+        reached[i] = info["final_obs"][i]
+    return reached
+
+
+def make_vec_env(env_id: str, n_envs: int, **env_kwargs) -> "GymnasiumVecEnv":
+    """`n_envs` copies of a registered environment, adapted."""
+    return GymnasiumVecEnv(gymnasium.make_vec(env_id, num_envs=n_envs, **env_kwargs))
+
+
+class GymnasiumVecEnv(VecEnv):
+    """N copies; all but finished ones share one empty info dict.
+
+    Attributes:
+        overseer_obs: (N,) int, what the overseer saw of the last step.
+        true_reward: (N,) float, privileged.
+        raw_reward: (N,) float, the last reward before anyone bootstraps on it.
+        reached: (N, *obs), the observation of the state the last step reached, before any reset.
+
+    Raises:
+        ValueError: the environment does not reset in the same step, or shows its overseer nothing.
+    """
+
+    def __init__(self, env: VectorEnv) -> None:
+        mode = env.metadata.get("autoreset_mode")
+        if mode is not AutoresetMode.SAME_STEP:
+            raise ValueError(
+                f"{env} resets by {mode}; Stable-Baselines3 needs AutoresetMode.SAME_STEP: "
+                "give make_vec an environment that has it"
+            )
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self.env = env
+        self._seed: int | None = None
+        self._live: dict[str, Any] = {}
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Seeds the next reset; copy i is number i of one stream, not a stream of its own."""
+        self._seed = seed
+        return [seed] * self.num_envs
+
+    def reset(self) -> np.ndarray:
+        obs, _ = self.env.reset(seed=self._seed)
+        self._seed = None
+        self._returns = np.zeros(self.num_envs)
+        self._lengths = np.zeros(self.num_envs, dtype=int)
+        return obs
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = actions
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict]]:
+        obs, reward, terminated, truncated, info = self.env.step(self._actions)
+        if "overseer_obs" not in info:
+            raise ValueError(f"{self.env} gives no overseer_obs in its info; wrap it with an overseer's observation")
+        done = terminated | truncated
+        self.overseer_obs, self.true_reward = info["overseer_obs"], info["true_reward"]
+        self.raw_reward, self.reached = reward, _reached(obs, done, info)
+        self._returns += reward
+        self._lengths += 1
+        infos = [self._live] * self.num_envs
+        for i in np.flatnonzero(done):
+            infos[i] = self._finished(i, truncated[i] and not terminated[i])
+        self._returns[done] = 0
+        self._lengths[done] = 0
+        return obs, reward.copy(), done, infos  # the algorithm adds to the rewards it is given
+
+    def _finished(self, i: int, timed_out: bool) -> dict[str, Any]:
+        return {
+            "terminal_observation": self.reached[i],
+            "TimeLimit.truncated": bool(timed_out),
+            "episode": {"r": self._returns[i], "l": int(self._lengths[i])},
+        }
+
+    def close(self) -> None:
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices=None) -> list:
+        return [getattr(self.env, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value, indices=None) -> None:
+        setattr(self.env, attr_name, value)
+
+    def env_method(self, method_name: str, *args, indices=None, **kwargs) -> list:
+        return [getattr(self.env, method_name)(*args, **kwargs)]
+
+    def env_is_wrapped(self, wrapper_class, indices=None) -> list[bool]:
+        return [isinstance(self.env, wrapper_class)] * len(list(self._get_indices(indices)))

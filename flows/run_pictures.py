@@ -1,0 +1,119 @@
+"""Pictures of one run: how it learned, and what it does in every cell of a grid."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from agents import BlockPolicy, action_probabilities
+
+CURVES = {
+    "eval/true_return": "true return, as deployed",
+    "eval/true_return/whole": "true return, whole policy",
+    "eval/true_return/unseen": "true return, nothing watched",
+    "eval/proxy_return": "proxy return, as deployed",
+}
+VARIANTS = {  # what acts: (scales, ablated blocks)
+    "whole": (None, ()),
+    "retain alone": ((1.0, 0.0), ()),
+    "forget alone": ((0.0, 1.0), ()),
+}
+
+
+def learning_curve(curve: Sequence[tuple[int, dict[str, float]]], path: Path) -> None:
+    """Draw the evaluations along a run.
+
+    Args:
+        curve: (steps, metrics) of each checkpoint.
+        path: of the PNG.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    steps = [step for step, _ in curve]
+    for name, label in CURVES.items():
+        axes.plot(steps, [metrics.get(name, np.nan) for _, metrics in curve], label=label)
+    axes.axhline(0, color="0.8", linewidth=1, zorder=0)
+    axes.set(xlabel="environment steps", ylabel="discounted return per episode")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def policy_picture(policy: BlockPolicy, world, path: Path, starts: int = 4) -> bool:
+    """Draw, for some starts, what the policy does in every cell: whole, and each expert alone.
+
+    Arrows have the length of the action's probability; the background is the gate's value.
+
+    Args:
+        world: the environment; without a grid `layout` nothing is drawn.
+        path: of the PNG.
+        starts: how many start states, drawn with one seed for all runs.
+
+    Returns:
+        Whether there was a grid to draw.
+    """
+    states = start_states(world, starts)
+    if world.action_arrows is None or world.layout(states[0]) is None:
+        return False
+    figure = Figure(figsize=(2.6 * starts, 2.6 * len(VARIANTS) + 0.5), layout="constrained")
+    rows = figure.subplots(len(VARIANTS), starts, squeeze=False)
+    image = None
+    for axes_row, (name, (scales, without)) in zip(rows, VARIANTS.items(), strict=True):
+        axes_row[0].set_ylabel(name)
+        with policy.deployed(scales, without):
+            for axes, state in zip(axes_row, states, strict=True):
+                image = draw_grid(axes, policy, world, state)
+    figure.colorbar(image, ax=rows, shrink=0.6, label="gate: weight of the retain expert")
+    figure.savefig(path, dpi=110)
+    return True
+
+
+def start_states(world, count: int) -> np.ndarray:
+    """(count, K) start states: watched ones first, as far as there are, then unwatched ones."""
+    generator, world.unwrapped.np_random = world.unwrapped.np_random, np.random.default_rng(0)
+    states = world.initial(4096)
+    world.unwrapped.np_random = generator
+    watched = world.watched(states)
+    half = min(count // 2, np.count_nonzero(watched))
+    rest = states[~watched] if not watched.all() else states
+    return np.concatenate([states[watched][:half], rest[: count - half]])
+
+
+def draw_grid(axes: Axes, policy: BlockPolicy, world, state: np.ndarray):
+    """One grid: the gate behind, arrows in each cell, and the world's own marks."""
+    layout = world.layout(state)  # (H, W, K)
+    height, width, variables = layout.shape
+    cells = layout.reshape(-1, variables)
+    real = (cells >= 0).all(-1)
+    gate, probabilities = np.full(len(cells), np.nan), np.zeros((len(cells), len(world.action_arrows)))
+    observations = torch.as_tensor(world.observation(cells[real]))
+    probabilities[real] = action_probabilities(policy, observations).numpy()
+    gate[real] = gate_values(policy, observations)
+    image = axes.imshow(gate.reshape(height, width), vmin=0, vmax=1, cmap="PuOr", alpha=0.6)
+    rows, columns = np.divmod(np.flatnonzero(real & ~world.terminal(np.maximum(cells, 0))), width)
+    for action, (down, right) in enumerate(world.action_arrows):
+        length = 0.48 * probabilities[rows * width + columns, action]
+        axes.quiver(
+            *(columns, rows, right * length, down * length),
+            **{"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.012, "headwidth": 4},
+        )
+    mark_things(axes, world.picture(state))
+    axes.set(xticks=[], yticks=[])
+    return image
+
+
+def mark_things(axes: Axes, picture) -> None:
+    """Name what stands in the grid by its letter; a square under the overseer's eye is framed."""
+    for (row, column), glyph in np.ndenumerate(picture.glyphs):
+        frame = {"facecolor": "white", "edgecolor": "black", "pad": 2} if picture.watched[row, column] else None
+        if glyph.isalpha() and glyph != "A":
+            axes.text(column, row, glyph, ha="center", va="center", fontweight="bold", bbox=frame)
+
+
+@torch.no_grad()
+def gate_values(policy: BlockPolicy, observations: torch.Tensor) -> np.ndarray:
+    """(n, *obs) -> (n,) weight of the first expert, as trained."""
+    features = policy.extract_features(observations)
+    return policy.mlp_extractor.coefficients(features)[0].squeeze(-1).numpy()  # type: ignore[arg-type]

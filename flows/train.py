@@ -1,0 +1,105 @@
+"""One run: an agent is trained under an oversight method, looked at along the way, and deployed as the method says.
+
+This module knows neither Prefect nor MLflow: it writes to a `Recorder`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import agents
+from flows.config import TrainConfig
+from flows.run_pictures import learning_curve, policy_picture
+from routing import BLOCKS, find
+
+
+class Recorder(Protocol):
+    """Where a run's numbers and files go."""
+
+    folder: Path
+    """Files written here become the run's artifacts."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """One point of each series."""
+
+    def progress(self, done: int, value: float) -> None:
+        """Steps done so far, and the true return now."""
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Facts about the run."""
+
+
+def run(config: TrainConfig, recorder: Recorder) -> None:
+    """Train, evaluate at checkpoints, choose and evaluate what is deployed, and write the run's files."""
+    world = {"oversight_prob": config.oversight, **config.env_kwargs}
+    settings = config.learner.model_dump()
+    env = agents.make_vec_env(config.env, settings.pop("n_envs"), **world)
+    model = agents.build(env, config.method, config.seed, **settings)
+    evaluate, exact = agents.make_evaluator(config.env, config.seed, **world)
+    choices = [agents.Choice(deployment) for deployment in find(config.method).deployments]
+    curve: list[tuple[int, dict[str, float]]] = []
+    recorder.tags({"exactness": "exact" if exact else "sampled", **_deployments(choices)})
+
+    def visit(step: int, metrics: dict[str, float]) -> None:
+        metrics |= checkpoint_metrics(model.policy, evaluate, choices[0].deployment)
+        for choice in choices:
+            choice.consider(step, metrics, model.policy.state_dict())
+        curve.append((step, metrics))
+        recorder.metrics(step, metrics)
+        recorder.progress(step, metrics["eval/true_return"])
+
+    model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, visit))
+    recorder.metrics(model.num_timesteps, block_metrics(model.policy, evaluate))
+    for choice in reversed(choices):  # the first rule's policy stays
+        model.policy.load_state_dict(choice.parameters)
+        recorder.metrics(model.num_timesteps, selected_metrics(model.policy, evaluate, choice))
+    model.save(recorder.folder / "agent.zip")
+    (recorder.folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+    learning_curve(curve, recorder.folder / "learning_curve.png")
+    policy_picture(model.policy, env.env, recorder.folder / "policy.png")
+    env.close()
+
+
+def checkpoint_metrics(policy, evaluate, deployment) -> dict[str, float]:
+    """The true return as the first deployment rule has it, by stratum, and of the whole policy."""
+    with policy.deployed(deployment.scales):
+        deployed = evaluate(policy)
+    whole = deployed if deployment.scales is None else evaluate(policy)
+    return {
+        "eval/true_return": deployed.true_return,
+        "eval/true_return/seen": deployed.true_return_seen,
+        "eval/true_return/unseen": deployed.true_return_unseen,
+        "eval/true_return/whole": whole.true_return,
+        "eval/proxy_return": deployed.proxy_return,
+        "eval/episode_length": deployed.episode_length,
+    }
+
+
+def block_metrics(policy, evaluate) -> dict[str, float]:
+    """The true return of the last policy with each of its blocks ablated."""
+    metrics = {}
+    for block in BLOCKS:
+        if next(policy.block_parameters(block), None) is not None:
+            with policy.deployed(without=[block]):
+                metrics[f"eval/true_return/without_{block}"] = evaluate(policy).true_return
+    return metrics
+
+
+def selected_metrics(policy, evaluate, choice) -> dict[str, float]:
+    """The true return of the checkpoint that a deployment rule chose, deployed by that rule."""
+    name = choice.deployment.name
+    with policy.deployed(choice.deployment.scales):
+        final = evaluate(policy)
+    return {
+        f"selected/true_return/{name}": final.true_return,
+        f"selected/true_return_seen/{name}": final.true_return_seen,
+        f"selected/true_return_unseen/{name}": final.true_return_unseen,
+        f"selected/step/{name}": choice.step,
+    }
+
+
+def _deployments(choices) -> dict[str, str]:
+    rules = [choice.deployment for choice in choices]
+    leaky = [rule.name for rule in rules if rule.leaky]
+    return {"deployments": ",".join(rule.name for rule in rules), "leaky": ",".join(leaky)}

@@ -1,0 +1,211 @@
+"""What lets us own PPO's `train`: untreated it is Stable-Baselines3's, and masks do exactly what they say."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import PPO
+
+import agents
+from agents import BlockPolicy, RoutedPPO, make_vec_env
+from routing import BLOCKS, METHODS, Spec, untreated
+
+ENV = "envs:keyhole/DiamondGhost-v0"
+SETTINGS = {"n_steps": 32, "batch_size": 256, "n_epochs": 3, "seed": 3, "device": "cpu", "gamma": 0.97}
+
+
+def copies(n: int = 32, **kwargs):
+    return make_vec_env(ENV, n, **{"size": 3, "oversight_prob": 0.5, **kwargs})
+
+
+def blocks_of(model) -> dict[str, torch.Tensor]:
+    parameters = torch.nn.utils.parameters_to_vector
+    return {name: parameters(model.policy.block_parameters(name)).detach().clone() for name in BLOCKS}
+
+
+@pytest.fixture
+def treated():
+    """A learner whose treatment is given by a function of the rollout."""
+    names = []
+
+    def make(treat, **declared) -> RoutedPPO:
+        name = f"test_{len(names)}"
+        METHODS[name] = Spec(name, "A test's.", lambda seed: treat, **declared)
+        names.append(name)
+        return RoutedPPO(BlockPolicy, copies(), method=name, max_grad_norm=None, **SETTINGS)
+
+    yield make
+    for name in names:
+        del METHODS[name]
+
+
+@pytest.mark.parametrize("batch_size", [256, 300])
+def test_unit_weights_and_masks_equal_plain_ppo_bit_for_bit(batch_size):
+    settings = SETTINGS | {"batch_size": batch_size, "ent_coef": 0.01}
+    # each is seeded as it is built, and both draw from the global generator
+    ours = RoutedPPO(BlockPolicy, copies(), method="proxy", max_grad_norm=0.5, **settings).learn(8192)
+    theirs = PPO(BlockPolicy, copies(), max_grad_norm=0.5, **settings).learn(8192)
+    assert ours.num_timesteps == 8192
+    for x, y in zip(ours.policy.parameters(), theirs.policy.parameters(), strict=True):
+        assert torch.equal(x, y)
+    for x, y in zip(ours.policy.optimizer.state.values(), theirs.policy.optimizer.state.values(), strict=True):
+        assert torch.equal(x["exp_avg_sq"], y["exp_avg_sq"])
+
+
+@pytest.mark.parametrize("block", range(len(BLOCKS)))
+def test_block_routed_nowhere_moves_exactly_nothing_though_adam_has_momentum(treated, block):
+    silent = []
+
+    def treat(rollout):
+        treatment = untreated(rollout)
+        treatment.masks[..., block] = not silent
+        return treatment
+
+    model = treated(treat)
+    model.learn(2048)
+    before = blocks_of(model)
+    silent.append(True)
+    model.learn(4096, reset_num_timesteps=False)
+    after = blocks_of(model)
+    for i, name in enumerate(BLOCKS):
+        assert torch.equal(before[name], after[name]) == (i == block)
+
+
+def test_forward_is_bit_identical_with_and_without_masks():
+    policy = agents.build(copies(), "gradient_routing", 0).policy
+    obs = torch.as_tensor(np.random.default_rng(0).integers(0, 2, (64, 5, 3, 3)), dtype=torch.float32)
+    actions = torch.zeros(64, dtype=torch.long)
+    plain = policy.evaluate_actions(obs, actions)
+    routed = policy.evaluate_actions(obs, actions, torch.rand(64, 3))
+    for x, y in zip(plain, routed, strict=True):
+        assert torch.equal(x, y)
+
+
+def test_masks_weight_each_samples_gradient_in_each_block_as_a_loop_over_samples_does():
+    policy = agents.build(copies(), "gradient_routing", 0).policy.double()
+    policy.action_net.weight.data.normal_()  # the initial head is close to 0, and so are gradients through it
+    rng = np.random.default_rng(0)
+    features = torch.as_tensor(rng.integers(0, 2, (16, 45)), dtype=torch.float64)
+    actions, masks = torch.as_tensor(rng.integers(0, 4, 16)), torch.as_tensor(rng.normal(size=(16, 3)))
+
+    def gradients(rows: slice, routed: torch.Tensor | None) -> list[torch.Tensor]:
+        policy.zero_grad()
+        latent = policy.mlp_extractor.forward_actor(features[rows], routed)
+        policy._get_action_dist_from_latent(latent).log_prob(actions[rows]).sum().backward()
+        return [torch.cat([p.grad.flatten() for p in policy.block_parameters(name)]) for name in BLOCKS]
+
+    loop = [gradients(slice(i, i + 1), None) for i in range(16)]
+    for m, gradient in enumerate(gradients(slice(None), masks)):
+        expected = sum(masks[i, m] * loop[i][m] for i in range(16))
+        torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-12)
+        assert gradient.norm() > 1e-3
+
+
+def test_filtered_samples_do_not_change_the_update(treated):
+    """Half the samples weigh 0; what is in their rewards must not matter, nor their masks."""
+
+    def treat(poison):
+        def method(rollout):
+            treatment = untreated(rollout)
+            treatment.weights[:, ::2] = 0
+            treatment.rewards[:, ::2] += poison
+            treatment.masks[:, ::2] *= 1 - poison
+            return treatment
+
+        return method
+
+    models = [treated(treat(poison)).learn(1024) for poison in (0, 1)]
+    for x, y in zip(*(model.policy.parameters() for model in models), strict=True):
+        assert torch.equal(x, y)
+
+
+def test_rollout_without_a_single_kept_sample_trains_nothing(treated):
+    model = treated(lambda rollout: untreated(rollout)._replace(weights=np.zeros_like(rollout.rewards)))
+    before = copy.deepcopy(model.policy.state_dict())
+    model.learn(2048)
+    assert all(torch.equal(x, before[name]) for name, x in model.policy.state_dict().items())
+
+
+def test_gate_learns_from_judged_steps_alone(treated):
+    """Every step is routed away from the gate, so what moves it is its own loss; without verdicts nothing does."""
+
+    def treat(rollout):
+        treatment = untreated(rollout)
+        treatment.masks[..., -1] = 0
+        return treatment
+
+    judging, blind = treated(treat, gate_loss=True), treated(treat, gate_loss=True)
+    blind.rollout_buffer.overseer = lambda view: judging.rollout_buffer.overseer(view)._replace(
+        score=np.full(view.dones.shape, np.nan)
+    )
+    before = blocks_of(judging)["gate"]
+    judging.learn(1024)
+    blind.learn(1024)
+    assert not torch.equal(blocks_of(judging)["gate"], before)
+    assert torch.equal(blocks_of(blind)["gate"], before)
+
+
+def test_gate_learns_to_tell_good_verdicts_from_bad():
+    model = agents.build(copies(oversight_prob=1.0), "gradient_routing", 0, n_steps=32, batch_size=256)
+    model.learn(40_000)
+    assert model.logger.name_to_value["train/gate_loss"] < 0.4 or model.rollout_buffer.verdicts.mean() > 0.9
+
+
+def test_routed_samples_use_the_plain_return_and_others_the_critic():
+    model = agents.build(copies(), "gradient_routing", 0, n_steps=32, batch_size=256)
+    model.learn(1024)
+    buffer = model.rollout_buffer
+    shape = (buffer.n_envs, buffer.buffer_size)
+    judged = (buffer.labels != 0).reshape(shape).T
+    assert 0 < judged.mean() < 1
+    steps_left = np.full(buffer.n_envs, -1)
+    for t in reversed(range(buffer.buffer_size)):
+        steps_left = np.where(buffer.dones[t], 0, steps_left + 1)
+        returns = buffer.advantages.reshape(shape).T[t]
+        np.testing.assert_allclose(returns[judged[t]], 0.97 ** steps_left[judged[t]], rtol=1e-5)
+    assert (buffer.baselined.reshape(shape).T == ~judged).all()
+
+
+def test_bootstrap_at_a_time_out_survives_a_method_that_replaces_rewards(treated):
+    """The critic's guess of what follows a time-out is not the overseer's to overwrite."""
+    untouched = treated(untreated).learn(1024).rollout_buffer
+    replaced = treated(lambda r: untreated(r)._replace(rewards=r.rewards + 1.0)).learn(1024).rollout_buffer
+    timed_out = untouched.dones & (untouched.overseer_obs == 0)
+    assert timed_out.any()
+    assert (untouched.rewards[timed_out] != 0).all()
+    np.testing.assert_allclose(replaced.rewards, untouched.rewards + 1, rtol=1e-6)
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_others():
+    def weights(seed):
+        model = agents.build(copies(), "reward_model", seed, n_steps=32, batch_size=256)
+        return torch.nn.utils.parameters_to_vector(model.learn(4096).policy.parameters())
+
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_save_load_and_continue(method, tmp_path):
+    model = agents.build(copies(), method, 0, n_steps=32, batch_size=256).learn(1024)
+    model.save(tmp_path / "agent.zip")
+    acting = RoutedPPO.load(tmp_path / "agent.zip")
+    obs = copies().reset()
+    np.testing.assert_array_equal(
+        model.predict(obs, deterministic=True)[0], acting.predict(obs, deterministic=True)[0]
+    )
+    continued = RoutedPPO.load(tmp_path / "agent.zip", env=copies())
+    before = continued.policy.action_net.weight.clone()
+    continued.learn(1024, reset_num_timesteps=False)
+    assert continued.num_timesteps == 2048
+    assert continued.method == method
+    assert not torch.equal(continued.policy.action_net.weight, before)
+
+
+@pytest.mark.slow
+def test_oracle_reaches_nine_tenths_of_the_optimum_of_a_small_grid():
+    model = agents.build(copies(), "oracle", 0, n_steps=32, batch_size=256, learning_rate=1e-3, ent_coef=0.01)
+    evaluate, exact = agents.make_evaluator(ENV, 0, size=3, oversight_prob=0.5)
+    model.learn(150_000)
+    assert evaluate(model.policy).true_return > 0.85
