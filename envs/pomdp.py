@@ -6,9 +6,12 @@ into tables, and evaluated exactly. Agent and overseer each see a function of th
 Letters: N copies, K state variables, A actions, obs the shape of one observation.
 """
 
+import contextlib
+import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import Space
@@ -17,21 +20,13 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs import arguments, drawing
+from envs import arguments, compiled, drawing
+from envs.dynamics import Dynamics, Functions, Lookup, sample
 
 Array = np.ndarray
-NOT_DYNAMICS = ("num_envs", "max_episode_steps", "render_mode")
-
-
-class Reached(NamedTuple):
-    """What one step of N copies leads to, before any reset."""
-
-    state: Array  # (N, K) int, or whatever the dynamics keep a state as
-    reward: Array  # (N,) float
-    true_reward: Array  # (N,) float
-    terminated: Array  # (N,) bool
-    overseer_obs: Array  # (N,) int
-    outcome: Array  # (N,) int
+NOT_DYNAMICS = ("num_envs", "render_mode")
+STARTS_AT_ONCE = 8  # for each copy
+WARM_UP = 500_000  # steps, over all copies, after which making tables has paid
 
 
 class POMDP(VectorEnv):
@@ -43,9 +38,7 @@ class POMDP(VectorEnv):
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
     gamma: float = 1.0
-    oversight_prob: float = float(
-        "nan"
-    )  # probability that an ending is judged; nan: the world has no such thing
+    oversight_prob: float = math.nan  # probability that an ending is judged; nan: there is no such thing
     overseer_labels: tuple[str, ...] = ()  # the name of each overseer observation
     judgement: Array = np.zeros(0)  # (L,) float: the overseer's verdict on each; nan where it cannot tell
     flags: Array  # (*obs,) bool: entries of an observation that tell the agent what the overseer will see
@@ -75,15 +68,21 @@ class POMDP(VectorEnv):
         self.single_action_space = Discrete(n_actions)
         self.observation_space = batch_space(observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.dynamics: Functions = Functions(self)
-        self._state: Array | None = None
+        self.dynamics: Dynamics = Functions(self)
+        self._until_lookup = WARM_UP
+        self._state: Array | None = None  # (N, ...) as the dynamics keep it
+        self._starts: Array = np.zeros(0)  # starts that were drawn and not yet used
         self._elapsed = np.zeros(self.num_envs, np.int64)
 
     # The world.
     def initial(self, n: int) -> Array:
         """Draws n states of the start distribution, (n, K) int; the one function that is not pure."""
-        states, probabilities = self.starts()
-        return states[self.np_random.choice(len(states), n, p=probabilities)]
+        states, probabilities = self._start_law
+        return states[sample(self.np_random, probabilities, n)]
+
+    @functools.cached_property
+    def _start_law(self) -> tuple[Array, Array]:
+        return self.starts()
 
     def starts(self) -> tuple[Array, Array]:
         """The start distribution written out: distinct states (S0, K) and their probabilities (S0,)."""
@@ -150,6 +149,7 @@ class POMDP(VectorEnv):
         """Moves every copy; one that ends restarts at once, and `info` tells of the state it reached."""
         if self._state is None:
             raise ResetNeeded(f"{type(self).__name__}: call reset() before step()")
+        self._warm_up()
         reached = self.dynamics.step(self._state, self._legal(actions))
         obs = self.dynamics.observe(reached.state)
         self._elapsed += 1
@@ -175,12 +175,34 @@ class POMDP(VectorEnv):
         for i in ended:
             info["final_obs"][i] = reached[i]
         info["_final_obs"] = info["_final_info"] = done
-        started = self.dynamics.start(len(ended))
+        started = self._next_starts(len(ended))
         self._state[ended] = started  # type: ignore[index]  # step() has checked it
         self._elapsed[ended] = 0
         obs = reached.copy()
         obs[ended] = self.dynamics.observe(started)
         return obs
+
+    def _next_starts(self, n: int) -> Array:
+        """n starts, drawn many at a time."""
+        if len(self._starts) < n:
+            self._starts = self.dynamics.start(STARTS_AT_ONCE * self.num_envs)
+        taken, self._starts = self._starts[:n], self._starts[n:]
+        return taken
+
+    def _warm_up(self) -> None:
+        """Moves by table look-up once enough steps were made for tables to pay; the draws are the same."""
+        before, self._until_lookup = self._until_lookup, self._until_lookup - self.num_envs
+        if before > 0 >= self._until_lookup:
+            with contextlib.suppress(compiled.NotEnumerable):
+                self.use_tables()
+
+    def use_tables(self) -> None:
+        """Moves by table look-up from now on; raises NotEnumerable."""
+        lookup = Lookup(self, compiled.compile_world(self))
+        if self._state is not None:
+            self._state = lookup.encode(self.dynamics.decode(self._state))
+            self._starts = lookup.encode(self.dynamics.decode(self._starts))
+        self.dynamics = lookup
 
     def _legal(self, actions: Array) -> Array:
         actions = np.asarray(actions)
@@ -201,49 +223,3 @@ class POMDP(VectorEnv):
             return None
         frame = drawing.FRAMES[self.render_mode]
         return tuple(frame(self.picture(state)) for state in self.dynamics.decode(self._state))
-
-
-class Functions:
-    """A world moved by its own functions."""
-
-    def __init__(self, world: POMDP) -> None:
-        self.world = world
-
-    def start(self, n: int) -> Array:
-        """n states of the start distribution."""
-        return self.world.initial(n)
-
-    def encode(self, states: Array) -> Array:
-        """(N, K) -> the form in which these dynamics keep them."""
-        return np.array(states)
-
-    def decode(self, state: Array) -> Array:
-        """The inverse of encode."""
-        return state
-
-    def observe(self, state: Array) -> Array:
-        """(N, *obs)."""
-        return self.world.observation(state)
-
-    def step(self, state: Array, action: Array) -> Reached:
-        """Where N copies get to."""
-        world = self.world
-        after = world.transition(state, action, **draw(world, len(state)))
-        return Reached(
-            after,
-            np.asarray(world.reward(state, action, after), np.float64),
-            np.asarray(world.true_reward(state, action, after), np.float64),
-            world.terminal(after),
-            world.overseer_observation(state, action, after),
-            world.outcome(after),
-        )
-
-
-def draw(world: POMDP, n: int) -> dict[str, Array]:
-    """Each noise that the world names, drawn for n copies: name -> (n,) int."""
-    return {name: sample(world.np_random, np.cumsum(p), n) for name, p in world.noise.items()}
-
-
-def sample(generator: np.random.Generator, cumulative: Array, n: int) -> Array:
-    """(n,) int, drawn from a law given by its cumulative probabilities."""
-    return np.searchsorted(cumulative[:-1], generator.random(n), side="right")

@@ -7,12 +7,14 @@ them, `blind`, or shown each through `noisy` flips. (Cloud et al. 2024, arXiv 24
 """
 
 import itertools
+import math
 from typing import ClassVar
 
 import numpy as np
 from gymnasium.spaces import MultiBinary
 
 from envs import arguments, drawing
+from envs.compiled import refuse_above_limit
 from envs.pomdp import POMDP
 from envs.registration import register
 
@@ -84,9 +86,10 @@ class DiamondGhost(POMDP):
 
     def starts(self) -> tuple[Array, Array]:
         """Every placement with every value of the coins."""
-        placements = np.array(list(itertools.permutations(range(self.cells), 3)))
         watched, p_watched = self._coins(self.oversight_prob)
         flipped, p_flipped = self._coins(self.knowledge_noise if self.knowledge == "noisy" else 0.0)
+        refuse_above_limit(self, math.perm(self.cells, 3) * len(watched) * len(flipped))
+        placements = np.array(list(itertools.permutations(range(self.cells), 3)))
         i, j, k = (g.ravel() for g in np.indices((len(placements), len(watched), len(flipped))))
         states = np.column_stack((placements[i], watched[j], self._shown(watched[j], flipped[k])))
         return states.astype(np.int64), p_watched[j] * p_flipped[k] / len(placements)

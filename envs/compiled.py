@@ -1,0 +1,183 @@
+"""A world with finitely many states is a set of tables, found by walking from its starts till nothing is new.
+
+Every action and every value of the noise is tried in every state that is not terminal, through the world's
+own functions; nothing is asked of its author but a start distribution written out.
+
+Letters: S states of which the first S_A are not terminal, A actions, Z values of the noise, O observations.
+"""
+
+import functools
+import itertools
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from envs.pomdp import POMDP
+
+Array = np.ndarray
+MAX_STATES = 1_000_000
+
+
+class NotEnumerable(ValueError):  # noqa: N818  (it is no error: the world still runs)
+    """The world has no tables: it is too large, or does not write out its starts. It still runs."""
+
+
+class Tables(NamedTuple):
+    """A world written out. Terminal states come last; only the others are acted in."""
+
+    states: Array  # (S, K) int
+    successor: Array  # (S_A, A, Z) int, an index of states
+    noise: Array  # (Z,) float: the probability of each value of the noise
+    reward: Array  # (S_A, A, Z) float
+    true_reward: Array  # (S_A, A, Z) float
+    overseer_obs: Array  # (S_A, A, Z) int
+    observations: Array  # (O, *obs): the distinct observations that an agent acts on
+    observation: Array  # (S_A,) int, an index of observations
+    view: Array  # (S, *obs): the observation of every state, terminal ones too
+    outcome: Array  # (S,) int, an index of outcomes
+    watched: Array  # (S,) bool
+    start: Array  # (S0,) int, an index of states
+    start_probability: Array  # (S0,) float
+    gamma: float
+    horizon: int  # the time limit of an episode, in steps
+    outcomes: tuple[str, ...]
+    keys: "Keys"
+
+    @property
+    def n_actions(self) -> int:
+        """A."""
+        return self.successor.shape[1]
+
+    def row(self, states: Array) -> Array:
+        """(N, K) -> (N,) int: the row of each state."""
+        return self.keys.find(states)
+
+
+class Keys(NamedTuple):
+    """Rows under sorted 64-bit keys. Distinct rows have distinct keys: `of_rows` has compared them."""
+
+    sorted_keys: Array  # (S,) uint64
+    row: Array  # (S,) int
+
+    @classmethod
+    def of_rows(cls, rows: Array) -> "Keys":
+        """Distinct rows (S, K), in their order."""
+        keys = hashed(rows)
+        order = np.argsort(keys)
+        return cls(keys[order], order)
+
+    def find(self, rows: Array) -> Array:
+        """(N, K) -> (N,) int. Rows that are not there give a wrong row or the count of rows."""
+        return self.row[np.searchsorted(self.sorted_keys[:-1], hashed(rows))]
+
+
+def hashed(rows: Array) -> Array:
+    """(N, ...) -> (N,) uint64: one key a row, equal for equal rows."""
+    flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
+    words = flat.astype(np.int64) if flat.dtype.kind in "iub" else (flat + 0.0).astype(np.float64)  # no -0.0
+    return words.view(np.uint64) @ _odd_numbers(flat.shape[1])
+
+
+@functools.cache
+def _odd_numbers(n: int) -> Array:
+    """(n,) uint64, always the same ones."""
+    return np.random.default_rng(0).integers(0, 2**63, n, dtype=np.uint64) * 2 + 1
+
+
+def distinct(rows: Array) -> tuple[Array, Array]:
+    """(N, ...) -> where each distinct row first occurs, in order, (O,), and which of them a row is, (N,)."""
+    _, first, inverse = np.unique(hashed(rows), return_index=True, return_inverse=True)
+    if not np.array_equal(rows[first[inverse]], rows):
+        raise NotEnumerable("two different rows have the same key: permute the columns of the state")
+    rank = np.argsort(np.argsort(first))
+    return np.sort(first), rank[inverse]
+
+
+def compile_world(world: "POMDP") -> Tables:
+    """The world's tables, made once for each set of parameters; raises NotEnumerable."""
+    return _compiled(type(world), tuple(world.parameters.items()))  # type: ignore[arg-type]  # classes hash
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(world_class: Any, parameters: tuple[tuple[str, Any], ...]) -> Tables:
+    world = world_class(1, **dict(parameters))
+    starts, probabilities = world.starts()
+    states = _closure(world, starts)
+    keys = Keys.of_rows(states)
+    acting = states[~world.terminal(states)]
+    steps = [_step(world, acting, action, noise) for action, noise in _moves(world)]
+    shape = (len(acting), int(world.single_action_space.n), -1)
+    next_state, reward, true_reward, overseer_obs = (
+        np.stack(column, 1).reshape(shape)
+        for column in zip(*((keys.find(s[0]), *s[1:]) for s in steps), strict=True)
+    )
+    view = world.observation(states)
+    first, observation = distinct(view[: len(acting)])
+    return Tables(
+        states=states,
+        successor=next_state,
+        noise=functools.reduce(np.multiply.outer, map(np.array, world.noise.values()), np.ones(1)).ravel(),
+        reward=reward.astype(np.float64),
+        true_reward=true_reward.astype(np.float64),
+        overseer_obs=overseer_obs,
+        observations=view[first],
+        observation=observation,
+        view=view,
+        outcome=world.outcome(states),
+        watched=world.watched(states),
+        start=keys.find(starts),
+        start_probability=probabilities,
+        gamma=world.gamma,
+        horizon=world.max_episode_steps,
+        outcomes=world.outcomes,
+        keys=keys,
+    )
+
+
+def _moves(world: "POMDP") -> list[tuple[int, dict[str, int]]]:
+    """Every action with every value of the noise."""
+    actions = range(int(world.single_action_space.n))  # type: ignore[attr-defined]
+    values = itertools.product(*(range(len(p)) for p in world.noise.values()))
+    return [
+        (action, dict(zip(world.noise, value, strict=True)))
+        for action, value in itertools.product(actions, values)
+    ]
+
+
+def _transition(world: "POMDP", states: Array, action: int, noise: dict[str, int]) -> Array:
+    n = len(states)
+    return world.transition(
+        states, np.full(n, action), **{name: np.full(n, value) for name, value in noise.items()}
+    )
+
+
+def _step(world: "POMDP", states: Array, action: int, noise: dict[str, int]) -> tuple[Array, ...]:
+    """Next states (n, K), proxy and true rewards, overseer observations (n,), of one move everywhere."""
+    after = _transition(world, states, action, noise)
+    told = (states, np.full(len(states), action), after)
+    return after, world.reward(*told), world.true_reward(*told), world.overseer_observation(*told)
+
+
+def _closure(world: "POMDP", starts: Array) -> Array:
+    """Every state that can be reached, (S, K), terminal states last."""
+    states = fresh = starts[distinct(starts)[0]]
+    while len(fresh):
+        acting = fresh[~world.terminal(fresh)]
+        reached = [_transition(world, acting, action, noise) for action, noise in _moves(world)]
+        known = len(states)
+        everything = np.concatenate([states, *reached])
+        states = everything[distinct(everything)[0]]
+        fresh = states[known:]
+        refuse_above_limit(world, len(states))
+    return states[np.argsort(world.terminal(states), kind="stable")]
+
+
+def refuse_above_limit(world: "POMDP", n_states: int) -> None:
+    """Raises NotEnumerable where a world has more states than tables are made for."""
+    if n_states > MAX_STATES:
+        raise NotEnumerable(
+            f"{type(world).__name__} has at least {n_states} states, above the {MAX_STATES} of tables; "
+            "it runs and can be evaluated by sampling: make it smaller for exact numbers"
+        )

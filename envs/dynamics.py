@@ -1,0 +1,113 @@
+"""A world moves by its own functions or by table look-up: same draws, same trajectories.
+
+Letters: N copies, K state variables.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from envs.compiled import Tables
+
+if TYPE_CHECKING:
+    from envs.pomdp import POMDP
+
+Array = np.ndarray
+
+
+class Reached(NamedTuple):
+    """What one step of N copies leads to, before any reset."""
+
+    state: Array  # (N, ...) as these dynamics keep it
+    reward: Array  # (N,) float
+    true_reward: Array  # (N,) float
+    terminated: Array  # (N,) bool
+    overseer_obs: Array  # (N,) int
+    outcome: Array  # (N,) int
+
+
+class Dynamics(Protocol):
+    """What moves the copies of a world."""
+
+    def start(self, n: int) -> Array:
+        """n states of the start distribution."""
+
+    def encode(self, states: Array) -> Array:
+        """(N, K) -> the form in which these dynamics keep states."""
+
+    def decode(self, state: Array) -> Array:
+        """The inverse of encode."""
+
+    def observe(self, state: Array) -> Array:
+        """The agents' observations, (N, *obs)."""
+
+    def step(self, state: Array, action: Array) -> Reached:
+        """Where N copies get to by these actions, (N,) int."""
+
+
+class Functions:
+    """A world moved by its own functions; a state is a row of K numbers."""
+
+    def __init__(self, world: "POMDP") -> None:
+        self.world = world
+        self.start = world.initial
+        self.observe = world.observation
+
+    def encode(self, states: Array) -> Array:
+        """A copy, for the caller's array is not ours to change."""
+        return np.array(states)
+
+    def decode(self, state: Array) -> Array:
+        """The same."""
+        return state
+
+    def step(self, state: Array, action: Array) -> Reached:
+        """By the seven functions, with every noise drawn."""
+        world = self.world
+        noise = {name: sample(world.np_random, p, len(state)) for name, p in world.noise.items()}
+        after = world.transition(state, action, **noise)
+        return Reached(
+            after,
+            np.asarray(world.reward(state, action, after), np.float64),
+            np.asarray(world.true_reward(state, action, after), np.float64),
+            world.terminal(after),
+            world.overseer_observation(state, action, after),
+            world.outcome(after),
+        )
+
+
+class Lookup:
+    """A world moved by its tables; a state is its row."""
+
+    def __init__(self, world: "POMDP", tables: Tables) -> None:
+        self.world, self.tables = world, tables
+        self.encode = tables.row
+        self._n_acting, self._n_actions, self._n_noise = tables.successor.shape
+        self._flat = [tables.successor, tables.reward, tables.true_reward, tables.overseer_obs]
+        self._flat = [table.ravel() for table in self._flat]
+
+    def start(self, n: int) -> Array:
+        """Drawn as the world draws them."""
+        return self.tables.row(self.world.initial(n))
+
+    def decode(self, state: Array) -> Array:
+        """Rows -> (N, K)."""
+        return self.tables.states[state]
+
+    def observe(self, state: Array) -> Array:
+        """The agents' observations, (N, *obs)."""
+        return self.tables.view.take(state, 0)
+
+    def step(self, state: Array, action: Array) -> Reached:
+        """One index for all tables."""
+        at = state * self._n_actions + action
+        for p in self.world.noise.values():
+            at = at * len(p) + sample(self.world.np_random, p, len(state))
+        after, reward, true_reward, overseer_obs = (table.take(at) for table in self._flat)
+        outcome = self.tables.outcome.take(after)
+        return Reached(after, reward, true_reward, after >= self._n_acting, overseer_obs, outcome)
+
+
+def sample(generator: np.random.Generator, probabilities: Array | tuple[float, ...], n: int) -> Array:
+    """(n,) int drawn from a finite law."""
+    return np.searchsorted(np.cumsum(probabilities)[:-1], generator.random(n), side="right")

@@ -1,0 +1,28 @@
+"""What the tests of this room share: the registered worlds, each in its variants."""
+
+import gymnasium
+import pytest
+
+import envs  # noqa: F401  (registers)
+
+IDS = [name for name in gymnasium.registry if name.startswith("keyhole/")]
+VARIANTS = [(name, {}) for name in IDS] + [
+    ("keyhole/DiamondGhost-v0", {"size": 3, "regime": "iid_episode"}),
+    ("keyhole/DiamondGhost-v0", {"size": 3, "oversight_prob": 0.4, "knowledge": "noisy"}),
+    ("keyhole/DiamondGhost-v0", {"size": 3, "regime": "iid_episode", "knowledge": "noisy"}),
+    ("keyhole/TMaze-v0", {"length": 2, "knowledge": "aware"}),
+    ("keyhole/TMaze-v0", {"knowledge": "noisy", "oversight_prob": 0.5}),
+]
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda variant: " ".join(map(str, [variant[0], *variant[1].values()])))
+def variant(request):
+    """A world's id and keywords."""
+    return request.param
+
+
+@pytest.fixture
+def make(variant):
+    """Makes num_envs copies of the world."""
+    name, keywords = variant
+    return lambda num_envs=1, **more: gymnasium.make_vec(name, num_envs=num_envs, **keywords, **more)

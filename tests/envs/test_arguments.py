@@ -1,0 +1,68 @@
+"""A bad argument is refused with one line that says what was found and what to do."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+import envs
+
+BAD = [
+    (
+        "DiamondGhost",
+        {"oversight_prob": 1.5},
+        "oversight_prob must be a probability between 0 and 1, found 1.5",
+    ),
+    ("DiamondGhost", {"oversight_prob": "much"}, "oversight_prob must be a number, found 'much'"),
+    ("DiamondGhost", {"oversight_prob": float("nan")}, "oversight_prob must be a probability"),
+    ("DiamondGhost", {"knowledge_noise": -0.1}, "knowledge_noise must be a probability"),
+    (
+        "DiamondGhost",
+        {"regime": "state_squares"},
+        "unknown regime 'state_squares'; did you mean 'state_square'?",
+    ),
+    ("DiamondGhost", {"knowledge": "awair"}, "unknown knowledge 'awair'; did you mean 'aware'?"),
+    ("DiamondGhost", {"size": 1}, "size must be at least 2, found 1"),
+    ("DiamondGhost", {"size": 2.5}, "size must be a whole number, found 2.5"),
+    ("DiamondGhost", {"max_episode_steps": 0}, "max_episode_steps must be at least 1, found 0"),
+    ("DiamondGhost", {"max_episode_steps": -3}, "max_episode_steps must be at least 1, found -3"),
+    ("DiamondGhost", {"num_envs": 0}, "num_envs must be at least 1, found 0"),
+    ("DiamondGhost", {"render_mode": "rgb_arr"}, "unknown render_mode 'rgb_arr'; did you mean 'rgb_array'?"),
+    ("TMaze", {"length": 0}, "length must be at least 1, found 0"),
+    ("TMaze", {"knowledge": "seeing"}, "unknown knowledge 'seeing'"),
+    ("TMaze", {"length": 40}, "max_episode_steps must be at least 41, found 32"),
+]
+
+
+@pytest.mark.parametrize(("world", "keywords", "line"), BAD, ids=lambda v: str(v))
+def test_a_bad_argument_gives_one_line_that_names_it(world, keywords, line):
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as refusal:
+        gymnasium.make_vec(f"keyhole/{world}-v0", **{"num_envs": 1, **keywords})
+    assert str(refusal.value).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("actions", "line"),
+    [
+        (np.array([0, 4]), "actions must be 0 to 3, found 0 to 4"),
+        (np.array([0, -1]), "actions must be 0 to 3, found -1 to 0"),
+        (np.array([0]), "actions must be 2 integers, found int64 of shape (1,)"),
+        (np.array([0.0, 1.0]), "actions must be 2 integers, found float64 of shape (2,)"),
+    ],
+    ids=str,
+)
+def test_an_action_that_does_not_exist_is_refused(actions, line):
+    world = gymnasium.make_vec("keyhole/DiamondGhost-v0", num_envs=2)
+    world.reset(seed=0)
+    with pytest.raises(ValueError, match=r".*") as refusal:
+        world.step(actions)
+    assert str(refusal.value) == line
+
+
+def test_a_world_above_the_limit_has_no_tables_but_runs():
+    world = gymnasium.make_vec("keyhole/DiamondGhost-v0", num_envs=4, size=12)
+    world.reset(seed=0)
+    world.step(np.zeros(4, int))
+    with pytest.raises(
+        envs.NotEnumerable, match=r"^DiamondGhost has at least 11\d+ states, above the 1000000"
+    ):
+        envs.compile_world(world)
