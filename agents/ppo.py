@@ -120,12 +120,12 @@ class RoutedPPO(PPO):
         return {name: term.item() for name, term in terms.items()}
 
     def _gate_loss(self, batch: RoutedSamples) -> torch.Tensor | None:
-        """Mean cross-entropy of the gate over the minibatch, judged steps alone counting; None without any."""
+        """Mean cross-entropy of the gate over the judged steps of the minibatch; None if there are none."""
         labelled = batch.labels != 0
         if not (find(self.method).gate_loss and labelled.any()):
             return None
         logits = self.policy.gate_logits(batch.observations[labelled])
-        return losses.gate_cross_entropy(logits, batch.labels[labelled]).sum() / len(labelled)
+        return losses.gate_cross_entropy(logits, batch.labels[labelled]).mean()
 
     def _silence(self, masks: torch.Tensor, gate_trained: bool) -> None:
         reached = masks.any(0).tolist()

@@ -3,33 +3,51 @@
 A preset is a set of values that replace the defaults; what the user says replaces both.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Item = TypeVar("Item")
+
+
+def importable(name: str) -> str:
+    """Our own worlds' ids get the module in front that registers them: a process that builds one imports it."""
+    return f"envs:{name}" if name.startswith("keyhole/") else name
+
+
+def distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
+    """Raises ValueError for an item named twice: its runs would count twice."""
+    twice = [item for place, item in enumerate(items) if item in items[:place]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} is named twice")
+    return items
+
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+EnvironmentId = Annotated[str, AfterValidator(importable)]
 
 
 class Settings(BaseModel):
     """Frozen; an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class PPOSettings(Settings):
     """How the policy is built and updated; methods share all of it."""
 
     n_envs: int = Field(256, ge=1, description="copies of the environment, N")
-    n_steps: int = Field(64, ge=1, description="steps of each copy between updates, T")
+    n_steps: int = Field(32, ge=1, description="steps of each copy between updates, T")
     batch_size: int = Field(4096, ge=2, description="samples of a minibatch, B")
     n_epochs: int = Field(4, ge=1, description="passes over a rollout")
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's step size")
+    learning_rate: float = Field(2e-3, gt=0, description="Adam's step size")
     gamma: float | None = Field(None, ge=0, le=1, description="discount; unset: the environment's own")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="lambda of generalised advantage estimation")
     clip_range: float = Field(0.2, gt=0, description="PPO's clipping of the probability ratio")
-    ent_coef: float = Field(0.01, ge=0, description="weight of the entropy bonus")
+    ent_coef: float = Field(0.03, ge=0, description="weight of the entropy bonus")
     vf_coef: float = Field(0.5, ge=0, description="weight of the critic's loss")
     gate_coef: float = Field(1.0, ge=0, description="weight of the gate's own loss on labelled steps")
+    normalize_advantage: bool = Field(True, description="scale advantages of a minibatch to unit variance")
     max_grad_norm: float | None = Field(
         None, gt=0, description="clip of the global gradient norm; unset: none, for it couples blocks"
     )
@@ -39,7 +57,7 @@ class PPOSettings(Settings):
 class TrainConfig(Settings):
     """One run: one method, one oversight level, one seed."""
 
-    env: str = Field("envs:keyhole/DiamondGhost-v0", description="Gymnasium id, 'module:' in front if needed")
+    env: EnvironmentId = Field("envs:keyhole/DiamondGhost-v0", description="Gymnasium id, 'module:' in front if needed")
     env_kwargs: dict[str, Any] = Field(default_factory=dict, description="further arguments of the environment")
     method: str = Field("gradient_routing", description="oversight method; see `keyhole methods`")
     oversight: Probability = Field(0.1, description="probability that the overseer sees")
@@ -52,10 +70,11 @@ class TrainConfig(Settings):
 class CompareConfig(Settings):
     """A sweep: every method at every oversight level with every seed."""
 
-    env: str = TrainConfig.model_fields["env"]
+    name: str = Field("", description="name of the sweep; unset: the environment and the time")
+    env: EnvironmentId = TrainConfig.model_fields["env"]
     env_kwargs: dict[str, Any] = TrainConfig.model_fields["env_kwargs"]
-    methods: tuple[str, ...] = Field(("gradient_routing", "filtering"), min_length=1, description="oversight methods")
-    oversight: tuple[Probability, ...] = Field((0.03, 0.1, 0.3), min_length=1, description="oversight levels")
+    methods: Annotated[tuple[str, ...], AfterValidator(distinct)] = Field(("gradient_routing", "filtering"), min_length=1, description="oversight methods")
+    oversight: Annotated[tuple[Probability, ...], AfterValidator(distinct)] = Field((0.03, 0.1, 0.3), min_length=1, description="oversight levels")
     seeds: int = Field(3, ge=1, description="number of seeds, 0 to seeds-1, of each method and level")
     steps: int = TrainConfig.model_fields["steps"]
     checkpoints: int = TrainConfig.model_fields["checkpoints"]
@@ -74,3 +93,35 @@ class CompareConfig(Settings):
 
 
 Preset = Literal["quick", "paper", "smoke"]
+
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "quick": {"methods": ("all",), "oversight": (0.03, 0.1, 0.3), "seeds": 3, "steps": 300_000, "checkpoints": 10},
+    "paper": {  # Cloud et al. 2024, section 4.3: REINFORCE with a value baseline, one step on each rollout
+        "methods": ("all",),
+        "oversight": (0.003, 0.01, 0.025, 0.03, 0.05, 0.1),
+        "seeds": 4,
+        "steps": 327_680_000,
+        "checkpoints": 100,
+        "learner": {
+            "n_envs": 512,
+            "n_steps": 32,
+            "batch_size": 16_384,
+            "n_epochs": 1,
+            "learning_rate": 5e-5,
+            "gamma": 0.97,
+            "gae_lambda": 1.0,
+            "ent_coef": 0.1,
+            "vf_coef": 0.5,
+            "gate_coef": 0.01,
+            "normalize_advantage": False,
+            "width": 256,
+        },
+    },
+    "smoke": {
+        "oversight": (0.1, 0.5),
+        "seeds": 2,
+        "steps": 4_096,
+        "checkpoints": 2,
+        "learner": {"n_envs": 32, "n_steps": 32, "batch_size": 512, "width": 16},
+    },
+}
