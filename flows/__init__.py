@@ -1,1 +1,1 @@
-"""What users schedule: Prefect flows whose every run is an MLflow run. Importing this package imports neither."""
+"""What users schedule: Prefect flows whose every run is an MLflow run. Importing this imports neither."""

@@ -1,4 +1,4 @@
-"""What a run and a sweep are made of, as typed data: Prefect shows them as forms, the command line as options.
+"""What a run and a sweep are made of, as typed data: a form in Prefect, options on the command line.
 
 A preset is a set of values that replace the defaults; what the user says replaces both.
 """
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 def importable(name: str) -> str:
-    """Our own worlds' ids get the module in front that registers them: a process that builds one imports it."""
+    """Our own worlds' ids get the module in front that registers them; whoever builds one imports it."""
     return f"envs:{name}" if name.startswith("keyhole/") else name
 
 
@@ -36,54 +36,70 @@ class Settings(BaseModel):
 class PPOSettings(Settings):
     """How the policy is built and updated; methods share all of it."""
 
-    n_envs: int = Field(256, ge=1, description="copies of the environment, N")
-    n_steps: int = Field(32, ge=1, description="steps of each copy between updates, T")
-    batch_size: int = Field(4096, ge=2, description="samples of a minibatch, B")
-    n_epochs: int = Field(4, ge=1, description="passes over a rollout")
-    learning_rate: float = Field(2e-3, gt=0, description="Adam's step size")
-    gamma: float | None = Field(None, ge=0, le=1, description="discount; unset: the environment's own")
-    gae_lambda: float = Field(0.95, ge=0, le=1, description="lambda of generalised advantage estimation")
-    clip_range: float = Field(0.2, gt=0, description="PPO's clipping of the probability ratio")
-    ent_coef: float = Field(0.03, ge=0, description="weight of the entropy bonus")
-    vf_coef: float = Field(0.5, ge=0, description="weight of the critic's loss")
-    gate_coef: float = Field(1.0, ge=0, description="weight of the gate's own loss on labelled steps")
-    normalize_advantage: bool = Field(True, description="scale advantages of a minibatch to unit variance")
-    max_grad_norm: float | None = Field(
-        None, gt=0, description="clip of the global gradient norm; unset: none, for it couples blocks"
+    n_envs: int = Field(default=256, ge=1, description="copies of the environment, N")
+    n_steps: int = Field(default=32, ge=1, description="steps of each copy between updates, T")
+    batch_size: int = Field(default=4096, ge=2, description="samples of a minibatch, B")
+    n_epochs: int = Field(default=4, ge=1, description="passes over a rollout")
+    learning_rate: float = Field(default=2e-3, gt=0, description="Adam's step size")
+    gamma: float | None = Field(
+        default=None, ge=0, le=1, description="discount; unset: the environment's own"
     )
-    width: int = Field(64, ge=1, description="units of a hidden layer of each expert, gate and critic")
+    gae_lambda: float = Field(
+        default=0.95, ge=0, le=1, description="lambda of generalised advantage estimation"
+    )
+    clip_range: float = Field(default=0.2, gt=0, description="PPO's clipping of the probability ratio")
+    ent_coef: float = Field(default=0.03, ge=0, description="weight of the entropy bonus")
+    vf_coef: float = Field(default=0.5, ge=0, description="weight of the critic's loss")
+    gate_coef: float = Field(default=1.0, ge=0, description="weight of the gate's own loss on labelled steps")
+    normalize_advantage: bool = Field(
+        default=True, description="scale advantages of a minibatch to unit variance"
+    )
+    max_grad_norm: float | None = Field(
+        default=None, gt=0, description="clip of the global gradient norm; unset: none, for it couples blocks"
+    )
+    width: int = Field(
+        default=64, ge=1, description="units of a hidden layer of each expert, gate and critic"
+    )
 
 
-class TrainConfig(Settings):
+class Job(Settings):
+    """What a run and all runs of a sweep have in common."""
+
+    env: EnvironmentId = Field(
+        default="envs:keyhole/DiamondGhost-v0", description="Gymnasium id, 'module:' in front if needed"
+    )
+    env_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="further arguments of the environment"
+    )
+    steps: int = Field(default=1_000_000, ge=1, description="environment steps of a run")
+    checkpoints: int = Field(default=20, ge=1, description="evaluations along a run")
+    learner: PPOSettings = PPOSettings()
+
+
+class TrainConfig(Job):
     """One run: one method, one oversight level, one seed."""
 
-    env: EnvironmentId = Field("envs:keyhole/DiamondGhost-v0", description="Gymnasium id, 'module:' in front if needed")
-    env_kwargs: dict[str, Any] = Field(default_factory=dict, description="further arguments of the environment")
-    method: str = Field("gradient_routing", description="oversight method; see `keyhole methods`")
-    oversight: Probability = Field(0.1, description="probability that the overseer sees")
-    seed: int = Field(0, ge=0, description="seed of the run")
-    steps: int = Field(1_000_000, ge=1, description="environment steps")
-    checkpoints: int = Field(20, ge=1, description="evaluations along a run")
-    learner: PPOSettings = PPOSettings()
+    method: str = Field(default="gradient_routing", description="oversight method; see `keyhole methods`")
+    oversight: Probability = Field(default=0.1, description="probability that the overseer sees")
+    seed: int = Field(default=0, ge=0, description="seed of the run")
 
 
-class CompareConfig(Settings):
+class CompareConfig(Job):
     """A sweep: every method at every oversight level with every seed."""
 
-    name: str = Field("", description="name of the sweep; unset: the environment and the time")
-    env: EnvironmentId = TrainConfig.model_fields["env"]
-    env_kwargs: dict[str, Any] = TrainConfig.model_fields["env_kwargs"]
-    methods: Annotated[tuple[str, ...], AfterValidator(distinct)] = Field(("gradient_routing", "filtering"), min_length=1, description="oversight methods")
-    oversight: Annotated[tuple[Probability, ...], AfterValidator(distinct)] = Field((0.03, 0.1, 0.3), min_length=1, description="oversight levels")
-    seeds: int = Field(3, ge=1, description="number of seeds, 0 to seeds-1, of each method and level")
-    steps: int = TrainConfig.model_fields["steps"]
-    checkpoints: int = TrainConfig.model_fields["checkpoints"]
-    workers: int = Field(2, ge=1, description="processes that train side by side")
-    learner: PPOSettings = PPOSettings()
+    methods: Annotated[tuple[str, ...], AfterValidator(distinct)] = Field(
+        default=("gradient_routing", "filtering"), min_length=1, description="oversight methods, or all"
+    )
+    oversight: Annotated[tuple[Probability, ...], AfterValidator(distinct)] = Field(
+        default=(0.03, 0.1, 0.3), min_length=1, description="oversight levels"
+    )
+    seeds: int = Field(default=3, ge=1, description="number of seeds, 0 to seeds-1, of each method and level")
+    workers: int = Field(default=2, ge=1, description="processes that train side by side")
+    name: str = Field(default="", description="name of the sweep; unset: the environment and the time")
 
     def runs(self) -> list[TrainConfig]:
         """Every run of the sweep, seeds outermost so that a picture is complete early."""
-        shared = {name: getattr(self, name) for name in ("env", "env_kwargs", "steps", "checkpoints", "learner")}
+        shared = {name: getattr(self, name) for name in Job.model_fields}
         return [
             TrainConfig(method=method, oversight=oversight, seed=seed, **shared)
             for seed in range(self.seeds)
@@ -95,7 +111,13 @@ class CompareConfig(Settings):
 Preset = Literal["quick", "paper", "smoke"]
 
 PRESETS: dict[Preset, dict[str, Any]] = {
-    "quick": {"methods": ("all",), "oversight": (0.03, 0.1, 0.3), "seeds": 3, "steps": 300_000, "checkpoints": 10},
+    "quick": {
+        "methods": ("all",),
+        "oversight": (0.03, 0.1, 0.3),
+        "seeds": 3,
+        "steps": 300_000,
+        "checkpoints": 10,
+    },
     "paper": {  # Cloud et al. 2024, section 4.3: REINFORCE with a value baseline, one step on each rollout
         "methods": ("all",),
         "oversight": (0.003, 0.01, 0.025, 0.03, 0.05, 0.1),

@@ -1,0 +1,132 @@
+"""The command line. Nothing heavy is imported before a command needs it, so that help is there at once."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from flows.config import CompareConfig, TrainConfig
+from flows.mistakes import UserError
+from flows.options import options
+from flows.project import MLRUNS
+from flows.settings import configuration
+
+BAD_INPUT, SOME_FAILED, INTERRUPTED = 2, 1, 130
+
+
+def store_option(command: Callable) -> Callable:
+    """--mlruns, the same for every command that reads or writes runs."""
+
+    def chosen(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            os.environ[MLRUNS] = os.path.abspath(value)
+
+    return click.option(
+        "--mlruns",
+        metavar="DIR",
+        callback=chosen,
+        expose_value=False,
+        help="store of the runs  [default: mlruns]",
+    )(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="keyhole")
+def cli() -> None:
+    """Train agents under partial oversight, compare oversight methods, and see every run in MLflow."""
+
+
+@cli.command()
+@options(CompareConfig)
+@store_option
+def compare(**said: Any) -> None:
+    """Compare oversight methods: every method at every oversight level with every seed.
+
+    `--methods all` takes every method. Nested runs, pictures and report.html go to MLflow.
+    """
+    from flows.commands import run_sweep
+
+    run_sweep(configuration(CompareConfig, said))
+
+
+@cli.command()
+@options(TrainConfig)
+@store_option
+def train(**said: Any) -> None:
+    """Train one agent under one oversight method, in this process."""
+    from flows.commands import run_one
+
+    run_one(configuration(TrainConfig, said))
+
+
+@cli.command()
+@click.argument("sweep", required=False)
+@store_option
+def report(sweep: str | None) -> None:
+    """Make the report of SWEEP again, from MLflow alone.
+
+    SWEEP is a run id, the start of one, or a sweep's name; without it, the newest sweep.
+    """
+    from flows.commands import make_report
+
+    make_report(sweep)
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="address")
+@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="port")
+@store_option
+def ui(host: str, port: int) -> None:
+    """Open MLflow's page on the project's runs."""
+    from flows.commands import open_page
+
+    open_page(host, port)
+
+
+@cli.command()
+def envs() -> None:
+    """List the worlds: id and what is true of it."""
+    from flows.commands import list_worlds
+
+    list_worlds()
+
+
+@cli.command()
+def methods() -> None:
+    """List the oversight methods: what each does, and how it is deployed."""
+    from flows.commands import list_methods
+
+    list_methods()
+
+
+def main() -> None:
+    """Runs the command line: exit code 2 for bad input, 1 if something failed, 130 on Ctrl-C."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        sys.exit(cli.main(prog_name="keyhole", standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as help_wanted:
+        click.echo(help_wanted.format_message())
+        sys.exit(BAD_INPUT)
+    except click.ClickException as error:
+        _say(error.format_message(), BAD_INPUT)
+    except UserError as mistake:
+        _say(str(mistake), BAD_INPUT)
+    except (KeyboardInterrupt, click.Abort):
+        _say("stopped; what was finished is kept", INTERRUPTED)
+
+
+def _terminated(number: int, frame: object) -> None:
+    """SIGTERM ends things as Ctrl-C does: runs are closed, processes stopped."""
+    raise KeyboardInterrupt
+
+
+def _say(text: str, code: int) -> None:
+    print("keyhole: " + " ".join(text.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What must be true before a run starts: the methods exist, and the world shows an overseer what it needs."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from inspect import Parameter, signature
+from typing import Any
+
+import gymnasium
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from flows.config import CompareConfig, TrainConfig
+from flows.mistakes import UserError, nearest, unknown
+
+VIEW = ("overseer_obs", "true_reward")  # in the info of every step
+ATTRIBUTES = ("judgement", "overseer_labels", "flags", "watched")
+
+
+def check_sweep(config: CompareConfig) -> None:
+    """Raises UserError if some run of the sweep could not start."""
+    check_methods(config.methods)
+    for oversight in config.oversight:
+        check_world(config.env, config.env_kwargs, oversight)
+
+
+def check_run(config: TrainConfig) -> None:
+    """Raises UserError if the run could not start."""
+    check_methods([config.method])
+    check_world(config.env, config.env_kwargs, config.oversight)
+
+
+def check_methods(names: Sequence[str]) -> None:
+    """Raises UserError at the first unknown name."""
+    import routing
+
+    for name in names:
+        if name not in routing.METHODS:
+            raise unknown("method", name, routing.METHODS)
+
+
+def check_world(name: str, arguments: dict[str, Any], oversight: float) -> None:
+    """Builds two copies and takes a step; raises UserError if one cannot learn under oversight in them."""
+    if "oversight_prob" in arguments:
+        raise UserError(
+            "oversight_prob is set twice; say --oversight and leave it out of the environment's arguments"
+        )
+    world = _built(name, {"oversight_prob": oversight, **arguments})
+    try:
+        _check_autoreset(name, world)
+        _check_view(name, world)
+    finally:
+        world.close()
+
+
+def _built(name: str, arguments: dict[str, Any]) -> VectorEnv:
+    entry = _entry(name)
+    try:
+        return gymnasium.make_vec(name, num_envs=2, **arguments)
+    except TypeError as error:
+        raise _refused_argument(name, entry, arguments, error) from None
+    except (gymnasium.error.Error, ValueError) as error:
+        raise UserError(f"environment {name!r}: {_line(error)}") from None
+
+
+def _entry(name: str) -> Any:
+    """What builds the vector form of a registered world; None: it has none of its own."""
+    module, _, short = name.rpartition(":")
+    import envs  # noqa: F401  (registers)
+
+    try:
+        if module:
+            import_module(module)
+        return gymnasium.spec(short).vector_entry_point
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"environment {name!r}: no module named {error.name!r}; is it on PYTHONPATH?"
+        ) from None
+    except gymnasium.error.Error:
+        ours = sorted(world for world in gymnasium.registry if world.startswith("keyhole/"))
+        hint = nearest(short, gymnasium.registry)
+        raise UserError(
+            f"unknown environment {short!r}{hint} (ours: {', '.join(ours)}; see `keyhole envs`)"
+        ) from None
+
+
+def _refused_argument(name: str, build: Any, arguments: dict[str, Any], error: TypeError) -> UserError:
+    parameters = signature(build).parameters if callable(build) else {}
+    known = [key for key, value in parameters.items() if value.kind is not Parameter.VAR_KEYWORD]
+    if build is None or (known and "oversight_prob" not in known):
+        return UserError(
+            f"environment {name!r} gives no overseer view: it takes no oversight_prob; see `keyhole envs`"
+        )
+    wrong = next((key for key in arguments if known and key not in known), None)
+    if wrong is None:
+        return UserError(f"environment {name!r}: {_line(error)}")
+    return unknown(
+        f"argument of {name}", wrong, [key for key in known if key not in ("num_envs", "render_mode")]
+    )
+
+
+def _check_autoreset(name: str, world: VectorEnv) -> None:
+    mode = world.metadata.get("autoreset_mode")
+    if mode != AutoresetMode.SAME_STEP:
+        found = mode.name if isinstance(mode, AutoresetMode) else repr(mode)
+        raise UserError(
+            f"environment {name!r} resets itself in mode {found}; runs need SAME_STEP: "
+            "derive its vector form from envs.POMDP, or set metadata['autoreset_mode']"
+        )
+
+
+def _check_view(name: str, world: VectorEnv) -> None:
+    world.reset(seed=0)
+    info = world.step(world.action_space.sample())[-1]
+    missing = [key for key in VIEW if key not in info]
+    missing += [key for key in ATTRIBUTES if getattr(world.unwrapped, key, None) is None]
+    if missing:
+        raise UserError(
+            f"environment {name!r} gives no overseer view: it lacks {', '.join(missing)}; "
+            "derive it from envs.POMDP"
+        )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

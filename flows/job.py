@@ -1,0 +1,47 @@
+"""What a training process does for a sweep: it trains and says what it sees; the parent keeps the books."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from pkgutil import resolve_name
+
+from flows.config import TrainConfig
+
+TRAIN = "flows.train:run"  # trains: takes a TrainConfig and a recorder
+Say = Callable[..., None]
+
+
+class Forwarder:
+    """A recorder whose words go to the parent process; files go straight to the run's folder."""
+
+    def __init__(self, folder: Path, say: Say) -> None:
+        self.folder, self._say = folder, say
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self._say("metrics", step, {key: float(value) for key, value in values.items()})
+
+    def progress(self, done: int, value: float) -> None:
+        self._say("progress", int(done), float(value))
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        self._say("tags", {key: str(value) for key, value in values.items()})
+
+
+def train(function: str, config: TrainConfig, folder: Path, say: Say) -> None:
+    """Runs `function` ("module:name") on `config`."""
+    resolve_name(function)(config, Forwarder(folder, say))
+
+
+def reference(config: TrainConfig, say: Say) -> dict[str, float]:
+    """What the best policy reaches in this world; nothing for a world too large to enumerate."""
+    import gymnasium
+
+    import envs
+    from envs import exact
+
+    world = gymnasium.make_vec(config.env, num_envs=1, oversight_prob=config.oversight, **config.env_kwargs)
+    try:
+        return {"reference/optimum": float(exact.optimal(envs.compile_world(world)).value)}
+    except envs.NotEnumerable:
+        return {}
+    finally:
+        world.close()

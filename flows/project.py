@@ -1,0 +1,98 @@
+"""A project is the checkout around the current directory; its runs live in mlruns/, its Prefect in .prefect/.
+
+One sweep at a time writes to a store. The lock is the kernel's, so a sweep that dies lets go of it.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from flows.mistakes import UserError
+
+MLRUNS = "KEYHOLE_MLRUNS"  # environment variable that names another store
+_held: set[Path] = set()  # locks of this process: a flow started by the command line is the same sweep
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where things are."""
+
+    root: Path
+    mlruns: Path
+
+    @property
+    def database(self) -> Path:
+        return self.mlruns / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.mlruns / "artifacts"
+
+    @property
+    def prefect_home(self) -> Path:
+        return Path(os.environ.get("PREFECT_HOME") or self.root / ".prefect")
+
+
+def here() -> Project:
+    """The project of the current directory, with the store that the user chose."""
+    start = Path.cwd()
+    root = next(
+        (p for p in (start, *start.parents) if (p / ".git").exists() or (p / "pyproject.toml").exists()),
+        start,
+    )
+    return Project(root, Path(os.environ.get(MLRUNS) or root / "mlruns").absolute())
+
+
+def writable(project: Project) -> None:
+    """Nothing happens if the store and Prefect's home can be written to; else a UserError."""
+    for folder, advice in ((project.mlruns, "pass --mlruns DIR"), (project.prefect_home, "set PREFECT_HOME")):
+        with _explained(folder, advice):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ".lock").open("a").close()
+    if project.database.exists():
+        with _explained(project.database, "pass --mlruns DIR"):
+            project.database.open("r+b").close()
+
+
+@contextmanager
+def _explained(path: Path, advice: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {path} ({error.strerror}); {advice} or change its permissions"
+        ) from None
+
+
+@contextmanager
+def only_sweep(project: Project) -> Iterator[None]:
+    """The right to sweep into this store; a UserError if another process has it."""
+    path = project.mlruns / ".lock"
+    if path in _held:
+        yield
+        return
+    with path.open("a+") as file:
+        _take(file, project)
+        _held.add(path)
+        try:
+            yield
+        finally:
+            _held.discard(path)
+
+
+def _take(file: IO[str], project: Project) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip() or "unknown"
+        raise UserError(
+            f"another sweep (process {owner}) writes to {project.mlruns}; wait for it or pass --mlruns DIR"
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()

@@ -1,0 +1,31 @@
+"""Prefect and MLflow stay on this machine and hold their tongue: to be imported before either.
+
+Both read these variables when they are imported. A value that the user has set stays as it is.
+"""
+
+import os
+from pathlib import Path
+
+QUIET = {
+    "DO_NOT_TRACK": "true",  # MLflow compares with exactly "true"
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the runs' logs still reach Prefect's own pages
+    "GIT_PYTHON_REFRESH": "quiet",  # MLflow looks for git at import
+}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def settle(prefect_home: Path) -> None:
+    """Keep Prefect's home in the project and both programs quiet."""
+    for name, value in {**QUIET, "PREFECT_HOME": str(prefect_home)}.items():
+        os.environ.setdefault(name, value)
+
+
+def one_thread() -> None:
+    """One thread for the arithmetic of this process and of those it starts: one process a run."""
+    for name, value in ONE_THREAD.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,158 @@
+"""Every run is an MLflow run in the project's own store. Only this file knows MLflow.
+
+The process that schedules opens and closes the runs: it outlives the processes that train, so a killed one
+leaves no run open. A run says which process owns it; where that is gone, the next sweep closes the run.
+"""
+
+import fcntl
+import sqlite3
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from flows.owner import abandoned, owner
+from flows.pool import FailedJobError, StoppedError
+from flows.project import Project
+
+EXPERIMENT = "keyhole"
+PARENT = "mlflow.parentRunId"
+FLUSH_SECONDS = 2.0
+Watch = Callable[[int, float], None]  # hears the steps done and the true return
+SENTENCE = 400  # characters of an error kept as a tag
+
+
+class Store:
+    """The project's runs."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.uri = f"sqlite:///{project.database}"
+
+    @cached_property
+    def client(self) -> Any:
+        """MLflow's client of this store; the first use makes the store."""
+        from mlflow.tracking import MlflowClient
+
+        self.project.mlruns.mkdir(parents=True, exist_ok=True)
+        with (self.project.mlruns / ".schema.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two processes in one schema migration destroy the file
+            client = MlflowClient(tracking_uri=self.uri)
+            if client.get_experiment_by_name(EXPERIMENT) is None:
+                client.create_experiment(EXPERIMENT, artifact_location=str(self.project.artifacts))
+                with sqlite3.connect(self.project.database) as database:
+                    database.execute("PRAGMA journal_mode=wal")
+        return client
+
+    @cached_property
+    def experiment(self) -> str:
+        return self.client.get_experiment_by_name(EXPERIMENT).experiment_id
+
+    @contextmanager
+    def run(
+        self,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        parent: str | None = None,
+        watch: Watch = lambda done, value: None,
+    ) -> Iterator["RunRecorder"]:
+        """A run that ends as its block ends: FINISHED, FAILED with the error as tag, or KILLED.
+
+        `parent` is the run id of its sweep; `watch` hears of its progress.
+        """
+        lineage = {PARENT: parent} if parent else {}
+        info = self.client.create_run(
+            self.experiment, tags={**owner(), **tags, **lineage}, run_name=name
+        ).info
+        recorder = RunRecorder(self.client, info.run_id, Path(info.artifact_uri), watch)
+        try:
+            recorder.params(params)
+            yield recorder
+        except BaseException as error:
+            recorder.close(*_judged(error))
+            raise
+        recorder.close("FINISHED")
+
+    def reap(self) -> int:
+        """Closes the runs whose process is gone; how many there were."""
+        running = self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'")
+        dead = [run.info.run_id for run in running if abandoned(run.data.tags)]
+        for run_id in dead:
+            self.client.set_tag(run_id, "error", "its process ended without closing it")
+            self.client.set_terminated(run_id, "KILLED")
+        return len(dead)
+
+
+class RunRecorder:
+    """What a run says of itself. Its folder is the run's artifact folder: a file written is a file kept."""
+
+    def __init__(self, client: Any, run_id: str, folder: Path, watch: Watch) -> None:
+        self.client, self.run_id, self.folder, self.progress = client, run_id, folder, watch
+        folder.mkdir(parents=True, exist_ok=True)
+        self._points: list[tuple[str, float, int, int]] = []
+        self._flushed = 0.0
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        flat = [Param(key, str(value)) for key, value in flatten(values).items()]
+        for start in range(0, len(flat), 100):  # MLflow takes no more at once
+            self.client.log_batch(self.run_id, params=flat[start : start + 100])
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """One point of each series; written within some seconds, together with its neighbours."""
+        now = int(time.time() * 1000)
+        self._points += [(key, float(value), now, step) for key, value in values.items()]
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in values.items()])
+
+    def hear(self, kind: str, payload: tuple) -> None:
+        """What a recorder in another process was told."""
+        getattr(self, kind)(*payload)
+
+    def flush(self) -> None:
+        from mlflow.entities import Metric
+
+        points, self._points = self._points, []
+        for start in range(0, len(points), 1000):
+            batch = [Metric(*point) for point in points[start : start + 1000]]
+            self.client.log_batch(self.run_id, metrics=batch)
+        self._flushed = time.monotonic()
+
+    def close(self, status: str, reason: str = "", trace: str = "") -> None:
+        """Ends the run; a trace is kept as error.txt."""
+        self.flush()
+        if reason:
+            self.client.set_tag(self.run_id, "error", reason[:SENTENCE])
+        if trace:
+            (self.folder / "error.txt").write_text(trace)
+        self.client.set_terminated(self.run_id, status)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'learner': {'width': 64}} becomes {'learner.width': 64}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+    return flat
+
+
+def _judged(error: BaseException) -> tuple[str, str, str]:
+    """MLflow's status, the error in one line, its trace. Ctrl-C and its like are no failure of the run."""
+    if isinstance(error, StoppedError) or not isinstance(error, Exception):
+        return "KILLED", "stopped", ""
+    if isinstance(error, FailedJobError):
+        return "FAILED", str(error), error.trace
+    return "FAILED", f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))

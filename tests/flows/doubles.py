@@ -1,0 +1,49 @@
+"""Trainers without learning: what a sweep does with one can be tested in seconds."""
+
+import os
+import signal
+import time
+
+import numpy as np
+
+from flows.config import TrainConfig
+
+
+def learns(config: TrainConfig, recorder) -> None:
+    """A curve that depends on the settings alone, and the metrics of a run with one deployment rule."""
+    recorder.tags({"deployments": "whole", "leaky": "", "exactness": "exact"})
+    random = np.random.default_rng(config.seed)
+    value = 0.0
+    for step in np.linspace(0, config.steps, config.checkpoints + 1).astype(int)[1:]:
+        value = config.oversight * (1 - np.exp(-3 * step / config.steps)) + random.normal(0, 0.01)
+        recorder.metrics(int(step), {"eval/true_return": value, "eval/true_return/without_gate": value / 2})
+        recorder.progress(int(step), value)
+    final = {"true_return": value, "true_return_seen": 1.0, "true_return_unseen": -1.0, "step": config.steps}
+    recorder.metrics(config.steps, {f"selected/{name}/whole": number for name, number in final.items()})
+    (recorder.folder / "agent.zip").write_bytes(b"weights")
+
+
+def fails_on_filtering(config: TrainConfig, recorder) -> None:
+    if config.method == "filtering":
+        raise ValueError("nothing <b>passed</b> the filter")
+    learns(config, recorder)
+
+
+def dies_once(config: TrainConfig, recorder) -> None:
+    """Kills its process the first time that seed 1 of filtering is tried."""
+    mark = recorder.folder.parent.parent / f"{config.method}-{config.seed}"
+    if (config.method, config.seed) == ("filtering", 1) and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    learns(config, recorder)
+
+
+def dies(config: TrainConfig, recorder) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lingers(config: TrainConfig, recorder) -> None:
+    """Goes on for a minute."""
+    recorder.metrics(1, {"eval/true_return": 0.5})
+    recorder.progress(1, 0.5)
+    time.sleep(60)
