@@ -95,14 +95,20 @@ def distinct(rows: Array) -> tuple[Array, Array]:
     return np.sort(first), rank[inverse]
 
 
-def compile_world(world: "POMDP") -> Tables:
-    """The world's tables, made once for each set of parameters; raises NotEnumerable."""
-    return _compiled(type(world), tuple(world.parameters.items()))  # type: ignore[arg-type]  # classes hash
+def compile_world(world: Any) -> Tables:
+    """The tables of a world, or of a view of one; raises NotEnumerable."""
+    tabulate = getattr(type(world), "tabulate", None)  # not the instance's: a wrapper may pass names through
+    if tabulate is None:
+        raise NotEnumerable(
+            f"{type(world).__name__} has no tables: evaluate it by sampling, or write it as an envs.POMDP"
+        )
+    return tabulate(world)
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled(world_class: Any, parameters: tuple[tuple[str, Any], ...]) -> Tables:
-    world = world_class(1, **dict(parameters))
+def compiled(world_class: Any, **parameters: Any) -> Tables:
+    """The tables of world_class(**parameters), kept in memory."""
+    world = world_class(1, **parameters)
     starts, probabilities = world.starts()
     states = _closure(world, starts)
     keys = Keys.of_rows(states)

@@ -133,6 +133,10 @@ class POMDP(VectorEnv):
         names = inspect.signature(type(self)).parameters
         return {name: getattr(self, name) for name in names if name not in NOT_DYNAMICS}
 
+    def tabulate(self) -> compiled.Tables:
+        """This world written out, made once for each set of parameters; raises NotEnumerable."""
+        return compiled.compiled(type(self), **self.parameters)  # type: ignore[arg-type]  # a class is hashable
+
     # Gymnasium's side.
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -141,6 +145,7 @@ class POMDP(VectorEnv):
         super().reset(seed=seed)
         given = (options or {}).get("state")
         self._state = self.dynamics.start(self.num_envs) if given is None else self.dynamics.encode(given)
+        self._starts = self._state[:0]
         self._elapsed = np.zeros(self.num_envs, np.int64)
         info = {"watched": self.watched(self.dynamics.decode(self._state))}  # evaluation stratifies by it
         return self.dynamics.observe(self._state), info

@@ -28,11 +28,12 @@ class Single(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Starts an episode."""
+        """Starts an episode, in `options["state"]`, (K,) int, where that is given."""
         super().reset(seed=seed)
         self.world.np_random = self.np_random
-        self._state = self.world.dynamics.start(1)
-        return self._observation(), {}
+        given = (options or {}).get("state")
+        self._state = self.world.initial(1) if given is None else np.array(given)[None]
+        return self._observation(), {"watched": bool(self.world.watched(self._state)[0])}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Takes one action; `info` holds what the vector form's holds, for one copy."""
@@ -53,12 +54,10 @@ class Single(gymnasium.Env):
         """Text (ansi) or an (H, W, 3) uint8 picture (rgb_array)."""
         if self.render_mode is None or self._state is None:
             return None
-        return drawing.FRAMES[self.render_mode](
-            self.world.picture(self.world.dynamics.decode(self._state)[0])
-        )
+        return drawing.FRAMES[self.render_mode](self.world.picture(self._state[0]))
 
     def _observation(self) -> Any:
-        return self.world.dynamics.observe(self._state)[0]  # type: ignore[arg-type]
+        return self.world.observation(self._state)[0]  # type: ignore[arg-type]
 
     def __str__(self) -> str:
         return f"<{type(self.world).__name__}>"

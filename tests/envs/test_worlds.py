@@ -56,8 +56,9 @@ def test_an_episode_without_an_end_is_truncated_at_the_time_limit_and_no_earlier
 
 
 def test_the_same_seed_gives_the_same_trajectory_and_another_seed_another(make):
+    world = make(32)
+
     def trajectory(seed):
-        world = make(32)
         obs, _ = world.reset(seed=seed)
         world.action_space.seed(0)
         return [obs.tobytes()] + [world.step(world.action_space.sample())[0].tobytes() for _ in range(60)]
