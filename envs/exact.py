@@ -131,7 +131,7 @@ def optimal(tables: Tables, reward: Array | None = None) -> Optimum:
         )
         best = paid_value >= paid_value.max(1, keepdims=True) - TIE
         value[: len(paid)] = paid_value.max(1)
-        uniform[: len(paid)] = true_values[0].mean(1, where=best)
-        worst[: len(paid)] = true_values[1].min(1, where=best, initial=np.inf)
+        uniform[: len(paid)] = (true_values[0] * best).sum(1) / best.sum(1)
+        worst[: len(paid)] = np.where(best, true_values[1], np.inf).min(1)
     returns = [float(tables.start_probability @ v[tables.start]) for v in (value, uniform, worst)]
     return Optimum(returns[0], returns[1], returns[2], best)

@@ -1,17 +1,11 @@
-"""A partially observed world is seven batched functions; stepping, seeding, autoreset and time limits follow.
+"""Stepping, seeding, restarts, the time limit and rendering are the same for every world, and done here once.
 
-The functions take N states at once and are pure, so the same lines of a world are sampled here, enumerated
-into tables, and evaluated exactly. Agent and overseer each see a function of the state, never the state.
-
-Letters: N copies, K state variables, A actions, obs the shape of one observation.
+Letters: N copies, K state variables, obs the shape of one observation.
 """
 
 import contextlib
-import functools
 import inspect
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import Space
@@ -21,7 +15,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envs import arguments, compiled, drawing
-from envs.dynamics import Dynamics, Functions, Lookup, sample
+from envs.dynamics import Dynamics, Functions, Lookup
+from envs.world import World
 
 Array = np.ndarray
 NOT_DYNAMICS = ("num_envs", "render_mode")
@@ -29,26 +24,14 @@ STARTS_AT_ONCE = 8  # for each copy
 WARM_UP = 500_000  # steps, over all copies, after which making tables has paid
 
 
-class POMDP(VectorEnv):
-    """N copies of a world. A subclass gives the functions below and calls `super().__init__` last."""
+class POMDP(World, VectorEnv):
+    """N copies of a world. A subclass gives the functions of `World` and calls `super().__init__` last."""
 
     metadata: dict[str, Any] = {  # noqa: RUF012  (Gymnasium's own declaration)
         "render_modes": ["ansi", "rgb_array"],
         "render_fps": 4,
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
-    gamma: float = 1.0
-    oversight_prob: float = math.nan  # probability that an ending is judged; nan: there is no such thing
-    overseer_labels: tuple[str, ...] = ()  # the name of each overseer observation
-    judgement: Array = np.zeros(0)  # (L,) float: the overseer's verdict on each; nan where it cannot tell
-    flags: Array  # (*obs,) bool: entries of an observation that tell the agent what the overseer will see
-    outcomes: tuple[str, ...] = ("end",)
-    action_names: tuple[str, ...] = ()
-    action_arrows: ClassVar[tuple[tuple[int, int], ...] | None] = None  # (drow, dcol) of each action
-    noise: Mapping[str, tuple[float, ...]] = {}  # what chance draws at each step, by name
-
-    # (N, K), (N,) -> (N, K); each named noise is one more keyword argument, (N,) int
-    transition: Callable[..., Array]
 
     def __init__(
         self,
@@ -74,59 +57,6 @@ class POMDP(VectorEnv):
         self._starts: Array = np.zeros(0)  # starts that were drawn and not yet used
         self._elapsed = np.zeros(self.num_envs, np.int64)
 
-    # The world.
-    def initial(self, n: int) -> Array:
-        """Draws n states of the start distribution, (n, K) int; the one function that is not pure."""
-        states, probabilities = self._start_law
-        return states[sample(self.np_random, probabilities, n)]
-
-    @functools.cached_property
-    def _start_law(self) -> tuple[Array, Array]:
-        return self.starts()
-
-    def starts(self) -> tuple[Array, Array]:
-        """The start distribution written out: distinct states (S0, K) and their probabilities (S0,)."""
-        raise NotImplementedError(
-            f"{type(self).__name__} does not write out its start distribution: give starts()"
-        )
-
-    def terminal(self, state: Array) -> Array:
-        """(N, K) -> (N,) bool."""
-        raise NotImplementedError
-
-    def reward(self, state: Array, action: Array, next_state: Array) -> Array:
-        """The proxy that everyone sees, (N,) float."""
-        raise NotImplementedError
-
-    def true_reward(self, state: Array, action: Array, next_state: Array) -> Array:
-        """What is really wanted, (N,) float; read by evaluation and by oracles only."""
-        raise NotImplementedError
-
-    def observation(self, state: Array) -> Array:
-        """(N, K) -> (N, *obs): states with equal rows are aliased for the agent."""
-        raise NotImplementedError
-
-    def overseer_observation(self, state: Array, action: Array, next_state: Array) -> Array:
-        """(N,) int: steps with equal numbers are aliased for the overseer."""
-        raise NotImplementedError
-
-    # What may be told about it, with defaults.
-    def watched(self, state: Array) -> Array:
-        """(N, K) -> (N,) bool: something in this start state is under the overseer's eye."""
-        return np.zeros(len(state), bool)
-
-    def outcome(self, state: Array) -> Array:
-        """(N, K) -> (N,) int: what an episode that ends in this state ended as, an index of `outcomes`."""
-        return np.zeros(len(state), np.int64)
-
-    def layout(self, state: Array) -> Array | None:
-        """(K,) -> (H, W, K) int: the state with the agent in each cell, -1 where none is; None: no grid."""
-        return None
-
-    def picture(self, state: Array) -> drawing.Picture:
-        """(K,) -> what a render shows."""
-        return drawing.Picture.of_text(str(state.tolist()))
-
     @property
     def parameters(self) -> dict[str, Any]:
         """The constructor's keywords that shape the dynamics; a world keeps each under its own name."""
@@ -137,7 +67,6 @@ class POMDP(VectorEnv):
         """This world written out, made once for each set of parameters; raises NotEnumerable."""
         return compiled.compiled(type(self), **self.parameters)  # type: ignore[arg-type]  # a class is hashable
 
-    # Gymnasium's side.
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:

@@ -260,6 +260,18 @@ def test_a_world_that_keeps_its_promises_passes():
     envs.check_vector_env(Row(16))
 
 
+def test_a_world_that_only_draws_its_starts_passes_and_has_no_tables():
+    class Drawn(Row):
+        def initial(self, n):
+            return self.np_random.integers(0, 2, (n, 1))
+
+        starts = envs.POMDP.starts
+
+    envs.check_vector_env(Drawn(16))
+    with pytest.raises(envs.NotEnumerable, match=r"^Drawn does not write out its start distribution"):
+        envs.compile_world(Drawn(16))
+
+
 def test_every_registered_world_passes(make):
     envs.check_vector_env(make(16))
 

@@ -1,0 +1,95 @@
+"""A partially observed world is seven batched functions of its states, and the names of what they tell.
+
+The functions take N states at once and are pure, so the same lines of a world are sampled, enumerated into
+tables, and evaluated exactly. Agent and overseer each see a function of the state, never the state.
+
+Letters: N states, K state variables, obs the shape of one observation, L overseer observations.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+import numpy as np
+from gymnasium import Space
+
+from envs import drawing
+from envs.compiled import NotEnumerable
+from envs.dynamics import sample
+
+Array = np.ndarray
+
+
+class World:
+    """The seven functions, and what may be told besides, with defaults."""
+
+    gamma: float = 1.0
+    oversight_prob: float = math.nan  # probability that an ending is judged; nan: there is no such thing
+    overseer_labels: tuple[str, ...] = ()  # the name of each overseer observation
+    judgement: Array = np.zeros(0)  # (L,) float: the overseer's verdict on each; nan where it cannot tell
+    outcomes: tuple[str, ...] = ("end",)
+    action_names: tuple[str, ...] = ()
+    action_arrows: ClassVar[tuple[tuple[int, int], ...] | None] = None  # (drow, dcol) of each action
+    noise: Mapping[str, tuple[float, ...]] = {}  # what chance draws at each step, by name
+
+    np_random: np.random.Generator
+    single_observation_space: Space
+
+    # (N, K), (N,) -> (N, K); each named noise is one more keyword argument, (N,) int
+    transition: Callable[..., Array]
+
+    def initial(self, n: int) -> Array:
+        """Draws n states of the start distribution, (N, K) int; the one function that is not pure."""
+        states, probabilities = self._start_law
+        return states[sample(self.np_random, probabilities, n)]
+
+    def terminal(self, state: Array) -> Array:
+        """(N, K) -> (N,) bool."""
+        raise NotImplementedError
+
+    def reward(self, state: Array, action: Array, next_state: Array) -> Array:
+        """The proxy that everyone sees, (N,) float."""
+        raise NotImplementedError
+
+    def true_reward(self, state: Array, action: Array, next_state: Array) -> Array:
+        """What is really wanted, (N,) float; read by evaluation and by oracles only."""
+        raise NotImplementedError
+
+    def observation(self, state: Array) -> Array:
+        """(N, K) -> (N, *obs): states with equal rows are aliased for the agent."""
+        raise NotImplementedError
+
+    def overseer_observation(self, state: Array, action: Array, next_state: Array) -> Array:
+        """(N,) int: steps with equal numbers are aliased for the overseer."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _start_law(self) -> tuple[Array, Array]:
+        return self.starts()
+
+    def starts(self) -> tuple[Array, Array]:
+        """The start distribution written out: distinct states (S0, K) and their probabilities (S0,)."""
+        name = type(self).__name__
+        raise NotEnumerable(f"{name} does not write out its start distribution: give it starts() for tables")
+
+    @functools.cached_property
+    def flags(self) -> Array:
+        """(*obs,) bool: entries of an observation that tell the agent what the overseer will see."""
+        return np.zeros(self.single_observation_space.shape, bool)  # type: ignore[arg-type]
+
+    def watched(self, state: Array) -> Array:
+        """(N, K) -> (N,) bool: something in this start state is under the overseer's eye."""
+        return np.zeros(len(state), bool)
+
+    def outcome(self, state: Array) -> Array:
+        """(N, K) -> (N,) int: what an episode that ends in this state ended as, an index of `outcomes`."""
+        return np.zeros(len(state), np.int64)
+
+    def layout(self, state: Array) -> Array | None:
+        """(K,) -> (H, W, K) int: the state with the agent in each cell, -1 where none is; None: no grid."""
+        return None
+
+    def picture(self, state: Array) -> drawing.Picture:
+        """(K,) -> what a render shows."""
+        return drawing.Picture.of_text(str(state.tolist()))
