@@ -1,4 +1,4 @@
-"""A rollout buffer that also keeps the overseer's view, and applies an oversight method just before returns are computed.
+"""A rollout buffer that keeps the overseer's view, and applies an oversight method just before returns are computed.
 
 Rewards reach the buffer with Stable-Baselines3's bootstrap at time-outs already added. Methods see and replace the raw
 reward; the bootstrap is kept beside it, so what a method changes is never the critic's guess of what comes after.

@@ -53,8 +53,8 @@ def exact_evaluator(env_id: str, **env_kwargs) -> Evaluator:
     Raises:
         envs.NotEnumerable: the world is too large, or is not one of tables.
     """
-    tables = envs.compile_world(gymnasium.make_vec(env_id, num_envs=1, **env_kwargs).unwrapped)
-    observations = torch.as_tensor(tables.observations)
+    tables = envs.compile_world(gymnasium.make_vec(env_id, num_envs=1, **env_kwargs))
+    observations = torch.as_tensor(tables.observations, dtype=torch.float32)  # once, not at every look
 
     def evaluate(policy: ActorCriticPolicy) -> Evaluation:
         probabilities = action_probabilities(policy, observations.to(policy.device)).double().cpu().numpy()

@@ -1,7 +1,7 @@
 """Per-sample losses: functions of (B,) tensors to a (B,) tensor. Weights and means are the caller's."""
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 Tensor = torch.Tensor
 
@@ -13,12 +13,12 @@ def clipped_surrogate(advantages: Tensor, ratio: Tensor, clip_range: float) -> T
 
 def squared_error(values: Tensor, returns: Tensor) -> Tensor:
     """The critic's loss: (B,), (B,) -> (B,)."""
-    return F.mse_loss(returns, values, reduction="none")
+    return functional.mse_loss(returns, values, reduction="none")
 
 
 def gate_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """The gate's loss: it tells good verdicts from bad, (B,), (B,) -> (B,)."""
-    return F.binary_cross_entropy_with_logits(logits, (labels > 0).to(logits.dtype), reduction="none")
+    return functional.binary_cross_entropy_with_logits(logits, (labels > 0).to(logits.dtype), reduction="none")
 
 
 def normalise(advantages: Tensor, baselined: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ class BlockPolicy(ActorCriticPolicy):
         gated: mix the experts by a learned gate; otherwise half and half.
     """
 
-    mlp_extractor: BlockExtractor
+    mlp_extractor: BlockExtractor  # type: ignore[assignment]
 
     def __init__(self, *args, gated: bool = True, **kwargs) -> None:
         self.gated = gated
@@ -121,14 +121,23 @@ class BlockPolicy(ActorCriticPolicy):
         self, obs: PyTorchObs, actions: torch.Tensor, masks: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Values, log-probabilities (B,) and entropies (B,) of actions, their gradients routed by masks (B, M)."""
-        features = self.extract_features(obs)
+        features = self._features(obs)
         distribution = self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(features, masks))
         values = self.value_net(self.mlp_extractor.forward_critic(features))
         return values, distribution.log_prob(actions), distribution.entropy()
 
     def gate_logits(self, obs: PyTorchObs) -> torch.Tensor:
         """(B, *obs) -> (B,) log-odds that the gate gives to the first expert."""
-        return self.mlp_extractor.gate_logits(self.extract_features(obs))
+        return self.mlp_extractor.gate_logits(self._features(obs))
+
+    def gate_values(self, obs: PyTorchObs) -> torch.Tensor:
+        """(B, *obs) -> (B,) weight of the first expert, as trained."""
+        return self.mlp_extractor.coefficients(self._features(obs))[0].squeeze(-1)
+
+    def _features(self, obs: PyTorchObs) -> torch.Tensor:
+        features = self.extract_features(obs)
+        assert isinstance(features, torch.Tensor), "actor and critic share the features extractor"
+        return features
 
     @contextmanager
     def deployed(self, scales: tuple[float, ...] | None = None, without: Collection[str] = ()) -> Iterator[None]:

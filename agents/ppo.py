@@ -103,6 +103,7 @@ class RoutedPPO(PPO):
         weights = batch.weights / batch.weights.mean()  # weights
         policy_loss = (losses.clipped_surrogate(advantages, ratio, clip_range) * weights).mean()
         value_loss = (losses.squared_error(values.flatten(), batch.returns) * weights).mean()
+        assert entropy is not None  # a categorical distribution has one
         entropy_loss = -(entropy * weights).mean()
         loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
         terms = {"policy_gradient_loss": policy_loss, "value_loss": value_loss, "entropy_loss": entropy_loss}

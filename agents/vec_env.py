@@ -48,8 +48,8 @@ class GymnasiumVecEnv(VecEnv):
                 f"{env} resets by {mode}; Stable-Baselines3 needs AutoresetMode.SAME_STEP: "
                 "give make_vec an environment that has it"
             )
+        self.env = env  # first, for the base class asks it for its render mode
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
-        self.env = env
         self._seed: int | None = None
         self._live: dict[str, Any] = {}
 
@@ -78,7 +78,7 @@ class GymnasiumVecEnv(VecEnv):
         self._returns += reward
         self._lengths += 1
         infos = [self._live] * self.num_envs
-        for i in np.flatnonzero(done):
+        for i in np.flatnonzero(done).tolist():
             infos[i] = self._finished(i, truncated[i] and not terminated[i])
         self._returns[done] = 0
         self._lengths[done] = 0

@@ -59,29 +59,28 @@ def policy_picture(policy: BlockPolicy, world, path: Path, starts: int = 4) -> b
         return False
     figure = Figure(figsize=(2.6 * starts, 2.6 * len(VARIANTS) + 0.5), layout="constrained")
     rows = figure.subplots(len(VARIANTS), starts, squeeze=False)
-    image = None
     for axes_row, (name, (scales, without)) in zip(rows, VARIANTS.items(), strict=True):
         axes_row[0].set_ylabel(name)
         with policy.deployed(scales, without):
             for axes, state in zip(axes_row, states, strict=True):
-                image = draw_grid(axes, policy, world, state)
-    figure.colorbar(image, ax=rows, shrink=0.6, label="gate: weight of the retain expert")
+                draw_grid(axes, policy, world, state)
+    figure.colorbar(rows[0, 0].images[0], ax=rows, shrink=0.6, label="gate: weight of the retain expert")
     figure.savefig(path, dpi=110)
     return True
 
 
 def start_states(world, count: int) -> np.ndarray:
     """(count, K) start states: watched ones first, as far as there are, then unwatched ones."""
-    generator, world.unwrapped.np_random = world.unwrapped.np_random, np.random.default_rng(0)
+    generator, world.np_random = world.np_random, np.random.default_rng(0)
     states = world.initial(4096)
-    world.unwrapped.np_random = generator
+    world.np_random = generator
     watched = world.watched(states)
-    half = min(count // 2, np.count_nonzero(watched))
+    half = min(count // 2, int(watched.sum()))
     rest = states[~watched] if not watched.all() else states
     return np.concatenate([states[watched][:half], rest[: count - half]])
 
 
-def draw_grid(axes: Axes, policy: BlockPolicy, world, state: np.ndarray):
+def draw_grid(axes: Axes, policy: BlockPolicy, world, state: np.ndarray) -> None:
     """One grid: the gate behind, arrows in each cell, and the world's own marks."""
     layout = world.layout(state)  # (H, W, K)
     height, width, variables = layout.shape
@@ -90,18 +89,16 @@ def draw_grid(axes: Axes, policy: BlockPolicy, world, state: np.ndarray):
     gate, probabilities = np.full(len(cells), np.nan), np.zeros((len(cells), len(world.action_arrows)))
     observations = torch.as_tensor(world.observation(cells[real]))
     probabilities[real] = action_probabilities(policy, observations).numpy()
-    gate[real] = gate_values(policy, observations)
-    image = axes.imshow(gate.reshape(height, width), vmin=0, vmax=1, cmap="PuOr", alpha=0.6)
+    with torch.no_grad():
+        gate[real] = policy.gate_values(observations).numpy()
+    axes.imshow(gate.reshape(height, width), vmin=0, vmax=1, cmap="PuOr", alpha=0.6)
     rows, columns = np.divmod(np.flatnonzero(real & ~world.terminal(np.maximum(cells, 0))), width)
     for action, (down, right) in enumerate(world.action_arrows):
         length = 0.48 * probabilities[rows * width + columns, action]
-        axes.quiver(
-            *(columns, rows, right * length, down * length),
-            **{"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.012, "headwidth": 4},
-        )
+        arrows = (columns, rows, right * length, down * length)
+        axes.quiver(*arrows, angles="xy", scale_units="xy", scale=1, width=0.012, headwidth=4)
     mark_things(axes, world.picture(state))
     axes.set(xticks=[], yticks=[])
-    return image
 
 
 def mark_things(axes: Axes, picture) -> None:
@@ -110,10 +107,3 @@ def mark_things(axes: Axes, picture) -> None:
         frame = {"facecolor": "white", "edgecolor": "black", "pad": 2} if picture.watched[row, column] else None
         if glyph.isalpha() and glyph != "A":
             axes.text(column, row, glyph, ha="center", va="center", fontweight="bold", bbox=frame)
-
-
-@torch.no_grad()
-def gate_values(policy: BlockPolicy, observations: torch.Tensor) -> np.ndarray:
-    """(n, *obs) -> (n,) weight of the first expert, as trained."""
-    features = policy.extract_features(observations)
-    return policy.mlp_extractor.coefficients(features)[0].squeeze(-1).numpy()  # type: ignore[arg-type]

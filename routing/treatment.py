@@ -48,9 +48,7 @@ RETAIN, FORGET, GATE = range(len(BLOCKS))
 def untreated(rollout: Rollout) -> Treatment:
     """Every sample enters with its proxy reward, unit weight, and unit masks: plain reinforcement learning."""
     shape = rollout.rewards.shape
-    return Treatment(
-        rollout.rewards.copy(), np.ones(shape, np.float32), np.ones((*shape, len(BLOCKS)), np.float32)
-    )
+    return Treatment(rollout.rewards.copy(), np.ones(shape, np.float32), np.ones((*shape, len(BLOCKS)), np.float32))
 
 
 def believed_rewards(rollout: Rollout) -> Array:
@@ -72,3 +70,18 @@ def episode_labels(feedback: Feedback) -> Array:
 def judged(labels: Array) -> Array:
     """Steps of episodes on whose end the overseer passed a verdict, good or bad; reaching nothing is neither."""
     return ~np.isnan(labels) & (labels != 0)
+
+
+def inverse_propensity(feedback: Feedback) -> Array:
+    """(T, N): 1/p on the steps of judged episodes, 1 elsewhere.
+
+    Raises:
+        ValueError: an ending was judged although the overseer's propensity is unknown or 0.
+    """
+    labelled = judged(episode_labels(feedback))
+    if labelled.any() and not feedback.propensity > 0:
+        raise ValueError(
+            f"an ending was judged, but its probability is given as {feedback.propensity}; "
+            "weighting by 1/p needs an environment that declares a positive oversight_prob"
+        )
+    return np.where(labelled, 1 / (feedback.propensity or np.nan), 1.0)

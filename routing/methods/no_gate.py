@@ -4,7 +4,7 @@ The action head has only ever read half of each expert, so the expert that is ke
 separately, at the full scale that the gated method uses: they are different policies.
 """
 
-from routing.methods.gradient_routing import route
+from routing.methods.gradient_routing import routed, weighted
 from routing.registry import Deployment, method
 from routing.treatment import Rollout, Treatment
 
@@ -15,4 +15,4 @@ FULL = Deployment("full", (1.0, 0.0))
 @method(deployments=(HALF, FULL), gated=False, baseline=False)
 def no_gate(rollout: Rollout) -> Treatment:
     """Gradient routing without a gate: the experts are mixed half and half."""
-    return route(rollout)
+    return routed(weighted(rollout), rollout)

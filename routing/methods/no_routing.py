@@ -1,10 +1,11 @@
-"""The control for the masks: experts, gate and the gate's loss as in gradient routing, and every gradient everywhere."""
+"""The control for the masks: gradient routing's experts, gate, gate loss and weights; every gradient everywhere."""
 
+from routing.methods.gradient_routing import weighted
 from routing.registry import RETAIN_ALONE, method
-from routing.treatment import Rollout, Treatment, untreated
+from routing.treatment import Rollout, Treatment
 
 
 @method(deployments=(RETAIN_ALONE,), gate_loss=True)
 def no_routing(rollout: Rollout) -> Treatment:
     """Gradient routing's network and gate loss, without the masks."""
-    return untreated(rollout)
+    return weighted(rollout)

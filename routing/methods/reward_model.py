@@ -1,7 +1,8 @@
 """What the overseer saw teaches a model of the reward, which judges what it did not see.
 
 The model reads the agent's observation of the ending, without the entries that tell what is watched: with them it
-would only ever be fitted on watched endings and used on unwatched ones.
+would only ever be fitted on watched endings and used on unwatched ones. Until the first verdict an unseen ending keeps
+its proxy reward.
 """
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from routing.registry import learned_method
-from routing.treatment import Array, Rollout, Treatment, believed_rewards, untreated
+from routing.treatment import Array, Rollout, Treatment, believed_rewards, judged, untreated
 
 WIDTH, STEPS, BATCH = 64, 64, 256
 
@@ -21,50 +22,58 @@ class RewardModel:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.seed = seed
-        self.features: Array | None = None  # (n, d) judged endings so far
-        self.verdicts: Array | None = None  # (n,)
+        self.model: nn.Sequential | None = None
+        self.features = np.zeros((0, 0))  # (n, d) judged endings so far
+        self.verdicts = np.zeros(0)  # (n,)
 
     def __call__(self, rollout: Rollout) -> Treatment:
         score, dones, _ = rollout.feedback
-        features = rollout.reached[..., ~rollout.flags] if rollout.flags.ndim else rollout.reached
-        seen = dones & ~np.isnan(score) & (score != 0)
+        features = rollout.reached[..., ~rollout.flags]  # (T, N, d)
+        seen = dones & judged(score)
         self.remember(features[seen], score[seen])
-        self.fit()
         rewards = believed_rewards(rollout)
         unseen = dones & np.isnan(score)
-        rewards[unseen] = self.predict(features[unseen])
+        if self.model is not None:
+            self.fit(self.model)
+            rewards[unseen] = self.predict(features[unseen])
         return untreated(rollout)._replace(rewards=rewards)
 
     def remember(self, features: Array, verdicts: Array) -> None:
-        if self.features is None:
-            self.features, self.verdicts = features[:0], verdicts[:0]
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.seed)
-                self.model = nn.Sequential(
-                    *(nn.Linear(features.shape[-1], WIDTH), nn.ReLU()),
-                    *(nn.Linear(WIDTH, WIDTH), nn.ReLU()),
-                    *(nn.Linear(WIDTH, 1), nn.Flatten(0)),
-                )
+        """Keep (n, d) judged endings; the first ones make the model."""
+        if self.model is None and len(verdicts):
+            self.features = features[:0]
+            self.model = network(features.shape[-1], self.seed)
             self.optimizer = torch.optim.Adam(self.model.parameters(), lr=2e-3)
-        self.features = np.concatenate([self.features, features])
-        self.verdicts = np.concatenate([self.verdicts, verdicts])
+        if len(verdicts):
+            self.features = np.concatenate([self.features, features])
+            self.verdicts = np.concatenate([self.verdicts, verdicts])
 
-    def fit(self) -> None:
-        """A few steps of least squares on all endings judged so far; none, and the model stays as it is."""
-        for _ in range(STEPS if len(self.verdicts) else 0):
+    def fit(self, model: nn.Sequential) -> None:
+        """A few steps of least squares on all endings judged so far."""
+        for _ in range(STEPS):
             batch = self.rng.integers(len(self.verdicts), size=BATCH)
             target = torch.as_tensor(self.verdicts[batch], dtype=torch.float32)
-            loss = nn.functional.mse_loss(self.model(_tensor(self.features[batch])), target)
+            loss = nn.functional.mse_loss(model(_tensor(self.features[batch])), target)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
 
     @torch.no_grad()
     def predict(self, features: Array) -> Array:
-        """(n, d) endings -> (n,) rewards, within the range of the verdicts; 0 before the first verdict."""
-        if not len(self.verdicts):
-            return np.zeros(len(features))
+        """(n, d) endings -> (n,) rewards, within the range of the verdicts so far."""
+        assert self.model is not None, "no ending has been judged yet"
         return self.model(_tensor(features)).numpy().clip(self.verdicts.min(), self.verdicts.max())
+
+
+def network(inputs: int, seed: int) -> nn.Sequential:
+    """(n, inputs) -> (n,), initialised from its own seed: the learner's global generator is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            *(nn.Linear(inputs, WIDTH), nn.ReLU()),
+            *(nn.Linear(WIDTH, WIDTH), nn.ReLU()),
+            *(nn.Linear(WIDTH, 1), nn.Flatten(0)),
+        )
 
 
 def _tensor(features: Array) -> torch.Tensor:

@@ -40,13 +40,13 @@ def treated():
         del METHODS[name]
 
 
-@pytest.mark.parametrize("batch_size", [256, 300])
+@pytest.mark.parametrize("batch_size", [256, 96])
 def test_unit_weights_and_masks_equal_plain_ppo_bit_for_bit(batch_size):
     settings = SETTINGS | {"batch_size": batch_size, "ent_coef": 0.01}
     # each is seeded as it is built, and both draw from the global generator
-    ours = RoutedPPO(BlockPolicy, copies(), method="proxy", max_grad_norm=0.5, **settings).learn(8192)
-    theirs = PPO(BlockPolicy, copies(), max_grad_norm=0.5, **settings).learn(8192)
-    assert ours.num_timesteps == 8192
+    ours = RoutedPPO(BlockPolicy, copies(24), method="proxy", max_grad_norm=0.5, **settings).learn(7680)
+    theirs = PPO(BlockPolicy, copies(24), max_grad_norm=0.5, **settings).learn(7680)
+    assert ours.num_timesteps == 7680
     for x, y in zip(ours.policy.parameters(), theirs.policy.parameters(), strict=True):
         assert torch.equal(x, y)
     for x, y in zip(ours.policy.optimizer.state.values(), theirs.policy.optimizer.state.values(), strict=True):
@@ -164,7 +164,7 @@ def test_routed_samples_use_the_plain_return_and_others_the_critic():
         steps_left = np.where(buffer.dones[t], 0, steps_left + 1)
         returns = buffer.advantages.reshape(shape).T[t]
         np.testing.assert_allclose(returns[judged[t]], 0.97 ** steps_left[judged[t]], rtol=1e-5)
-    assert (buffer.baselined.reshape(shape).T == ~judged).all()
+    np.testing.assert_array_equal(buffer.baselined.reshape(shape).T, ~judged)
 
 
 def test_bootstrap_at_a_time_out_survives_a_method_that_replaces_rewards(treated):
@@ -192,9 +192,7 @@ def test_save_load_and_continue(method, tmp_path):
     model.save(tmp_path / "agent.zip")
     acting = RoutedPPO.load(tmp_path / "agent.zip")
     obs = copies().reset()
-    np.testing.assert_array_equal(
-        model.predict(obs, deterministic=True)[0], acting.predict(obs, deterministic=True)[0]
-    )
+    np.testing.assert_array_equal(model.predict(obs, deterministic=True)[0], acting.predict(obs, deterministic=True)[0])
     continued = RoutedPPO.load(tmp_path / "agent.zip", env=copies())
     before = continued.policy.action_net.weight.clone()
     continued.learn(1024, reset_num_timesteps=False)
@@ -206,6 +204,6 @@ def test_save_load_and_continue(method, tmp_path):
 @pytest.mark.slow
 def test_oracle_reaches_nine_tenths_of_the_optimum_of_a_small_grid():
     model = agents.build(copies(), "oracle", 0, n_steps=32, batch_size=256, learning_rate=1e-3, ent_coef=0.01)
-    evaluate, exact = agents.make_evaluator(ENV, 0, size=3, oversight_prob=0.5)
+    evaluate, _ = agents.make_evaluator(ENV, 0, size=3, oversight_prob=0.5)
     model.learn(150_000)
     assert evaluate(model.policy).true_return > 0.85

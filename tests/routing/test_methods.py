@@ -32,18 +32,20 @@ NAIVE_REWARDS = [[0, 0, 0, 0, 0, -1], [1, -1, 1, 0, 0, 1]]
 PROXY_REWARDS = [[0, 0, 0, 0, 0, 1], [1, 1, 1, 0, 0, 1]]
 KNOWN = [[1, 1, 0, 1, 0, 1], [1, 1, 0, 1, 0, 1]]
 JUDGED = [[1, 1, 0, 0, 0, 1], [1, 1, 0, 0, 0, 1]]
+WEIGHTS = ONES + (1 / P - 1) * np.array(JUDGED)
 ROUTES = [[R, F, G, G, G, F], [R, F, G, G, G, R]]
 TABLE = {  # rewards, weights, masks
     "proxy": (PROXY_REWARDS, ONES, None),
     "naive": (NAIVE_REWARDS, ONES, None),
     "naive_early_stopping": (NAIVE_REWARDS, ONES, None),
-    "naive_weighted": (NAIVE_REWARDS, ONES + (1 / P - 1) * np.array(JUDGED), None),
+    "naive_weighted": (NAIVE_REWARDS, WEIGHTS, None),
     "oracle": (NAIVE_REWARDS, ONES, None),  # it differs in its overseer
     "filtering": (NAIVE_REWARDS, KNOWN, None),
     "filtering_strict": (NAIVE_REWARDS, JUDGED, None),
-    "no_routing": (PROXY_REWARDS, ONES, None),
-    "no_gate": (PROXY_REWARDS, ONES, ROUTES),
-    "gradient_routing": (PROXY_REWARDS, ONES, ROUTES),
+    "no_routing": (PROXY_REWARDS, WEIGHTS, None),
+    "no_gate": (PROXY_REWARDS, WEIGHTS, ROUTES),
+    "gradient_routing": (PROXY_REWARDS, WEIGHTS, ROUTES),
+    "gradient_routing_paper": (PROXY_REWARDS, ONES, ROUTES),
 }
 
 
@@ -90,6 +92,12 @@ def test_label_noise_flips_endings_alone_and_at_its_rate():
     score = flipped(limited(JUDGEMENT, P), 0.2, np.random.default_rng(0))(view).score
     assert (score[~view.dones] == 1).all()
     assert abs((score[view.dones] == -1).mean() - 0.2) < 0.03
+
+
+def test_routing_weighs_rare_verdicts_ten_times_and_no_more(rollout):
+    rare = rollout._replace(feedback=rollout.feedback._replace(propensity=0.001))
+    assert set(treat("gradient_routing", rare).weights.flat) == {1, 10}
+    assert set(treat("naive_weighted", rare).weights.flat) == {1, 1000}
 
 
 def test_weighting_by_an_unknown_propensity_is_refused(rollout):
