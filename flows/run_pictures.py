@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 
 from agents import BlockPolicy, action_probabilities
 
-CURVES = {
-    "eval/true_return": "true return, as deployed",
-    "eval/true_return/whole": "true return, whole policy",
-    "eval/true_return/unseen": "true return, nothing watched",
-    "eval/proxy_return": "proxy return, as deployed",
+CURVES = {  # metric: (label, style)
+    "eval/true_return": ("true return, as deployed", {"color": "C0", "linewidth": 2.5}),
+    "eval/true_return/unseen": ("the same, where nothing is watched", {"color": "C0", "linestyle": ":"}),
+    "eval/true_return/seen": ("the same, where something is", {"color": "C0", "linestyle": "--"}),
+    "eval/true_return/whole": ("true return, whole policy", {"color": "C1"}),
+    "eval/proxy_return": ("proxy return, as deployed", {"color": "0.5"}),
 }
 VARIANTS = {  # what acts: (scales, ablated blocks)
     "whole": (None, ()),
@@ -23,7 +24,7 @@ VARIANTS = {  # what acts: (scales, ablated blocks)
 }
 
 
-def learning_curve(curve: Sequence[tuple[int, dict[str, float]]], path: Path) -> None:
+def learning_curve(curve: Sequence[tuple[int, dict[str, float]]], title: str, path: Path) -> None:
     """Draw the evaluations along a run.
 
     Args:
@@ -33,18 +34,19 @@ def learning_curve(curve: Sequence[tuple[int, dict[str, float]]], path: Path) ->
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     steps = [step for step, _ in curve]
-    for name, label in CURVES.items():
-        axes.plot(steps, [metrics.get(name, np.nan) for _, metrics in curve], label=label)
+    for name, (label, style) in CURVES.items():
+        axes.plot(steps, [metrics.get(name, np.nan) for _, metrics in curve], label=label, **style)
     axes.axhline(0, color="0.8", linewidth=1, zorder=0)
-    axes.set(xlabel="environment steps", ylabel="discounted return per episode")
-    axes.legend(frameon=False)
+    axes.set(title=title, xlabel="environment steps", ylabel="discounted return per episode")
+    axes.legend(frameon=False, fontsize="small")
     figure.savefig(path, dpi=120)
 
 
-def policy_picture(policy: BlockPolicy, world, path: Path, starts: int = 4) -> bool:
+def policy_picture(policy: BlockPolicy, world, title: str, path: Path, starts: int = 4) -> bool:
     """Draw, for some starts, what the policy does in every cell: whole, and each expert alone.
 
-    Arrows have the length of the action's probability; the background is the gate's value.
+    Arrows have the length of the action's probability; the background is the gate's value; the letter of a square
+    under the overseer's eye is framed.
 
     Args:
         world: the environment; without a grid `layout` nothing is drawn.
@@ -55,9 +57,12 @@ def policy_picture(policy: BlockPolicy, world, path: Path, starts: int = 4) -> b
         Whether there was a grid to draw.
     """
     states = start_states(world, starts)
-    if world.action_arrows is None or world.layout(states[0]) is None:
+    layout = world.layout(states[0])
+    if world.action_arrows is None or layout is None:
         return False
-    figure = Figure(figsize=(2.6 * starts, 2.6 * len(VARIANTS) + 0.5), layout="constrained")
+    height, width = layout.shape[:2]
+    figure = Figure(figsize=(2.6 * starts, 2.6 * len(VARIANTS) * height / width + 1), layout="constrained")
+    figure.suptitle(f"{title}\narrows: action probabilities; framed: watched by the overseer")
     rows = figure.subplots(len(VARIANTS), starts, squeeze=False)
     for axes_row, (name, (scales, without)) in zip(rows, VARIANTS.items(), strict=True):
         axes_row[0].set_ylabel(name)

@@ -56,8 +56,9 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
         recorder.metrics(model.num_timesteps, selected_metrics(model.policy, evaluate, choice))
     model.save(recorder.folder / "agent.zip")
     (recorder.folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-    learning_curve(curve, recorder.folder / "learning_curve.png")
-    policy_picture(model.policy, env.env, recorder.folder / "policy.png")
+    title = f"{config.method}, oversight {config.oversight:g}, seed {config.seed}"
+    learning_curve(curve, title, recorder.folder / "learning_curve.png")
+    policy_picture(model.policy, env.env, title, recorder.folder / "policy.png")
     env.close()
 
 
