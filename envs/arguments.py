@@ -6,6 +6,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """The tail of an error line: the nearest known name, if one is near, and all of them."""
@@ -43,6 +45,13 @@ def finite(name: str, value: Any) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{name} must be a finite number, found {value!r}")
     return number
+
+
+def switch(name: str, value: Any) -> bool:
+    """Returns value, True or False; raises ValueError otherwise."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, found {value!r}")
+    return bool(value)
 
 
 def _number(name: str, value: Any, convert: Any) -> Any:

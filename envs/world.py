@@ -2,6 +2,8 @@
 
 The functions take N states at once and are pure, so the same lines of a world are sampled, enumerated into
 tables, and evaluated exactly. Agent and overseer each see a function of the state, never the state.
+A human who judges by the sequence of what it saw is written by what it remembers being part of the state, or
+of its observation.
 
 Letters: N states, K state variables, obs the shape of one observation, L overseer observations.
 """
@@ -32,6 +34,8 @@ class World:
     action_names: tuple[str, ...] = ()
     action_arrows: ClassVar[tuple[tuple[int, int], ...] | None] = None  # (drow, dcol) of each action
     noise: Mapping[str, tuple[float, ...]] = {}  # what chance draws at each step, by name
+    beliefs: Mapping[int, tuple[Array, Array]] = {}  # which states (n, K) the overseer thinks reached, and
+    # with what probabilities (n,), by its observation; without an entry, as if the agent walked at random
 
     np_random: np.random.Generator
     single_observation_space: Space
@@ -49,7 +53,10 @@ class World:
         raise NotImplementedError
 
     def reward(self, state: Array, action: Array, next_state: Array) -> Array:
-        """The proxy that everyone sees, (N,) float."""
+        """The proxy that everyone sees, (N,) float: what a naive overseer believes where it cannot tell.
+
+        A naive overseer believes `judgement` of its observation of a step, and where that is nan the proxy.
+        """
         raise NotImplementedError
 
     def true_reward(self, state: Array, action: Array, next_state: Array) -> Array:

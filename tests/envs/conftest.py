@@ -12,6 +12,10 @@ VARIANTS = [(name, {}) for name in IDS] + [
     ("keyhole/DiamondGhost-v0", {"size": 3, "regime": "iid_episode", "knowledge": "noisy"}),
     ("keyhole/TMaze-v0", {"length": 2, "knowledge": "aware"}),
     ("keyhole/TMaze-v0", {"knowledge": "noisy", "oversight_prob": 0.5}),
+    ("keyhole/DiamondVault-v0", {"action_log": True}),
+    ("keyhole/AbsentSupervisor-v0", {"knowledge": "blind", "oversight_prob": 0.3}),
+    ("keyhole/HideErrors-v0", {"p": 0.1, "p_H": 0.9}),
+    ("keyhole/VerboseLog-v0", {"p_D": 0.1}),
 ]
 
 

@@ -29,6 +29,11 @@ BAD = [
     ("DiamondGhost", {"render_mode": "rgb_arr"}, "unknown render_mode 'rgb_arr'; did you mean 'rgb_array'?"),
     ("TMaze", {"length": 0}, "length must be at least 1, found 0"),
     ("TMaze", {"knowledge": "seeing"}, "unknown knowledge 'seeing'"),
+    ("HideErrors", {"p": 1.5}, "p must be a probability between 0 and 1, found 1.5"),
+    ("HideErrors", {"p_H": -1}, "p_H must be a probability between 0 and 1, found -1"),
+    ("VerboseLog", {"r": float("inf")}, "r must be a finite number, found inf"),
+    ("DiamondVault", {"action_log": "yes"}, "action_log must be True or False, found 'yes'"),
+    ("AbsentSupervisor", {"knowledge": "noisy"}, "unknown knowledge 'noisy'"),
     ("TMaze", {"length": 40}, "max_episode_steps must be at least 41, found 32"),
 ]
 

@@ -55,16 +55,19 @@ def test_an_episode_without_an_end_is_truncated_at_the_time_limit_and_no_earlier
         ages[terminated | truncated] = 0
 
 
-def test_the_same_seed_gives_the_same_trajectory_and_another_seed_another(make):
+def test_the_same_seed_gives_the_same_trajectory_and_another_seed_another_where_there_is_chance(make):
     world = make(32)
 
     def trajectory(seed):
         obs, _ = world.reset(seed=seed)
         world.action_space.seed(0)
-        return [obs.tobytes()] + [world.step(world.action_space.sample())[0].tobytes() for _ in range(60)]
+        steps = [world.step(world.action_space.sample()) for _ in range(60)]
+        seen = [(step[0], step[4]["reached"], step[4]["overseer_obs"]) for step in steps]
+        return [obs.tobytes()] + [array.tobytes() for arrays in seen for array in arrays]
 
     assert trajectory(3) == trajectory(3)
-    assert trajectory(3) != trajectory(4)
+    by_chance = len(world.starts()[0]) > 1 or len(world.noise) > 0
+    assert (trajectory(3) != trajectory(4)) == by_chance
 
 
 def test_tables_and_functions_walk_the_same_trajectory_from_the_same_seed(make):
