@@ -6,6 +6,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 import gymnasium
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from flows.config import CompareConfig, TrainConfig
@@ -40,9 +41,7 @@ def check_methods(names: Sequence[str]) -> None:
 def check_world(name: str, arguments: dict[str, Any], oversight: float) -> None:
     """Builds two copies and takes a step; raises UserError if one cannot learn under oversight in them."""
     if "oversight_prob" in arguments:
-        raise UserError(
-            "oversight_prob is set twice; say --oversight and leave it out of the environment's arguments"
-        )
+        raise UserError("oversight_prob is set twice; say --oversight and leave it out of the environment's arguments")
     world = _built(name, {"oversight_prob": oversight, **arguments})
     try:
         _check_autoreset(name, world)
@@ -69,32 +68,25 @@ def _entry(name: str) -> Any:
     try:
         if module:
             import_module(module)
-        return gymnasium.spec(short).vector_entry_point
+        entry = gymnasium.spec(short).vector_entry_point
+        return load_env_creator(entry) if isinstance(entry, str) else entry
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"environment {name!r}: no module named {error.name!r}; is it on PYTHONPATH?"
-        ) from None
+        raise UserError(f"environment {name!r}: no module named {error.name!r}; is it on PYTHONPATH?") from None
     except gymnasium.error.Error:
         ours = sorted(world for world in gymnasium.registry if world.startswith("keyhole/"))
         hint = nearest(short, gymnasium.registry)
-        raise UserError(
-            f"unknown environment {short!r}{hint} (ours: {', '.join(ours)}; see `keyhole envs`)"
-        ) from None
+        raise UserError(f"unknown environment {short!r}{hint} (ours: {', '.join(ours)}; see `keyhole envs`)") from None
 
 
 def _refused_argument(name: str, build: Any, arguments: dict[str, Any], error: TypeError) -> UserError:
     parameters = signature(build).parameters if callable(build) else {}
     known = [key for key, value in parameters.items() if value.kind is not Parameter.VAR_KEYWORD]
     if build is None or (known and "oversight_prob" not in known):
-        return UserError(
-            f"environment {name!r} gives no overseer view: it takes no oversight_prob; see `keyhole envs`"
-        )
+        return UserError(f"environment {name!r} gives no overseer view: it takes no oversight_prob; see `keyhole envs`")
     wrong = next((key for key in arguments if known and key not in known), None)
     if wrong is None:
         return UserError(f"environment {name!r}: {_line(error)}")
-    return unknown(
-        f"argument of {name}", wrong, [key for key in known if key not in ("num_envs", "render_mode")]
-    )
+    return unknown(f"argument of {name}", wrong, [key for key in known if key not in ("num_envs", "render_mode")])
 
 
 def _check_autoreset(name: str, world: VectorEnv) -> None:
@@ -114,8 +106,7 @@ def _check_view(name: str, world: VectorEnv) -> None:
     missing += [key for key in ATTRIBUTES if getattr(world.unwrapped, key, None) is None]
     if missing:
         raise UserError(
-            f"environment {name!r} gives no overseer view: it lacks {', '.join(missing)}; "
-            "derive it from envs.POMDP"
+            f"environment {name!r} gives no overseer view: it lacks {', '.join(missing)}; derive it from envs.POMDP"
         )
 
 

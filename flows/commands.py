@@ -129,9 +129,7 @@ def open_page(host: str, port: int) -> None:
         "--workers",
         "1",
     ]
-    os.execv(
-        sys.executable, [*command, "--backend-store-uri", store.uri, "--default-artifact-root", artifacts]
-    )
+    os.execv(sys.executable, [*command, "--backend-store-uri", store.uri, "--default-artifact-root", artifacts])
 
 
 def list_worlds() -> None:
@@ -150,9 +148,7 @@ def list_methods() -> None:
 
     entries = {}
     for name, spec in sorted(routing.METHODS.items()):
-        rules = [
-            f"{rule.name} (reads {rule.reads}{', leaky' if rule.leaky else ''})" for rule in spec.deployments
-        ]
+        rules = [f"{rule.name} (reads {rule.reads}{', leaky' if rule.leaky else ''})" for rule in spec.deployments]
         entries[name] = f"{spec.summary} Deployed: {', '.join(rules)}."
     _print_list(entries)
 

@@ -18,7 +18,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import job, report
 from flows.checks import check_sweep
 from flows.config import CompareConfig, TrainConfig
-from flows.pool import DeadWorkerError, Pool
+from flows.pool import DeadWorkerError, Pool, StoppedError
 from flows.progress import Progress, progress, title
 from flows.project import here, only_sweep, writable
 from flows.provenance import facts, run_tags
@@ -62,6 +62,9 @@ class Sweep(NamedTuple):
         self.progress.began(config)
         try:
             yield
+        except StoppedError:
+            self.progress.ended(config, "stopped")
+            raise
         except BaseException as error:
             self.progress.ended(config, f"failed: {error}")
             raise
@@ -81,9 +84,7 @@ def compare(config: CompareConfig = DEFAULTS) -> str:
         trained = [sweep.threads.submit(train, {"config": run}) for run in runs]
         wait([optimum, *trained])
         report.write(sweep.store, sweep.record.run_id)
-        failed = [
-            title(run) for run, future in zip(runs, trained, strict=True) if not future.state.is_completed()
-        ]
+        failed = [title(run) for run, future in zip(runs, trained, strict=True) if not future.state.is_completed()]
         if failed:
             raise FailedRunsError(sweep.record.run_id, failed, len(runs))
     return sweep.record.run_id

@@ -19,6 +19,7 @@ from prefect.states import Crashed
 from flows.owner import abandoned, owner
 
 PATIENCE = 20.0  # seconds
+CAUSE = "its process ended without closing it"
 FLOW = FlowFilter.model_validate({"name": {"any_": ["compare"]}})
 RUNNING = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}})
 UNDER_WAY = TaskRunFilter.model_validate({"state": {"type": {"any_": ["PENDING", "RUNNING", "SCHEDULED"]}}})
@@ -38,13 +39,16 @@ def kept() -> Iterator[None]:
 
 
 def close_abandoned(client: SyncPrefectClient) -> int:
-    """Marks flow runs whose process is gone as crashed; how many there were."""
+    """Marks flow runs whose process is gone as crashed, their tasks too; how many flow runs there were."""
     running = client.read_flow_runs(
         flow_filter=FLOW, flow_run_filter=RUNNING, sort=FlowRunSort.START_TIME_DESC, limit=200
     )
     dead = [run for run in running if abandoned(dict(tag.partition("=")[::2] for tag in run.tags))]
     for run in dead:
-        client.set_flow_run_state(run.id, Crashed(message="its process ended without closing it"), force=True)
+        its = FlowRunFilter.model_validate({"id": {"any_": [run.id]}})
+        for task in client.read_task_runs(flow_run_filter=its, task_run_filter=UNDER_WAY, sort=SORTED, limit=200):
+            client.set_task_run_state(task.id, Crashed(message=CAUSE), force=True)
+        client.set_flow_run_state(run.id, Crashed(message=CAUSE), force=True)
     return len(dead)
 
 

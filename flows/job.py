@@ -1,6 +1,10 @@
 """What a training process does for a sweep: it trains and says what it sees; the parent keeps the books."""
 
-from collections.abc import Callable, Mapping
+import faulthandler
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -27,8 +31,25 @@ class Forwarder:
 
 
 def train(function: str, config: TrainConfig, folder: Path, say: Say) -> None:
-    """Runs `function` ("module:name") on `config`."""
-    resolve_name(function)(config, Forwarder(folder, say))
+    """Runs `function` ("module:name") on `config`; what it prints is kept in the run's folder."""
+    with printing_to(folder / "output.txt"):
+        resolve_name(function)(config, Forwarder(folder, say))
+
+
+@contextmanager
+def printing_to(path: Path) -> Iterator[None]:
+    """This process's output, its libraries' and a crash's included, goes to a file; no file if there is none."""
+    with path.open("a") as file, ExitStack() as undo:
+        for stream in (sys.stdout, sys.stderr):
+            saved = os.dup(stream.fileno())
+            undo.callback(os.close, saved)
+            undo.callback(os.dup2, saved, stream.fileno())
+            undo.callback(stream.flush)
+            os.dup2(file.fileno(), stream.fileno())
+        faulthandler.enable()
+        yield
+    if not path.stat().st_size:
+        path.unlink()
 
 
 def reference(config: TrainConfig, say: Say) -> dict[str, float]:

@@ -43,12 +43,10 @@ def _common() -> list[Callable]:
         ),
         click.option(
             "--preset",
-            type=click.Choice(list(PRESETS)),
+            metavar="|".join(PRESETS),
             help="a set of values; options that you give explicitly win",
         ),
-        click.option(
-            "--config", metavar="FILE", help="settings from a TOML or JSON file; options win over it"
-        ),
+        click.option("--config", metavar="FILE", help="settings from a TOML or JSON file; options win over it"),
     ]
 
 

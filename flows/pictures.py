@@ -72,9 +72,7 @@ def ranked(cells: Sequence[Cell]) -> list[str]:
 def spread(positions: Sequence[float], gap: float) -> list[float]:
     """The nearest positions, by squares, in the same order, `gap` apart (pool adjacent violators)."""
     order = np.argsort(positions, kind="stable")
-    blocks: list[
-        tuple[float, int]
-    ] = []  # (mean, size) of positions less the room that those before them need
+    blocks: list[tuple[float, int]] = []  # (mean, size) of positions less the room that those before them need
     for rank, index in enumerate(order):
         blocks.append((positions[index] - rank * gap, 1))
         while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
@@ -118,9 +116,7 @@ def _look(place: int, cell: Cell) -> dict[str, Any]:
 def _line(axes: Axes, x: np.ndarray, cells: Sequence[Cell], look: dict[str, Any]) -> None:
     means = [cell.true_return.mean for cell in cells]
     halves = np.nan_to_num([cell.true_return.half for cell in cells])  # one seed: no interval
-    axes.errorbar(
-        x, means, yerr=halves, markersize=6, linewidth=1.7, elinewidth=1, capsize=2.5, zorder=3, **look
-    )
+    axes.errorbar(x, means, yerr=halves, markersize=6, linewidth=1.7, elinewidth=1, capsize=2.5, zorder=3, **look)
 
 
 def _name_lines(axes: Axes, ends: Sequence[tuple[float, Cell]]) -> None:
@@ -162,9 +158,7 @@ def _panel(axes: Axes, method: str, curves: Mapping[float, Curve]) -> None:
     axes.set_title(method, loc="left", fontsize=9, color=INK, parse_math=False)
     for (level, curve), colour in zip(curves.items(), _shades(len(curves)), strict=True):
         axes.plot(curve.step, curve.mean, color=colour, linewidth=1.4, label=f"{level:g}")
-        axes.fill_between(
-            curve.step, curve.mean - curve.half, curve.mean + curve.half, color=colour, alpha=0.18, lw=0
-        )
+        axes.fill_between(curve.step, curve.mean - curve.half, curve.mean + curve.half, color=colour, alpha=0.18, lw=0)
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     axes.locator_params(axis="x", nbins=4)
 

@@ -63,9 +63,7 @@ def _explained(path: Path, advice: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f"cannot write to {path} ({error.strerror}); {advice} or change its permissions"
-        ) from None
+        raise UserError(f"cannot write to {path} ({error.strerror}); {advice} or change its permissions") from None
 
 
 @contextmanager

@@ -83,21 +83,24 @@ def by_level(table: list[Cell]) -> list[tuple[float, list[Cell]]]:
 def summary(results: Results) -> str:
     """The table as text for a terminal: a row for each row name, a column for each oversight level."""
     table = cells(results)
+    if not table:
+        return "no run has a result"
     levels = sorted({cell.oversight for cell in table})
     found = {(cell.row, cell.oversight): cell for cell in table}
+    names = {cell.row: f"{cell.row} (leaky)" if cell.leaky else cell.row for cell in table}
+    width = max(map(len, names.values()))
     lines = ["true return, mean ± half of the 95 % interval over seeds", ""]
-    lines.append(f"{'':<34}" + "".join(f"{f'p={level:g}':>18}" for level in levels))
+    lines.append(" " * width + "".join(f"{f'p={level:g}':>18}" for level in levels))
     for name in pictures.ranked(table):
         entries = [found.get((name, level)) for level in levels]
-        leaky = any(cell is not None and cell.leaky for cell in entries)
         shown = "".join(f"{plusminus(cell.true_return) if cell else '':>18}" for cell in entries)
-        lines.append(f"{name + (' (leaky)' if leaky else ''):<34}{shown}")
+        lines.append(f"{names[name]:<{width}}{shown}")
     return "\n".join(lines)
 
 
 def number(value: float) -> str:
     """Three digits; a dash for what is not known."""
-    return "–" if math.isnan(value) else f"{value:.3f}".replace("-", "−")
+    return "–" if math.isnan(value) else f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
 
 
 def plusminus(value: Interval) -> str:

@@ -82,9 +82,7 @@ def read(store: Store, run_id: str) -> Results:
         started=parent.info.start_time / 1000,
         folder=Path(parent.info.artifact_uri),
         params=parent.data.params,
-        references={
-            k.removeprefix(REFERENCE): v for k, v in parent.data.metrics.items() if k.startswith(REFERENCE)
-        },
+        references={k.removeprefix(REFERENCE): v for k, v in parent.data.metrics.items() if k.startswith(REFERENCE)},
         rows=tuple(row for child in children for row in rows(child)),
         curves={child.info.run_id: _curve(store, child.info.run_id) for child in children},
     )
@@ -105,9 +103,7 @@ def find(store: Store, wanted: str | None) -> str:
         return named[0]
     begun = [sweep.info.run_id for sweep in sweeps if wanted and sweep.info.run_id.startswith(wanted)]
     if len(begun) > 1:
-        raise UserError(
-            f"{wanted!r} begins the ids of {len(begun)} sweeps; give more of it: {', '.join(begun)}"
-        )
+        raise UserError(f"{wanted!r} begins the ids of {len(begun)} sweeps; give more of it: {', '.join(begun)}")
     if not begun:
         raise _no_such(wanted, [sweep.info.run_name for sweep in sweeps])
     return begun[0]

@@ -22,9 +22,7 @@ import psutil
 
 from flows.quiet import QUIET
 
-PATIENCE = (
-    180.0  # seconds; a first start makes the database, 15 s on an idle machine and minutes on a busy one
-)
+PATIENCE = 180.0  # seconds; a first start makes the database, 15 s on an idle machine and minutes on a busy one
 
 
 class ServerError(RuntimeError):
@@ -61,13 +59,9 @@ class Server:
         while not healthy(self.url):
             waited = time.monotonic() - start
             if self._child is not None and self._child.poll() is not None:
-                raise ServerError(
-                    f"Prefect's server ended at start: {_tail(self.log)} (all of it: {self.log})"
-                )
+                raise ServerError(f"Prefect's server ended at start: {_tail(self.log)} (all of it: {self.log})")
             if waited > PATIENCE:
-                raise ServerError(
-                    f"no Prefect server answers at {self.url} within {PATIENCE:.0f} s; see {self.log}"
-                )
+                raise ServerError(f"no Prefect server answers at {self.url} within {PATIENCE:.0f} s; see {self.log}")
             tell(waited)
             time.sleep(0.2)
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from flows.config import PRESETS
-from flows.mistakes import UserError, nearest
+from flows.config import PRESETS, CompareConfig, Job
+from flows.mistakes import UserError, nearest, unknown
 
 Model = TypeVar("Model", bound=BaseModel)
 Values = dict[str, Any]
@@ -43,20 +43,22 @@ def settings(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[S
 
 def configuration(model: type[Model], said: Mapping[str, Any]) -> Model:
     """The settings that follow from what was said on the command line; raises UserError."""
-    preset = {
-        name: value for name, value in _preset(said.get("preset")).items() if name in model.model_fields
-    }
-    file = _file(said["config"]) if said.get("config") else {}
-    explicit: Values = {}
+    preset, file = _preset(model, said.get("preset")), _file(said.get("config"))
+    explicit = _explicit(model, said)
+    _validated(model, file, said.get("config"))  # alone first, so that an error says where it was said
+    _validated(model, explicit)
+    return _validated(model, _all_methods(_merged(_merged(preset, file), explicit)))
+
+
+def _explicit(model: type[BaseModel], said: Mapping[str, Any]) -> Values:
+    values: Values = {}
     for setting in settings(model):
         text = said.get(setting.parameter)
         if text is not None:
-            _put(explicit, setting.path, _parsed(text, setting.field))
+            _put(values, setting.path, _parsed(text, setting.field))
     if said.get("set"):
-        explicit[ARGUMENTS] = dict(map(_argument, said["set"]))
-    for values, source in ((preset, None), (file, said.get("config")), (explicit, None)):
-        _validated(model, values, source)
-    return _validated(model, _all_methods(_merged(_merged(preset, file), explicit)), None)
+        values[ARGUMENTS] = dict(map(_argument, said["set"]))
+    return values
 
 
 def many(field: FieldInfo) -> bool:
@@ -97,11 +99,18 @@ def _argument(text: str) -> tuple[str, Any]:
         return name.strip(), value
 
 
-def _preset(name: str | None) -> Values:
-    return PRESETS[name] if name else {}  # type: ignore[index]
+def _preset(model: type[BaseModel], name: str | None) -> Values:
+    """What of the preset, which is made for sweeps, `model` has as well."""
+    if name and name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    both = model.model_fields.keys() if issubclass(model, CompareConfig) else Job.model_fields.keys()
+    values = PRESETS[name] if name else {}  # type: ignore[index]
+    return {key: value for key, value in values.items() if key in both}
 
 
-def _file(name: str) -> Values:
+def _file(name: str | None) -> Values:
+    if not name:
+        return {}
     try:
         text = Path(name).read_text(encoding="utf-8")
         values = json.loads(text) if name.endswith(".json") else tomllib.loads(text)
@@ -116,11 +125,7 @@ def _file(name: str) -> Values:
 
 
 def _merged(under: Values, over: Values) -> Values:
-    both = {
-        name: _merged(under[name], over[name])
-        for name in under.keys() & over.keys()
-        if _tables(under, over, name)
-    }
+    both = {name: _merged(under[name], over[name]) for name in under.keys() & over.keys() if _tables(under, over, name)}
     return {**under, **over, **both}
 
 
@@ -142,7 +147,7 @@ def _all_methods(values: Values) -> Values:
     return {**values, "methods": tuple(sorted(routing.METHODS))}
 
 
-def _validated(model: type[Model], values: Values, source: str | None) -> Model:
+def _validated(model: type[Model], values: Values, source: str | None = None) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -154,12 +159,12 @@ def _mistake(model: type[BaseModel], error: ValidationError, source: str | None)
     first = error.errors()[0]
     path = tuple(part for part in first["loc"] if isinstance(part, str))
     known = {setting.path: setting for setting in settings(model)}
-    where = (
-        f"{source}: {'.'.join(path)}" if source else known[path].option if path in known else ".".join(path)
-    )
+    where = f"{source}: {'.'.join(path)}" if source else known[path].option if path in known else ".".join(path)
     if first["type"] == "extra_forbidden":
         siblings = [candidate[-1] for candidate in known if candidate[:-1] == path[:-1]] + ["learner"]
         hint = nearest(path[-1], siblings) or f"; one of {', '.join(siblings)}"
         return UserError(f"{where}: no such setting{hint}")
+    if first["type"] == "too_short":
+        return UserError(f"{where}: found nothing; name at least one")
     what = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return UserError(f"{where}: found {first['input']!r}; {what}")

@@ -65,9 +65,7 @@ class Store:
         `parent` is the run id of its sweep; `watch` hears of its progress.
         """
         lineage = {PARENT: parent} if parent else {}
-        info = self.client.create_run(
-            self.experiment, tags={**owner(), **tags, **lineage}, run_name=name
-        ).info
+        info = self.client.create_run(self.experiment, tags={**owner(), **tags, **lineage}, run_name=name).info
         recorder = RunRecorder(self.client, info.run_id, Path(info.artifact_uri), watch)
         try:
             recorder.params(params)

@@ -1,0 +1,43 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows import project
+from flows.__main__ import main
+from flows.tracking import Store
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store of runs; making its tables takes seconds, so the tests share it."""
+    root = tmp_path_factory.mktemp("project")
+    made = Store(project.Project(root, root / "mlruns"))
+    assert made.experiment
+    return made
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project that is the current directory, on a machine whose user has set nothing."""
+    (tmp_path / ".git").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in (project.MLRUNS, "PREFECT_API_URL"):
+        monkeypatch.setenv(name, "")  # is put back after the test, whatever the command line sets
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / ".prefect"))
+    return tmp_path
+
+
+@pytest.fixture
+def keyhole(checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable:
+    """Runs a command line in this process: its exit code, what it printed, what it complained of."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["keyhole", *words])
+        monkeypatch.setattr("signal.signal", lambda *_: None)
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return run

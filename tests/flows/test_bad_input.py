@@ -1,0 +1,106 @@
+"""A mistake costs one line and exit code 2, before anything has started."""
+
+import json
+
+import pytest
+
+ODD = "tests.flows.worlds:odd/"
+CASES = {
+    "unknown environment": (["--env", "keyhole/DiamondGhst-v0"], "did you mean 'keyhole/DiamondGhost-v0'?"),
+    "environment without namespace": (["--env", "TMaze-v0"], "did you mean 'keyhole/TMaze-v0'?"),
+    "module of the environment": (["--env", "no_module:mine/World-v0"], "no module named 'no_module'"),
+    "fully observed environment": (["--env", "CartPole-v1"], "gives no overseer view"),
+    "environment without vector form": (["--env", "FrozenLake-v1"], "gives no overseer view"),
+    "environment that resets late": (["--env", f"{ODD}NextStep-v0"], "NEXT_STEP; runs need SAME_STEP"),
+    "environment without a view": (["--env", f"{ODD}Plain-v0"], "lacks overseer_obs, true_reward"),
+    "argument of the environment": (["--set", "sizze=4"], "did you mean 'size'?"),
+    "value of the argument": (["--set", "size=-1"], "size must be at least 2, found -1"),
+    "choice of the argument": (["--set", "regime=iid"], "unknown regime 'iid'"),
+    "argument without a value": (["--set", "size"], "'size' is no NAME=VALUE"),
+    "oversight set twice": (["--set", "oversight_prob=0.1"], "say --oversight"),
+    "unknown method": (["--methods", "gradient_ruting"], "did you mean 'gradient_routing'?"),
+    "method named twice": (["--methods", "naive,naive"], "'naive' is named twice"),
+    "no method": (["--methods", ""], "name at least one"),
+    "unknown option": (["--metods", "naive"], "'--methods'"),
+    "unknown preset": (["--preset", "qick"], "did you mean 'quick'?"),
+    "superfluous word": (["naive"], "unexpected extra argument (naive)"),
+    "probability above 1": (["--oversight", "0.1,1.5"], "--oversight: found '1.5'; should be less than or equal to 1"),
+    "probability below 0": (["--oversight", "-0.1"], "should be greater than or equal to 0"),
+    "probability that is none": (["--oversight", "nan"], "--oversight: found 'nan'"),
+    "negative steps": (["--steps", "-5"], "--steps: found -5; should be greater than or equal to 1"),
+    "steps in words": (["--steps", "many"], "--steps: found 'many'; should be a valid integer"),
+    "fraction of a step": (["--steps", "0.5"], "--steps: found '0.5'"),
+    "learner's setting": (["--learning-rate", "0"], "--learning-rate: found '0'; should be greater than 0"),
+    "unwritable store": (["--mlruns", "/proc/mlruns"], "cannot write to /proc/mlruns"),
+    "store that is a file": (["--mlruns", "a_file"], "pass --mlruns DIR"),
+    "missing file": (["--config", "missing.toml"], "cannot read the configuration file missing.toml"),
+    "file with a wrong key": (["--config", "key.toml"], "key.toml: stepps: no such setting; did you mean 'steps'?"),
+    "file with a wrong inner key": (["--config", "inner.json"], "did you mean 'learning_rate'?"),
+    "file with a wrong value": (["--config", "value.toml"], "value.toml: oversight: found 2.0"),
+    "file with bad syntax": (["--config", "syntax.toml"], "syntax.toml is no valid TOML"),
+    "file with no table": (["--config", "list.json"], "list.json holds a list"),
+}  # fmt: skip
+FILES = {
+    "a_file": "",
+    "key.toml": "stepps = 5",
+    "inner.json": json.dumps({"learner": {"lerning_rate": 1}}),
+    "value.toml": "oversight = [2.0]",
+    "syntax.toml": "steps = = 5",
+    "list.json": "[]",
+}
+
+
+@pytest.fixture
+def files(checkout):
+    for name, text in FILES.items():
+        (checkout / name).write_text(text)
+    return checkout
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_sweep_refuses_with_one_line_and_starts_nothing(case, files, keyhole):
+    words, told = CASES[case]
+    code, out, err = keyhole("compare", *words)
+    assert code == 2
+    assert told in err
+    assert err.startswith("keyhole: ")
+    assert err.count("\n") == 1
+    assert out == ""
+    assert not (files / "mlruns" / "mlflow.db").exists()
+    assert not (files / ".prefect" / "server.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["compre"], "did you mean 'compare'"),
+        (["train", "--method", "naiv"], "did you mean 'naive'?"),
+        (["train", "--seed", "-1"], "--seed: found -1"),
+        (["train", "--oversight", "0.1,0.2"], "should be a valid number"),
+        (["report", "mine"], "no runs in"),
+        (["ui"], "no runs in"),
+        (["ui", "--port", "0"], "'--port'"),
+    ],
+)
+def test_other_commands_refuse_with_one_line(words, told, keyhole):
+    code, _, err = keyhole(*words)
+    assert code == 2
+    assert told.lower() in err.lower()
+    assert err.count("\n") == 1
+
+
+def test_a_second_sweep_is_refused_while_the_first_one_runs(checkout, keyhole):
+    import subprocess
+    import sys
+
+    (checkout / "mlruns").mkdir()
+    hold = (
+        "import fcntl, os; f = open('mlruns/.lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX);"
+        "f.write(str(os.getpid())); f.flush(); print(flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=-1, stdout=-1, text=True) as first:
+        first.stdout.readline()
+        code, _, err = keyhole("compare")
+        first.stdin.close()
+    assert code == 2
+    assert f"another sweep (process {first.pid}) writes to {checkout / 'mlruns'}" in err

@@ -1,0 +1,102 @@
+"""Options come from the models; the nearest source wins."""
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from flows.config import PRESETS, CompareConfig, Job, TrainConfig
+from flows.options import options
+from flows.settings import configuration, settings
+
+HEAVY = ("torch", "mlflow", "prefect", "gymnasium", "numpy", "matplotlib", "scipy")
+
+
+@pytest.mark.parametrize("model", [CompareConfig, TrainConfig])
+def test_every_setting_has_an_option_of_its_own_and_a_description(model):
+    names = [setting.option for setting in settings(model)]
+    assert len(names) == len(set(names))
+    assert all(setting.field.description for setting in settings(model))
+
+
+def test_help_shows_name_type_default_and_bounds_of_the_model(keyhole):
+    code, out, _ = keyhole("compare", "--help")
+    text = " ".join(out.split())
+    assert code == 0
+    assert "--oversight NUMBER,... oversight levels [default: 0.03,0.1,0.3; 0<=x<=1]" in text
+    assert "--seeds INTEGER" in text
+    assert re.search(r"--learning-rate NUMBER Adam's step size \[default: 0.00\d; 0<x\]", text)
+
+
+def test_what_is_said_wins_over_the_file_over_the_preset_over_the_default(tmp_path):
+    file = tmp_path / "sweep.toml"
+    file.write_text("seeds = 5\nsteps = 7\n[learner]\nwidth = 8\n[env_kwargs]\nsize = 4\n")
+    said = {"preset": "smoke", "config": str(file), "steps": "9", "learner__n_envs": "16", "set": ("regime=iid",)}
+    config = configuration(CompareConfig, said)
+    smoke = PRESETS["smoke"]
+    assert (config.steps, config.seeds, config.oversight) == (9, 5, smoke["oversight"])
+    assert (config.learner.n_envs, config.learner.width) == (16, 8)
+    assert config.learner.n_steps == smoke["learner"]["n_steps"]
+    assert config.env_kwargs == {"size": 4, "regime": "iid"}
+    assert config.checkpoints == smoke["checkpoints"]
+
+
+def test_lists_come_by_commas_and_whole_numbers_in_powers_of_ten():
+    config = configuration(CompareConfig, {"methods": "naive, oracle", "oversight": "0.03,1", "steps": "2e6"})
+    assert (config.methods, config.oversight, config.steps) == (("naive", "oracle"), (0.03, 1.0), 2_000_000)
+
+
+def test_none_unsets_what_may_be_unset(tmp_path):
+    file = tmp_path / "clip.json"
+    file.write_text('{"learner": {"max_grad_norm": 0.5}}')
+    said = {"config": str(file)}
+    assert configuration(CompareConfig, said).learner.max_grad_norm == 0.5
+    assert configuration(CompareConfig, {**said, "learner__max_grad_norm": "none"}).learner.max_grad_norm is None
+
+
+def test_all_means_every_method():
+    import routing
+
+    assert set(configuration(CompareConfig, {"methods": "all"}).methods) == set(routing.METHODS)
+
+
+@pytest.mark.parametrize("value", ["5", "0.5", "true", "iid", '"5"'])
+def test_a_world_argument_is_a_number_or_truth_value_if_it_reads_as_one(value):
+    found = configuration(TrainConfig, {"set": (f"x={value}",)}).env_kwargs["x"]
+    assert found == {"5": 5, "0.5": 0.5, "true": True, "iid": "iid", '"5"': "5"}[value]
+
+
+def test_our_worlds_get_the_module_that_registers_them():
+    assert configuration(TrainConfig, {"env": "keyhole/TMaze-v0"}).env == "envs:keyhole/TMaze-v0"
+    assert configuration(TrainConfig, {"env": "mine:x/World-v0"}).env == "mine:x/World-v0"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_valid_for_sweeps_and_for_single_runs(preset):
+    configuration(CompareConfig, {"preset": preset})
+    single = configuration(TrainConfig, {"preset": preset})
+    assert single.steps == PRESETS[preset]["steps"]
+
+
+def test_a_sweep_has_every_method_at_every_level_with_every_seed_once():
+    config = CompareConfig(methods=("naive", "oracle"), oversight=(0.1, 0.2), seeds=3, steps=5)
+    runs = config.runs()
+    assert len(runs) == len({(run.method, run.oversight, run.seed) for run in runs}) == 12
+    assert all(getattr(run, name) == getattr(config, name) for run in runs for name in Job.model_fields)
+
+
+def test_help_comes_within_a_second_and_imports_nothing_heavy():
+    code = f"import sys, flows.__main__; print([m for m in {HEAVY} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "flows", "--help"], capture_output=True, text=True)
+    assert "compare" in done.stdout
+    assert time.monotonic() - start < 1
+
+
+def test_options_leave_no_setting_out():
+    decorated = options(CompareConfig)(lambda **_: None)
+    declared = {parameter.name for parameter in decorated.__click_params__}
+    assert declared == {s.parameter for s in settings(CompareConfig)} - {"env_kwargs"} | {"set", "preset", "config"}
