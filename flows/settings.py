@@ -104,7 +104,7 @@ def _preset(model: type[BaseModel], name: str | None) -> Values:
     if name and name not in PRESETS:
         raise unknown("preset", name, PRESETS)
     both = model.model_fields.keys() if issubclass(model, CompareConfig) else Job.model_fields.keys()
-    values = PRESETS[name] if name else {}  # type: ignore[index]
+    values = PRESETS[name] if name else {}
     return {key: value for key, value in values.items() if key in both}
 
 

@@ -1,0 +1,51 @@
+# Everything happens in .venv, which is made from requirements.lock and kept while that is current.
+# ARGS goes to the command: make run ARGS="--seeds 5"
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.current
+
+.DEFAULT_GOAL := help
+.PHONY: help install run ui test check clean lock
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make or renew .venv
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "make: keyhole needs Python 3.11 or newer as $(PYTHON); found: $$($(PYTHON) --version 2>&1); install it or say make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "make: $(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
+	@echo "installing into .venv (once; some minutes)"
+	@rm -f $(STAMP)
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+run: $(STAMP) ## compare the oversight methods on the quick preset (minutes)
+	@$(BIN)/keyhole compare --preset quick $(ARGS)
+
+ui: $(STAMP) ## MLflow's page on the project's runs
+	@$(BIN)/keyhole ui $(ARGS)
+
+test: check ## all tests, the slow ones too
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(STAMP) ## format, lint, types, fast tests
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+lock: ## write requirements.lock from what .venv holds
+	@{ sed -n '/^#/p;/^[^#]/q' requirements.lock; \
+	   $(BIN)/python -m pip freeze --all --disable-pip-version-check --exclude-editable --exclude pip | \
+	   sed -E 's/^(torch==[0-9.]+)\+.*/\1/' | grep -v ' @ '; } > requirements.new
+	@mv requirements.new requirements.lock
+
+clean: ## remove .venv and caches; runs in mlruns/ stay
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
