@@ -112,12 +112,7 @@ class RoutedPPO(PPO):
             loss = loss + self.gate_coef * gate_loss
             terms["gate_loss"] = gate_loss
         terms["approx_kl"] = ((ratio - 1) - torch.log(ratio)).mean()
-        self.policy.optimizer.zero_grad()
-        loss.backward()
-        self._silence(batch.masks, gate_loss is not None)  # blocks that no sample may reach
-        if math.isfinite(self.max_grad_norm):
-            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-        self.policy.optimizer.step()
+        self._descend(loss, batch.masks, gate_loss is not None)
         return {name: term.item() for name, term in terms.items()}
 
     def _gate_loss(self, batch: RoutedSamples) -> torch.Tensor | None:
@@ -127,6 +122,15 @@ class RoutedPPO(PPO):
             return None
         logits = self.policy.gate_logits(batch.observations[labelled])
         return losses.gate_cross_entropy(logits, batch.labels[labelled]).mean()
+
+    def _descend(self, loss: torch.Tensor, masks: torch.Tensor, gate_trained: bool) -> None:
+        """One step of the optimiser; blocks that no sample may reach stay where they are."""
+        self.policy.optimizer.zero_grad()
+        loss.backward()
+        self._silence(masks, gate_trained)
+        if math.isfinite(self.max_grad_norm):
+            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+        self.policy.optimizer.step()
 
     def _silence(self, masks: torch.Tensor, gate_trained: bool) -> None:
         reached = masks.any(0).tolist()

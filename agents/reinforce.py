@@ -1,0 +1,245 @@
+"""Policy gradient at the cost of the distinct observations, however many steps were walked.
+
+In a world of tables a memoryless policy is a table of action probabilities. It is computed once for each observation
+that is met, the walk looks it up, and the loss of all samples is gathered in one coefficient for each distinct pair of
+observation and mask, and action: the gradient is the one of the samples, exactly. With one epoch this is REINFORCE
+with a critic's baseline (Williams 1992); more epochs are PPO without minibatches, for the clipped loss of all samples
+of one observation and action depends on their positive and their negative advantages alone.
+
+In a world without tables the same class trains as `RoutedPPO`, one forward pass for each sample.
+"""
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+import envs
+from agents import losses
+from agents.buffer import RoutedRolloutBuffer
+from agents.evaluate import action_probabilities
+from agents.ppo import RoutedPPO
+from agents.walk import Path, Walk
+from routing import find
+
+Array = np.ndarray
+log = logging.getLogger(__name__)
+
+
+class Gathered(NamedTuple):
+    """A rollout's samples, summed over those that have observation and mask in common: P distinct pairs."""
+
+    observation: Array  # (P,) int, an index of tables.observations
+    masks: Array  # (P, M)
+    gains: Array  # (P, A) sum of weight times positive advantage
+    losses: Array  # (P, A) sum of weight times negative advantage
+    visits: Array  # (P,) sum of weights
+    returns: Array  # (P,) sum of weight times return
+    good: Array  # (P,) number of samples judged good
+    bad: Array  # (P,) number of samples judged bad
+
+
+def gather(
+    observation: Array,
+    masks: Array,
+    action: Array,
+    advantages: Array,
+    weights: Array,
+    returns: Array,
+    labels: Array,
+    n_actions: int,
+) -> Gathered:
+    """Sum samples, (n,) each and masks (n, M), by observation and mask. In float64: the order does not matter."""
+    routes, route = distinct_masks(masks)
+    key = observation * len(routes) + route
+    met = np.zeros(int(key.max()) + 1, bool)
+    met[key] = True
+    pairs = np.flatnonzero(met)
+    row = (np.cumsum(met) - 1)[key]
+
+    def total(values: Array) -> Array:
+        return np.bincount(row, values, len(pairs))
+
+    def by_action(values: Array) -> Array:
+        return np.bincount(row * n_actions + action, values, len(pairs) * n_actions).reshape(-1, n_actions)
+
+    return Gathered(
+        pairs // len(routes),
+        routes[pairs % len(routes)],
+        by_action(weights * np.maximum(advantages, 0)),
+        by_action(weights * np.minimum(advantages, 0)),
+        total(weights),
+        total(weights * returns),
+        total(labels > 0),
+        total(labels < 0),
+    )
+
+
+def distinct_masks(masks: Array) -> tuple[Array, Array]:
+    """(n, M) -> the distinct rows, the unit mask first, (R, M), and which of them a row is, (n,)."""
+    special = (masks != 1).any(1)
+    route = np.zeros(len(masks), np.int64)
+    others, which = np.unique(masks[special], axis=0, return_inverse=True)
+    route[special] = which.ravel() + 1
+    return np.concatenate([np.ones_like(masks[:1]), others]), route
+
+
+class LazyTable:
+    """Cumulative action probabilities of a policy, computed when an observation is first met."""
+
+    def __init__(self, policy: ActorCriticPolicy, inputs: torch.Tensor, n_actions: int) -> None:
+        self.policy, self.inputs = policy, inputs
+        self.known = np.zeros(len(inputs), bool)
+        self.table = np.empty((len(inputs), n_actions))
+
+    def __call__(self, observation: Array) -> Array:
+        """(N,) int -> (N, A)."""
+        fresh = observation[~self.known[observation]]
+        if len(fresh):
+            fresh = np.unique(fresh)
+            probabilities = action_probabilities(self.policy, self.inputs[fresh]).double().cpu().numpy()
+            self.table[fresh] = np.cumsum(probabilities, 1)
+            self.known[fresh] = True
+        return self.table[observation]
+
+
+class RoutedReinforce(RoutedPPO):
+    """`RoutedPPO` on distinct observations. Its arguments are RoutedPPO's; `batch_size` is not used with tables."""
+
+    tables: envs.Tables
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        self.tabular = self.env is not None and self._found_tables()
+        if self.tabular:
+            self.walk = Walk(self.tables, self.n_envs, np.random.default_rng(self.seed))
+            self.inputs = torch.as_tensor(self.tables.observations, dtype=torch.float32, device=self.device)
+
+    def _found_tables(self) -> bool:
+        try:
+            self.tables = envs.compile_world(self.env.env)  # type: ignore[union-attr]
+        except envs.NotEnumerable as reason:
+            log.warning("one forward pass for each sample, for %s", reason)
+            return False
+        return True
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "tables", "walk", "inputs", "path"]
+
+    def collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
+        """Walk `n_rollout_steps` steps of each copy by table look-up, and treat them."""
+        if not self.tabular:
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        self.policy.set_training_mode(False)
+        callback.on_rollout_start()
+        self.path = self.walk.steps(n_rollout_steps, LazyTable(self.policy, self.inputs, self.tables.n_actions))
+        self.num_timesteps += self.path.reward.size
+        callback.update_locals(locals())
+        if not callback.on_step():
+            return False
+        self._fill(rollout_buffer, self.path)
+        callback.on_rollout_end()
+        return True
+
+    def _fill(self, buffer: RoutedRolloutBuffer, path: Path) -> None:
+        """Put the walk into the buffer as if it had been stepped, and have it treated."""
+        values = self._values(path)
+        ended = max(int(path.dones.sum()), 1)
+        assert self.ep_info_buffer is not None  # learn() has made it
+        self.ep_info_buffer.append({"r": path.reward.sum() / ended, "l": path.reward.size / ended})
+        buffer.reset()
+        buffer.overseer_obs, buffer.true_reward, buffer.dones = path.overseer_obs, path.true_reward, path.dones
+        buffer.raw_reward, buffer.reached = path.reward, self.tables.view[path.reached]
+        buffer.episode_starts[1:] = path.dones[:-1]
+        buffer.values = values[path.observation]
+        ahead = np.zeros(path.reward.shape, np.float32)
+        ahead[path.timeouts] = values[self.tables.observation[path.reached[path.timeouts]]]
+        buffer.rewards = (path.reward + self.gamma * ahead).astype(np.float32)
+        last = torch.as_tensor(values[self.tables.observation[self.walk.state]])
+        buffer.compute_returns_and_advantage(last, path.dones[-1])
+
+    @torch.no_grad()
+    def _values(self, path: Path) -> Array:
+        """(O,) the critic's values where the walk has been or would go on from; nan elsewhere."""
+        values = np.full(len(self.inputs), np.nan, np.float32)
+        ahead = self.tables.observation[np.append(path.reached[path.timeouts], self.walk.state)]
+        needed = np.zeros(len(values), bool)
+        needed[path.observation] = needed[ahead] = True
+        values[needed] = self.policy.predict_values(self.inputs[needed]).squeeze(-1).cpu().numpy()
+        return values
+
+    def train(self) -> None:
+        """Update the policy from the rollout, all of it at once in each epoch."""
+        if not self.tabular:
+            return super().train()
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
+        for name, value in self.rollout_buffer.metrics.items():
+            self.logger.record(name, value)
+        kept = self.rollout_buffer.weights > 0
+        if kept.any():
+            batch = self._gathered(kept)
+            before: torch.Tensor | None = None
+            for _ in range(self.n_epochs):
+                terms, before = self._step(batch, before, clip_range)
+            for name, value in terms.items():
+                self.logger.record(f"train/{name}", value)
+        self._n_updates += self.n_epochs
+        return None
+
+    def _gathered(self, kept: Array) -> Gathered:
+        """The kept samples (T, N), their advantages normalised over all of them."""
+        buffer = self.rollout_buffer
+        advantages = torch.as_tensor(buffer.advantages[kept])
+        if self.normalize_advantage:
+            advantages = losses.normalise(advantages, torch.as_tensor(buffer.baselined[kept]))
+        return gather(
+            self.path.observation[kept],
+            buffer.masks[kept],
+            self.path.action[kept],
+            advantages.numpy().astype(np.float64),
+            buffer.weights[kept].astype(np.float64),
+            buffer.returns[kept].astype(np.float64),
+            buffer.labels[kept],
+            self.tables.n_actions,
+        )
+
+    def _step(
+        self, batch: Gathered, before: torch.Tensor | None, clip_range: float
+    ) -> tuple[dict[str, float], torch.Tensor]:
+        """One optimiser step; the terms of the loss, and the log-probabilities (P, A) before the first."""
+        masks, gains, negative, visits, returns = map(self._tensor, batch[1:6])
+        inputs, total = self.inputs[batch.observation], visits.sum()
+        latent = self.policy.mlp_extractor.forward_actor(inputs.flatten(1), masks)
+        log_prob = torch.log_softmax(self.policy.action_net(latent), 1)
+        before = log_prob.detach() if before is None else before
+        ratio = torch.exp(log_prob - before)
+        surrogate = gains * ratio.clamp(max=1 + clip_range) + negative * ratio.clamp(min=1 - clip_range)
+        values = self.policy.predict_values(inputs).squeeze(-1)
+        terms = {
+            "policy_gradient_loss": -surrogate.sum() / total,
+            "value_loss": (visits * values.square() - 2 * returns * values).sum() / total,
+            "entropy_loss": (visits[:, None] * log_prob.exp() * log_prob).sum() / total,
+        }
+        loss = terms["policy_gradient_loss"] + self.ent_coef * terms["entropy_loss"]
+        loss = loss + self.vf_coef * terms["value_loss"]
+        labelled = batch.good + batch.bad > 0
+        gate_trained = find(self.method).gate_loss and bool(labelled.any())
+        if gate_trained:
+            terms["gate_loss"] = self._gate_term(batch, inputs, labelled)
+            loss = loss + self.gate_coef * terms["gate_loss"]
+        self._descend(loss, masks, gate_trained)
+        return {name: term.item() for name, term in terms.items()}, before
+
+    def _gate_term(self, batch: Gathered, inputs: torch.Tensor, labelled: Array) -> torch.Tensor:
+        """Mean cross-entropy of the gate over the judged samples."""
+        good, bad = self._tensor(batch.good[labelled]), self._tensor(batch.bad[labelled])
+        logits = self.policy.gate_logits(inputs[labelled])
+        softplus = torch.nn.functional.softplus
+        return (good * softplus(-logits) + bad * softplus(logits)).sum() / (good + bad).sum()
+
+    def _tensor(self, x: Array) -> torch.Tensor:
+        return torch.as_tensor(x, dtype=torch.float32, device=self.device)

@@ -1,0 +1,127 @@
+"""On tables, one term for each distinct observation stands for all of its samples; nothing else changes."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import envs
+from agents import BlockPolicy, RoutedPPO, make_vec_env
+from agents.buffer import RoutedSamples
+from agents.reinforce import RoutedReinforce, distinct_masks
+from agents.walk import Walk
+from routing import METHODS
+
+ENV = "envs:keyhole/DiamondGhost-v0"
+
+
+def learner(method: str, **kwargs) -> RoutedReinforce:
+    settings = {"n_steps": 48, "batch_size": 48 * 64, "n_epochs": 3, "seed": 1, "gamma": 0.97, "ent_coef": 0.02}
+    env = make_vec_env(ENV, 64, size=3, oversight_prob=0.4)
+    policy = {"gated": METHODS[method].gated, "activation_fn": torch.nn.ReLU}
+    return RoutedReinforce(
+        BlockPolicy, env, method=method, device="cpu", max_grad_norm=None, policy_kwargs=policy, **settings | kwargs
+    )
+
+
+def samples(model: RoutedReinforce) -> RoutedSamples:
+    """The rollout as one minibatch of samples, each observation written out."""
+    buffer, kept = model.rollout_buffer, model.rollout_buffer.weights > 0
+    observations = model.inputs[model.path.observation[kept]]
+    actions = torch.as_tensor(model.path.action[kept])
+    with torch.no_grad():
+        log_prob = model.policy.evaluate_actions(observations, actions)[1]
+    columns = (buffer.values, buffer.advantages, buffer.returns, buffer.weights, buffer.masks, buffer.labels)
+    values, advantages, returns, weights, masks, labels = (torch.as_tensor(x[kept]) for x in columns)
+    baselined = torch.as_tensor(buffer.baselined[kept])
+    return RoutedSamples(
+        observations, actions, values, log_prob, advantages, returns, weights, masks, labels, baselined
+    )
+
+
+def gradients(model) -> dict[str, torch.Tensor | None]:
+    return {name: None if p.grad is None else p.grad.clone() for name, p in model.policy.named_parameters()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gradient_equals_the_one_of_the_samples_in_the_first_epoch_and_in_later_ones(method):
+    model = learner(method)
+    model.learn(48 * 64 * 2)  # some updates, so that the policy is no longer uniform
+    model.collect_rollouts(model.env, _silent(model), model.rollout_buffer, 48)
+    start = copy.deepcopy(model.policy.state_dict())
+    sgd = torch.optim.SGD(model.policy.parameters(), lr=0.5)  # a step proportional to the gradient compares well
+    model.policy.optimizer = sgd
+    gathered, before, ours = model._gathered(model.rollout_buffer.weights > 0), None, []
+    for _ in range(3):
+        before = model._step(gathered, before, 0.05)[1]
+        ours.append(gradients(model))
+    model.policy.load_state_dict(start)
+    batch = samples(model)
+    for epoch in range(3):
+        RoutedPPO._update(model, batch, 0.05)
+        for name, theirs in gradients(model).items():
+            mine = ours[epoch][name]
+            assert (mine is None) == (theirs is None), name
+            if theirs is not None and theirs.norm() > 1e-7:
+                error = (mine - theirs).norm() / theirs.norm()
+                assert error < (1e-5 if epoch == 0 else 1e-3), (name, epoch, float(error))
+
+
+def _silent(model):
+    from stable_baselines3.common.callbacks import CallbackList
+
+    callback = CallbackList([])
+    callback.init_callback(model)
+    return callback
+
+
+def test_walk_follows_the_tables_and_restarts_at_starts():
+    tables = envs.compile_world(make_vec_env(ENV, 1, size=3, oversight_prob=0.4).env)
+    walk = Walk(tables, 128, np.random.default_rng(0))
+    state = walk.state.copy()
+    uniform = np.cumsum(np.full((len(tables.observations), 4), 0.25), 1)
+    path = walk.steps(100, lambda observation: uniform[observation])
+    elapsed = np.zeros(128, int)
+    for t in range(100):
+        np.testing.assert_array_equal(path.observation[t], tables.observation[state])
+        np.testing.assert_array_equal(path.reached[t], tables.successor[state, path.action[t], 0])
+        np.testing.assert_array_equal(path.reward[t], tables.reward[state, path.action[t], 0])
+        elapsed += 1
+        terminal = path.reached[t] >= len(tables.successor)
+        np.testing.assert_array_equal(path.dones[t], terminal | (elapsed == tables.horizon))
+        np.testing.assert_array_equal(path.timeouts[t], ~terminal & (elapsed == tables.horizon))
+        elapsed[path.dones[t]] = 0
+        ahead = path.observation[t + 1] if t < 99 else tables.observation[walk.state]
+        live = ~path.dones[t]
+        np.testing.assert_array_equal(ahead[live], tables.observation[path.reached[t][live]])
+        state = np.where(live, path.reached[t], -1)
+        if t < 99:  # which start was drawn shows in the observation, for an aware agent sees the state
+            lookup = np.argsort(tables.observation)
+            state = np.where(live, state, lookup[path.observation[t + 1]])
+    assert path.dones.sum() > 100
+    assert np.isclose(np.bincount(path.action.ravel()) / path.action.size, 0.25, atol=0.02).all()
+
+
+def test_distinct_masks_keep_real_weights_and_put_the_unit_mask_first():
+    masks = np.array([[1, 1, 1], [0, 1, 0.5], [1, 1, 1], [1, 0, 0], [0, 1, 0.5]])
+    routes, route = distinct_masks(masks)
+    np.testing.assert_array_equal(routes[route], masks)
+    assert len(routes) == 3
+    assert (routes[0] == 1).all()
+
+
+def test_world_without_tables_is_trained_by_samples_and_says_so(caplog, monkeypatch):
+    def refuse(world):
+        raise envs.NotEnumerable("it is too large")
+
+    monkeypatch.setattr(envs, "compile_world", refuse)
+    model = learner("gradient_routing")
+    assert "it is too large" in caplog.text
+    model.learn(48 * 64)
+    assert model.num_timesteps == 48 * 64
+
+
+def test_same_seed_gives_the_same_weights():
+    first, second = (learner("gradient_routing").learn(48 * 64 * 3).policy.state_dict() for _ in range(2))
+    assert all(torch.equal(x, second[name]) for name, x in first.items())
