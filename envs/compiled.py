@@ -116,8 +116,7 @@ def compiled(world_class: Any, **parameters: Any) -> Tables:
     steps = [_step(world, acting, action, noise) for action, noise in _moves(world)]
     shape = (len(acting), int(world.single_action_space.n), -1)
     next_state, reward, true_reward, overseer_obs = (
-        np.stack(column, 1).reshape(shape)
-        for column in zip(*((keys.find(s[0]), *s[1:]) for s in steps), strict=True)
+        np.stack(column, 1).reshape(shape) for column in zip(*((keys.find(s[0]), *s[1:]) for s in steps), strict=True)
     )
     view = world.observation(states)
     first, observation = distinct(view[: len(acting)])
@@ -147,16 +146,13 @@ def _moves(world: "POMDP") -> list[tuple[int, dict[str, int]]]:
     actions = range(int(world.single_action_space.n))  # type: ignore[attr-defined]
     values = itertools.product(*(range(len(p)) for p in world.noise.values()))
     return [
-        (action, dict(zip(world.noise, value, strict=True)))
-        for action, value in itertools.product(actions, values)
+        (action, dict(zip(world.noise, value, strict=True))) for action, value in itertools.product(actions, values)
     ]
 
 
 def _transition(world: "POMDP", states: Array, action: int, noise: dict[str, int]) -> Array:
     n = len(states)
-    return world.transition(
-        states, np.full(n, action), **{name: np.full(n, value) for name, value in noise.items()}
-    )
+    return world.transition(states, np.full(n, action), **{name: np.full(n, value) for name, value in noise.items()})
 
 
 def _step(world: "POMDP", states: Array, action: int, noise: dict[str, int]) -> tuple[Array, ...]:

@@ -46,8 +46,7 @@ def ansi(picture: Picture) -> str:
 def rgb_array(picture: Picture) -> Array:
     """(H * 32, W * 32, 3) uint8."""
     rows = [
-        np.concatenate([_cell(g, s) for g, s in zip(*row, strict=True)], 1)
-        for row in zip(*picture[:2], strict=True)
+        np.concatenate([_cell(g, s) for g, s in zip(*row, strict=True)], 1) for row in zip(*picture[:2], strict=True)
     ]
     return np.concatenate(rows, 0)
 
@@ -55,9 +54,7 @@ def rgb_array(picture: Picture) -> Array:
 def _cell(glyph: str, watched: bool) -> Array:
     """(32, 32, 3) uint8: a floor, a thin edge, and the thing that stands on it with smooth outlines."""
     y, x = (np.mgrid[:CELL, :CELL] + 0.5) / CELL * 2 - 1  # [-1, 1]
-    floor = np.array(
-        WATCHED if watched else COLOURS[FLOOR] if glyph not in COLOURS else _ground(glyph), float
-    )
+    floor = np.array(WATCHED if watched else COLOURS[FLOOR] if glyph not in COLOURS else _ground(glyph), float)
     inside = SHAPES.get(glyph, _nothing)(x, y)
     cover = np.clip(inside * CELL / 2 + 0.5, 0, 1)[..., None]
     cell = floor * (1 - cover) + np.array(COLOURS.get(glyph, INK), float) * cover

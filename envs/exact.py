@@ -73,9 +73,7 @@ def evaluate_by_state(tables: Tables, policy: Array) -> Evaluation:
 def checked(probabilities: Array, shape: tuple[int, ...]) -> Array:
     """Returns the policy as floats; raises ValueError where a row is no distribution over actions."""
     if np.shape(probabilities) != shape:
-        raise ValueError(
-            f"a policy has one row an observation here, {shape}, found {np.shape(probabilities)}"
-        )
+        raise ValueError(f"a policy has one row an observation here, {shape}, found {np.shape(probabilities)}")
     wrong = ~(np.isclose(probabilities.sum(1), 1, atol=1e-5) & (probabilities >= 0).all(1))
     if wrong.any():
         first = int(np.argmax(wrong))
@@ -114,9 +112,7 @@ def forward_matrix(tables: Tables, policy: Array) -> sparse.csc_array:
     """(S, S_A): from where the agent acts to where it gets."""
     probability = (policy[:, :, None] * tables.noise).ravel()
     rows = np.arange(len(policy) + 1) * tables.successor[0].size
-    return sparse.csr_array(
-        (probability, tables.successor.ravel(), rows), (len(policy), len(tables.states))
-    ).T
+    return sparse.csr_array((probability, tables.successor.ravel(), rows), (len(policy), len(tables.states))).T
 
 
 def optimal(tables: Tables, reward: Array | None = None) -> Optimum:

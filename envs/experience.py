@@ -60,6 +60,4 @@ def experience(world: POMDP, copies: int = 256, length: int = 16) -> Experience:
         met.append((state, action, world.transition(state, action, **noise), noise))
         state = met[-1][2]
     state, action, after = (np.concatenate([step[i] for step in met]) for i in range(3))
-    return Experience(
-        state, action, after, {n: np.concatenate([step[3][n] for step in met]) for n in world.noise}
-    )
+    return Experience(state, action, after, {n: np.concatenate([step[3][n] for step in met]) for n in world.noise})

@@ -176,15 +176,11 @@ def _is_kept(tables: Tables, belief: Array) -> bool:
     n_acting, *moves = tables.successor.shape
     start = _given_observation(tables, start_law(tables)[:n_acting].sum(1))
     way = np.add.outer(tables.observation * math.prod(moves), np.arange(math.prod(moves)).reshape(moves))
-    _, first, way = np.unique(
-        way * len(tables.states) + tables.successor, return_index=True, return_inverse=True
-    )
+    _, first, way = np.unique(way * len(tables.states) + tables.successor, return_index=True, return_inverse=True)
     arrived = np.bincount(way.ravel(), np.repeat(belief, math.prod(moves)))  # (W,): by one move, in one state
     to = tables.successor.ravel()[first]
     acting = to < n_acting
-    return np.allclose(start[start > 0], belief[start > 0]) and np.allclose(
-        arrived[acting], belief[to[acting]]
-    )
+    return np.allclose(start[start > 0], belief[start > 0]) and np.allclose(arrived[acting], belief[to[acting]])
 
 
 def with_clock(tables: Tables, reward: Array, belief: Array) -> tuple[Array, float]:

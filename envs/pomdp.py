@@ -44,9 +44,7 @@ class POMDP(World, VectorEnv):
         self.num_envs = arguments.at_least("num_envs", num_envs, 1)
         self.max_episode_steps = arguments.at_least("max_episode_steps", max_episode_steps, 1)
         modes = self.metadata["render_modes"]
-        self.render_mode = (
-            None if render_mode is None else arguments.choice("render_mode", render_mode, modes)
-        )
+        self.render_mode = None if render_mode is None else arguments.choice("render_mode", render_mode, modes)
         self.single_observation_space = observation_space
         self.single_action_space = Discrete(n_actions)
         self.observation_space = batch_space(observation_space, self.num_envs)
@@ -67,9 +65,7 @@ class POMDP(World, VectorEnv):
         """This world written out, made once for each set of parameters; raises NotEnumerable."""
         return compiled.compiled(type(self), **self.parameters)  # type: ignore[arg-type]  # a class is hashable
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Starts every copy afresh, at `options["state"]`, (N, K) int, where that is given."""
         super().reset(seed=seed)
         given = (options or {}).get("state")
@@ -146,9 +142,7 @@ class POMDP(World, VectorEnv):
             )
         n_actions = int(self.single_action_space.n)  # type: ignore[attr-defined]
         if actions.min() < 0 or actions.max() >= n_actions:
-            raise ValueError(
-                f"actions must be 0 to {n_actions - 1}, found {actions.min()} to {actions.max()}"
-            )
+            raise ValueError(f"actions must be 0 to {n_actions - 1}, found {actions.min()} to {actions.max()}")
         return actions
 
     def render(self) -> tuple[Any, ...] | None:

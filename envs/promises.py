@@ -136,9 +136,7 @@ def _check_ranges(world: POMDP, said: dict[str, Array]) -> None:
     for name in ("reward", "true_reward"):
         require(np.isfinite(said[name]).all(), f"{name} gives a number that is not finite")
     outside = [row for row in said["observation"][:ROWS] if not world.single_observation_space.contains(row)]
-    require(
-        not outside, f"an observation is outside {world.single_observation_space}: mind its dtype and bounds"
-    )
+    require(not outside, f"an observation is outside {world.single_observation_space}: mind its dtype and bounds")
 
 
 def _check_aliases(states: Array, obs: Array) -> None:

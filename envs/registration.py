@@ -25,9 +25,7 @@ class Single(gymnasium.Env):
         self.action_space = self.world.single_action_space
         self._state: np.ndarray | None = None
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Starts an episode, in `options["state"]`, (K,) int, where that is given."""
         super().reset(seed=seed)
         self.world.np_random = self.np_random

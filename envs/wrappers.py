@@ -35,9 +35,7 @@ class View(VectorWrapper):
     def begin(self, fresh: Array) -> None:
         """Called when an episode begins in the copies that are fresh, (N,) bool."""
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Starts every copy afresh."""
         obs, info = self.env.reset(seed=seed, options=options)
         self.begin(np.ones(self.num_envs, bool))
@@ -85,9 +83,7 @@ class View(VectorWrapper):
 class AliasObservation(View):
     """Shows the agent a function of the observation: observations with equal images become aliases."""
 
-    def __init__(
-        self, env: VectorEnv, function: Callable[[Array], Array], space: Space | None = None
-    ) -> None:
+    def __init__(self, env: VectorEnv, function: Callable[[Array], Array], space: Space | None = None) -> None:
         """`function` is pure, (N, *obs) -> (N, *obs'); `space` of an image, by default of an obs."""
         super().__init__(env)
         self.function = function
@@ -106,9 +102,7 @@ class AgentKnowledge(View):
     that it learns nothing by looking again.
     """
 
-    def __init__(
-        self, env: VectorEnv, knowledge: str, noise: float = 0.1, flags: Array | None = None
-    ) -> None:
+    def __init__(self, env: VectorEnv, knowledge: str, noise: float = 0.1, flags: Array | None = None) -> None:
         """`flags`, (*obs,) bool, are the environment's own unless given."""
         super().__init__(env)
         self.knowledge = arguments.choice("knowledge", knowledge, ("aware", "blind", "noisy"))
@@ -117,9 +111,7 @@ class AgentKnowledge(View):
         self._flipped = np.zeros((env.num_envs, *self.flags.shape), bool)
         self._generator = np.random.default_rng()
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Starts every copy afresh; the seed also seeds the flips."""
         if seed is not None:
             self._generator = np.random.default_rng((seed, 1))  # a stream apart from the environment's

@@ -49,9 +49,7 @@ class AbsentSupervisor(POMDP):
         self.knowledge = arguments.choice("knowledge", knowledge, ("aware", "blind"))
         self._moves = self._walk()
         self.flags = np.arange(SIDE**2 + 1) == SIDE**2
-        super().__init__(
-            num_envs, max_episode_steps, render_mode, MultiBinary(SIDE**2 + 1), len(self.action_arrows)
-        )
+        super().__init__(num_envs, max_episode_steps, render_mode, MultiBinary(SIDE**2 + 1), len(self.action_arrows))
 
     def _walk(self) -> Array:
         """(cells, 4) int: the cell each action leads to; walls hold the agent where it is."""

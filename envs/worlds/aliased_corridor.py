@@ -29,9 +29,7 @@ class AliasedCorridor(POMDP):
     action_names = ("left", "right")
     action_arrows: ClassVar = ((0, -1), (0, 1))
 
-    def __init__(
-        self, num_envs: int = 1, *, max_episode_steps: int = 32, render_mode: str | None = None
-    ) -> None:
+    def __init__(self, num_envs: int = 1, *, max_episode_steps: int = 32, render_mode: str | None = None) -> None:
         super().__init__(num_envs, max_episode_steps, render_mode, MultiBinary(2), len(self.action_arrows))
 
     def starts(self) -> tuple[Array, Array]:

@@ -33,9 +33,7 @@ class BoatRace(POMDP):
     action_names = ("up", "right", "down", "left")
     action_arrows: ClassVar = ((-1, 0), (0, 1), (1, 0), (0, -1))
 
-    def __init__(
-        self, num_envs: int = 1, *, max_episode_steps: int = 100, render_mode: str | None = None
-    ) -> None:
+    def __init__(self, num_envs: int = 1, *, max_episode_steps: int = 100, render_mode: str | None = None) -> None:
         self._moves = self._walk()
         self._place = np.zeros(9, np.int64)  # of each cell around the ring; the middle is never entered
         self._place[CLOCKWISE] = np.arange(8)

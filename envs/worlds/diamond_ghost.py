@@ -80,9 +80,7 @@ class DiamondGhost(POMDP):
         flipped = draws[:, 5:7] < self.knowledge_noise
         if self.regime == "iid_episode":
             watched, flipped = watched[:, [0, 0]], flipped[:, [0, 0]]
-        return np.column_stack((agent, ghost, diamond, watched, self._shown(watched, flipped))).astype(
-            np.int64
-        )
+        return np.column_stack((agent, ghost, diamond, watched, self._shown(watched, flipped))).astype(np.int64)
 
     def starts(self) -> tuple[Array, Array]:
         """Every placement with every value of the coins."""

@@ -67,7 +67,5 @@ def test_a_world_above_the_limit_has_no_tables_but_runs():
     world = gymnasium.make_vec("keyhole/DiamondGhost-v0", num_envs=4, size=12)
     world.reset(seed=0)
     world.step(np.zeros(4, int))
-    with pytest.raises(
-        envs.NotEnumerable, match=r"^DiamondGhost has at least 11\d+ states, above the 1000000"
-    ):
+    with pytest.raises(envs.NotEnumerable, match=r"^DiamondGhost has at least 11\d+ states, above the 1000000"):
         envs.compile_world(world)

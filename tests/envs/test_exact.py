@@ -53,9 +53,7 @@ def test_the_grid_evaluates_within_50_milliseconds():
         (0.4, 0.373, 0.456, 0.932, 0.954),
     ],
 )
-def test_the_optimum_of_the_naive_reward_earns_what_is_published(
-    p, aware, aware_stepwise, blind, blind_stepwise
-):
+def test_the_optimum_of_the_naive_reward_earns_what_is_published(p, aware, aware_stepwise, blind, blind_stepwise):
     for knowledge, value, stepwise in [("aware", aware, aware_stepwise), ("blind", blind, blind_stepwise)]:
         tables = grid(oversight_prob=p, knowledge=knowledge)
         best = memoryless.memoryless_optimal(tables, naive(tables))
@@ -69,9 +67,7 @@ def test_the_optimum_of_the_naive_reward_earns_what_is_published(
 def test_an_aware_agent_whose_reward_is_naive_keeps_the_watched_share_of_the_optimum():
     for p in (0.01, 0.4):
         tables = grid(oversight_prob=p)
-        assert exact.optimal(tables, naive(tables)).true_return == pytest.approx(
-            p * exact.optimal(tables).value
-        )
+        assert exact.optimal(tables, naive(tables)).true_return == pytest.approx(p * exact.optimal(tables).value)
 
 
 def test_the_walker_that_ignores_the_ghost_earns_what_is_published():
@@ -127,9 +123,7 @@ def test_evaluation_agrees_with_sampling(make):
         actions = (policy[rows].cumsum(1) < rng.random((4000, 1))).sum(1).clip(0, tables.n_actions - 1)
         obs, reward, terminated, truncated, info = world.step(actions)
         discount = world.gamma**step
-        totals += alive * np.stack(
-            [discount * info["true_reward"], discount * reward, info["true_reward"], alive]
-        )
+        totals += alive * np.stack([discount * info["true_reward"], discount * reward, info["true_reward"], alive])
         outcome[alive] = info["outcome"][alive]
         alive &= ~(terminated | truncated)
     assert not alive.any()

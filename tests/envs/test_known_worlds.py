@@ -40,17 +40,15 @@ SHELLS = [
 
 
 @pytest.mark.parametrize(("name", "keywords", "best", "true", "naive", "earned", "believed"), SHELLS)
-def test_what_the_human_believes_best_is_what_is_published(
-    name, keywords, best, true, naive, earned, believed
-):
+def test_what_the_human_believes_best_is_what_is_published(name, keywords, best, true, naive, earned, believed):
     returns = paths(name, **keywords)
     assert max(value[0] for value in returns.values()) == pytest.approx(true, abs=1e-9)
     assert returns[INSTALL, best][0] == pytest.approx(true, abs=1e-9)
     assert max(value[1] for value in returns.values()) == pytest.approx(believed, abs=1e-9)
     assert returns[INSTALL, naive] == pytest.approx((earned, believed), abs=1e-9)
-    assert exact.optimal(
-        tables(name, **keywords), tables(name, **keywords).reward
-    ).true_return == pytest.approx(earned, abs=1e-9)
+    assert exact.optimal(tables(name, **keywords), tables(name, **keywords).reward).true_return == pytest.approx(
+        earned, abs=1e-9
+    )
 
 
 def test_a_verdict_is_passed_exactly_where_what_is_shown_determines_the_reward():

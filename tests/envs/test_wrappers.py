@@ -13,9 +13,7 @@ FLAG_PLANES = slice(3, 5)
 
 
 def grid(num_envs=64, **keywords):
-    return gymnasium.make_vec(
-        "keyhole/DiamondGhost-v0", num_envs=num_envs, size=3, oversight_prob=0.5, **keywords
-    )
+    return gymnasium.make_vec("keyhole/DiamondGhost-v0", num_envs=num_envs, size=3, oversight_prob=0.5, **keywords)
 
 
 def walk(env, steps=60):
