@@ -1,7 +1,8 @@
 """An actor made of blocks: experts that read the same observation, mixed by a gate, under one action head.
 
 latent = sum_i c_i expert_i(x) with coefficients c = (gate, 1 - gate), or (1/2, 1/2) without a gate, or fixed numbers
-at deployment. Masks scale the gradient that flows into each block and change no value.
+at deployment. Masks scale the gradient that flows into each block and change no value: every block is a region of a
+router, and a sample's mask is a soft label that trains each region with its own weight.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -12,7 +13,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
-from routing import BLOCKS, scale_grad
+from routing import BLOCKS, Regions, Router, Rules, module
 
 EXPERTS, GATE = BLOCKS[:-1], BLOCKS[-1]
 
@@ -32,6 +33,7 @@ class BlockExtractor(nn.Module):
         vf: Sequence[int],
         activation: type[nn.Module],
         gated: bool,
+        level: str = "activation",
     ) -> None:
         super().__init__()
         self.latent_dim_pi, self.latent_dim_vf = pi[-1], vf[-1]
@@ -40,6 +42,9 @@ class BlockExtractor(nn.Module):
         self.critic = mlp(features_dim, vf, activation)
         self.scales: tuple[float, ...] | None = None
         self.without: frozenset[str] = frozenset()
+        paths = {name: f"experts.{name}" for name in EXPERTS} | ({GATE: GATE} if gated else {})
+        regions = Regions(self, {name: module(path) for name, path in paths.items()})
+        self.router = Router(self, Rules.direct(regions), level)
 
     def block(self, name: str) -> nn.Module | None:
         return self.gate if name == GATE else self.experts[name]
@@ -72,22 +77,21 @@ class BlockExtractor(nn.Module):
             features: (B, features).
             masks: (B, M) weight of each sample's gradient in each block; None: the policy acts, as deployed.
         """
-        latents = [expert(features) for expert in self.experts.values()]
         if masks is None:
-            return _mix(self.deployed_coefficients(features), latents)
-        coefficients = [scale_grad(c, masks[:, -1]) for c in self.coefficients(features)]
-        return _mix(coefficients, [scale_grad(latent, masks[:, i]) for i, latent in enumerate(latents)])
+            return self._mixed(self.deployed_coefficients(features), features)
+        with self.router(masks[:, : len(self.router.levels)]):
+            return self._mixed(self.coefficients(features), features)
+
+    def _mixed(self, coefficients: Sequence[torch.Tensor], features: torch.Tensor) -> torch.Tensor:
+        latents = (expert(features) for expert in self.experts.values())
+        first, second = (c * latent for c, latent in zip(coefficients, latents, strict=True))
+        return first + second
 
     def forward_critic(self, features: torch.Tensor) -> torch.Tensor:
         return self.critic(features)
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.forward_actor(features), self.forward_critic(features)
-
-
-def _mix(coefficients: Sequence[torch.Tensor], latents: Sequence[torch.Tensor]) -> torch.Tensor:
-    first, second = (c * latent for c, latent in zip(coefficients, latents, strict=True))
-    return first + second
 
 
 class BlockPolicy(ActorCriticPolicy):

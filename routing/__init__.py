@@ -2,8 +2,11 @@
 
 import routing.methods  # noqa: F401  (registers)
 from routing.overseer import Overseer, View, all_seeing, flipped, limited
-from routing.primitives import scale_grad
+from routing.parts import module, params, units
+from routing.primitives import routed_linear, scale_grad
+from routing.regions import Regions, Rules
 from routing.registry import METHODS, Deployment, Spec, find, learned_method, method
+from routing.router import Router
 from routing.treatment import (
     BLOCKS,
     Feedback,
@@ -23,7 +26,10 @@ __all__ = [
     "Feedback",
     "Method",
     "Overseer",
+    "Regions",
     "Rollout",
+    "Router",
+    "Rules",
     "Spec",
     "Treatment",
     "View",
@@ -36,6 +42,10 @@ __all__ = [
     "learned_method",
     "limited",
     "method",
+    "module",
+    "params",
+    "routed_linear",
     "scale_grad",
+    "units",
     "untreated",
 ]

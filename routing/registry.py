@@ -2,11 +2,11 @@
 treatment: the gate's loss, a critic baseline, how the policy is deployed, and what chooses the checkpoint.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from routing.names import unknown
 from routing.overseer import Overseer, limited
 from routing.treatment import Method
 
@@ -90,6 +90,4 @@ def find(name: str) -> Spec:
     """
     if name in METHODS:
         return METHODS[name]
-    near = difflib.get_close_matches(name, METHODS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
-    raise ValueError(f"unknown method {name!r}{hint} one of {', '.join(sorted(METHODS))}")
+    raise unknown("method", name, METHODS, shown=len(METHODS))

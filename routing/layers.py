@@ -1,0 +1,66 @@
+"""How a layer weighs its parameters' gradients example by example while its forward value stays what it was.
+
+A linear layer or a convolution weighs rows and columns in its one backward pass. An embedding has nothing upstream
+but its parameters, so its output's gradient is weighed. Any other layer is evaluated twice.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from routing.convolution import routed_convolution
+from routing.holds import Hold, product
+from routing.parts import CONVOLUTIONS, EMBEDDINGS, Tensor
+from routing.primitives import linear_with_bias_weights, scale_grad
+from routing.twice import Forward, twice
+
+
+def _factors(holds: Sequence[Hold], x: Tensor, written: Sequence[int], axis: int) -> list[Tensor | None]:
+    """The weights of rows, of columns, and of the bias; `written` is the shape of the output."""
+    rows = [hold for hold in holds if hold.name == "weight" and not hold.piece.reads]
+    bias = [hold for hold in holds if hold.name == "bias"]
+    row_weights = product(rows, x, written, axis)
+    alike = [hold.key for hold in rows] == [hold.key for hold in bias]
+    columns = product([hold for hold in holds if hold.piece.reads], x, x.shape, axis)
+    return [row_weights, columns, row_weights if alike else product(bias, x, written, axis)]
+
+
+def _linear(layer: nn.Linear, holds: Sequence[Hold], forward: Forward, input: Tensor) -> Tensor:
+    factors = _factors(holds, input, (*input.shape[:-1], layer.out_features), -1)
+    return linear_with_bias_weights(input, layer.weight, layer.bias, *factors)
+
+
+def _convolution(layer: Any, holds: Sequence[Hold], forward: Forward, input: Tensor) -> Tensor:
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str) or input.dim() != layer.weight.dim():
+        return twice(layer, holds, forward, input)
+    written = (len(input), layer.out_channels, *input.shape[2:])
+    how = {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
+    return routed_convolution(input, layer.weight, layer.bias, *_factors(holds, input, written, 1), **how)
+
+
+def _embedding(layer: nn.Module, holds: Sequence[Hold], forward: Forward, *args, **kwargs) -> Tensor:
+    output = forward(*args, **kwargs)
+    weight = product(holds, output, output.shape, -1)
+    assert weight is not None
+    return scale_grad(output, weight)
+
+
+_FORWARDS: dict[Any, Callable[..., Any]] = {
+    nn.Linear.forward: _linear,
+    **{kind.forward: _convolution for kind in CONVOLUTIONS},
+    **{kind.forward: _embedding for kind in EMBEDDINGS},
+}
+
+
+def routed_forward(layer: nn.Module, holds: Sequence[Hold], forward: Forward, *args, **kwargs) -> Any:
+    """The layer's value, its parameters' gradients weighed as `holds` say.
+
+    Args:
+        forward: what computes the value; if it is not the layer type's own, the layer is evaluated twice.
+    """
+    if not holds or not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    own = getattr(forward, "__func__", None)
+    return _FORWARDS.get(own, twice)(layer, holds, forward, *args, **kwargs)

@@ -1,0 +1,104 @@
+"""Where each level of gradient routing takes hold of a network: on a region's outputs, or on its parameters."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map_only
+
+from routing.attach import Release, attach
+from routing.holds import Hold, Source, aligned
+from routing.parts import Output, Piece, Region, Tensor
+from routing.primitives import scale_grad
+
+Attach = Callable[[], Release]
+
+
+def _activation(model: nn.Module, name: str, region: Region, source: Source) -> list[Attach]:
+    return [partial(_hook, output, scale_grad, name, source) for output in _outputs(name, region)]
+
+
+def _ablated(model: nn.Module, name: str, region: Region, source: Source) -> list[Attach]:
+    outputs = [partial(_hook, output, _zero, name, source) for output in _outputs(name, region)]
+    return [*_parameter(model, name, region, source), *outputs]
+
+
+def _parameter(model: nn.Module, name: str, region: Region, source: Source) -> list[Attach]:
+    return _holds(model, name, region.pieces, source)
+
+
+def _rows(model: nn.Module, name: str, region: Region, source: Source) -> list[Attach]:
+    rows = [piece for piece in region.pieces if not piece.reads]
+    if any(piece.units is None for piece in rows):
+        raise ValueError(
+            f"region {name!r} holds whole parameters, not rows; make it of units(...), or use level 'parameter'"
+        )
+    return _holds(model, name, rows, source)
+
+
+def _columns(model: nn.Module, name: str, region: Region, source: Source) -> list[Attach]:
+    columns = [piece for piece in region.pieces if piece.reads]
+    if not columns:
+        raise ValueError(f"region {name!r} has no columns; make it of units(..., out=...) or choose another level")
+    return _holds(model, name, columns, source)
+
+
+LEVELS: dict[str, Callable[[nn.Module, str, Region, Source], list[Attach]]] = {
+    "activation": _activation,
+    "parameter": _parameter,
+    "rows": _rows,
+    "columns": _columns,
+    "forward_ablated": _ablated,
+}
+
+
+def _outputs(name: str, region: Region) -> tuple[Output, ...]:
+    if not region.outputs:
+        raise ValueError(f"region {name!r} has no activations, only parameters; use level 'parameter'")
+    return region.outputs
+
+
+def _zero(x: Tensor, weight: Tensor) -> Tensor:
+    return torch.where(weight != 0, x, 0.0)
+
+
+def _hook(output: Output, act: Callable[[Tensor, Tensor], Tensor], name: str, source: Source) -> Release:
+    """Act on the output's gradient or value in each forward pass."""
+
+    def weigh(x: Tensor) -> Tensor:
+        if not x.is_floating_point():
+            return x
+        what = f"the output of {output.path!r}"
+        return act(x, aligned(source(name), x, x.shape, output.axis, output.units, what))
+
+    def hook(module: nn.Module, args: Any, result: Any) -> Any:
+        return tree_map_only(Tensor, weigh, result)
+
+    return output.module.register_forward_hook(hook).remove
+
+
+def _holds(model: nn.Module, name: str, pieces: Sequence[Piece], source: Source) -> list[Attach]:
+    return [
+        partial(attach, layer, Hold(local, piece, source, name))
+        for piece in pieces
+        for layer, local in _users(model, piece)
+    ]
+
+
+def _users(model: nn.Module, piece: Piece) -> Iterator[tuple[nn.Module, str]]:
+    """The layers that compute with a parameter, and its name there; several if it is tied."""
+    inside: set[nn.Module] = set()
+    for layer in model.modules():
+        if layer in inside:
+            continue
+        whole = isinstance(layer, nn.MultiheadAttention)  # it reads its children's parameters and does not call them
+        inside.update(layer.modules() if whole else ())
+        for name, parameter in layer.named_parameters(recurse=whole, remove_duplicate=False):
+            if parameter is piece.parameter:
+                if isinstance(layer, nn.RNNBase):
+                    raise ValueError(
+                        f"{piece.name!r} belongs to a {type(layer).__name__}; route its output at level 'activation'"
+                    )
+                yield layer, name

@@ -1,0 +1,99 @@
+"""A layer evaluated twice: once for what lies upstream of it, and once, cut off from that, for its parameters.
+
+This weighs the parameter gradients of any layer that treats examples separately, at the price of one more forward pass
+for each set of weights. The second pass draws the random numbers of the first.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_map_only
+
+from routing.holds import Hold, product
+from routing.parts import SECOND, Tensor
+from routing.primitives import join, stop_grad
+
+Forward = Callable[..., Any]
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)  # layers that draw no random numbers
+
+
+def twice(layer: nn.Module, holds: Sequence[Hold], forward: Forward, *args, **kwargs) -> Any:
+    """Any layer that treats examples separately; one more evaluation for each set of weights."""
+    if layer.training and any(isinstance(child, _BatchNorm) for child in layer.modules()):
+        raise ValueError(
+            f"{holds[0].piece.name!r} is normalised over the batch, where no example has a gradient of its own; "
+            "call .eval() on that layer, or leave its parameters out of the region"
+        )
+    parameters = dict(layer.named_parameters(remove_duplicate=False))
+    by_name: dict[str, list[Hold]] = {}
+    for hold in holds:
+        by_name.setdefault(hold.name, []).append(hold)
+    random = _random_state(layer) if layer.training and not isinstance(layer, NORMS) else None
+    with _replaced(layer, {name: parameters[name].detach() for name in by_name}):
+        value = forward(*args, **kwargs)  # for what is upstream
+    args, kwargs = _detached((args, kwargs))
+    for names in _alike(by_name):
+        others = {name: stop_grad(parameter) for name, parameter in parameters.items() if name not in names}
+        with _replaced(layer, others), _replayed(random):
+            twin = forward(*args, **kwargs)
+        value = _joined(value, twin, by_name[names[0]], 1 if isinstance(layer, SECOND) else -1)
+    return value
+
+
+def _detached(arguments: Any) -> Any:
+    """The same arguments, cut from the graph; what was one tensor stays one, for attention looks at that."""
+    cut: dict[int, Tensor] = {}
+    return tree_map_only(Tensor, lambda x: cut.setdefault(id(x), x.detach()), arguments)
+
+
+def _alike(by_name: Mapping[str, Sequence[Hold]]) -> list[list[str]]:
+    """Names of parameters, those of equal weights together."""
+    groups: dict[tuple, list[str]] = {}
+    for name, holds in by_name.items():
+        groups.setdefault(tuple(hold.key for hold in holds), []).append(name)
+    return list(groups.values())
+
+
+def _joined(value: Any, twin: Any, holds: Sequence[Hold], axis: int) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_joined(one, other, holds, axis) for one, other in zip(value, twin, strict=True))
+    weight = None if value is None else product(holds, value, value.shape, axis)
+    return value if weight is None else join(value, twin, weight)
+
+
+@contextmanager
+def _replaced(layer: nn.Module, parameters: Mapping[str, Tensor]) -> Iterator[None]:
+    """While the context lasts the layer computes with these in place of its parameters."""
+    names = [name.rpartition(".") for name in parameters]
+    places: list[tuple[dict[str, Any], str]] = [(layer.get_submodule(path)._parameters, own) for path, _, own in names]
+    before = [slots[own] for slots, own in places]
+    for (slots, own), parameter in zip(places, parameters.values(), strict=True):
+        slots[own] = parameter
+    try:
+        yield
+    finally:
+        for (slots, own), parameter in zip(places, before, strict=True):
+            slots[own] = parameter
+
+
+def _random_state(layer: nn.Module) -> list[tuple[torch.device, Tensor]]:
+    """Where the random numbers of each device of the layer stand."""
+    devices = {torch.device("cpu"), *(p.device for p in layer.parameters() if p.device.type == "cuda")}
+    return [(d, torch.cuda.get_rng_state(d) if d.type == "cuda" else torch.get_rng_state()) for d in devices]
+
+
+@contextmanager
+def _replayed(random: list[tuple[torch.device, Tensor]] | None) -> Iterator[None]:
+    """While the context lasts random numbers are those that followed `random`; None: as they come."""
+    if random is None:
+        yield
+        return
+    with torch.random.fork_rng([device for device, _ in random if device.type == "cuda"]):
+        for device, state in random:
+            torch.cuda.set_rng_state(state, device) if device.type == "cuda" else torch.set_rng_state(state)
+        yield
