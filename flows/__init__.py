@@ -1,1 +1,9 @@
-"""What users schedule: Prefect flows whose every run is an MLflow run. Importing this imports neither."""
+"""What users schedule: Prefect flows whose every run is an MLflow run.
+
+Importing this package imports neither, and sees to it that both, once imported, stay local and quiet.
+"""
+
+from flows import quiet
+from flows.project import here
+
+quiet.settle(here().prefect_home)

@@ -53,24 +53,28 @@ def _swept(config: CompareConfig) -> str:
 
 @contextmanager
 def _server(project: Project) -> Iterator[None]:
+    from rich.console import Console
+
     from flows.server import Server
 
     server = Server(project.prefect_home)
     try:
-        server.start()
-        import flows.compare
-        import flows.history  # noqa: F401  (prefect and the rest, while the server starts)
+        with Console().status("Prefect's server starts"):
+            server.start()
+            _open_store(project)  # MLflow and Prefect load while the server starts
+            import flows.compare
+            import flows.history  # noqa: F401
 
-        server.wait(_waiting)
+            server.wait()
         yield
     finally:
         server.leave()
 
 
-def _waiting(seconds: float) -> None:
-    if sys.stdout.isatty():
-        end = "\r" + " " * 60 + "\r" if seconds < 0 else ""
-        print(f"\rPrefect's server starts ... {seconds:.0f} s{end}", end="", flush=True)
+def _open_store(project: Project) -> str:
+    from flows.tracking import Store
+
+    return Store(project).experiment
 
 
 def run_one(config: TrainConfig) -> None:
@@ -155,7 +159,6 @@ def list_methods() -> None:
 
 def _ready() -> Project:
     project = here()
-    quiet.settle(project.prefect_home)
     writable(project)
     return project
 
@@ -164,7 +167,6 @@ def _existing_store():
     from flows.tracking import Store
 
     project = here()
-    quiet.settle(project.prefect_home)
     if not project.database.exists():
         raise UserError(f"no runs in {project.mlruns} yet; run `keyhole compare` or pass --mlruns DIR")
     writable(project)

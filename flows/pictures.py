@@ -37,6 +37,7 @@ def oversight_picture(cells: Sequence[Cell], references: Reference) -> bytes:
         x = _beside(np.array([cell.oversight for cell in line]), place, len(lines), logarithmic)
         _line(axes, x, line, _look(place, line[0]))
         ends.append((float(x[-1]), line[-1]))
+    _zoom(axes, [cell.true_return.mean for cell in cells], references)
     axes.set_ylabel("true return per episode, discounted", **STYLE)
     _name_lines(axes, ends)
     return _png(figure)
@@ -53,6 +54,7 @@ def curves_picture(curves: Mapping[tuple[str, float], Curve], references: Refere
     for axes, method in zip(panels, methods, strict=False):
         _panel(axes, method, {level: curves[method, level] for level in levels if (method, level) in curves})
         _references(axes, references, named=False)
+    _zoom(panels[0], np.concatenate([curve.mean for curve in curves.values()]), references)
     for axes in panels[len(methods) :]:
         axes.set_visible(False)
     _legend(figure, levels)
@@ -134,8 +136,23 @@ def _name_lines(axes: Axes, ends: Sequence[tuple[float, Cell]]) -> None:
             fontsize=9,
             va="center",
             parse_math=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.5, "shrinkB": 4},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.6,
+                "alpha": 0.5,
+                "shrinkB": 4,
+                "relpos": (0, 0.5),
+            },
         )
+
+
+def _zoom(axes: Axes, means: Sequence[float] | np.ndarray, references: Reference) -> None:
+    """Wide intervals of few seeds are cut off rather than that they flatten the lines."""
+    values = [*means, *references.values()]
+    room = 0.3 * (max(values) - min(values) or 1.0)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, min(values) - room), min(high, max(values) + room))
 
 
 def _references(axes: Axes, references: Reference, named: bool = True) -> None:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -53,8 +52,8 @@ class Server:
             self.url = self._running() or self._launch()
         os.environ["PREFECT_API_URL"] = self.url
 
-    def wait(self, tell: Callable[[float], None] = lambda seconds: None) -> None:
-        """Returns when the server answers; `tell` hears every second how long that takes."""
+    def wait(self) -> None:
+        """Returns when the server answers; raises ServerError if it ends or takes too long."""
         start = time.monotonic()
         while not healthy(self.url):
             waited = time.monotonic() - start
@@ -62,7 +61,6 @@ class Server:
                 raise ServerError(f"Prefect's server ended at start: {_tail(self.log)} (all of it: {self.log})")
             if waited > PATIENCE:
                 raise ServerError(f"no Prefect server answers at {self.url} within {PATIENCE:.0f} s; see {self.log}")
-            tell(waited)
             time.sleep(0.2)
 
     def leave(self) -> None:

@@ -1,0 +1,32 @@
+"""What Prefect needs of a flow to schedule it."""
+
+import subprocess
+import sys
+
+import cloudpickle
+import pytest
+
+from flows.compare import compare
+from flows.config import CompareConfig
+from flows.mistakes import UserError
+
+
+def test_a_schedule_can_send_the_flow_to_another_process():
+    program = "import sys, cloudpickle; print(cloudpickle.load(sys.stdin.buffer).name)"
+    done = subprocess.run([sys.executable, "-c", program], input=cloudpickle.dumps(compare), capture_output=True)
+    assert done.stdout == b"compare\n"
+
+
+def test_the_form_shows_bounds_and_descriptions():
+    sweep = compare.parameters.definitions["CompareConfig"]["properties"]
+    assert sweep["seeds"]["minimum"] == 1
+    assert sweep["oversight"]["items"] == {"maximum": 1, "minimum": 0, "type": "number"}
+    learner = compare.parameters.definitions["PPOSettings"]["properties"]
+    assert all(field["description"] for name, field in sweep.items() if name != "learner")
+    assert all(field["description"] for field in learner.values())
+
+
+def test_a_sweep_that_could_not_start_fails_before_anything_is_opened(checkout):
+    with pytest.raises(UserError, match="did you mean 'naive'"):
+        compare.fn(CompareConfig(methods=("naiv",)))
+    assert not (checkout / "mlruns").exists()
