@@ -41,25 +41,17 @@ class PPOSettings(Settings):
     batch_size: int = Field(default=4096, ge=2, description="samples of a minibatch, B")
     n_epochs: int = Field(default=4, ge=1, description="passes over a rollout")
     learning_rate: float = Field(default=2e-3, gt=0, description="Adam's step size")
-    gamma: float | None = Field(
-        default=None, ge=0, le=1, description="discount; unset: the environment's own"
-    )
-    gae_lambda: float = Field(
-        default=0.95, ge=0, le=1, description="lambda of generalised advantage estimation"
-    )
+    gamma: float | None = Field(default=None, ge=0, le=1, description="discount; unset: the environment's own")
+    gae_lambda: float = Field(default=0.95, ge=0, le=1, description="lambda of generalised advantage estimation")
     clip_range: float = Field(default=0.2, gt=0, description="PPO's clipping of the probability ratio")
     ent_coef: float = Field(default=0.03, ge=0, description="weight of the entropy bonus")
     vf_coef: float = Field(default=0.5, ge=0, description="weight of the critic's loss")
     gate_coef: float = Field(default=1.0, ge=0, description="weight of the gate's own loss on labelled steps")
-    normalize_advantage: bool = Field(
-        default=True, description="scale advantages of a minibatch to unit variance"
-    )
+    normalize_advantage: bool = Field(default=True, description="scale advantages of a minibatch to unit variance")
     max_grad_norm: float | None = Field(
         default=None, gt=0, description="clip of the global gradient norm; unset: none, for it couples blocks"
     )
-    width: int = Field(
-        default=64, ge=1, description="units of a hidden layer of each expert, gate and critic"
-    )
+    width: int = Field(default=64, ge=1, description="units of a hidden layer of each expert, gate and critic")
 
 
 class Job(Settings):
@@ -68,9 +60,7 @@ class Job(Settings):
     env: EnvironmentId = Field(
         default="envs:keyhole/DiamondGhost-v0", description="Gymnasium id, 'module:' in front if needed"
     )
-    env_kwargs: dict[str, Any] = Field(
-        default_factory=dict, description="further arguments of the environment"
-    )
+    env_kwargs: dict[str, Any] = Field(default_factory=dict, description="further arguments of the environment")
     steps: int = Field(default=1_000_000, ge=1, description="environment steps of a run")
     checkpoints: int = Field(default=20, ge=1, description="evaluations along a run")
     learner: PPOSettings = PPOSettings()
@@ -88,7 +78,7 @@ class CompareConfig(Job):
     """A sweep: every method at every oversight level with every seed."""
 
     methods: Annotated[tuple[str, ...], AfterValidator(distinct)] = Field(
-        default=("gradient_routing", "filtering"), min_length=1, description="oversight methods, or all"
+        default=("gradient_routing", "filtering"), min_length=1, description="oversight methods; see `keyhole methods`"
     )
     oversight: Annotated[tuple[Probability, ...], AfterValidator(distinct)] = Field(
         default=(0.03, 0.1, 0.3), min_length=1, description="oversight levels"
