@@ -13,6 +13,8 @@ __all__ = [
     "POMDP",
     "NotEnumerable",
     "Tables",
+    "certificate",
+    "certify",
     "check_vector_env",
     "compile_world",
     "exact",
@@ -28,6 +30,8 @@ def __getattr__(name: str) -> Any:
     """What needs scipy, or is called once, is imported when it is first asked for."""
     if name == "check_vector_env":
         return importlib.import_module("envs.checker").check_vector_env
+    if name == "certify":
+        return importlib.import_module("envs.certificate").certify
     if name in __all__:
         return importlib.import_module(f"envs.{name}")
     raise AttributeError(f"module 'envs' has no attribute {name!r}")

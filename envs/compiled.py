@@ -76,8 +76,15 @@ class Keys(NamedTuple):
 def hashed(rows: Array) -> Array:
     """(N, ...) -> (N,) uint64: one key a row, equal for equal rows."""
     flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
-    words = flat.astype(np.int64) if flat.dtype.kind in "iub" else (flat + 0.0).astype(np.float64)  # no -0.0
-    return words.view(np.uint64) @ _odd_numbers(flat.shape[1])
+    words = flat.astype(np.int64).view(np.uint64) if flat.dtype.kind in "iub" else _scrambled(flat)
+    return words @ _odd_numbers(flat.shape[1])
+
+
+def _scrambled(numbers: Array) -> Array:
+    """The bits of floats, stirred: those of round numbers are nearly all zero, and would add up alike."""
+    words = (numbers + 0.0).astype(np.float64).view(np.uint64)  # no -0.0
+    words = (words ^ (words >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
+    return words ^ (words >> np.uint64(29))
 
 
 @functools.cache

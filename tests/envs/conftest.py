@@ -17,6 +17,7 @@ VARIANTS = [(name, {}) for name in IDS] + [
     ("keyhole/HideErrors-v0", {"p": 0.1, "p_H": 0.9}),
     ("keyhole/VerboseLog-v0", {"p_D": 0.1}),
 ]
+LARGEST = ("keyhole/DiamondGhost-v0", {})
 
 
 @pytest.fixture(params=VARIANTS, ids=lambda variant: " ".join(map(str, [variant[0], *variant[1].values()])))
@@ -30,3 +31,10 @@ def make(variant):
     """Makes num_envs copies of the world."""
     name, keywords = variant
     return lambda num_envs=1, **more: gymnasium.make_vec(name, num_envs=num_envs, **keywords, **more)
+
+
+@pytest.fixture(params=[v for v in VARIANTS if v != LARGEST], ids=lambda v: " ".join(map(str, [v[0], *v[1].values()])))
+def make_small(request):
+    """The same without the largest world."""
+    name, keywords = request.param
+    return lambda num_envs=1: gymnasium.make_vec(name, num_envs=num_envs, **keywords)
