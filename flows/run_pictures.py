@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from agents import BlockPolicy, action_probabilities
 
-CURVES = {  # metric: (label, style)
+CURVES: dict[str, tuple[str, dict[str, Any]]] = {  # metric: (label, style)
     "eval/true_return": ("true return, as deployed", {"color": "C0", "linewidth": 2.5}),
     "eval/true_return/unseen": ("the same, where nothing is watched", {"color": "C0", "linestyle": ":"}),
     "eval/true_return/seen": ("the same, where something is", {"color": "C0", "linestyle": "--"}),

@@ -161,7 +161,7 @@ def _mistake(model: type[BaseModel], error: ValidationError, source: str | None)
     known = {setting.path: setting for setting in settings(model)}
     where = f"{source}: {'.'.join(path)}" if source else known[path].option if path in known else ".".join(path)
     if first["type"] == "extra_forbidden":
-        siblings = [candidate[-1] for candidate in known if candidate[:-1] == path[:-1]] + ["learner"]
+        siblings = [candidate[-1] for candidate in known if candidate[:-1] == path[:-1]] + ["training"]
         hint = nearest(path[-1], siblings) or f"; one of {', '.join(siblings)}"
         return UserError(f"{where}: no such setting{hint}")
     if first["type"] == "too_short":

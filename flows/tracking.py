@@ -20,6 +20,8 @@ from flows.project import Project
 
 EXPERIMENT = "keyhole"
 PARENT = "mlflow.parentRunId"
+SOURCE = {"mlflow.source.name": "keyhole", "mlflow.source.type": "LOCAL"}
+NOTE = "mlflow.note.content"
 FLUSH_SECONDS = 2.0
 Watch = Callable[[int, float], None]  # hears the steps done and the true return
 SENTENCE = 400  # characters of an error kept as a tag
@@ -65,7 +67,8 @@ class Store:
         `parent` is the run id of its sweep; `watch` hears of its progress.
         """
         lineage = {PARENT: parent} if parent else {}
-        info = self.client.create_run(self.experiment, tags={**owner(), **tags, **lineage}, run_name=name).info
+        all_tags = {**owner(), **SOURCE, **tags, **lineage}
+        info = self.client.create_run(self.experiment, tags=all_tags, run_name=name).info
         recorder = RunRecorder(self.client, info.run_id, Path(info.artifact_uri), watch)
         try:
             recorder.params(params)
@@ -74,6 +77,10 @@ class Store:
             recorder.close(*_judged(error))
             raise
         recorder.close("FINISHED")
+
+    def describe(self, run_id: str, text: str) -> None:
+        """The text that MLflow's page shows with the run."""
+        self.client.set_tag(run_id, NOTE, f"```\n{text}\n```")
 
     def reap(self) -> int:
         """Closes the runs whose process is gone; how many there were."""
@@ -137,7 +144,7 @@ class RunRecorder:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{'learner': {'width': 64}} becomes {'learner.width': 64}."""
+    """{'training': {'width': 64}} becomes {'training.width': 64}."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

@@ -33,9 +33,9 @@ class Recorder(Protocol):
 def run(config: TrainConfig, recorder: Recorder) -> None:
     """Train, evaluate at checkpoints, choose and evaluate what is deployed, and write the run's files."""
     world = {"oversight_prob": config.oversight, **config.env_kwargs}
-    settings = config.learner.model_dump()
+    settings = config.training.model_dump()
     env = agents.make_vec_env(config.env, settings.pop("n_envs"), **world)
-    model = agents.build(env, config.method, config.seed, **settings)
+    model = agents.build(env, config.method, config.seed, algorithm=config.learner, **settings)
     evaluate, exact = agents.make_evaluator(config.env, config.seed, **world)
     choices = [agents.Choice(deployment) for deployment in find(config.method).deployments]
     curve: list[tuple[int, dict[str, float]]] = []

@@ -1,6 +1,7 @@
 """What lets us own PPO's `train`: untreated it is Stable-Baselines3's, and masks do exactly what they say."""
 
 import copy
+import functools
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from routing import BLOCKS, METHODS, Spec, untreated
 
 ENV = "envs:keyhole/DiamondGhost-v0"
 SETTINGS = {"n_steps": 32, "batch_size": 256, "n_epochs": 3, "seed": 3, "device": "cpu", "gamma": 0.97}
+
+
+build = functools.partial(agents.build, algorithm="ppo")
 
 
 def copies(n: int = 32, **kwargs):
@@ -73,7 +77,7 @@ def test_block_routed_nowhere_moves_exactly_nothing_though_adam_has_momentum(tre
 
 
 def test_forward_is_bit_identical_with_and_without_masks():
-    policy = agents.build(copies(), "gradient_routing", 0).policy
+    policy = build(copies(), "gradient_routing", 0).policy
     obs = torch.as_tensor(np.random.default_rng(0).integers(0, 2, (64, 5, 3, 3)), dtype=torch.float32)
     actions = torch.zeros(64, dtype=torch.long)
     plain = policy.evaluate_actions(obs, actions)
@@ -83,7 +87,7 @@ def test_forward_is_bit_identical_with_and_without_masks():
 
 
 def test_masks_weight_each_samples_gradient_in_each_block_as_a_loop_over_samples_does():
-    policy = agents.build(copies(), "gradient_routing", 0).policy.double()
+    policy = build(copies(), "gradient_routing", 0).policy.double()
     policy.action_net.weight.data.normal_()  # the initial head is close to 0, and so are gradients through it
     rng = np.random.default_rng(0)
     features = torch.as_tensor(rng.integers(0, 2, (16, 45)), dtype=torch.float64)
@@ -147,13 +151,13 @@ def test_gate_learns_from_judged_steps_alone(treated):
 
 
 def test_gate_learns_to_tell_good_verdicts_from_bad():
-    model = agents.build(copies(oversight_prob=1.0), "gradient_routing", 0, n_steps=32, batch_size=256)
+    model = build(copies(oversight_prob=1.0), "gradient_routing", 0, n_steps=32, batch_size=256)
     model.learn(40_000)
     assert model.logger.name_to_value["train/gate_loss"] < 0.4 or model.rollout_buffer.verdicts.mean() > 0.9
 
 
 def test_routed_samples_use_the_plain_return_and_others_the_critic():
-    model = agents.build(copies(), "gradient_routing", 0, n_steps=32, batch_size=256)
+    model = build(copies(), "gradient_routing", 0, n_steps=32, batch_size=256)
     model.learn(1024)
     buffer = model.rollout_buffer
     shape = (buffer.n_envs, buffer.buffer_size)
@@ -179,7 +183,7 @@ def test_bootstrap_at_a_time_out_survives_a_method_that_replaces_rewards(treated
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others():
     def weights(seed):
-        model = agents.build(copies(), "reward_model", seed, n_steps=32, batch_size=256)
+        model = build(copies(), "reward_model", seed, n_steps=32, batch_size=256)
         return torch.nn.utils.parameters_to_vector(model.learn(4096).policy.parameters())
 
     assert torch.equal(weights(0), weights(0))
@@ -188,7 +192,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_save_load_and_continue(method, tmp_path):
-    model = agents.build(copies(), method, 0, n_steps=32, batch_size=256).learn(1024)
+    model = build(copies(), method, 0, n_steps=32, batch_size=256).learn(1024)
     model.save(tmp_path / "agent.zip")
     acting = RoutedPPO.load(tmp_path / "agent.zip")
     obs = copies().reset()
@@ -203,7 +207,7 @@ def test_save_load_and_continue(method, tmp_path):
 
 @pytest.mark.slow
 def test_oracle_reaches_nine_tenths_of_the_optimum_of_a_small_grid():
-    model = agents.build(copies(), "oracle", 0, n_steps=32, batch_size=256, learning_rate=1e-3, ent_coef=0.01)
+    model = build(copies(), "oracle", 0, n_steps=32, batch_size=256, learning_rate=1e-3, ent_coef=0.01)
     evaluate, _ = agents.make_evaluator(ENV, 0, size=3, oversight_prob=0.5)
     model.learn(150_000)
     assert evaluate(model.policy).true_return > 0.85

@@ -43,7 +43,7 @@ CASES = {
 FILES = {
     "a_file": "",
     "key.toml": "stepps = 5",
-    "inner.json": json.dumps({"learner": {"lerning_rate": 1}}),
+    "inner.json": json.dumps({"training": {"lerning_rate": 1}}),
     "value.toml": "oversight = [2.0]",
     "syntax.toml": "steps = = 5",
     "list.json": "[]",

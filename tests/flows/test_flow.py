@@ -21,8 +21,8 @@ def test_the_form_shows_bounds_and_descriptions():
     sweep = compare.parameters.definitions["CompareConfig"]["properties"]
     assert sweep["seeds"]["minimum"] == 1
     assert sweep["oversight"]["items"] == {"maximum": 1, "minimum": 0, "type": "number"}
-    learner = compare.parameters.definitions["PPOSettings"]["properties"]
-    assert all(field["description"] for name, field in sweep.items() if name != "learner")
+    learner = compare.parameters.definitions["Training"]["properties"]
+    assert all(field["description"] for name, field in sweep.items() if name != "training")
     assert all(field["description"] for field in learner.values())
 
 

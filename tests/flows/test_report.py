@@ -72,7 +72,7 @@ def choices(config, record):
 
 @pytest.fixture(scope="module")
 def sweep(store) -> str:
-    with store.run(EVIL, {"env": EVIL, "learner": {"width": 64}}, {"kind": "sweep"}) as parent:
+    with store.run(EVIL, {"env": EVIL, "training": {"width": 64}}, {"kind": "sweep"}) as parent:
         parent.metrics(0, {"reference/optimum": 0.932})
         for seed in (0, 1):
             for oversight in (0.1, 0.3):
@@ -149,7 +149,7 @@ def test_the_page_names_failed_runs_settings_and_what_is_leaky(store, sweep):
     text = report.write(store, sweep).read_text()
     assert "1 run without a result" in " ".join(text.split())
     assert "naive, oversight 0.1, seed 2" in text
-    assert "learner.width" in text
+    assert "training.width" in text
     assert re.search(r"early/best<span class=\"leaky\">leaky</span>", text)
     assert "0.932" in text
     assert "estimated from sampled episodes" in text

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from flows.config import PRESETS, CompareConfig, Job, TrainConfig
+from flows.config import PRESETS, TRAINS_BEST, CompareConfig, TrainConfig
 from flows.options import options
 from flows.settings import configuration, settings
 
@@ -27,18 +27,18 @@ def test_help_shows_name_type_default_and_bounds_of_the_model(keyhole):
     assert code == 0
     assert "--oversight NUMBER,... oversight levels [default: 0.03,0.1,0.3; 0<=x<=1]" in text
     assert "--seeds INTEGER" in text
-    assert re.search(r"--learning-rate NUMBER Adam's step size \[default: 0.00\d; 0<x\]", text)
+    assert re.search(r"--learning-rate NUMBER Adam's step size \(ppo: 0.002\) \[default: 0.00\d; 0<x\]", text)
 
 
 def test_what_is_said_wins_over_the_file_over_the_preset_over_the_default(tmp_path):
     file = tmp_path / "sweep.toml"
-    file.write_text("seeds = 5\nsteps = 7\n[learner]\nwidth = 8\n[env_kwargs]\nsize = 4\n")
-    said = {"preset": "smoke", "config": str(file), "steps": "9", "learner__n_envs": "16", "set": ("regime=iid",)}
+    file.write_text("seeds = 5\nsteps = 7\n[training]\nwidth = 8\n[env_kwargs]\nsize = 4\n")
+    said = {"preset": "smoke", "config": str(file), "steps": "9", "training__n_envs": "16", "set": ("regime=iid",)}
     config = configuration(CompareConfig, said)
     smoke = PRESETS["smoke"]
     assert (config.steps, config.seeds, config.oversight) == (9, 5, smoke["oversight"])
-    assert (config.learner.n_envs, config.learner.width) == (16, 8)
-    assert config.learner.n_steps == smoke["learner"]["n_steps"]
+    assert (config.training.n_envs, config.training.width) == (16, 8)
+    assert config.training.n_steps == smoke["training"]["n_steps"]
     assert config.env_kwargs == {"size": 4, "regime": "iid"}
     assert config.checkpoints == smoke["checkpoints"]
 
@@ -50,10 +50,10 @@ def test_lists_come_by_commas_and_whole_numbers_in_powers_of_ten():
 
 def test_none_unsets_what_may_be_unset(tmp_path):
     file = tmp_path / "clip.json"
-    file.write_text('{"learner": {"max_grad_norm": 0.5}}')
+    file.write_text('{"training": {"max_grad_norm": 0.5}}')
     said = {"config": str(file)}
-    assert configuration(CompareConfig, said).learner.max_grad_norm == 0.5
-    assert configuration(CompareConfig, {**said, "learner__max_grad_norm": "none"}).learner.max_grad_norm is None
+    assert configuration(CompareConfig, said).training.max_grad_norm == 0.5
+    assert configuration(CompareConfig, {**said, "training__max_grad_norm": "none"}).training.max_grad_norm is None
 
 
 def test_all_means_every_method():
@@ -100,3 +100,9 @@ def test_options_leave_no_setting_out():
     decorated = options(CompareConfig)(lambda **_: None)
     declared = {parameter.name for parameter in decorated.__click_params__}
     assert declared == {s.parameter for s in settings(CompareConfig)} - {"env_kwargs"} | {"set", "preset", "config"}
+
+
+def test_each_learner_starts_from_what_it_trains_best_with_and_what_is_said_wins():
+    ppo = configuration(TrainConfig, {"learner": "ppo", "training__n_envs": "16"}).training
+    assert (ppo.n_envs, ppo.n_steps) == (16, TRAINS_BEST["ppo"]["n_steps"])
+    assert configuration(TrainConfig, {}).training.n_steps != ppo.n_steps

@@ -19,7 +19,7 @@ def read(store, run_id):
 
 def test_a_run_keeps_its_settings_tags_series_and_files(store):
     with store.run("parent", {}, {"kind": "sweep"}) as parent:
-        params = {"steps": 5, "learner": {"width": 8}, "oversight": [0.1, 0.2]}
+        params = {"steps": 5, "training": {"width": 8}, "oversight": [0.1, 0.2]}
         with store.run("child", params, {"method": "naive"}, parent=parent.run_id) as record:
             for step in range(250):
                 record.metrics(step, {"eval/true_return": step / 10, "train/value_loss": float("nan")})
@@ -27,7 +27,7 @@ def test_a_run_keeps_its_settings_tags_series_and_files(store):
             (record.folder / "agent.zip").write_bytes(b"weights")
     run = read(store, record.run_id)
     assert run.info.status == "FINISHED"
-    assert run.data.params == {"steps": "5", "learner.width": "8", "oversight": "0.1,0.2"}
+    assert run.data.params == {"steps": "5", "training.width": "8", "oversight": "0.1,0.2"}
     assert run.data.metrics["eval/true_return"] == 24.9
     assert {"method": "naive", "exactness": "exact", PARENT: parent.run_id}.items() <= run.data.tags.items()
     assert [point.step for point in store.client.get_metric_history(record.run_id, "eval/true_return")] == list(
