@@ -9,14 +9,13 @@ class _Convolution(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(value, x, W, b, rows, cols, bias, how):
+    def forward(value, x, W, b, rows, cols, bias, alike, how):
         return value.view_as(value)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        _, x, W, _, rows, cols, bias, ctx.how = inputs
+        _, x, W, _, rows, cols, bias, ctx.alike, ctx.how = inputs
         ctx.save_for_backward(x, W, rows, cols, bias)
-        ctx.alike = bias is rows
 
     @staticmethod
     def backward(ctx, grad):
@@ -31,7 +30,7 @@ class _Convolution(torch.autograd.Function):
         grad_W = pull(written, weighed(x, cols), [False, True, False])[1] if need_W else None
         pixels = [0, *range(2, grad.dim())]
         grad_b = (written if ctx.alike else weighed(grad, bias)).sum(pixels) if need_b else None
-        return None, grad_x, grad_W, grad_b, None, None, None, None
+        return None, grad_x, grad_W, grad_b, None, None, None, None, None
 
 
 def routed_convolution(
@@ -64,4 +63,5 @@ def routed_convolution(
     value = torch.convolution(
         x_.detach(), W_, b_, *how
     ).detach()  # outside, for the kernel depends on need of gradients
-    return _Convolution.apply(value, x_, W_, b_, rows, cols, bias, how)
+    alike = bias is rows
+    return _Convolution.apply(value, x_, W_, b_, rows, cols, None if alike else bias, alike, how)

@@ -1,20 +1,22 @@
 """How a layer weighs its parameters' gradients example by example while its forward value stays what it was.
 
 A linear layer or a convolution weighs rows and columns in its one backward pass. An embedding has nothing upstream
-but its parameters, so its output's gradient is weighed. Any other layer is evaluated twice.
+but its parameters, so its output's gradient is weighed. Norms and any other layers are evaluated twice.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from routing.convolution import routed_convolution
 from routing.holds import Hold, product
-from routing.parts import CONVOLUTIONS, EMBEDDINGS, Tensor
+from routing.parts import CONVOLUTIONS, EMBEDDINGS, SECOND, Tensor
 from routing.primitives import linear_with_bias_weights, scale_grad
-from routing.twice import Forward, twice
+from routing.twice import Forward, Parameters, evaluated_twice, twice
 
 
 def _factors(holds: Sequence[Hold], x: Tensor, written: Sequence[int], axis: int) -> list[Tensor | None]:
@@ -40,6 +42,12 @@ def _convolution(layer: Any, holds: Sequence[Hold], forward: Forward, input: Ten
     return routed_convolution(input, layer.weight, layer.bias, *_factors(holds, input, written, 1), **how)
 
 
+def _norm(layer: Any, holds: Sequence[Hold], forward: Forward, input: Tensor) -> Tensor:
+    parameters = dict(layer.named_parameters())
+    evaluate = partial(_NORMS[type(layer).forward], layer)
+    return evaluated_twice(evaluate, parameters, holds, 1 if isinstance(layer, SECOND) else -1, input)
+
+
 def _embedding(layer: nn.Module, holds: Sequence[Hold], forward: Forward, *args, **kwargs) -> Tensor:
     output = forward(*args, **kwargs)
     weight = product(holds, output, output.shape, -1)
@@ -47,10 +55,28 @@ def _embedding(layer: nn.Module, holds: Sequence[Hold], forward: Forward, *args,
     return scale_grad(output, weight)
 
 
+def _layer_norm(layer: nn.LayerNorm, p: Parameters, x: Tensor) -> Tensor:
+    return functional.layer_norm(x, layer.normalized_shape, p.get("weight"), p.get("bias"), layer.eps)
+
+
+def _group_norm(layer: nn.GroupNorm, p: Parameters, x: Tensor) -> Tensor:
+    return functional.group_norm(x, layer.num_groups, p.get("weight"), p.get("bias"), layer.eps)
+
+
+def _rms_norm(layer: nn.RMSNorm, p: Parameters, x: Tensor) -> Tensor:
+    return functional.rms_norm(x, layer.normalized_shape, p.get("weight"), layer.eps)
+
+
+_NORMS: dict[Any, Callable[..., Tensor]] = {
+    nn.LayerNorm.forward: _layer_norm,
+    nn.GroupNorm.forward: _group_norm,
+    nn.RMSNorm.forward: _rms_norm,
+}
 _FORWARDS: dict[Any, Callable[..., Any]] = {
     nn.Linear.forward: _linear,
     **{kind.forward: _convolution for kind in CONVOLUTIONS},
     **{kind.forward: _embedding for kind in EMBEDDINGS},
+    **dict.fromkeys(_NORMS, _norm),
 }
 
 

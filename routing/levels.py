@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
-from routing.attach import Release, attach
+from routing.attach import Release, act_on_output, hold_parameter
 from routing.holds import Hold, Source, aligned
 from routing.parts import Output, Piece, Region, Tensor
 from routing.primitives import scale_grad
@@ -17,11 +16,11 @@ Attach = Callable[[], Release]
 
 
 def _activation(model: nn.Module, name: str, region: Region, source: Source) -> list[Attach]:
-    return [partial(_hook, output, scale_grad, name, source) for output in _outputs(name, region)]
+    return [partial(_act, output, scale_grad, name, source) for output in _outputs(model, name, region)]
 
 
 def _ablated(model: nn.Module, name: str, region: Region, source: Source) -> list[Attach]:
-    outputs = [partial(_hook, output, _zero, name, source) for output in _outputs(name, region)]
+    outputs = [partial(_act, output, _zero, name, source) for output in _outputs(model, name, region)]
     return [*_parameter(model, name, region, source), *outputs]
 
 
@@ -54,9 +53,15 @@ LEVELS: dict[str, Callable[[nn.Module, str, Region, Source], list[Attach]]] = {
 }
 
 
-def _outputs(name: str, region: Region) -> tuple[Output, ...]:
+def _outputs(model: nn.Module, name: str, region: Region) -> tuple[Output, ...]:
     if not region.outputs:
         raise ValueError(f"region {name!r} has no activations, only parameters; use level 'parameter'")
+    attentions = [layer for layer in model.modules() if isinstance(layer, nn.MultiheadAttention)]
+    uncalled = {child for layer in attentions for child in layer.modules() if child is not layer}
+    for output in region.outputs:
+        if output.module in uncalled or isinstance(output.module, nn.RNNBase):
+            kind = type(output.module).__name__
+            raise ValueError(f"{output.path!r}, a {kind}, returns no (B, ...) activation; route what reads it")
     return region.outputs
 
 
@@ -64,7 +69,7 @@ def _zero(x: Tensor, weight: Tensor) -> Tensor:
     return torch.where(weight != 0, x, 0.0)
 
 
-def _hook(output: Output, act: Callable[[Tensor, Tensor], Tensor], name: str, source: Source) -> Release:
+def _act(output: Output, act: Callable[[Tensor, Tensor], Tensor], name: str, source: Source) -> Release:
     """Act on the output's gradient or value in each forward pass."""
 
     def weigh(x: Tensor) -> Tensor:
@@ -73,15 +78,12 @@ def _hook(output: Output, act: Callable[[Tensor, Tensor], Tensor], name: str, so
         what = f"the output of {output.path!r}"
         return act(x, aligned(source(name), x, x.shape, output.axis, output.units, what))
 
-    def hook(module: nn.Module, args: Any, result: Any) -> Any:
-        return tree_map_only(Tensor, weigh, result)
-
-    return output.module.register_forward_hook(hook).remove
+    return act_on_output(output.module, partial(tree_map_only, Tensor, weigh))
 
 
 def _holds(model: nn.Module, name: str, pieces: Sequence[Piece], source: Source) -> list[Attach]:
     return [
-        partial(attach, layer, Hold(local, piece, source, name))
+        partial(hold_parameter, layer, Hold(local, piece, source, name))
         for piece in pieces
         for layer, local in _users(model, piece)
     ]
@@ -98,7 +100,6 @@ def _users(model: nn.Module, piece: Piece) -> Iterator[tuple[nn.Module, str]]:
         for name, parameter in layer.named_parameters(recurse=whole, remove_duplicate=False):
             if parameter is piece.parameter:
                 if isinstance(layer, nn.RNNBase):
-                    raise ValueError(
-                        f"{piece.name!r} belongs to a {type(layer).__name__}; route its output at level 'activation'"
-                    )
+                    kind = type(layer).__name__
+                    raise ValueError(f"{piece.name!r} belongs to a {kind}, whose steps mix; route what reads it")
                 yield layer, name

@@ -117,14 +117,13 @@ class _Linear(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(value, x, W, b, rows, cols, bias):
+    def forward(value, x, W, b, rows, cols, bias, alike):
         return value.view_as(value)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        _, x, W, _, rows, cols, bias = inputs
+        _, x, W, _, rows, cols, bias, ctx.alike = inputs
         ctx.save_for_backward(x, W, rows, cols, bias)
-        ctx.alike = bias is rows
 
     @staticmethod
     def backward(ctx, grad):
@@ -134,7 +133,7 @@ class _Linear(torch.autograd.Function):
         grad_x = grad @ W if need_x else None
         grad_W = _flat(written).T @ _flat(weighed(x, cols)) if need_W else None
         grad_b = _flat(written if ctx.alike else weighed(grad, bias)).sum(0) if need_b else None
-        return None, grad_x, grad_W, grad_b, None, None, None
+        return None, grad_x, grad_W, grad_b, None, None, None, None
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -150,7 +149,8 @@ def linear_with_bias_weights(
     value = functional.linear(
         x_.detach(), W_, b_
     ).detach()  # outside, for the kernel depends on whether W needs a gradient
-    return _Linear.apply(value, x_, W_, b_, rows, cols, bias)
+    alike = bias is rows
+    return _Linear.apply(value, x_, W_, b_, rows, cols, None if alike else bias, alike)
 
 
 def routed_linear(

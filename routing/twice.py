@@ -5,7 +5,7 @@ for each set of weights. The second pass draws the random numbers of the first.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -18,31 +18,53 @@ from routing.parts import SECOND, Tensor
 from routing.primitives import join, stop_grad
 
 Forward = Callable[..., Any]
+Parameters = Mapping[str, Tensor]
 
-NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)  # layers that draw no random numbers
+
+def evaluated_twice(
+    evaluate: Callable[..., Any], parameters: Parameters, holds: Sequence[Hold], axis: int, *args, **kwargs
+) -> Any:
+    """The value of `evaluate(parameters, *args, **kwargs)`, each sample's gradient in the parameters weighed.
+
+    Args:
+        evaluate: treats examples separately.
+        parameters: by name; those that nobody holds have an ordinary gradient.
+        axis: of the units in what it returns.
+    """
+    by_name: dict[str, list[Hold]] = {}
+    for hold in holds:
+        by_name.setdefault(hold.name, []).append(hold)
+    cut = {name: parameter.detach() if name in by_name else parameter for name, parameter in parameters.items()}
+    value = evaluate(cut, *args, **kwargs)  # for what is upstream
+    args, kwargs = _detached((args, kwargs))
+    for names in _alike(by_name):
+        own = {name: parameter if name in names else stop_grad(parameter) for name, parameter in parameters.items()}
+        value = _joined(value, evaluate(own, *args, **kwargs), by_name[names[0]], axis)
+    return value
 
 
+@torch.compiler.disable
 def twice(layer: nn.Module, holds: Sequence[Hold], forward: Forward, *args, **kwargs) -> Any:
-    """Any layer that treats examples separately; one more evaluation for each set of weights."""
+    """Any layer that treats examples separately. Evaluations draw the same random numbers.
+
+    Raises:
+        ValueError: the layer normalises over the batch.
+    """
     if layer.training and any(isinstance(child, _BatchNorm) for child in layer.modules()):
         raise ValueError(
             f"{holds[0].piece.name!r} is normalised over the batch, where no example has a gradient of its own; "
             "call .eval() on that layer, or leave its parameters out of the region"
         )
+    random = _random_state(layer)
+    start = iter([nullcontext()])  # the first evaluation draws as it comes
+
+    def evaluate(parameters: Parameters, *args, **kwargs) -> Any:
+        with next(start, None) or _replayed(random), _replaced(layer, parameters):
+            return forward(*args, **kwargs)
+
     parameters = dict(layer.named_parameters(remove_duplicate=False))
-    by_name: dict[str, list[Hold]] = {}
-    for hold in holds:
-        by_name.setdefault(hold.name, []).append(hold)
-    random = _random_state(layer) if layer.training and not isinstance(layer, NORMS) else None
-    with _replaced(layer, {name: parameters[name].detach() for name in by_name}):
-        value = forward(*args, **kwargs)  # for what is upstream
-    args, kwargs = _detached((args, kwargs))
-    for names in _alike(by_name):
-        others = {name: stop_grad(parameter) for name, parameter in parameters.items() if name not in names}
-        with _replaced(layer, others), _replayed(random):
-            twin = forward(*args, **kwargs)
-        value = _joined(value, twin, by_name[names[0]], 1 if isinstance(layer, SECOND) else -1)
-    return value
+    axis = 1 if isinstance(layer, SECOND) else -1
+    return evaluated_twice(evaluate, parameters, holds, axis, *args, **kwargs)
 
 
 def _detached(arguments: Any) -> Any:
@@ -88,11 +110,8 @@ def _random_state(layer: nn.Module) -> list[tuple[torch.device, Tensor]]:
 
 
 @contextmanager
-def _replayed(random: list[tuple[torch.device, Tensor]] | None) -> Iterator[None]:
-    """While the context lasts random numbers are those that followed `random`; None: as they come."""
-    if random is None:
-        yield
-        return
+def _replayed(random: list[tuple[torch.device, Tensor]]) -> Iterator[None]:
+    """While the context lasts random numbers are those that followed `random`."""
     with torch.random.fork_rng([device for device, _ in random if device.type == "cuda"]):
         for device, state in random:
             torch.cuda.set_rng_state(state, device) if device.type == "cuda" else torch.set_rng_state(state)

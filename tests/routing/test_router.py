@@ -206,6 +206,16 @@ def test_layers_in_which_examples_meet_are_refused_not_computed_wrongly():
         assert "normalised over the batch" in message(lambda: model(torch.randn(4, 3)))
         model.eval()
         model(torch.randn(4, 3)).sum().backward()
-    recurrent = nn.Sequential(nn.GRU(3, 3))
-    rules = Rules(Regions(recurrent, {"memory": module("0")}), ("l",))
-    assert "GRU" in message(lambda: Router(recurrent, rules, "parameter"))
+
+
+@pytest.mark.parametrize("level", ["activation", "parameter"])
+def test_layers_whose_outputs_are_not_by_example_are_refused(level):
+    model = nn.Sequential(nn.GRU(3, 3))
+    rules = Rules(Regions(model, {"memory": module("0")}), ("l",))
+    assert "GRU" in message(lambda: Router(model, rules, level))
+
+
+def test_a_layer_that_attention_reads_but_never_calls_has_no_activations():
+    model = nn.MultiheadAttention(4, 2)
+    rules = Rules(Regions(model, {"out": module("out_proj")}), ("l",))
+    assert "out_proj" in message(lambda: Router(model, rules))
