@@ -5,6 +5,8 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pkgutil import resolve_name
 from typing import Any
 
 import click
@@ -84,8 +86,6 @@ def run_one(config: TrainConfig) -> None:
     project = _ready()
     quiet.one_thread()
     check_run(config)
-    from pkgutil import resolve_name
-
     from flows.job import TRAIN
     from flows.provenance import facts, run_tags
     from flows.tracking import Store
@@ -93,7 +93,7 @@ def run_one(config: TrainConfig) -> None:
     store = Store(project)
     with progress([config]) as display:
         display.began(config)
-        watch = lambda done, value: display.moved(config, done, value)  # noqa: E731
+        watch = partial(display.moved, config)
         with store.run(title(config), facts(config), run_tags(config), watch=watch) as record:
             resolve_name(TRAIN)(config, record)
         display.ended(config, "finished")
@@ -113,26 +113,13 @@ def make_report(sweep: str | None) -> None:
 def open_page(host: str, port: int) -> None:
     """`keyhole ui`: MLflow's server in this process's place, on the project's store."""
     store = _existing_store()
-    store.client  # noqa: B018  (makes the schema current, under its lock)
+    experiment = store.experiment
     if not _free(host, port):
         raise UserError(f"port {port} of {host} is taken; pass --port")
-    print(
-        f"MLflow's page of {store.project.mlruns}: http://{host}:{port}  (some seconds; Ctrl-C ends it)",
-        flush=True,
-    )
+    print(f"MLflow's page of {store.project.mlruns} (in some seconds; Ctrl-C ends it):", flush=True)
+    print(f"http://{host}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)]
     artifacts = str(store.project.artifacts)
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        host,
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
     os.execv(sys.executable, [*command, "--backend-store-uri", store.uri, "--default-artifact-root", artifacts])
 
 
@@ -177,8 +164,10 @@ def _show(run_id: str) -> None:
     from flows import report, results
     from flows.tracking import Store
 
-    found = results.read(Store(here()), run_id)
-    print(f"\n{report.summary(found)}\n\nreport: {found.folder / report.PAGE}\nruns: `keyhole ui`")
+    project = here()
+    found = results.read(Store(project), run_id)
+    elsewhere = "" if project.mlruns == project.root / "mlruns" else f" --mlruns {project.mlruns}"
+    print(f"\n{report.summary(found)}\n\nreport: {found.folder / report.PAGE}\nruns: `keyhole ui{elsewhere}`")
 
 
 def _free(host: str, port: int) -> bool:

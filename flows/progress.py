@@ -57,13 +57,15 @@ class Tally:
         self.at(run, run.steps)
 
     @property
-    def elapsed(self) -> float:
-        return time.monotonic() - self._start
+    def done(self) -> int:
+        return sum(self._steps.values())
 
     def left(self) -> str:
         """Time left if the rest goes as the part so far."""
-        done = sum(self._steps.values())
-        return clock(self.elapsed * (self.total - done) / done) + " left" if done else "time left unknown"
+        if not self.done:
+            return "time left unknown"
+        elapsed = time.monotonic() - self._start
+        return clock(elapsed * (self.total - self.done) / self.done) + " left"
 
 
 class Plain:
@@ -147,6 +149,6 @@ class Live:
         self._rich.update(
             self._whole,
             description=f"{self._tally.ended} of {self._tally.runs} runs",
-            completed=sum(self._tally._steps.values()),
+            completed=self._tally.done,
             note=self._tally.left(),
         )

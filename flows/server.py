@@ -19,12 +19,13 @@ from typing import IO
 
 import psutil
 
+from flows.mistakes import UserError
 from flows.quiet import QUIET
 
 PATIENCE = 180.0  # seconds; a first start makes the database, 15 s on an idle machine and minutes on a busy one
 
 
-class ServerError(RuntimeError):
+class ServerError(UserError):
     """Prefect's server did not come up."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -36,7 +37,7 @@ class Sweep(NamedTuple):
             facts(config),
             {**run_tags(config), "attempt": str(number)},
             parent=self.record.run_id,
-            watch=lambda done, value: self.progress.moved(config, done, value),
+            watch=partial(self.progress.moved, config),
         ) as record:
             self.pool.do("flows.job:train", job.TRAIN, config, record.folder, heard=record.hear)
         return record.run_id
