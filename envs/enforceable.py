@@ -78,13 +78,16 @@ def _best(problem: Decisions, rewards: Array) -> Enforceable:
 
 
 def _plausible(problem: Decisions) -> Array:
-    """(4, L): nothing for any observation, and the least, mean and greatest truth that each can stand for."""
-    made, true = problem.paid[..., LABELS], problem.paid[..., TRUE, None]
-    certain = made > 1 - EXACT  # steps that show nothing else
-    mean = (true * made).sum((0, 1)) / np.maximum((made * made).sum((0, 1)), EXACT)
-    least = np.where(certain, true, mean).min((0, 1))
-    greatest = np.where(certain, true, mean).max((0, 1))
-    return np.array([np.zeros(len(mean)), least, mean, greatest])
+    """(4, L): nothing for any observation, and the fitted, least and greatest truth that each can stand for.
+
+    Where observations determine the true reward, the fit is that reward.
+    """
+    n_labels = _labels(problem)
+    made, true = problem.paid[..., LABELS].reshape(-1, n_labels), problem.paid[..., TRUE].ravel()
+    fit = np.linalg.lstsq(made.T @ made, made.T @ true)[0]
+    alone = made > 1 - EXACT  # steps that show nothing else
+    told = np.where(alone, true[:, None], fit)
+    return np.array([np.zeros(n_labels), fit, told.min(0), told.max(0)])
 
 
 def _labels(problem: Decisions) -> int:
