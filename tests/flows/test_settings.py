@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from flows.config import PRESETS, TRAINS_BEST, CompareConfig, TrainConfig
+from flows.config import PRESETS, TRAINS_BEST, CompareConfig, Job, TrainConfig
 from flows.options import options
 from flows.settings import configuration, settings
 
