@@ -1,7 +1,7 @@
 """The command line's options are the settings: name, type, default, bounds, description are the models'."""
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import click
 from pydantic import BaseModel
@@ -52,6 +52,8 @@ def _common() -> list[Callable]:
 
 def _metavar(field: FieldInfo) -> str:
     annotation = get_args(field.annotation)[0] if many(field) else field.annotation
+    if get_origin(annotation) is Literal:
+        return "|".join(get_args(annotation))
     annotation = getattr(annotation, "__origin__", annotation)  # what is annotated
     plain = next((kind for kind in (annotation, *get_args(annotation)) if kind in PLAIN), str)
     return PLAIN[plain] + ",..." * many(field)
