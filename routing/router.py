@@ -85,6 +85,7 @@ class Router:
     def __exit__(self, *error: object) -> None:
         self._depth -= 1
         if not self._depth:
+            self._weights = None
             for release in self._release:
                 release()
 
