@@ -24,7 +24,7 @@ from envs.enforceable import alias_gap, enforceable, on_truth
 from envs.memoryless import Memoryless, memoryless_optimal
 from envs.planning import BELIEVED, Decisions, best_plan, decisions, lumped, naive_reward, payments
 from envs.pomdp import POMDP
-from envs.promises import check_world
+from envs.promises import CheckFailed, check_world
 from envs.remembering import remembering_optimal
 
 Array = np.ndarray
@@ -125,9 +125,8 @@ def certify(world: Any, policy: Array | None = None) -> Certificate:
         ValueError: the world breaks a promise; the line names the function and the state.
         NotEnumerable: the world has no tables.
     """
-    if isinstance(world.unwrapped, POMDP):
-        check_world(world.unwrapped)
     tables = compile_world(world)
+    _check(world.unwrapped)
     believed = naive_reward(tables, world.judgement)
     paid = payments(tables, believed, len(world.overseer_labels))
     problem, settled = decisions(tables, paid)
@@ -148,6 +147,15 @@ def certify(world: Any, policy: Array | None = None) -> Certificate:
     }
     notes = _notes(found.pop("enforceable_how"), found)
     return Certificate(**found, notes=notes)
+
+
+def _check(world: Any) -> None:
+    """Raises CheckFailed, a ValueError, where a world breaks a promise; a third party's tables are its own."""
+    try:
+        if isinstance(world, POMDP):
+            check_world(world)
+    except CheckFailed as broken:
+        raise CheckFailed(f"{type(world).__name__}: {broken}") from None
 
 
 def _enforced(world: Any, problem: Decisions) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from envs import lawful
+
 if TYPE_CHECKING:
     from envs.pomdp import POMDP
 
@@ -41,7 +43,7 @@ class Tables(NamedTuple):
     start: Array  # (S0,) int, an index of states
     start_probability: Array  # (S0,) float
     gamma: float
-    horizon: int  # the time limit of an episode, in steps
+    horizon: int  # the time limit of an episode, in steps; without one, those after which nothing weighs
     outcomes: tuple[str, ...]
     keys: "Keys"
 
@@ -117,6 +119,8 @@ def compiled(world_class: Any, **parameters: Any) -> Tables:
     """The tables of world_class(**parameters), kept in memory."""
     world = world_class(1, **parameters)
     starts, probabilities = world.starts()
+    lawful.laws(world, starts, probabilities)
+    world.reset(seed=0)
     states = _closure(world, starts)
     keys = Keys.of_rows(states)
     acting = states[~world.terminal(states)]
@@ -125,6 +129,7 @@ def compiled(world_class: Any, **parameters: Any) -> Tables:
     next_state, reward, true_reward, overseer_obs = (
         np.stack(column, 1).reshape(shape) for column in zip(*((keys.find(s[0]), *s[1:]) for s in steps), strict=True)
     )
+    _refuse_impure(world, lawful.some(acting), lawful.some(states))
     view = world.observation(states)
     first, observation = distinct(view[: len(acting)])
     return Tables(
@@ -142,7 +147,7 @@ def compiled(world_class: Any, **parameters: Any) -> Tables:
         start=keys.find(starts),
         start_probability=probabilities,
         gamma=world.gamma,
-        horizon=world.max_episode_steps,
+        horizon=lawful.horizon(world, states, next_state),
         outcomes=world.outcomes,
         keys=keys,
     )
@@ -167,6 +172,20 @@ def _step(world: "POMDP", states: Array, action: int, noise: dict[str, int]) -> 
     after = _transition(world, states, action, noise)
     told = (states, np.full(len(states), action), after)
     return after, world.reward(*told), world.true_reward(*told), world.overseer_observation(*told)
+
+
+def _refuse_impure(world: "POMDP", acting: Array, states: Array) -> None:
+    """Asks every function twice; raises ValueError where the answers differ."""
+    names = ("transition", "reward", "true_reward", "overseer_observation")
+    for action, noise in _moves(world):
+        after, *told = _step(world, acting, action, noise)
+        given = (acting, np.full(len(acting), action), after)
+        again = [_transition(world, acting, action, noise), *(getattr(world, name)(*given) for name in names[1:])]
+        for name, first, second in zip(names, (after, *told), again, strict=True):
+            lawful.asked_twice(world, name, acting, first, second)
+    for name in ("observation", "terminal", "outcome", "watched"):
+        function = getattr(world, name)
+        lawful.asked_twice(world, name, states, function(states), function(states))
 
 
 def _closure(world: "POMDP", starts: Array) -> Array:
