@@ -134,7 +134,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "oversight": (0.03, 0.1, 0.3),
         "seeds": 3,
         "steps": 500_000,
-        "checkpoints": 10,
+        "checkpoints": 6,
     },
     "paper": {  # Cloud et al. 2024, section 4.3: REINFORCE with a value baseline, one step on each rollout
         "methods": ("all",),
