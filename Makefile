@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.current
+CODE := agents envs flows routing tests
 
 .DEFAULT_GOAL := help
 .PHONY: help install run ui test check clean lock
@@ -36,8 +37,8 @@ test: check ## all tests, the slow ones too
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: $(STAMP) ## format, lint, types, fast tests
-	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet $(CODE)
+	@$(BIN)/ruff check --quiet $(CODE)
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
