@@ -20,7 +20,7 @@ import numpy as np
 from envs import aliases, ambiguity, drawing, exact, misjudgement
 from envs.aliases import AliasedPair
 from envs.compiled import Tables, compile_world
-from envs.enforceable import alias_gap, enforceable, on_truth
+from envs.enforceable import EXACT, alias_gap, enforceable, on_truth
 from envs.memoryless import Memoryless, memoryless_optimal
 from envs.planning import BELIEVED, Decisions, best_plan, decisions, lumped, naive_reward, payments
 from envs.pomdp import POMDP
@@ -257,11 +257,10 @@ def _notes(how: str, found: dict[str, Any]) -> dict[str, str]:
     """What is a bound, and why something was not computed."""
     memoryless = found["memoryless_return"]
     exactly = "exact" if found["enforceable_is_exact"] else "lower bound"
-    notes = {
-        "enforceable_return": f"{exactly}: {how}",
-        "enforceable_return_uniform_ties": "lower bound: the best over the rewards that were tried",
-    }
+    notes = {"enforceable_return": f"{exactly}: {how}"}
+    reached = found["enforceable_return_uniform_ties"] >= found["optimal_return"] - EXACT
     bounds = {
+        "enforceable_return_uniform_ties": (reached, "lower bound: the best over the rewards that were tried"),
         "alias_gap": (found["alias_gap_is_exact"], "lower bound: prices did not settle"),
         "memoryless_return.deterministic": (memoryless.deterministic_is_exact, "lower bound: found by search"),
         "memoryless_return.stochastic": (memoryless.stochastic_is_exact, "lower bound: found by search"),

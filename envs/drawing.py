@@ -33,6 +33,11 @@ class Picture(NamedTuple):
         """A picture that has only a caption."""
         return cls(np.full((1, 1), FLOOR), np.zeros((1, 1), bool), text)
 
+    @property
+    def is_text(self) -> bool:
+        """Whether there is only a caption to see."""
+        return self.glyphs.size == 1 and self.glyphs.item() == FLOOR and bool(self.caption)
+
 
 def ansi(picture: Picture) -> str:
     """One line a row; a watched cell is in brackets."""
