@@ -1,24 +1,32 @@
 """An actor made of blocks: experts that read the same observation, mixed by a gate, under one action head.
 
 latent = sum_i c_i expert_i(x) with coefficients c = (gate, 1 - gate), or (1/2, 1/2) without a gate, or fixed numbers
-at deployment. Masks scale the gradient that flows into each block and change no value: every block is a region of a
-router, and a sample's mask is a soft label that trains each region with its own weight.
+at deployment. Every block is a region of a router, and a sample's masks are a soft label that trains each region with
+its own weight; the policy's level says how.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.type_aliases import PyTorchObs
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from routing import BLOCKS, Regions, Router, Rules, module
+from routing import BLOCKS, Regions, Router, Rules, lora, module, set_scale, start_from_zero
+from routing.names import unknown
+from routing.parts import Part
 
 EXPERTS, GATE = BLOCKS[:-1], BLOCKS[-1]
+FORGET = EXPERTS[-1]
+Widths = Sequence[int]
+Arch = Mapping[str, Widths]
+Activation = type[nn.Module]
 
 
-def mlp(inputs: int, widths: Sequence[int], activation: type[nn.Module]) -> nn.Sequential:
+def mlp(inputs: int, widths: Widths, activation: Activation) -> nn.Sequential:
     sizes = zip([inputs, *widths[:-1]], widths, strict=True)
     return nn.Sequential(*(layer for i, o in sizes for layer in (nn.Linear(i, o), activation())))
 
@@ -27,27 +35,24 @@ class BlockExtractor(nn.Module):
     """Features -> latent of the actor, by experts and gate, and latent of the critic, by a network of its own."""
 
     def __init__(
-        self,
-        features_dim: int,
-        pi: Sequence[int],
-        vf: Sequence[int],
-        activation: type[nn.Module],
-        gated: bool,
-        level: str = "activation",
+        self, features_dim: int, arch: Arch, activation: Activation, gated: bool, level: str, forget: str | None = None
     ) -> None:
         super().__init__()
-        self.latent_dim_pi, self.latent_dim_vf = pi[-1], vf[-1]
-        self.experts = nn.ModuleDict({name: mlp(features_dim, pi, activation) for name in EXPERTS})
-        self.gate = nn.Sequential(mlp(features_dim, pi, activation), nn.Linear(pi[-1], 1)) if gated else None
-        self.critic = mlp(features_dim, vf, activation)
+        self.latent_dim_pi, self.latent_dim_vf = arch["pi"][-1], arch["vf"][-1]
+        parts = self._build_actor(features_dim, arch["pi"], activation, gated)
+        self.critic = mlp(features_dim, arch["vf"], activation)
         self.scales: tuple[float, ...] | None = None
         self.without: frozenset[str] = frozenset()
-        paths = {name: f"experts.{name}" for name in EXPERTS} | ({GATE: GATE} if gated else {})
-        regions = Regions(self, {name: module(path) for name, path in paths.items()})
-        self.router = Router(self, Rules.direct(regions), level)
+        self.regions = Regions(self, parts)
+        self.router = Router(self, Rules.direct(self.regions), level, {FORGET: forget or level})
 
-    def block(self, name: str) -> nn.Module | None:
-        return self.gate if name == GATE else self.experts[name]
+    def _build_actor(self, inputs: int, widths: Widths, activation: Activation, gated: bool) -> dict[str, Part]:
+        """Make the actor's networks; what each block is made of."""
+        self.experts: Any = nn.ModuleDict({name: mlp(inputs, widths, activation) for name in EXPERTS})
+        self.gate: nn.Module | None = None
+        if gated:
+            self.gate = nn.Sequential(mlp(inputs, widths, activation), nn.Linear(widths[-1], 1))
+        return {name: module(f"experts.{name}") for name in EXPERTS} | ({GATE: module(GATE)} if gated else {})
 
     def gate_logits(self, features: torch.Tensor) -> torch.Tensor:
         """(B, features) -> (B,)."""
@@ -64,10 +69,8 @@ class BlockExtractor(nn.Module):
 
     def deployed_coefficients(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The same at deployment: fixed ones if there are any, and 0 for an ablated expert."""
-        if self.scales is None:
-            coefficients = self.coefficients(features)
-        else:
-            coefficients = tuple(features.new_full((len(features), 1), scale) for scale in self.scales)
+        fixed = tuple(features.new_full((len(features), 1), scale) for scale in self.scales or ())
+        coefficients = fixed or self.coefficients(features)
         return tuple(c * (name not in self.without) for name, c in zip(EXPERTS, coefficients, strict=True))
 
     def forward_actor(self, features: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
@@ -94,32 +97,68 @@ class BlockExtractor(nn.Module):
         return self.forward_actor(features), self.forward_critic(features)
 
 
+class AdapterExtractor(BlockExtractor):
+    """One frozen network in place of the experts, with an adapter of each on every layer, and no gate."""
+
+    def _build_actor(self, inputs: int, widths: Widths, activation: Activation, gated: bool) -> dict[str, Part]:
+        if gated:
+            raise ValueError("adapters add up and are not mixed by a gate; level 'adapter' needs gated=False")
+        self.gate = None
+        self.experts = mlp(inputs, widths, activation)
+        return {name: lora(self, "experts.*", max(min(widths) // 4, 1), name) for name in EXPERTS}
+
+    def coefficients(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        one = features.new_ones(len(features), 1)
+        return one, one
+
+    def _mixed(self, coefficients: Sequence[torch.Tensor], features: torch.Tensor) -> torch.Tensor:
+        for name, coefficient in zip(EXPERTS, coefficients, strict=True):
+            set_scale(self, name, coefficient)
+        return self.experts(features)
+
+
+LEVELS: dict[str, Callable[..., BlockExtractor]] = {
+    "activation": partial(BlockExtractor, level="activation"),
+    "parameter": partial(BlockExtractor, level="parameter"),
+    "forward_ablated": partial(BlockExtractor, level="activation", forget="forward_ablated"),
+    "adapter": partial(AdapterExtractor, level="parameter"),
+}
+
+
 class BlockPolicy(ActorCriticPolicy):
     """Stable-Baselines3's actor-critic policy with a `BlockExtractor` for its networks.
 
     Args:
         gated: mix the experts by a learned gate; otherwise half and half.
+        level: what masks scale: the gradient into a block ("activation") or that of its parameters ("parameter"),
+            the same while the features extractor learns nothing; "forward_ablated": activation, and the forget expert
+            gives 0 for samples that do not train it; "adapter": parameter, of adapters to one frozen network.
     """
 
     mlp_extractor: BlockExtractor  # type: ignore[assignment]
 
-    def __init__(self, *args, gated: bool = True, **kwargs) -> None:
-        self.gated = gated
+    def __init__(self, *args, gated: bool = True, level: str = "activation", **kwargs) -> None:
+        if level not in LEVELS:
+            raise unknown("level", level, LEVELS)
+        self.gated, self.level = gated, level
         super().__init__(*args, **kwargs)
 
     def _get_constructor_parameters(self) -> dict:
-        return {**super()._get_constructor_parameters(), "gated": self.gated}
+        return {**super()._get_constructor_parameters(), "gated": self.gated, "level": self.level}
 
     def _build_mlp_extractor(self) -> None:
         assert isinstance(self.net_arch, dict), "net_arch is dict(pi=[...], vf=[...])"
-        self.mlp_extractor = BlockExtractor(
-            self.features_dim, self.net_arch["pi"], self.net_arch["vf"], self.activation_fn, self.gated
-        )
+        make = LEVELS[self.level]
+        self.mlp_extractor = make(self.features_dim, self.net_arch, self.activation_fn, self.gated)
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)
+        start_from_zero(self)  # its orthogonal initialisation knows nothing of adapters
 
     def block_parameters(self, name: str) -> Iterator[nn.Parameter]:
         """Parameters of the block `name` of `routing.BLOCKS`; none where the policy lacks the block."""
-        block = self.mlp_extractor.block(name)
-        return iter(()) if block is None else block.parameters()
+        regions = self.mlp_extractor.regions
+        return (piece.parameter for piece in (regions[name].pieces if name in regions else ()))
 
     def evaluate_actions(
         self, obs: PyTorchObs, actions: torch.Tensor, masks: torch.Tensor | None = None

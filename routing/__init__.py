@@ -3,7 +3,7 @@
 import routing.methods  # noqa: F401  (registers)
 from routing.ablation import ablate, ablated, mean, reinit, zero
 from routing.audit import Audit, audit, moved, snapshot
-from routing.lora import lora, set_scale
+from routing.lora import lora, set_scale, start_from_zero
 from routing.overseer import Overseer, View, all_seeing, flipped, limited
 from routing.parts import module, params, units
 from routing.primitives import routed_linear, scale_grad
@@ -66,6 +66,7 @@ __all__ = [
     "set_scale",
     "silence",
     "snapshot",
+    "start_from_zero",
     "units",
     "untreated",
     "zero",

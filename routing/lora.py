@@ -34,7 +34,7 @@ class AdaptedLinear(nn.Module):
         super().__init__()
         self.base = base.requires_grad_(False)
         self.adapters = nn.ModuleDict()
-        self.scales: dict[str, float] = {}
+        self.scales: dict[str, float | Tensor] = {}
 
     def add(self, region: str, rank: int) -> None:
         self.adapters[region] = Adapter(self.base, rank)
@@ -43,8 +43,7 @@ class AdaptedLinear(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         output = self.base(input)
         for name, adapter in self.adapters.items():
-            if self.scales[name]:
-                output = output + self.scales[name] * adapter(input)
+            output = output + self.scales[name] * adapter(input)
         return output
 
 
@@ -98,8 +97,15 @@ def _adapters(names: list[str], region: str) -> Part:
     return resolve
 
 
-def set_scale(model: nn.Module, region: str, scale: float) -> None:
-    """Multiply the value of all of a region's adapters; 0 leaves them out."""
+def set_scale(model: nn.Module, region: str, scale: float | Tensor) -> None:
+    """Multiply the value of all of a region's adapters, by one number or by (B, 1); 0 leaves them out."""
     for layer in _adapted(model).values():
         if region in layer.scales:
             layer.scales[region] = scale
+
+
+def start_from_zero(model: nn.Module) -> None:
+    """Set B of every adapter to 0, as after an initialisation that knows nothing of adapters."""
+    for layer in _adapted(model).values():
+        for adapter in layer.adapters.values():
+            nn.init.zeros_(adapter[1].weight)  # type: ignore[index]

@@ -42,6 +42,9 @@ class Regions(Mapping[str, Region]):
             raise unknown("region", name, self._regions)
         return self._regions[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._regions
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._regions)
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 import agents
-from agents import make_vec_env
-from routing import BLOCKS
+from agents import BlockPolicy, make_vec_env
+from routing import BLOCKS, audit, moved, snapshot
 
 
 @pytest.fixture
@@ -63,3 +63,118 @@ def test_every_parameter_belongs_to_one_block_or_is_declared_shared(policy):
     assert len(owned) == len(set(owned))
     assert {name.split(".")[0] for name in shared} == {"mlp_extractor", "action_net", "value_net"}
     assert all(name.startswith("mlp_extractor.critic") for name in shared if "extractor" in name)
+
+
+def make_policy(env, gated: bool, level: str) -> BlockPolicy:
+    torch.manual_seed(0)
+    kwargs = {"gated": gated, "level": level, "net_arch": {"pi": [16, 16], "vf": [16, 16]}}
+    spaces = env.observation_space, env.action_space
+    policy = BlockPolicy(*spaces, lambda progress: 1e-2, **kwargs).double()
+    policy.action_net.weight.data.normal_()
+    for name, parameter in policy.named_parameters():
+        if "adapters" in name:
+            parameter.data.normal_()
+    return policy
+
+
+@pytest.fixture
+def env():
+    return make_vec_env("envs:keyhole/DiamondGhost-v0", 4, size=3)
+
+
+ACTIONS = torch.arange(32) % 4
+MASKS = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 1], [0.5, -2, 0.25]]).repeat(8, 1).double()
+
+
+def outputs(policy, obs, masks=None) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `evaluate_actions` gives, in double precision: it would make observations single."""
+    blocks, features = policy.mlp_extractor, obs.flatten(1).double()
+    distribution = policy._get_action_dist_from_latent(blocks.forward_actor(features, masks))
+    return policy.value_net(blocks.forward_critic(features)), distribution.log_prob(ACTIONS)
+
+
+def gradients(policy, obs, masks=None) -> dict[str, torch.Tensor]:
+    policy.zero_grad()
+    values, log_prob = outputs(policy, obs, masks)
+    (values.squeeze(-1) + log_prob).square().sum().backward()
+    return {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_masks_on_parameters_and_on_activations_of_whole_experts_are_the_same_update(env, obs, gated):
+    """Why there is no arm of its own for masks on parameters: nothing that learns lies upstream of the experts."""
+    found = [gradients(make_policy(env, gated, level), obs, MASKS) for level in ("activation", "parameter")]
+    plain = gradients(make_policy(env, gated, "activation"), obs, torch.ones(32, 3).double())
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(gradient, found[1][name], rtol=1e-12, atol=1e-14)
+    assert any(not torch.equal(gradient, plain[name]) for name, gradient in found[0].items())
+
+
+@pytest.mark.parametrize(("gated", "level"), [(True, "activation"), (True, "parameter"), (False, "adapter")])
+def test_forward_is_bit_identical_under_masks_unless_the_level_ablates(env, obs, gated, level):
+    policy = make_policy(env, gated, level)
+    plain, routed = outputs(policy, obs), outputs(policy, obs, MASKS)
+    assert all(torch.equal(x, y) for x, y in zip(plain, routed, strict=True))
+
+
+@pytest.mark.parametrize("level", ["activation", "parameter", "forward_ablated", "adapter"])
+def test_unit_masks_change_no_bit_of_any_gradient_at_any_level(env, obs, level):
+    policy = make_policy(env, level != "adapter", level)
+    with_ones = gradients(policy, obs, torch.ones(32, 3).double())
+    assert all(torch.equal(with_ones[name], gradient) for name, gradient in gradients(policy, obs).items())
+
+
+def test_forward_ablated_samples_act_as_without_the_forget_expert(env, obs):
+    policy = make_policy(env, True, "forward_ablated")
+    log_prob, whole = outputs(policy, obs, MASKS)[1], outputs(policy, obs)[1]
+    with policy.deployed(without=["forget"]):
+        ablated = outputs(policy, obs)[1]
+    good = MASKS[:, 1] == 0
+    assert torch.equal(log_prob[good], ablated[good])
+    assert torch.equal(log_prob[~good], whole[~good])
+
+
+def test_adapters_share_a_frozen_base_and_each_learns_from_its_own_samples(env, obs):
+    policy = make_policy(env, False, "adapter")
+    regions = policy.mlp_extractor.regions
+    before = snapshot(regions)
+    base = [p for name, p in policy.named_parameters() if ".base." in name]
+    frozen = [p.clone() for p in base]
+    for _ in range(3):
+        gradients(policy, obs, torch.tensor([[1.0, 0, 0]]).repeat(32, 1).double())
+        policy.optimizer.step()
+    change = moved(before, snapshot(regions))
+    assert change["forget"] == 0
+    assert change["retain"] > 0
+    assert len(base) == 4
+    assert all(torch.equal(p, q) for p, q in zip(base, frozen, strict=True))
+
+
+def test_adapters_start_without_effect_and_are_deployed_apart(env, obs):
+    kwargs = {"gated": False, "level": "adapter", "net_arch": {"pi": [16, 16], "vf": [16, 16]}}
+    policy = BlockPolicy(env.observation_space, env.action_space, lambda progress: 1e-2, **kwargs)
+    assert torch.equal(logits(policy, obs), logits(policy, obs, scales=(0.0, 0.0)))
+    policy = make_policy(env, False, "adapter").float()
+    alone = logits(policy, obs, scales=(1.0, 0.0))
+    assert torch.equal(alone, logits(policy, obs, without=("forget",)))
+    for parameter in policy.block_parameters("forget"):
+        parameter.data.normal_()
+    assert torch.equal(alone, logits(policy, obs, scales=(1.0, 0.0)))
+
+
+@pytest.mark.parametrize("level", ["activation", "parameter"])
+def test_no_gradient_leaks_into_a_block_whose_mask_is_zero(env, obs, level):
+    """By the library's own audit: a sample that trains one block alone reaches none of the others."""
+    extractor = make_policy(env, True, level).mlp_extractor
+    found = audit(
+        extractor, extractor.router, obs.flatten(1).double(), torch.arange(32) % 3, loss=lambda out: out[0].sum()
+    )
+    assert found.leaks == []
+    assert (found.routed.diagonal() > 0).all()
+
+
+def test_an_unknown_level_names_the_nearest(env):
+    with pytest.raises(ValueError, match="did you mean 'adapter'"):
+        make_policy(env, True, "adaptor")
+    with pytest.raises(ValueError, match="needs gated=False"):
+        make_policy(env, True, "adapter")
