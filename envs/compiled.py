@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 MAX_STATES = 1_000_000
+MAX_VOLUME = 4_000_000  # of a box of states that is kept whole
 
 
 class NotEnumerable(ValueError):  # noqa: N818  (it is no error: the world still runs)
@@ -45,7 +46,7 @@ class Tables(NamedTuple):
     gamma: float
     horizon: int  # the time limit of an episode, in steps; without one, those after which nothing weighs
     outcomes: tuple[str, ...]
-    keys: "Keys"
+    keys: "Keys | Places"
 
     @property
     def n_actions(self) -> int:
@@ -73,6 +74,36 @@ class Keys(NamedTuple):
     def find(self, rows: Array) -> Array:
         """(N, K) -> (N,) int. Rows that are not there give a wrong row or the count of rows."""
         return self.row[np.searchsorted(self.sorted_keys[:-1], hashed(rows))]
+
+
+class Places(NamedTuple):
+    """Rows of small whole numbers under their place in the box that holds them: one look, no search."""
+
+    low: Array  # (K,) int: the box's corner
+    size: Array  # (K,) int: the box's sides
+    row: Array  # (the box's volume,) int32
+
+    @classmethod
+    def of_rows(cls, rows: Array) -> "Places":
+        """Distinct rows (S, K), in their order."""
+        low = rows.min(0)
+        size = rows.max(0) - low + 1
+        places = cls(low, size, np.zeros(math.prod(size.tolist()), np.int32))
+        places.row[places._place(rows)] = np.arange(len(rows))
+        return places
+
+    def find(self, rows: Array) -> Array:
+        """(N, K) -> (N,) int. Rows that are not there give a wrong row."""
+        return self.row[self._place(rows)]
+
+    def _place(self, rows: Array) -> Array:
+        return np.ravel_multi_index(tuple((rows - self.low).T), tuple(self.size), mode="clip")
+
+
+def index(rows: Array) -> Keys | Places:
+    """Finds distinct rows (S, K) of whole numbers again."""
+    volume = math.prod((rows.max(0) - rows.min(0) + 1).tolist())
+    return (Places if volume <= MAX_VOLUME else Keys).of_rows(rows)
 
 
 def hashed(rows: Array) -> Array:
@@ -122,7 +153,7 @@ def compiled(world_class: Any, **parameters: Any) -> Tables:
     lawful.laws(world, starts, probabilities)
     world.reset(seed=0)
     states = _closure(world, starts)
-    keys = Keys.of_rows(states)
+    keys = index(states)
     acting = states[~world.terminal(states)]
     steps = [_step(world, acting, action, noise) for action, noise in _moves(world)]
     shape = (len(acting), int(world.single_action_space.n), -1)

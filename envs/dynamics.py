@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from envs.compiled import Tables
+from envs.compiled import Tables, distinct
 
 if TYPE_CHECKING:
     from envs.pomdp import POMDP
@@ -77,14 +77,26 @@ class Functions:
 
 
 class Lookup:
-    """A world moved by its tables; a state is its row."""
+    """A world moved by its tables; a state is its row.
+
+    Steps are of few kinds by what they tell, so two small tables are looked up: where a step leads, and its kind.
+    """
 
     def __init__(self, world: "POMDP", tables: Tables) -> None:
         self.world, self.tables = world, tables
         self.encode = tables.row
-        self._n_acting, self._n_actions, self._n_noise = tables.successor.shape
-        self._flat = [tables.successor, tables.reward, tables.true_reward, tables.overseer_obs]
-        self._flat = [table.ravel() for table in self._flat]
+        self._n_actions = tables.successor.shape[1]
+        self._successor = tables.successor.ravel().astype(np.int32)
+        told = (
+            tables.reward.ravel(),
+            tables.true_reward.ravel(),
+            self._successor >= len(tables.successor),
+            tables.overseer_obs.ravel(),
+            tables.outcome[self._successor],
+        )
+        first, kind = distinct(np.column_stack(told).astype(np.float64))
+        self._kind = kind.astype(np.min_scalar_type(len(first)))
+        self._told = [column[first] for column in told]
 
     def start(self, n: int) -> Array:
         """Drawn as the world draws them."""
@@ -103,9 +115,8 @@ class Lookup:
         at = state * self._n_actions + action
         for p in self.world.noise.values():
             at = at * len(p) + sample(self.world.np_random, p, len(state))
-        after, reward, true_reward, overseer_obs = (table.take(at) for table in self._flat)
-        outcome = self.tables.outcome.take(after)
-        return Reached(after, reward, true_reward, after >= self._n_acting, overseer_obs, outcome)
+        kind = self._kind.take(at).astype(np.intp)
+        return Reached(self._successor.take(at), *[column.take(kind) for column in self._told])
 
 
 def sample(generator: np.random.Generator, probabilities: Array | tuple[float, ...], n: int) -> Array:

@@ -101,9 +101,8 @@ class POMDP(World, VectorEnv):
         ended = np.flatnonzero(done)
         info["final_info"] = {name: info[name] for name in ("overseer_obs", "true_reward", "outcome")}
         info["final_info"] |= {f"_{name}": done for name in ("overseer_obs", "true_reward", "outcome")}
-        info["final_obs"] = np.full(self.num_envs, None, object)
-        for i in ended:
-            info["final_obs"][i] = reached[i]
+        info["final_obs"] = np.empty(self.num_envs, object)  # None where no episode ended
+        info["final_obs"][ended] = np.fromiter(reached[ended], object, len(ended))
         info["_final_obs"] = info["_final_info"] = done
         started = self._next_starts(len(ended))
         self._state[ended] = started  # type: ignore[index]  # step() has checked it
@@ -141,7 +140,7 @@ class POMDP(World, VectorEnv):
                 f"actions must be {self.num_envs} integers, found {actions.dtype} of shape {actions.shape}"
             )
         n_actions = int(self.single_action_space.n)  # type: ignore[attr-defined]
-        if actions.min() < 0 or actions.max() >= n_actions:
+        if (actions.astype(np.uint64) >= n_actions).any():  # a negative number becomes a large one
             raise ValueError(f"actions must be 0 to {n_actions - 1}, found {actions.min()} to {actions.max()}")
         return actions
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from envs.compiled import Keys, distinct
+from envs.compiled import Keys, Places, distinct
 
 
 def test_the_single_form_passes_gymnasiums_own_checker(variant):
@@ -111,3 +111,17 @@ def test_the_layout_holds_the_state_itself_where_the_agent_stands(make):
     for state in world.initial(5):
         layout = world.layout(state)
         assert layout is None or (layout == state).all(-1).sum() == 1
+
+
+def test_rows_are_found_by_place_as_by_key():
+    rng = np.random.default_rng(0)
+    rows = np.unique(rng.integers(-3, 9, (400, 4)), axis=0)
+    rng.shuffle(rows)
+    asked = rng.integers(0, len(rows), 1000)
+    assert np.array_equal(Places.of_rows(rows).find(rows[asked]), asked)
+    assert np.array_equal(Keys.of_rows(rows).find(rows[asked]), asked)
+
+
+def test_rows_of_floats_with_round_values_have_keys_of_their_own():
+    rows = np.array(np.meshgrid([0, 1, 2, 4, 0.5, np.inf], [0, 1, 2, 8, np.inf], [1, 16, 0.25])).T.reshape(-1, 3)
+    assert len(distinct(rows)[0]) == len(rows)
