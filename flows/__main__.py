@@ -63,6 +63,18 @@ def train(**said: Any) -> None:
 
 
 @cli.command()
+@click.argument("env", metavar="ENV")
+@click.option("--set", "said", multiple=True, metavar="NAME=VALUE", help="argument of the environment; repeat it")
+@click.option("--json", "as_json", is_flag=True, help="print the certificate as JSON")
+@click.option("--html", metavar="FILE", help="also write a page with the aliased pairs drawn")
+def certify(env: str, said: tuple[str, ...], as_json: bool, html: str | None) -> None:
+    """Compute what an overseer of the environment ENV can enforce, before anything is trained."""
+    from flows.commands import certify_world
+
+    certify_world(env, said, as_json, html)
+
+
+@cli.command()
 @click.argument("sweep", required=False)
 @store_option
 def report(sweep: str | None) -> None:

@@ -42,7 +42,7 @@ def check_world(name: str, arguments: dict[str, Any], oversight: float) -> None:
     """Builds two copies and takes a step; raises UserError if one cannot learn under oversight in them."""
     if "oversight_prob" in arguments:
         raise UserError("oversight_prob is set twice; say --oversight and leave it out of the environment's arguments")
-    world = _built(name, {"oversight_prob": oversight, **arguments})
+    world = built(name, {"oversight_prob": oversight, **arguments})
     try:
         _check_autoreset(name, world)
         _check_view(name, world)
@@ -50,10 +50,11 @@ def check_world(name: str, arguments: dict[str, Any], oversight: float) -> None:
         world.close()
 
 
-def _built(name: str, arguments: dict[str, Any]) -> VectorEnv:
+def built(name: str, arguments: dict[str, Any], copies: int = 2) -> VectorEnv:
+    """The environment of that name; raises UserError if it cannot be made so."""
     entry = _entry(name)
     try:
-        return gymnasium.make_vec(name, num_envs=2, **arguments)
+        return gymnasium.make_vec(name, num_envs=copies, **arguments)
     except TypeError as error:
         raise _refused_argument(name, entry, arguments, error) from None
     except (gymnasium.error.Error, ValueError) as error:
@@ -81,7 +82,7 @@ def _entry(name: str) -> Any:
 def _refused_argument(name: str, build: Any, arguments: dict[str, Any], error: TypeError) -> UserError:
     parameters = signature(build).parameters if callable(build) else {}
     known = [key for key, value in parameters.items() if value.kind is not Parameter.VAR_KEYWORD]
-    if build is None or (known and "oversight_prob" not in known):
+    if build is None or ("oversight_prob" in arguments and known and "oversight_prob" not in known):
         return UserError(f"environment {name!r} gives no overseer view: it takes no oversight_prob; see `keyhole envs`")
     wrong = next((key for key in arguments if known and key not in known), None)
     if wrong is None:

@@ -6,13 +6,14 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 import click
 
 from flows import quiet
-from flows.config import CompareConfig, TrainConfig
+from flows.config import CompareConfig, TrainConfig, importable
 from flows.mistakes import UserError
 from flows.progress import progress, title
 from flows.project import Project, here, only_sweep, writable
@@ -98,6 +99,28 @@ def run_one(config: TrainConfig) -> None:
             resolve_name(TRAIN)(config, record)
         display.ended(config, "finished")
     print(f"MLflow run {record.run_id}, files in {record.folder}")
+
+
+def certify_world(env: str, said: tuple[str, ...], as_json: bool, html: str | None) -> None:
+    """`keyhole certify`."""
+    from flows.checks import built
+    from flows.settings import arguments
+
+    if html is not None and not Path(html).resolve().parent.is_dir():
+        raise UserError(f"cannot write {html}: no folder {Path(html).parent}")
+    world = built(importable(env), arguments(said), copies=1)
+    from envs import NotEnumerable
+    from envs.certificate import certify
+    from envs.certificate_report import html as page
+    from envs.certificate_report import report as text
+
+    try:
+        certificate = certify(world)
+    except (NotEnumerable, ValueError) as reason:
+        raise UserError(f"no certificate of {env}: {' '.join(str(reason).split())}") from None
+    print(certificate.to_json() if as_json else text(certificate))
+    if html is not None:
+        Path(html).write_text(page(certificate), encoding="utf-8")
 
 
 def make_report(sweep: str | None) -> None:

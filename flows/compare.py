@@ -4,13 +4,14 @@ Prefect keeps the history and the threads; the training happens in processes, fo
 global random generators. A run that fails does not end the sweep, and is named at its end.
 """
 
+import json
 from datetime import datetime
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 
-from flows import report
+from flows import certificates, report
 from flows.checks import check_sweep
 from flows.config import CompareConfig, TrainConfig
 from flows.pool import DeadWorkerError
@@ -38,9 +39,10 @@ def compare(config: CompareConfig = DEFAULTS) -> str:
     check_sweep(config)
     runs = config.runs()
     with opened(config) as sweep:
-        optimum = sweep.threads.submit(reference, {"config": runs[0]})
+        levels = {run.oversight: run for run in reversed(runs)}  # a run of each
+        certified = [sweep.threads.submit(certify, {"config": levels[level]}) for level in config.oversight]
         trained = [sweep.threads.submit(train, {"config": run}) for run in runs]
-        wait([optimum, *trained])
+        wait([*certified, *trained])
         report.write(sweep.store, sweep.record.run_id)
         failed = [title(run) for run, future in zip(runs, trained, strict=True) if not future.state.is_completed()]
         if failed:
@@ -61,9 +63,10 @@ def train(config: TrainConfig) -> str:
     return run_id
 
 
-@task(cache_policy=NO_CACHE)
-def reference(config: TrainConfig) -> dict[str, float]:
-    """What the best policy of this world reaches, where that can be computed; kept with the sweep."""
-    values = current().pool.do("flows.job:reference", config)
-    current().record.metrics(0, values)
-    return values
+@task(task_run_name="p={config.oversight}", cache_policy=NO_CACHE)
+def certify(config: TrainConfig) -> None:
+    """What an overseer can enforce in this world, where that can be computed; kept with the sweep."""
+    found = current().pool.do("flows.job:certificate", config)
+    if found:
+        current().record.params(certificates.params(config.oversight, found))
+        certificates.path(current().record.folder, config.oversight).write_text(json.dumps(found, indent=2) + "\n")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 from flows.config import TrainConfig
 
@@ -52,16 +53,16 @@ def printing_to(path: Path) -> Iterator[None]:
         path.unlink()
 
 
-def reference(config: TrainConfig, say: Say) -> dict[str, float]:
-    """What the best policy reaches in this world; nothing for a world too large to enumerate."""
+def certificate(config: TrainConfig, say: Say) -> dict[str, Any]:
+    """What an overseer can enforce in this run's world, as plain data; nothing for one too large to enumerate."""
     import gymnasium
 
     import envs
-    from envs import exact
+    from envs.certificate import certify
 
     world = gymnasium.make_vec(config.env, num_envs=1, oversight_prob=config.oversight, **config.env_kwargs)
     try:
-        return {"reference/optimum": float(exact.optimal(envs.compile_world(world)).value)}
+        return certify(world).to_dict()
     except envs.NotEnumerable:
         return {}
     finally:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from flows.aggregate import Cell, Curve
+from flows.certificates import Reference
 
 COLOURS = (
     "#0b6fb8", "#d1495b", "#2a9d5c", "#8b5fbf", "#e08e00", "#14919b", "#9b5b2e",
@@ -21,29 +22,36 @@ MARKERS = "osD^vPX*<>ph"
 INK, FAINT = "#222831", "#9aa3ad"
 LABEL_GAP = 0.034  # of the axes' height: one line of text
 STYLE: dict[str, Any] = {"fontsize": 9, "color": INK}
-Reference = Mapping[str, float]
+KNOWN = "known"  # marks the lines of what is known before training
+DOTS: dict[str, Any] = {"color": FAINT, "linewidth": 1, "linestyle": (0, (1, 2))}
+REFERENCES = {  # its name, and on which side of its line that stands
+    "optimal_return": ("optimum", "bottom"),
+    "enforceable_return": ("enforceable by any reward on what the overseer sees", "bottom"),
+    "naive_optimum_return": ("optimum of the naive reward", "top"),
+}
 
 
-def oversight_picture(cells: Sequence[Cell], references: Reference) -> bytes:
+def oversight_picture(cells: Sequence[Cell], references: Mapping[float, Reference]) -> bytes:
     """PNG: true return against oversight, a line for each row, mean and 95 % interval over seeds."""
     figure = Figure(figsize=(10.5, 6.4), layout="constrained", dpi=150)
     axes = figure.subplots()
     levels = sorted({cell.oversight for cell in cells})
     lines = [[cell for cell in cells if cell.row == name] for name in ranked(cells)]
     logarithmic = _x_axis(axes, levels)
-    _references(axes, references)
+    if references:
+        _references(axes, references)
     ends = []
     for place, line in enumerate(lines):
         x = _beside(np.array([cell.oversight for cell in line]), place, len(lines), logarithmic)
         _line(axes, x, line, _look(place, line[0]))
         ends.append((float(x[-1]), line[-1]))
-    _zoom(axes, [cell.true_return.mean for cell in cells], references)
+    _zoom(axes, [cell.true_return.mean for cell in cells])
     axes.set_ylabel("true return per episode, discounted", **STYLE)
     _name_lines(axes, ends)
     return _png(figure)
 
 
-def curves_picture(curves: Mapping[tuple[str, float], Curve], references: Reference) -> bytes:
+def curves_picture(curves: Mapping[tuple[str, float], Curve], references: Mapping[float, Reference]) -> bytes:
     """PNG: a panel for each method, a line for each oversight level, mean and 95 % band over seeds."""
     methods = list(dict.fromkeys(method for method, _ in curves))
     levels = sorted({level for _, level in curves})
@@ -53,8 +61,8 @@ def curves_picture(curves: Mapping[tuple[str, float], Curve], references: Refere
     panels = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
     for axes, method in zip(panels, methods, strict=False):
         _panel(axes, method, {level: curves[method, level] for level in levels if (method, level) in curves})
-        _references(axes, references, named=False)
-    _zoom(panels[0], np.concatenate([curve.mean for curve in curves.values()]), references)
+        _optimum(axes, references)
+    _zoom(panels[0], np.concatenate([curve.mean for curve in curves.values()]))
     for axes in panels[len(methods) :]:
         axes.set_visible(False)
     _legend(figure, levels)
@@ -147,27 +155,34 @@ def _name_lines(axes: Axes, ends: Sequence[tuple[float, Cell]]) -> None:
         )
 
 
-def _zoom(axes: Axes, means: Sequence[float] | np.ndarray, references: Reference) -> None:
-    """Wide intervals of few seeds are cut off rather than that they flatten the lines."""
-    values = [*means, *references.values()]
+def _zoom(axes: Axes, means: Sequence[float] | np.ndarray) -> None:
+    """Wide intervals of few seeds are cut off rather than that they flatten the lines; reference lines are seen."""
+    values = [
+        *means,
+        *(y for line in axes.get_lines() if line.get_gid() == KNOWN for y in np.asarray(line.get_ydata())),
+    ]
     room = 0.3 * (max(values) - min(values) or 1.0)
     low, high = axes.get_ylim()
     axes.set_ylim(max(low, min(values) - room), min(high, max(values) + room))
 
 
-def _references(axes: Axes, references: Reference, named: bool = True) -> None:
-    for name, value in references.items():
-        axes.axhline(value, color=FAINT, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
-        if named:
-            axes.text(
-                0.005,
-                value,
-                f"{name} {value:.3f}",
-                transform=axes.get_yaxis_transform(),
-                va="bottom",
-                fontsize=8,
-                color="#5b6470",
-            )
+def _references(axes: Axes, references: Mapping[float, Reference]) -> None:
+    """What is known before training, over the oversight levels; each line is named at its left end."""
+    levels = list(references)
+    for name, (label, side) in REFERENCES.items():
+        values = [getattr(known, name) for known in references.values()]
+        axes.plot(levels, values, marker="_" if len(levels) == 1 else "", zorder=1, gid=KNOWN, **DOTS)
+        place: dict[str, Any] = {
+            "xytext": (2, 3 if side == "bottom" else -3),
+            "textcoords": "offset points",
+            "va": side,
+        }
+        axes.annotate(label, (levels[0], values[0]), fontsize=8, color="#5b6470", **place)
+
+
+def _optimum(axes: Axes, references: Mapping[float, Reference]) -> None:
+    for known in list(references.values())[:1]:
+        axes.axhline(known.optimal_return, zorder=1, gid=KNOWN, **DOTS)
 
 
 def _panel(axes: Axes, method: str, curves: Mapping[float, Curve]) -> None:

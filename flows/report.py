@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from flows import pictures
 from flows.aggregate import Cell, Interval, cells, learning_curves
+from flows.certificates import PREFIX
 from flows.results import Results, Row, read
 from flows.tracking import Store
 
@@ -70,7 +71,7 @@ def render(results: Results, drawn: dict[str, bytes]) -> str:
         pictures={name: data_uri(png) for name, png in drawn.items()},
         blocks=results.blocks,
         started=datetime.fromtimestamp(results.started),
-        settings=sorted(results.params.items()),
+        settings=sorted((k, v) for k, v in results.params.items() if not k.startswith(PREFIX)),
         sampled=any(row.exactness == "sampled" for row in results.rows),
     )
 
@@ -110,7 +111,13 @@ def plusminus(value: Interval) -> str:
 
 def share(value: float, results: Results) -> float:
     """How far a bar for `value` reaches, in percent of the best that is known."""
-    best = max([*results.references.values(), *(row.true_return for row in results.finished)], default=1.0)
+    best = max(
+        [
+            *(known.optimal_return for known in results.references.values()),
+            *(row.true_return for row in results.finished),
+        ],
+        default=1.0,
+    )
     return 0.0 if math.isnan(value) or best <= 0 else max(0.0, min(100.0, 100 * value / best))
 
 

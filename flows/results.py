@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flows.certificates import Reference, references
 from flows.mistakes import UserError, nearest
 from flows.tracking import PARENT, Store
 
 CURVE = "eval/true_return"
 WITHOUT = "eval/true_return/without_"
-REFERENCE = "reference/"
 NAN = float("nan")
 
 
@@ -51,7 +51,8 @@ class Results:
     started: float
     folder: Path
     params: Mapping[str, str]
-    references: Mapping[str, float]
+    references: Mapping[float, Reference]
+    """by oversight level; empty for a world too large to enumerate"""
     rows: tuple[Row, ...]
     curves: Mapping[str, tuple[tuple[int, float], ...]] = field(repr=False)
     """run id -> (step, true return) along the run"""
@@ -82,7 +83,7 @@ def read(store: Store, run_id: str) -> Results:
         started=parent.info.start_time / 1000,
         folder=Path(parent.info.artifact_uri),
         params=parent.data.params,
-        references={k.removeprefix(REFERENCE): v for k, v in parent.data.metrics.items() if k.startswith(REFERENCE)},
+        references=references(parent.data.params),
         rows=tuple(row for child in children for row in rows(child)),
         curves={child.info.run_id: _curve(store, child.info.run_id) for child in children},
     )

@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
 
@@ -57,7 +57,7 @@ def _explicit(model: type[BaseModel], said: Mapping[str, Any]) -> Values:
         if text is not None:
             _put(values, setting.path, _parsed(text, setting.field))
     if said.get("set"):
-        values[ARGUMENTS] = dict(map(_argument, said["set"]))
+        values[ARGUMENTS] = arguments(said["set"])
     return values
 
 
@@ -87,6 +87,11 @@ def _whole(text: str) -> Any:
         return int(number) if number.is_integer() else text
     except (ValueError, OverflowError):
         return text
+
+
+def arguments(said: Iterable[str]) -> Values:
+    """What --set says: NAME=VALUE, the value JSON or else text; raises UserError."""
+    return dict(map(_argument, said))
 
 
 def _argument(text: str) -> tuple[str, Any]:

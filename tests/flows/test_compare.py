@@ -82,7 +82,7 @@ def test_a_sweep_is_in_mlflow_and_prefect_and_leaves_no_process(project):
     assert sorted(runs(project)) == sorted(
         (f"{method} p=0.1 seed={seed}", "FINISHED") for method in ("naive", "filtering") for seed in (0, 1)
     )
-    assert history(project) == [("COMPLETED", 5)]  # four runs and the reference
+    assert history(project) == [("COMPLETED", 5)]  # four runs and the certificate
     assert server_processes(project) == []
     page = Path(out.partition("report: ")[2].splitlines()[0])
     assert {"results.csv", "true_return.png", "learning_curves.png"} <= {file.name for file in page.parent.iterdir()}

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from flows import report, results
+from flows import certificates, report, results
 from flows.aggregate import cells, interval, learning_curves
 from flows.config import TrainConfig
 from flows.mistakes import UserError
@@ -70,10 +70,27 @@ def choices(config, record):
     record.metrics(100, {"eval/true_return": 0.25})
 
 
+KNOWN = {
+    "optimal_return": 0.932,
+    "enforceable_return": 0.1,
+    "enforceable_return_uniform_ties": 0.2,
+    "naive_optimum_return": 0.09,
+    "enforceable_is_exact": True,
+}
+
+
+def test_what_is_known_of_each_level_comes_back_from_the_params_and_regret_adds_up(store, sweep):
+    (level, known), *others = results.read(store, sweep).references.items()
+    assert (level, others) == (0.1, [])
+    assert known == certificates.Reference(**KNOWN)
+    total = known.unenforceable + known.misspecified
+    assert total == pytest.approx(KNOWN["optimal_return"] - KNOWN["naive_optimum_return"])
+
+
 @pytest.fixture(scope="module")
 def sweep(store) -> str:
     with store.run(EVIL, {"env": EVIL, "training": {"width": 64}}, {"kind": "sweep"}) as parent:
-        parent.metrics(0, {"reference/optimum": 0.932})
+        parent.params(certificates.params(0.1, KNOWN))
         for seed in (0, 1):
             for oversight in (0.1, 0.3):
                 train(store, parent.run_id, seed, oversight=oversight)
