@@ -9,6 +9,7 @@ Letters: X situations, A actions, L overseer observations, G kinds of situation,
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from envs.compiled import distinct
 from envs.planning import DIGITS, LABELS, TRUE, Decisions
@@ -18,17 +19,18 @@ MAX_SIZE = 20_000_000  # kinds times counts
 
 
 class Mixture(NamedTuple):
-    """The kinds of start, and what can be brought about from each."""
+    """What can be brought about from each kind of start; kinds with the same counts in reach are one."""
 
     weight: Array  # (G,) probability
     points: Array  # (n, L) counts
-    worst: Array  # (G, n): the least true return with these counts, inf where they are out of reach
+    beyond: Array  # (G, n): -inf where counts are out of reach, else 0
+    worst: Array  # (G, n): the least true return with these counts
 
     def best(self, direction: Array) -> tuple[Array, float]:
         """The counts (L,) that are best in a direction, and the least true return with them."""
-        along = np.where(np.isfinite(self.worst), self.points @ direction, -np.inf)
-        chosen = along.argmax(1)
-        return self.weight @ self.points[chosen], float(self.weight @ self.worst[np.arange(len(chosen)), chosen])
+        chosen = (self.beyond + self.points @ direction).argmax(1)
+        worst = self.worst[np.arange(len(chosen)), chosen]
+        return self.weight @ self.points[chosen], float(self.weight @ worst)
 
 
 def mixture(problem: Decisions) -> Mixture | None:
@@ -50,7 +52,17 @@ def mixture(problem: Decisions) -> Mixture | None:
         first, same = distinct(np.round(worst, DIGITS))
         worst, kind = worst[first], same[kind + 1]
     weight = np.bincount(kind, problem.start, len(worst))
-    return Mixture(weight[weight > 0], points, worst[weight > 0])
+    return _together(weight[weight > 0], points, worst[weight > 0])
+
+
+def _together(weight: Array, points: Array, worst: Array) -> Mixture:
+    """Kinds of start, (G,), (n, L) and (G, n) with inf out of reach, by what is in reach."""
+    reach = np.isfinite(worst)
+    first, same = distinct(reach)
+    total = np.bincount(same, weight, len(first))
+    merge = sparse.csr_array((weight, (same, np.arange(len(weight)))), (len(first), len(weight)))
+    mean = (merge @ np.where(reach, worst, 0)) / total[:, None]
+    return Mixture(total, points, np.where(reach[first], 0, -np.inf), mean)
 
 
 def certain(problem: Decisions) -> Array | None:

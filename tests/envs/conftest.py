@@ -3,7 +3,7 @@
 import gymnasium
 import pytest
 
-import envs  # noqa: F401  (registers)
+import envs
 
 IDS = [name for name in gymnasium.registry if name.startswith("keyhole/")]
 VARIANTS = [(name, {}) for name in IDS] + [
@@ -11,7 +11,7 @@ VARIANTS = [(name, {}) for name in IDS] + [
     ("keyhole/DiamondGhost-v0", {"size": 3, "oversight_prob": 0.4, "knowledge": "noisy"}),
     ("keyhole/DiamondGhost-v0", {"size": 3, "regime": "iid_episode", "knowledge": "noisy"}),
     ("keyhole/TMaze-v0", {"length": 2, "knowledge": "aware"}),
-    ("keyhole/TMaze-v0", {"knowledge": "noisy", "oversight_prob": 0.5}),
+    ("keyhole/TMaze-v0", {"knowledge": "noisy", "oversight_prob": 0.5, "length": 3, "max_episode_steps": 9}),
     ("keyhole/DiamondVault-v0", {"action_log": True}),
     ("keyhole/AbsentSupervisor-v0", {"knowledge": "blind", "oversight_prob": 0.3}),
     ("keyhole/HideErrors-v0", {"p": 0.1, "p_H": 0.9}),
@@ -30,11 +30,15 @@ def variant(request):
 def make(variant):
     """Makes num_envs copies of the world."""
     name, keywords = variant
-    return lambda num_envs=1, **more: gymnasium.make_vec(name, num_envs=num_envs, **keywords, **more)
+    return lambda num_envs=1, **more: gymnasium.make_vec(name, num_envs=num_envs, **{**keywords, **more})
 
 
-@pytest.fixture(params=[v for v in VARIANTS if v != LARGEST], ids=lambda v: " ".join(map(str, [v[0], *v[1].values()])))
-def make_small(request):
-    """The same without the largest world."""
+@pytest.fixture(
+    scope="session",
+    params=[v for v in VARIANTS if v != LARGEST],
+    ids=lambda v: " ".join(map(str, [v[0], *v[1].values()])),
+)
+def small_certificate(request):
+    """The certificate of every world but the largest."""
     name, keywords = request.param
-    return lambda num_envs=1: gymnasium.make_vec(name, num_envs=num_envs, **keywords)
+    return envs.certify(gymnasium.make_vec(name, num_envs=1, **keywords))

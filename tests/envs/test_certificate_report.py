@@ -35,10 +35,9 @@ def test_the_report_shows_the_returns_and_names_bounds_and_what_was_not_computed
     assert "nan" not in text
 
 
-def test_every_small_world_can_be_reported_and_drawn(make_small):
-    found = envs.certify(make_small())
-    assert report(found).startswith(found.world)
-    assert html(found).endswith("</html>\n")
+def test_every_small_world_can_be_reported_and_drawn(small_certificate):
+    assert report(small_certificate).startswith(small_certificate.world)
+    assert html(small_certificate).endswith("</html>\n")
 
 
 def test_the_page_needs_no_network_and_draws_both_steps_of_every_pair():
