@@ -133,7 +133,7 @@ def certify(world: Any, policy: Array | None = None) -> Certificate:
     naive = best_plan(problem, np.eye(paid.shape[2])[BELIEVED])
     found: dict[str, Any] = {
         "world": type(world.unwrapped).__name__,
-        "parameters": world.unwrapped.parameters,
+        "parameters": _parameters(world),
         "agent": SEES_ENOUGH if settled else SEES_STATE,
         "states": len(tables.successor),
         "horizon": tables.horizon,
@@ -147,6 +147,12 @@ def certify(world: Any, policy: Array | None = None) -> Certificate:
     }
     notes = _notes(found.pop("enforceable_how"), found)
     return Certificate(**found, notes=notes)
+
+
+def _parameters(world: Any) -> dict[str, Any]:
+    """The world's own, and the outermost view of it if there is one."""
+    viewed = {} if world is world.unwrapped else {"view": type(world).__name__}
+    return {**world.unwrapped.parameters, **viewed}
 
 
 def _check(world: Any) -> None:

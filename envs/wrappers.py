@@ -90,6 +90,11 @@ class AliasObservation(View):
         self.single_observation_space = space or env.single_observation_space
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
+    @property
+    def flags(self) -> Array:
+        """(*obs',) bool: the image of the world's flags."""
+        return np.asarray(self.function(self.env.flags[None])[0], bool)  # type: ignore[attr-defined]
+
     def view(self, obs: Array) -> Array:
         """(N, *obs) -> (N, *obs')."""
         return self.function(obs)

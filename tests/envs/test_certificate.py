@@ -150,6 +150,7 @@ def test_a_blind_agent_in_the_grid_can_be_brought_to_the_optimum():
 def test_a_view_of_a_world_has_its_own_certificate():
     world = gymnasium.make_vec("keyhole/DiamondGhost-v0", num_envs=1, size=3)
     blinded = envs.certify(AgentKnowledge(world, "blind"))
+    assert blinded.parameters["view"] == "AgentKnowledge"
     assert blinded.enforceable_return == pytest.approx(
         certified("DiamondGhost", size=3, knowledge="blind").enforceable_return
     )

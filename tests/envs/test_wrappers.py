@@ -74,6 +74,8 @@ def test_an_aliased_agent_acts_on_as_many_observations_as_there_are_images():
     envs.check_vector_env(env)
     assert len(envs.compile_world(env).observations) == 9
     assert env.gamma == 0.97
+    assert env.flags.shape == (1, 3, 3)
+    assert not env.flags.any()
     assert env.reset(seed=0)[0].shape == (64, 1, 3, 3)
     assert env.observation(env.initial(2)).shape == (2, 1, 3, 3)
 
