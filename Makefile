@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.current
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 CODE := agents envs flows routing tests
 
 .DEFAULT_GOAL := help
@@ -34,13 +35,13 @@ ui: $(STAMP) ## MLflow's page on the project's runs
 	@$(BIN)/keyhole ui $(ARGS)
 
 test: check ## all tests, the slow ones too
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(TESTS) -m slow $(ARGS)
 
 check: $(STAMP) ## format, lint, types, fast tests
 	@$(BIN)/ruff format --check --quiet $(CODE)
 	@$(BIN)/ruff check --quiet $(CODE)
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(TESTS) -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 lock: ## write requirements.lock from what .venv holds
 	@{ sed -n '/^#/p;/^[^#]/q' requirements.lock; \
