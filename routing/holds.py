@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import torch
-
 from routing.parts import Piece, Tensor
+from routing.primitives import Units, Weight
 
 Source = Callable[[str], Tensor]
 """Region -> the weight of each example, (B,) or (B, T), as it is during the forward pass."""
@@ -26,39 +25,30 @@ class Hold(NamedTuple):
         return self.source, self.region, str(self.piece.units)
 
 
-def aligned(weight: Tensor, like: Tensor, shape: Sequence[int], axis: int, units: slice | None, what: str) -> Tensor:
-    """The weight of each example for these units of an activation, and 1 for its other units.
-
-    Args:
-        weight: (B,) or (B, T).
-        like: has the dtype wanted.
-        shape: (B, ..., units, ...) of the activation, units along `axis`.
-
-    Returns:
-        A tensor that broadcasts to `shape`.
+def checked(weight: Tensor, shape: Sequence[int], axis: int, what: str) -> Tensor:
+    """The weight of each example, (B,) or (B, T), of an activation of a shape, its units along `axis`.
 
     Raises:
         ValueError: the activation does not have one entry for each weight; names `what`.
     """
-    dims = len(shape)
-    if weight.dim() > axis % dims or tuple(shape[: weight.dim()]) != weight.shape:
+    if weight.dim() > axis % len(shape) or tuple(shape[: weight.dim()]) != weight.shape:
         raise ValueError(
             f"labels are for {tuple(weight.shape)} examples, but {what} has shape {tuple(shape)}; "
             "give one label for each of its leading entries"
         )
-    full = weight.to(like.dtype).reshape(weight.shape + (1,) * (dims - weight.dim()))
-    if units is None:
-        return full
-    inside = torch.zeros(shape[axis], dtype=torch.bool, device=full.device)
-    inside[units] = True
-    return torch.where(inside.reshape([-1 if i == axis % dims else 1 for i in range(dims)]), full, 1.0)
+    return weight
 
 
-def product(holds: Iterable[Hold], like: Tensor, shape: Sequence[int], axis: int) -> Tensor | None:
-    """The product of the aligned weights of all holds; None if there are none."""
-    product = None
-    for hold in holds:
-        what = f"an activation at {hold.piece.name!r}"
-        factor = aligned(hold.source(hold.region), like, shape, axis, hold.piece.units, what)
-        product = factor if product is None else product * factor
-    return product
+def bounds(units: slice | None) -> Units | None:
+    return None if units is None else (units.start, units.stop, units.step)
+
+
+def weights_of(holds: Iterable[Hold], shape: Sequence[int], axis: int) -> list[Weight]:
+    """The weights of all holds on an activation of a shape."""
+    return [
+        Weight(
+            checked(hold.source(hold.region), shape, axis, f"an activation at {hold.piece.name!r}"),
+            bounds(hold.piece.units),
+        )
+        for hold in holds
+    ]

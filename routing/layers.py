@@ -12,34 +12,36 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from routing.convolution import routed_convolution
-from routing.holds import Hold, product
+from routing.convolution import Shape, weighed_convolution
+from routing.holds import Hold, weights_of
 from routing.parts import CONVOLUTIONS, EMBEDDINGS, SECOND, Tensor
-from routing.primitives import linear_with_bias_weights, scale_grad
+from routing.primitives import Weights, scale_grads, weighed_linear
 from routing.twice import Forward, Parameters, evaluated_twice, twice
 
 
-def _factors(holds: Sequence[Hold], x: Tensor, written: Sequence[int], axis: int) -> list[Tensor | None]:
-    """The weights of rows, of columns, and of the bias; `written` is the shape of the output."""
+def _weights(
+    holds: Sequence[Hold], read: Sequence[int], written: Sequence[int], axis: int
+) -> tuple[Weights, Weights, Weights | None]:
+    """Weights of rows, of columns, and of the bias (None: as the rows), by the shapes of input and output."""
     rows = [hold for hold in holds if hold.name == "weight" and not hold.piece.reads]
+    columns = [hold for hold in holds if hold.piece.reads]
     bias = [hold for hold in holds if hold.name == "bias"]
-    row_weights = product(rows, x, written, axis)
     alike = [hold.key for hold in rows] == [hold.key for hold in bias]
-    columns = product([hold for hold in holds if hold.piece.reads], x, x.shape, axis)
-    return [row_weights, columns, row_weights if alike else product(bias, x, written, axis)]
+    of_bias = None if alike else weights_of(bias, written, axis)
+    return weights_of(rows, written, axis), weights_of(columns, read, axis), of_bias
 
 
 def _linear(layer: nn.Linear, holds: Sequence[Hold], forward: Forward, input: Tensor) -> Tensor:
-    factors = _factors(holds, input, (*input.shape[:-1], layer.out_features), -1)
-    return linear_with_bias_weights(input, layer.weight, layer.bias, *factors)
+    weights = _weights(holds, input.shape, (*input.shape[:-1], layer.out_features), -1)
+    return weighed_linear(input, layer.weight, layer.bias, *weights)
 
 
 def _convolution(layer: Any, holds: Sequence[Hold], forward: Forward, input: Tensor) -> Tensor:
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str) or input.dim() != layer.weight.dim():
         return twice(layer, holds, forward, input)
-    written = (len(input), layer.out_channels, *input.shape[2:])
-    how = {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
-    return routed_convolution(input, layer.weight, layer.bias, *_factors(holds, input, written, 1), **how)
+    weights = _weights(holds, input.shape, (len(input), layer.out_channels, *input.shape[2:]), 1)
+    shape = Shape(layer.stride, layer.padding, layer.dilation, False, layer.output_padding, layer.groups)
+    return weighed_convolution(input, layer.weight, layer.bias, shape, *weights)
 
 
 def _norm(layer: Any, holds: Sequence[Hold], forward: Forward, input: Tensor) -> Tensor:
@@ -50,9 +52,7 @@ def _norm(layer: Any, holds: Sequence[Hold], forward: Forward, input: Tensor) ->
 
 def _embedding(layer: nn.Module, holds: Sequence[Hold], forward: Forward, *args, **kwargs) -> Tensor:
     output = forward(*args, **kwargs)
-    weight = product(holds, output, output.shape, -1)
-    assert weight is not None
-    return scale_grad(output, weight)
+    return scale_grads(output, weights_of(holds, output.shape, -1))
 
 
 def _layer_norm(layer: nn.LayerNorm, p: Parameters, x: Tensor) -> Tensor:

@@ -3,20 +3,19 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from routing.attach import Release, act_on_output, hold_parameter
-from routing.holds import Hold, Source, aligned
+from routing.holds import Hold, Source, bounds, checked
 from routing.parts import Output, Piece, Region, Tensor
-from routing.primitives import scale_grad
+from routing.primitives import Weight, Weights, aligned, inside, scale_grads
 
 Attach = Callable[[], Release]
 
 
 def _activation(model: nn.Module, name: str, region: Region, source: Source) -> list[Attach]:
-    return [partial(_act, output, scale_grad, name, source) for output in _outputs(model, name, region)]
+    return [partial(_act, output, scale_grads, name, source) for output in _outputs(model, name, region)]
 
 
 def _ablated(model: nn.Module, name: str, region: Region, source: Source) -> list[Attach]:
@@ -65,18 +64,22 @@ def _outputs(model: nn.Module, name: str, region: Region) -> tuple[Output, ...]:
     return region.outputs
 
 
-def _zero(x: Tensor, weight: Tensor) -> Tensor:
-    return torch.where(weight != 0, x, 0.0)
+def _zero(x: Tensor, weights: Weights, axis: int) -> Tensor:
+    """`x`, and 0 at the units whose weight is 0."""
+    for values, units in weights:
+        off = aligned(values == 0, x)
+        x = x.masked_fill(off if units is None else off & inside(units, x, axis), 0.0)
+    return x
 
 
-def _act(output: Output, act: Callable[[Tensor, Tensor], Tensor], name: str, source: Source) -> Release:
+def _act(output: Output, act: Callable[[Tensor, Weights, int], Tensor], name: str, source: Source) -> Release:
     """Act on the output's gradient or value in each forward pass."""
 
     def weigh(x: Tensor) -> Tensor:
         if not x.is_floating_point():
             return x
-        what = f"the output of {output.path!r}"
-        return act(x, aligned(source(name), x, x.shape, output.axis, output.units, what))
+        values = checked(source(name), x.shape, output.axis, f"the output of {output.path!r}")
+        return act(x, [Weight(values, bounds(output.units))], output.axis)
 
     return act_on_output(output.module, partial(tree_map_only, Tensor, weigh))
 

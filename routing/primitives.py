@@ -8,20 +8,58 @@ A weight has the leading dimensions of the tensor it weighs: (B,) of each sample
 its dimensions (broadcast: 1) to weigh single units. Weights are not differentiated.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch.nn import functional
 
 Tensor = torch.Tensor
+Units = tuple[int, int, int]
+"""Start, stop and step of a slice."""
 
 
-def _aligned(weight: Tensor, x: Tensor) -> Tensor:
-    """The weight with trailing dimensions of 1, so that it broadcasts from the left."""
-    return weight.reshape(weight.shape + (1,) * (x.dim() - weight.dim()))
+class Weight(NamedTuple):
+    """A weight of each sample, for all units of an activation or some."""
+
+    values: Tensor
+    units: Units | None = None
 
 
-def weighed(grad: Tensor, weight: Tensor | None) -> Tensor:
-    """`grad` times the weight; without a weight, `grad` itself."""
-    return grad if weight is None else grad * _aligned(weight, grad).to(grad.dtype)
+Weights = Sequence[Weight]
+"""They multiply."""
+
+
+def given(weight: Tensor | None) -> Weights:
+    return () if weight is None else (Weight(weight),)
+
+
+def aligned(values: Tensor, x: Tensor) -> Tensor:
+    """The values with trailing dimensions of 1, so that they broadcast to `x` from the left."""
+    return values.reshape(values.shape + (1,) * (x.dim() - values.dim()))
+
+
+def inside(units: Units, x: Tensor, axis: int) -> Tensor:
+    """Which entries of `x` belong to the units along `axis`: a mask that broadcasts to it."""
+    chosen = torch.zeros(x.shape[axis], dtype=torch.bool, device=x.device)
+    chosen[slice(*units)] = True
+    return chosen.reshape([-1 if i == axis % x.dim() else 1 for i in range(x.dim())])
+
+
+def weighed(grad: Tensor, weights: Weights, axis: int = -1) -> Tensor:
+    """`grad` times all weights, each at its own units along `axis`."""
+    for values, units in weights:
+        factor = aligned(values, grad).to(grad.dtype)
+        grad = grad * factor if units is None else _weighed_at(grad, factor, units, axis)
+    return grad
+
+
+def _weighed_at(grad: Tensor, factor: Tensor, units: Units, axis: int) -> Tensor:
+    start, stop, step = units
+    if step != 1:
+        return torch.where(inside(units, grad, axis), grad * factor, grad)
+    before, weighed_part, after = grad.split([start, stop - start, grad.shape[axis] - stop], axis)
+    return torch.cat([before, weighed_part * factor, after], axis)
 
 
 def autocast(x: Tensor, W: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -37,16 +75,17 @@ class _ScaleGrad(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor) -> Tensor:
+    def forward(x: Tensor, values: Tensor, units: Units | None, axis: int) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        ctx.save_for_backward(inputs[1])
+        _, values, ctx.units, ctx.axis = inputs
+        ctx.save_for_backward(values)
 
     @staticmethod
     def backward(ctx, grad):
-        return weighed(grad, ctx.saved_tensors[0]), None
+        return weighed(grad, [Weight(ctx.saved_tensors[0], ctx.units)], ctx.axis), None, None, None
 
 
 def scale_grad(x: Tensor, weight: Tensor) -> Tensor:
@@ -59,81 +98,58 @@ def scale_grad(x: Tensor, weight: Tensor) -> Tensor:
         x: (B, ...) activations.
         weight: (B,) real weight of each sample, or of more of the leading dimensions of `x`.
     """
-    return _ScaleGrad.apply(x, weight)
+    return _ScaleGrad.apply(x, weight, None, -1)
 
 
-class _Join(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(upstream: Tensor, twin: Tensor, weight: Tensor) -> Tensor:
-        return twin.view_as(twin)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        ctx.save_for_backward(inputs[2])
-
-    @staticmethod
-    def backward(ctx, grad):
-        return grad, weighed(grad, ctx.saved_tensors[0]), None
+def scale_grads(x: Tensor, weights: Weights, axis: int = -1) -> Tensor:
+    """`scale_grad` by several weights, each at its own units along `axis`."""
+    for values, units in weights:
+        x = _ScaleGrad.apply(x, values, units, axis)
+    return x
 
 
-def join(upstream: Tensor, twin: Tensor, weight: Tensor) -> Tensor:
-    """Return `twin`; the gradient flows back whole into `upstream`, and multiplied by `weight` into `twin`.
+class Plan(NamedTuple):
+    """Which of the weights of a layer are for rows, which for columns, and which for the bias, by their units."""
 
-    With upstream = f(x, theta.detach()) and twin = f(x.detach(), theta) this weighs each sample's contribution to the
-    gradient of theta and leaves that of x alone, for any f that treats samples separately, at the price of
-    one more forward pass of f.
+    rows: tuple[Units | None, ...]
+    cols: tuple[Units | None, ...]
+    bias: tuple[Units | None, ...]
+    alike: bool  # the bias is weighed as the rows are
 
-    Args:
-        upstream, twin: (B, ...), equal in value.
-        weight: (B,), or of more of the leading dimensions of `twin`.
-    """
-    return _Join.apply(upstream, twin, weight)
-
-
-class _StopGrad(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx, grad):
-        return None
+    def sort(self, values: Sequence[Tensor]) -> tuple[Weights, Weights, Weights]:
+        left = iter(values)
+        return tuple([Weight(next(left), units) for units in part] for part in self[:3])  # type: ignore[return-value]
 
 
-def stop_grad(x: Tensor) -> Tensor:
-    """Return `x`, cut from the graph but still one that requires a gradient: kernels are chosen by that."""
-    return _StopGrad.apply(x)
+def planned(rows: Weights, cols: Weights, bias: Weights | None) -> tuple[Plan, list[Tensor]]:
+    """The weights of a layer, the bias's None if they are the rows', as what an autograd function takes."""
+    parts = rows, cols, bias or ()
+    rows_at, cols_at, bias_at = (tuple(weight.units for weight in part) for part in parts)
+    return Plan(rows_at, cols_at, bias_at, bias is None), [weight.values for part in parts for weight in part]
 
 
 class _Linear(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(value, x, W, b, rows, cols, bias, alike):
+    def forward(value, x, W, b, plan, *values):
         return value.view_as(value)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        _, x, W, _, rows, cols, bias, ctx.alike = inputs
-        ctx.save_for_backward(x, W, rows, cols, bias)
+        _, x, W, _, ctx.plan, *values = inputs
+        ctx.save_for_backward(x, W, *values)
 
     @staticmethod
     def backward(ctx, grad):
-        x, W, rows, cols, bias = ctx.saved_tensors
+        x, W, *values = ctx.saved_tensors
+        rows, cols, bias = ctx.plan.sort(values)
         need_x, need_W, need_b = ctx.needs_input_grad[1:4]
         written = weighed(grad, rows)
         grad_x = grad @ W if need_x else None
         grad_W = _flat(written).T @ _flat(weighed(x, cols)) if need_W else None
-        grad_b = _flat(written if ctx.alike else weighed(grad, bias)).sum(0) if need_b else None
-        return None, grad_x, grad_W, grad_b, None, None, None, None
+        grad_b = _flat(written if ctx.plan.alike else weighed(grad, bias)).sum(0) if need_b else None
+        return None, grad_x, grad_W, grad_b, None, *(None for _ in values)
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -141,16 +157,16 @@ def _flat(x: Tensor) -> Tensor:
     return x.reshape(-1, x.shape[-1])
 
 
-def linear_with_bias_weights(
-    x: Tensor, W: Tensor, b: Tensor | None, rows: Tensor | None, cols: Tensor | None, bias: Tensor | None
+def weighed_linear(
+    x: Tensor, W: Tensor, b: Tensor | None, rows: Weights, cols: Weights, bias: Weights | None
 ) -> Tensor:
-    """`routed_linear` whose bias has weights of its own."""
+    """`routed_linear` by several weights; those of the bias are None if they are the rows'."""
     x_, W_, b_ = autocast(x, W, b)
+    plan, values = planned(rows, cols, bias)
     value = functional.linear(
         x_.detach(), W_, b_
-    ).detach()  # outside, for the kernel depends on whether W needs a gradient
-    alike = bias is rows
-    return _Linear.apply(value, x_, W_, b_, rows, cols, None if alike else bias, alike)
+    ).detach()  # out here, for its kernel depends on W's need of a gradient
+    return _Linear.apply(value, x_, W_, b_, plan, *values)
 
 
 def routed_linear(
@@ -171,4 +187,4 @@ def routed_linear(
     Returns:
         (B, ..., out), bit for bit that of `linear`.
     """
-    return linear_with_bias_weights(x, W, b, rows, cols, rows)
+    return weighed_linear(x, W, b, given(rows), given(cols), None)

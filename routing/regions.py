@@ -127,6 +127,7 @@ class Rules:
         self.regions, self.labels = regions, tuple(labels)
         self.places = {name: i for i, name in enumerate(regions)}
         self.table = torch.full((len(labels), len(regions)), default, dtype=torch.float64)  # (K, regions)
+        self.mix = self._mix
         for label, row in (weights or {}).items():
             for region, weight in row.items():
                 self.table[self._row(label), self.column(region)] = weight
@@ -134,7 +135,9 @@ class Rules:
     @classmethod
     def direct(cls, regions: Regions) -> "Rules":
         """A label for each region, which trains it alone: soft labels are then the weights themselves."""
-        return cls(regions, tuple(regions), {name: {name: 1.0} for name in regions}, default=0.0)
+        rules = cls(regions, tuple(regions), {name: {name: 1.0} for name in regions}, default=0.0)
+        rules.mix = lambda labels: labels  # no product with a table of ones and zeros
+        return rules
 
     def column(self, region: str) -> int:
         if region not in self.places:
@@ -164,12 +167,14 @@ class Rules:
         """
         if labels.numel() == 0:
             raise ValueError(f"labels of shape {tuple(labels.shape)} are empty; give one for each example")
-        table = self.table.to(labels.device)
         if labels.is_floating_point():
             self._check_soft(labels)
-            return labels @ table.to(labels.dtype)
+            return self.mix(labels)
         self._check_hard(labels)
-        return table[labels.long()]
+        return self.table.to(labels.device)[labels.long()]
+
+    def _mix(self, labels: Tensor) -> Tensor:
+        return labels @ self.table.to(labels)
 
     def _check_soft(self, labels: Tensor) -> None:
         if labels.dim() == 0 or labels.shape[-1] != len(self.labels):

@@ -13,9 +13,56 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map_only
 
-from routing.holds import Hold, product
+from routing.holds import Hold, weights_of
 from routing.parts import SECOND, Tensor
-from routing.primitives import join, stop_grad
+from routing.primitives import scale_grads
+
+
+class _Join(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(upstream: Tensor, twin: Tensor) -> Tensor:
+        return twin.view_as(twin)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, grad
+
+
+def join(upstream: Tensor, twin: Tensor) -> Tensor:
+    """Return `twin`; the gradient flows back into both.
+
+    With upstream = f(x, theta.detach()) and twin = f(x.detach(), theta) it is the gradient of f(x, theta), in two parts
+    that can be weighed apart.
+    """
+    return _Join.apply(upstream, twin)
+
+
+class _StopGrad(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None
+
+
+def stop_grad(x: Tensor) -> Tensor:
+    """Return `x`, cut from the graph but still one that requires a gradient: kernels are chosen by that."""
+    return _StopGrad.apply(x)
+
 
 Forward = Callable[..., Any]
 Parameters = Mapping[str, Tensor]
@@ -84,8 +131,9 @@ def _alike(by_name: Mapping[str, Sequence[Hold]]) -> list[list[str]]:
 def _joined(value: Any, twin: Any, holds: Sequence[Hold], axis: int) -> Any:
     if isinstance(value, tuple):
         return tuple(_joined(one, other, holds, axis) for one, other in zip(value, twin, strict=True))
-    weight = None if value is None else product(holds, value, value.shape, axis)
-    return value if weight is None else join(value, twin, weight)
+    if value is None:
+        return None
+    return join(value, scale_grads(twin, weights_of(holds, value.shape, axis), axis))
 
 
 @contextmanager

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from routing import routed_linear, scale_grad
-from routing.convolution import routed_convolution
-from routing.primitives import join
+from routing.convolution import Shape, weighed_convolution
+from routing.primitives import Weight, scale_grads
+from routing.twice import join
 
 
 @pytest.fixture
@@ -113,9 +114,9 @@ def test_routed_convolution_in_any_dimension_equals_a_loop_over_samples(dims):
     layer = kind(4, 6, 3, stride=2, padding=1, dilation=1, groups=2).double()
     x = torch.randn(5, 4, *[6] * dims, dtype=torch.float64).requires_grad_()
     rows = torch.randn(5, dtype=torch.float64)
-    how = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": 2}
+    shape = Shape(layer.stride, layer.padding, layer.dilation, False, layer.output_padding, 2)
     plain = layer(x)
-    routed = routed_convolution(x, layer.weight, layer.bias, rows, None, rows, **how)
+    routed = weighed_convolution(x, layer.weight, layer.bias, shape, [Weight(rows)], [])
     assert torch.equal(plain, routed)
     direction = torch.randn_like(plain)
     inputs = (x, layer.weight, layer.bias)
@@ -127,9 +128,19 @@ def test_routed_convolution_in_any_dimension_equals_a_loop_over_samples(dims):
         torch.testing.assert_close(found[place], expected, rtol=1e-12, atol=1e-13)
 
 
-def test_join_gives_one_twin_the_whole_gradient_and_the_other_its_weighed_part():
+def test_join_gives_each_twin_its_own_part_of_the_gradient():
     first, second = (torch.full((3,), 2.0, requires_grad=True) for _ in range(2))
     weight = torch.tensor([0.0, 1.0, -0.5])
-    join(first, second, weight).sum().backward()
+    join(first, scale_grad(second, weight)).sum().backward()
     assert first.grad.tolist() == [1, 1, 1]
     assert second.grad.tolist() == weight.tolist()
+
+
+@pytest.mark.parametrize("units", [(0, 2, 1), (1, 5, 1), (0, 5, 2), (3, 4, 1)])
+@pytest.mark.parametrize("axis", [1, -1])
+def test_weights_of_units_reach_those_units_alone(units, axis):
+    x, weight = torch.ones(4, 5, 5, requires_grad=True), torch.randn(4)
+    scale_grads(x, [Weight(weight, units)], axis).sum().backward()
+    expected = torch.ones(4, 5, 5).movedim(axis, -1)
+    expected[..., slice(*units)] = weight[:, None, None]
+    assert torch.equal(x.grad, expected.movedim(-1, axis))
