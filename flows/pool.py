@@ -107,6 +107,11 @@ class Pool:
         finally:
             self._idle.put(worker)
 
+    def check(self) -> None:
+        """Raises StoppedError after `stop`."""
+        if self._stopped:
+            raise StoppedError("the sweep was stopped")
+
     def stop(self) -> None:
         """Ends every process; whoever waits for one gets StoppedError."""
         with self._lock:
@@ -116,8 +121,7 @@ class Pool:
 
     def _replace(self, old: Worker) -> Worker:
         with self._lock:
-            if self._stopped:
-                raise StoppedError("the sweep was stopped") from None
+            self.check()
             old.kill()
             self._workers.remove(old)
             fresh = Worker(self._warm)

@@ -32,6 +32,7 @@ class Sweep(NamedTuple):
 
     def attempt(self, config: TrainConfig, number: int) -> str:
         """Trains in a process of the pool, as an MLflow run below the sweep's; its run id."""
+        self.pool.check()  # a thread may be free for the next run while a sweep is being stopped
         with self.store.run(
             title(config),
             facts(config),

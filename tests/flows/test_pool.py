@@ -108,8 +108,9 @@ def test_stopping_ends_the_processes_and_tells_who_waits(pool):
     assert len(outcome) == 1
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
-    with pytest.raises(StoppedError):
-        pool.do(HERE + "answers", 1)
+    for late in (pool.check, lambda: pool.do(HERE + "answers", 1)):
+        with pytest.raises(StoppedError):
+            late()
 
 
 def test_workers_have_one_thread_each(pool):
