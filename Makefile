@@ -46,7 +46,7 @@ check: $(STAMP) ## format, lint, types, fast tests
 lock: ## write requirements.lock from what .venv holds
 	@{ sed -n '/^#/p;/^[^#]/q' requirements.lock; \
 	   $(BIN)/python -m pip freeze --all --disable-pip-version-check --exclude-editable --exclude pip | \
-	   sed -E 's/^(torch==[0-9.]+)\+.*/\1/' | grep -v ' @ '; } > requirements.new
+	   sed -E 's/^(torch==[0-9.]+)\+.*/\1/' | grep -v -E ' @ |^(nvidia|cuda|triton)'; } > requirements.new
 	@mv requirements.new requirements.lock
 
 clean: ## remove .venv and caches; runs in mlruns/ stay
