@@ -6,7 +6,7 @@ Levels differ in what they weigh, and so in what they stop:
   the region or before it; columns that read the region still do.
 - parameter: the region's parameters alone. What lies upstream learns as if nothing were masked.
 - rows, columns: of a region made of units, the weights that write them, or those that read them.
-- forward_ablated: parameter, and the region's activations are 0 for examples of weight 0 (SGTM, 2025).
+- forward_ablated: parameter, and the region's activations are 0 for examples of weight 0 (SGTM, arXiv 2512.05648).
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -152,7 +152,7 @@ def chosen(name: str, level: str) -> tuple[str, ...]:
     if level in ("activation", "forward_ablated"):
         return tuple(case.outputs)
     if level == "columns":
-        return tuple({entry.region for entry in case.entries if entry.reads})
+        return tuple(dict.fromkeys(entry.region for entry in case.entries if entry.reads))
     if level == "rows":
         whole = {entry.region for entry in case.entries if not entry.index}
         return tuple(region for region in case.parts if region not in whole)
@@ -238,7 +238,7 @@ COMBINATIONS = [
 ]
 
 if __name__ == "__main__":
-    print(f"{'network':<32}{'level':<18}{'labels':<8}{'relative error':>16}{'moved by routing':>18}")
-    for name, level, soft in COMBINATIONS:
-        worst, moved = error(name, level, soft)
-        print(f"{name:<32}{level:<18}{'soft' if soft else 'hard':<8}{worst:>16.1e}{moved:>18.2f}")
+    print(f"{'network':<32}{'level':<18}{'hard labels':>14}{'soft labels':>14}{'moved by routing':>20}")
+    for name, level in dict.fromkeys((name, level) for name, level, _ in COMBINATIONS):
+        (hard, moved), (soft, _) = error(name, level, False), error(name, level, True)
+        print(f"{name:<32}{level:<18}{hard:>14.1e}{soft:>14.1e}{moved:>20.2f}")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import CheckpointError, checkpoint
 
 from routing import Regions, Router, Rules, module, units
 
@@ -95,6 +96,19 @@ def test_gradients_accumulate_over_micro_batches(level):
             model(x[part]).square().sum().backward()
     for ours, p in zip(whole, model.parameters(), strict=True):
         torch.testing.assert_close(ours, p.grad)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_checkpointed_activations_are_routed_when_backward_runs_inside_and_refused_outside(level):
+    model, ((x, labels),) = network(), batches(1)
+    router, x = router_of(model, level), x.requires_grad_()
+    with router(labels):
+        stored = gradients(model, x)
+        repeated = gradients(model, x, lambda x: checkpoint(model, x, use_reentrant=False))
+        output = checkpoint(model, x, use_reentrant=False)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(repeated, stored, strict=True))
+    with pytest.raises(CheckpointError):
+        output.sum().backward()
 
 
 @pytest.mark.parametrize("level", LEVELS)
