@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -65,11 +68,15 @@ def test_every_parameter_belongs_to_one_block_or_is_declared_shared(policy):
     assert all(name.startswith("mlp_extractor.critic") for name in shared if "extractor" in name)
 
 
+def schedule(progress: float) -> float:
+    return 1e-2
+
+
 def make_policy(env, gated: bool, level: str) -> BlockPolicy:
     torch.manual_seed(0)
     kwargs = {"gated": gated, "level": level, "net_arch": {"pi": [16, 16], "vf": [16, 16]}}
     spaces = env.observation_space, env.action_space
-    policy = BlockPolicy(*spaces, lambda progress: 1e-2, **kwargs).double()
+    policy = BlockPolicy(*spaces, schedule, **kwargs).double()
     policy.action_net.weight.data.normal_()
     for name, parameter in policy.named_parameters():
         if "adapters" in name:
@@ -152,7 +159,7 @@ def test_adapters_share_a_frozen_base_and_each_learns_from_its_own_samples(env, 
 
 def test_adapters_start_without_effect_and_are_deployed_apart(env, obs):
     kwargs = {"gated": False, "level": "adapter", "net_arch": {"pi": [16, 16], "vf": [16, 16]}}
-    policy = BlockPolicy(env.observation_space, env.action_space, lambda progress: 1e-2, **kwargs)
+    policy = BlockPolicy(env.observation_space, env.action_space, schedule, **kwargs)
     assert torch.equal(logits(policy, obs), logits(policy, obs, scales=(0.0, 0.0)))
     policy = make_policy(env, False, "adapter").float()
     alone = logits(policy, obs, scales=(1.0, 0.0))
@@ -171,6 +178,16 @@ def test_no_gradient_leaks_into_a_block_whose_mask_is_zero(env, obs, level):
     )
     assert found.leaks == []
     assert (found.routed.diagonal() > 0).all()
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda policy: pickle.loads(pickle.dumps(policy))])
+def test_a_copied_policy_routes_its_own_parameters(env, obs, duplicate):
+    policy = make_policy(env, True, "parameter")
+    twin = duplicate(policy)
+    expected = gradients(policy, obs, MASKS)
+    policy.zero_grad()
+    assert all(torch.equal(gradient, expected[name]) for name, gradient in gradients(twin, obs, MASKS).items())
+    assert all(parameter.grad is None for parameter in policy.parameters())
 
 
 def test_an_unknown_level_names_the_nearest(env):
