@@ -46,6 +46,7 @@ def build(
             "net_arch": {"pi": layers, "vf": layers},
             "activation_fn": torch.nn.ReLU,
             "gated": find(method).gated,
+            "level": find(method).level,
         },
         device=device,
         **settings,

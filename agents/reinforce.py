@@ -93,6 +93,7 @@ class LazyTable:
         self.policy, self.inputs = policy, inputs
         self.known = np.zeros(len(inputs), bool)
         self.table = np.empty((len(inputs), n_actions))
+        self.log_prob = np.empty((len(inputs), n_actions), np.float32)
 
     def __call__(self, observation: Array) -> Array:
         """(N,) int -> (N, A)."""
@@ -101,6 +102,7 @@ class LazyTable:
             fresh = np.unique(fresh)
             probabilities = action_probabilities(self.policy, self.inputs[fresh]).double().cpu().numpy()
             self.table[fresh] = np.cumsum(probabilities, 1)
+            self.log_prob[fresh] = np.log(probabilities)
             self.known[fresh] = True
         return self.table[observation]
 
@@ -126,7 +128,7 @@ class RoutedReinforce(RoutedPPO):
         return True
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "tables", "walk", "inputs", "path"]
+        return [*super()._excluded_save_params(), "tables", "walk", "inputs", "path", "acted"]
 
     def collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
         """Walk `n_rollout_steps` steps of each copy by table look-up, and treat them."""
@@ -134,7 +136,8 @@ class RoutedReinforce(RoutedPPO):
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
-        self.path = self.walk.steps(n_rollout_steps, LazyTable(self.policy, self.inputs, self.tables.n_actions))
+        self.acted = LazyTable(self.policy, self.inputs, self.tables.n_actions)
+        self.path = self.walk.steps(n_rollout_steps, self.acted)
         self.num_timesteps += self.path.reward.size
         callback.update_locals(locals())
         if not callback.on_step():
@@ -182,9 +185,8 @@ class RoutedReinforce(RoutedPPO):
         kept = self.rollout_buffer.weights > 0
         if kept.any():
             batch = self._gathered(kept)
-            before: torch.Tensor | None = None
             for _ in range(self.n_epochs):
-                terms, before = self._step(batch, before, clip_range)
+                terms = self._step(batch, clip_range)
             for name, value in terms.items():
                 self.logger.record(f"train/{name}", value)
         self._n_updates += self.n_epochs
@@ -207,16 +209,13 @@ class RoutedReinforce(RoutedPPO):
             self.tables.n_actions,
         )
 
-    def _step(
-        self, batch: Gathered, before: torch.Tensor | None, clip_range: float
-    ) -> tuple[dict[str, float], torch.Tensor]:
-        """One optimiser step; the terms of the loss, and the log-probabilities (P, A) before the first."""
+    def _step(self, batch: Gathered, clip_range: float) -> dict[str, float]:
+        """One optimiser step; the terms of the loss."""
         masks, gains, negative, visits, returns = map(self._tensor, batch[1:6])
         inputs, total = self.inputs[batch.observation], visits.sum()
         latent = self.policy.mlp_extractor.forward_actor(inputs.flatten(1), masks)
         log_prob = torch.log_softmax(self.policy.action_net(latent), 1)
-        before = log_prob.detach() if before is None else before
-        ratio = torch.exp(log_prob - before)
+        ratio = torch.exp(log_prob - self._tensor(self.acted.log_prob[batch.observation]))
         surrogate = gains * ratio.clamp(max=1 + clip_range) + negative * ratio.clamp(min=1 - clip_range)
         values = self.policy.predict_values(inputs).squeeze(-1)
         terms = {
@@ -232,7 +231,7 @@ class RoutedReinforce(RoutedPPO):
             terms["gate_loss"] = self._gate_term(batch, inputs, labelled)
             loss = loss + self.gate_coef * terms["gate_loss"]
         self._descend(loss, masks, gate_trained)
-        return {name: term.item() for name, term in terms.items()}, before
+        return {name: term.item() for name, term in terms.items()}
 
     def _gate_term(self, batch: Gathered, inputs: torch.Tensor, labelled: Array) -> torch.Tensor:
         """Mean cross-entropy of the gate over the judged samples."""

@@ -1,8 +1,8 @@
 """Gradient routing at other levels than the gradient into an expert (docs/routing.md says what each stops).
 
 With the forget expert silent on the episodes that do not train it (Shilov et al. 2025, arXiv 2512.05648), what they
-teach cannot come to rely on it. Adapters put both experts on one frozen network, which then moves exactly nothing. Masking an
-expert's parameters is no arm of its own: for a whole expert it is the same update as `gradient_routing`.
+teach cannot come to rely on it. Adapters put both experts on one frozen network, which then moves exactly nothing.
+Masking an expert's parameters is no arm of its own: for a whole expert it is the same update as `gradient_routing`.
 """
 
 from routing.methods.gradient_routing import routed, weighted

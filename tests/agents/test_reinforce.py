@@ -19,7 +19,8 @@ ENV = "envs:keyhole/DiamondGhost-v0"
 def learner(method: str, **kwargs) -> RoutedReinforce:
     settings = {"n_steps": 48, "batch_size": 48 * 64, "n_epochs": 3, "seed": 1, "gamma": 0.97, "ent_coef": 0.02}
     env = make_vec_env(ENV, 64, size=3, oversight_prob=0.4)
-    policy = {"gated": METHODS[method].gated, "activation_fn": torch.nn.ReLU}
+    spec = METHODS[method]
+    policy = {"gated": spec.gated, "level": spec.level, "activation_fn": torch.nn.ReLU}
     return RoutedReinforce(
         BlockPolicy, env, method=method, device="cpu", max_grad_norm=None, policy_kwargs=policy, **settings | kwargs
     )
@@ -52,9 +53,9 @@ def test_gradient_equals_the_one_of_the_samples_in_the_first_epoch_and_in_later_
     start = copy.deepcopy(model.policy.state_dict())
     sgd = torch.optim.SGD(model.policy.parameters(), lr=0.5)  # a step proportional to the gradient compares well
     model.policy.optimizer = sgd
-    gathered, before, ours = model._gathered(model.rollout_buffer.weights > 0), None, []
+    gathered, ours = model._gathered(model.rollout_buffer.weights > 0), []
     for _ in range(3):
-        before = model._step(gathered, before, 0.05)[1]
+        model._step(gathered, 0.05)
         ours.append(gradients(model))
     model.policy.load_state_dict(start)
     batch = samples(model)

@@ -46,6 +46,8 @@ TABLE = {  # rewards, weights, masks
     "no_gate": (PROXY_REWARDS, WEIGHTS, ROUTES),
     "gradient_routing": (PROXY_REWARDS, WEIGHTS, ROUTES),
     "gradient_routing_paper": (PROXY_REWARDS, ONES, ROUTES),
+    "gradient_routing_ablated": (PROXY_REWARDS, WEIGHTS, ROUTES),
+    "gradient_routing_adapter": (PROXY_REWARDS, WEIGHTS, ROUTES),
 }
 
 
