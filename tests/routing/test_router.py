@@ -64,12 +64,13 @@ def test_dropout_inside_a_layer_evaluated_twice_draws_the_same_numbers():
         torch.testing.assert_close(routed[name], 3 * gradient)
 
 
-def test_labels_of_tokens_weigh_each_tokens_contribution(model):
+@pytest.mark.parametrize("level", ["activation", "parameter"])  # nothing else lies upstream of the layer's output
+def test_labels_of_tokens_weigh_each_tokens_contribution(model, level):
     """Each token gets a copy of the first layer, whose gradient is then the token's contribution."""
     x, labels = torch.randn(3, 5, 4, dtype=torch.float64), torch.randint(0, 2, (3, 5))
     regions = Regions(model, {"first": module("0")})
     rules = Rules(regions, ("a", "b"), {"a": {"first": 0.3}, "b": {"first": -1.7}})
-    with Router(model, rules, "parameter")(labels):
+    with Router(model, rules, level)(labels):
         found = gradients(model, x, torch.ones(3, 5, 2, dtype=torch.float64))["0.weight"].clone()
     copies = model[0].weight.detach().expand(3, 5, 6, 4).clone().requires_grad_()
     hidden = torch.einsum("btoi,bti->bto", copies, x) + model[0].bias
