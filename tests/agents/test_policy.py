@@ -6,7 +6,7 @@ import torch
 
 import agents
 from agents import BlockPolicy, make_vec_env
-from routing import BLOCKS, audit, moved, snapshot
+from routing import BLOCKS, METHODS, audit, moved, snapshot
 
 
 @pytest.fixture
@@ -188,6 +188,12 @@ def test_a_copied_policy_routes_its_own_parameters(env, obs, duplicate):
     policy.zero_grad()
     assert all(torch.equal(gradient, expected[name]) for name, gradient in gradients(twin, obs, MASKS).items())
     assert all(parameter.grad is None for parameter in policy.parameters())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_gets_the_policy_that_it_declares(env, name):
+    policy = agents.build(env, name, 0).policy
+    assert (policy.level, policy.gated) == (METHODS[name].level, METHODS[name].gated)
 
 
 def test_an_unknown_level_names_the_nearest(env):
