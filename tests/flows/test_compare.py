@@ -22,6 +22,7 @@ if __name__ == "__main__":
 """
 ROOT = Path(__file__).parents[2]
 TINY = ("--preset", "smoke", "--methods", "naive,filtering", "--oversight", "0.1", "--seeds", "2", "--name", "tiny")
+TINY += ("--set", "size=2")  # its certificate takes no time that a test would have to wait for
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +162,8 @@ def test_a_single_run_needs_no_server(project):
 
 
 def test_a_real_sweep_keeps_every_file_of_its_runs(project):
-    command = [sys.executable, "-m", "flows", "compare", "--preset", "smoke", "--seeds", "1", "--oversight", "0.5"]
+    command = [sys.executable, "-m", "flows", "compare", "--preset", "smoke", "--seeds", "1"]
+    command += ["--oversight", "0.5", "--set", "size=3"]
     ours = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(project / ".prefect")}
     done = subprocess.run(command, cwd=project, env=ours, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
