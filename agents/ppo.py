@@ -86,7 +86,7 @@ class RoutedPPO(PPO):
                 if len(batch.weights):
                     terms.append(self._update(batch, clip_range))
             self._n_updates += 1
-        for name in terms[0] if terms else ():
+        for name in {name: None for term in terms for name in term}:  # a minibatch without verdicts has no gate loss
             self.logger.record(f"train/{name}", np.mean([term[name] for term in terms if name in term]))
         values, returns = self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()
         self.logger.record("train/explained_variance", explained_variance(values, returns))

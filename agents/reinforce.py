@@ -102,7 +102,8 @@ class LazyTable:
             fresh = np.unique(fresh)
             probabilities = action_probabilities(self.policy, self.inputs[fresh]).double().cpu().numpy()
             self.table[fresh] = np.cumsum(probabilities, 1)
-            self.log_prob[fresh] = np.log(probabilities)
+            # a probability that has underflowed to 0 must not make the ratio of an action never taken infinite
+            self.log_prob[fresh] = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
             self.known[fresh] = True
         return self.table[observation]
 

@@ -126,3 +126,10 @@ def test_world_without_tables_is_trained_by_samples_and_says_so(caplog, monkeypa
 def test_same_seed_gives_the_same_weights():
     first, second = (learner("gradient_routing").learn(48 * 64 * 3).policy.state_dict() for _ in range(2))
     assert all(torch.equal(x, second[name]) for name, x in first.items())
+
+
+def test_a_probability_that_underflows_to_zero_leaves_the_update_finite():
+    model = learner("naive")
+    model.policy.action_net.bias.data[0] = 1000.0  # the other actions have probability 0 in float32
+    model.learn(48 * 64)
+    assert all(torch.isfinite(x).all() for x in model.policy.parameters())

@@ -153,7 +153,7 @@ def test_gate_learns_from_judged_steps_alone(treated):
 def test_gate_learns_to_tell_good_verdicts_from_bad():
     model = build(copies(oversight_prob=1.0), "gradient_routing", 0, n_steps=32, batch_size=256)
     model.learn(40_000)
-    assert model.logger.name_to_value["train/gate_loss"] < 0.4 or model.rollout_buffer.verdicts.mean() > 0.9
+    assert model.logger.name_to_value["train/gate_loss"] < 0.4  # log 2 = 0.69 without learning
 
 
 def test_routed_samples_use_the_plain_return_and_others_the_critic():
