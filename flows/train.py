@@ -54,7 +54,7 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     for choice in reversed(choices):  # the first rule's policy stays
         model.policy.load_state_dict(choice.parameters)
         recorder.metrics(model.num_timesteps, selected_metrics(model.policy, evaluate, choice))
-    model.save(recorder.folder / "agent.zip")
+    agents.save(recorder.folder / "agent.zip", model.policy, config.env, world, config.method, seed=config.seed)
     (recorder.folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
     title = f"{config.method}, oversight {config.oversight:g}, seed {config.seed}"
     learning_curve(curve, title, recorder.folder / "learning_curve.png")

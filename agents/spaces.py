@@ -1,0 +1,72 @@
+"""Gymnasium spaces as plain data and back: those that a policy can have."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import Space
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+
+Data = dict[str, Any]
+LARGEST = 2**24  # numbers of an observation
+
+
+def to_data(space: Space) -> Data:
+    """Numbers, texts and lists that `from_data` makes the space of again.
+
+    Raises:
+        ValueError: the space is of a kind that no policy here can have.
+    """
+    kind = type(space).__name__
+    if kind not in KINDS:
+        raise ValueError(f"a {kind} space cannot be saved; use one of {', '.join(KINDS)}")
+    return {"kind": kind, **KINDS[kind][0](space)}
+
+
+def from_data(data: Mapping[str, Any]) -> Space:
+    """The space.
+
+    Raises:
+        ValueError, TypeError, KeyError: the data is of no space.
+    """
+    return KINDS[data["kind"]][1](data)
+
+
+def _shape(data: Mapping[str, Any]) -> tuple[int, ...]:
+    shape = tuple(int(size) for size in data["shape"])
+    if any(size < 1 for size in shape) or np.prod(shape, dtype=object) > LARGEST:
+        raise ValueError(f"shape {shape} is of no observation")
+    return shape
+
+
+def _bound(values: np.ndarray) -> Any:
+    """One number where all are equal."""
+    return values.ravel()[0].item() if (values == values.ravel()[0]).all() else values.tolist()
+
+
+def _box(data: Mapping[str, Any]) -> Space:
+    shape, dtype = _shape(data), np.dtype(data["dtype"])
+    low, high = (np.broadcast_to(np.asarray(data[name], dtype), shape) for name in ("low", "high"))
+    return Box(low, high, shape, dtype.type)
+
+
+def _box_data(space: Any) -> Data:
+    bounds = {"low": _bound(space.low), "high": _bound(space.high)}
+    return {"shape": list(space.shape), "dtype": space.dtype.name, **bounds}
+
+
+def _discrete_data(space: Any) -> Data:
+    return {"n": int(space.n), "start": int(space.start)}
+
+
+def _multi_binary(data: Mapping[str, Any]) -> Space:
+    """One number is its size and no shape: Gymnasium tells the two apart."""
+    return MultiBinary(int(data["shape"]) if np.ndim(data["shape"]) == 0 else _shape(data))
+
+
+KINDS: dict[str, tuple[Callable[[Any], Data], Callable[[Mapping[str, Any]], Space]]] = {
+    "Box": (_box_data, _box),
+    "Discrete": (_discrete_data, lambda data: Discrete(data["n"], start=data["start"])),
+    "MultiBinary": (lambda space: {"shape": np.asarray(space.n).tolist()}, _multi_binary),
+    "MultiDiscrete": (lambda space: {"nvec": space.nvec.tolist()}, lambda data: MultiDiscrete(data["nvec"])),
+}
