@@ -7,6 +7,7 @@ from agents.evaluate import Evaluation, action_probabilities, make_evaluator
 from agents.policy import BlockPolicy
 from agents.ppo import RoutedPPO
 from agents.saving import Agent, load, save
+from agents.state import StateFile
 from agents.vec_env import GymnasiumVecEnv, make_vec_env
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Evaluation",
     "GymnasiumVecEnv",
     "RoutedPPO",
+    "StateFile",
     "action_probabilities",
     "build",
     "load",

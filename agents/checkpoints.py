@@ -8,6 +8,8 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 
+from agents.finite import refuse_not_finite_parameters
+from agents.state import StateFile
 from routing import Deployment
 
 Metrics = dict[str, float]
@@ -38,11 +40,15 @@ class LatestValues(KVWriter):
 class Checkpoints(BaseCallback):
     """Calls `visit(steps, metrics)` before the first update, evenly along the run, and after the last update.
 
-    The metrics are the learner's latest, and the overseer's since the checkpoint before.
+    The metrics are the learner's latest, and the overseer's since the checkpoint before. The state of the run goes to
+    `file` after each, and the run goes on from what is there when it begins.
     """
 
-    def __init__(self, steps: int, count: int, visit: Callable[[int, Metrics], None]) -> None:
+    def __init__(
+        self, steps: int, count: int, visit: Callable[[int, Metrics], None], file: StateFile | None = None
+    ) -> None:
         super().__init__()
+        self.file = file
         self.due = np.linspace(0, steps, count + 1)
         self.visited, self.visit = 0, visit
         self.latest = LatestValues()
@@ -54,9 +60,25 @@ class Checkpoints(BaseCallback):
     def _on_step(self) -> bool:
         return True
 
+    def snapshot(self) -> dict[str, Any]:
+        return {"visited": self.visited, "latest": self.latest.values, "verdicts": self.verdicts}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.visited, self.verdicts = state["visited"], state["verdicts"]
+        self.latest.values.update(state["latest"])
+        self.num_timesteps = self.model.num_timesteps
+
+    def _on_training_start(self) -> None:
+        if self.file is not None:
+            self.file.restore(self.model, self)  # type: ignore[arg-type]
+
     def _on_rollout_start(self) -> None:
-        if self.num_timesteps >= self.due[min(self.visited, len(self.due) - 1)]:
+        refuse_not_finite_parameters(self.model.policy, self.model._n_updates)
+        visited = self.num_timesteps >= self.due[min(self.visited, len(self.due) - 1)]
+        if visited:
             self._visit()
+        if self.file is not None and (visited or self.file.due):
+            self.file.save(self.model, self)  # type: ignore[arg-type]
 
     def _on_rollout_end(self) -> None:
         self.verdicts.append(self.model.rollout_buffer.verdicts)  # type: ignore[attr-defined]
@@ -83,6 +105,12 @@ class Choice:
         self.deployment = deployment
         self.step, self.best = -1, -np.inf
         self.parameters: Mapping[str, Any] = {}
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"step": self.step, "best": self.best, "parameters": self.parameters}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.step, self.best, self.parameters = state["step"], state["best"], state["parameters"]
 
     def consider(self, step: int, metrics: Metrics, parameters: Mapping[str, Any]) -> None:
         """Take this checkpoint if it is the best by what the rule reads; without a rule, always."""

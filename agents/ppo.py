@@ -19,6 +19,7 @@ from stable_baselines3.common.utils import explained_variance
 
 from agents import losses
 from agents.buffer import RoutedRolloutBuffer, RoutedSamples
+from agents.finite import refuse_not_finite
 from agents.policy import BlockPolicy
 from routing import BLOCKS, find
 
@@ -73,6 +74,14 @@ class RoutedPPO(PPO):
         super()._update_info_buffer(infos, dones)
         self.rollout_buffer.see(self.env, dones)  # type: ignore[arg-type]
 
+    def world_snapshot(self) -> dict[str, Any]:
+        """Where the copies of the environment are; raises NotKept where it cannot tell."""
+        return self.env.snapshot()  # type: ignore[union-attr]
+
+    def world_restore(self, state: dict[str, Any]) -> None:
+        """Put them back there."""
+        self.env.restore(state)  # type: ignore[union-attr]
+
     def train(self) -> None:
         """Update the policy from the rollout."""
         self.policy.set_training_mode(True)
@@ -125,6 +134,7 @@ class RoutedPPO(PPO):
 
     def _descend(self, loss: torch.Tensor, masks: torch.Tensor, gate_trained: bool) -> None:
         """One step of the optimiser; blocks that no sample may reach stay where they are."""
+        refuse_not_finite(loss, self.policy, self._n_updates)
         self.policy.optimizer.zero_grad()
         loss.backward()
         self._silence(masks, gate_trained)

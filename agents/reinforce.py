@@ -10,7 +10,7 @@ In a world without tables the same class trains as `RoutedPPO`, one forward pass
 """
 
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -130,6 +130,15 @@ class RoutedReinforce(RoutedPPO):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "tables", "walk", "inputs", "path", "acted"]
+
+    def world_snapshot(self) -> dict[str, Any]:
+        return self.walk.snapshot() if self.tabular else super().world_snapshot()
+
+    def world_restore(self, state: dict[str, Any]) -> None:
+        if self.tabular:
+            self.walk.restore(state)
+        else:
+            super().world_restore(state)
 
     def collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
         """Walk `n_rollout_steps` steps of each copy by table look-up, and treat them."""

@@ -12,6 +12,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 
+from envs.kept import tells
+
 
 def _reached(obs: np.ndarray, done: np.ndarray, info: dict[str, Any]) -> np.ndarray:
     """(N, *obs): the observation of the state each copy stepped into, before its reset."""
@@ -90,6 +92,15 @@ class GymnasiumVecEnv(VecEnv):
             "TimeLimit.truncated": bool(timed_out),
             "episode": {"r": self._returns[i], "l": int(self._lengths[i])},
         }
+
+    def snapshot(self) -> dict[str, Any]:
+        """Where the copies are; raises NotKept where the environment cannot tell."""
+        return {"env": tells(self.env).snapshot(), "returns": self._returns.copy(), "lengths": self._lengths.copy()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on where `snapshot` was taken."""
+        tells(self.env).restore(state["env"])
+        self._returns, self._lengths = state["returns"].copy(), state["lengths"].copy()
 
     def close(self) -> None:
         self.env.close()

@@ -4,7 +4,7 @@ Nothing is written out: an observation is its index, so a policy need be asked o
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,6 +45,16 @@ class Walk:
     def _starts(self, n: int) -> Array:
         draws = self.generator.random(n) * self._law[-1]
         return self.tables.start[np.searchsorted(self._law[:-1], draws, side="right")]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Where the copies are, and what chance will bring."""
+        generator = self.generator.bit_generator.state
+        return {"state": self.state.copy(), "elapsed": self.elapsed.copy(), "generator": generator}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on where `snapshot` was taken."""
+        self.state, self.elapsed = state["state"].copy(), state["elapsed"].copy()
+        self.generator.bit_generator.state = state["generator"]
 
     def steps(self, count: int, cumulative: Callable[[Array], Array]) -> Path:
         """Walk on by `count` steps.

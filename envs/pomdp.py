@@ -14,7 +14,7 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs import arguments, compiled, drawing
+from envs import arguments, compiled, drawing, kept
 from envs.dynamics import Dynamics, Functions, Lookup
 from envs.world import World
 
@@ -132,6 +132,29 @@ class POMDP(World, VectorEnv):
             self._state = lookup.encode(self.dynamics.decode(self._state))
             self._starts = lookup.encode(self.dynamics.decode(self._starts))
         self.dynamics = lookup
+
+    def snapshot(self) -> kept.State:
+        """Where every copy is, and what chance will bring; to be given to `restore` of a world made alike."""
+        if self._state is None:
+            raise ResetNeeded(f"{type(self).__name__}: call reset() before snapshot()")
+        return {
+            "state": self.dynamics.decode(self._state),
+            "starts": self.dynamics.decode(self._starts),
+            "elapsed": self._elapsed.copy(),
+            "until_lookup": self._until_lookup,
+            "generator": self.np_random.bit_generator.state,
+        }
+
+    def restore(self, state: kept.State) -> None:
+        """Goes on where `snapshot` was taken, with the same draws."""
+        self.np_random.bit_generator.state = state["generator"]
+        self._elapsed = state["elapsed"].copy()
+        self._until_lookup = state["until_lookup"]
+        self._state = self.dynamics.encode(state["state"])
+        self._starts = self.dynamics.encode(state["starts"])
+        if self._until_lookup <= 0:
+            with contextlib.suppress(compiled.NotEnumerable):
+                self.use_tables()
 
     def _legal(self, actions: Array) -> Array:
         actions = np.asarray(actions)

@@ -14,7 +14,7 @@ from gymnasium import Space
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from envs import arguments
+from envs import arguments, kept
 from envs.compiled import NotEnumerable, Tables, compile_world, distinct
 
 Array = np.ndarray
@@ -60,6 +60,14 @@ class View(VectorWrapper):
         for i in np.flatnonzero(ended):
             shown[i] = reached[i]
         return shown
+
+    def snapshot(self) -> kept.State:
+        """The state of the environment inside; raises NotKept where that cannot tell it."""
+        return {"env": kept.tells(self.env).snapshot()}
+
+    def restore(self, state: kept.State) -> None:
+        """Goes on where `snapshot` was taken."""
+        kept.tells(self.env).restore(state["env"])
 
     def observation(self, state: Array) -> Array:
         """What an agent in these states is shown, (N, *obs), where the environment is a world."""
@@ -126,6 +134,17 @@ class AgentKnowledge(View):
         """Draws which flags are flipped."""
         draws = self._generator.random((int(fresh.sum()), *self.flags.shape))
         self._flipped[fresh] = (draws < self.noise) & self.flags
+
+    def snapshot(self) -> kept.State:
+        """With the flips of the episodes under way."""
+        flips = {"flipped": self._flipped.copy(), "generator": self._generator.bit_generator.state}
+        return {**super().snapshot(), **flips}
+
+    def restore(self, state: kept.State) -> None:
+        """Goes on where `snapshot` was taken, with the same flips."""
+        super().restore(state)
+        self._flipped = state["flipped"].copy()
+        self._generator.bit_generator.state = state["generator"]
 
     def view(self, obs: Array) -> Array:
         """(N, *obs), the flags as this agent sees them."""

@@ -6,12 +6,14 @@ This module knows neither Prefect nor MLflow: it writes to a `Recorder`.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import agents
 from flows.config import TrainConfig
 from flows.run_pictures import learning_curve, policy_picture
 from routing import BLOCKS, find
+
+STATE = "state.pt"  # in the run's folder while the run lasts
 
 
 class Recorder(Protocol):
@@ -37,29 +39,56 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     env = agents.make_vec_env(config.env, settings.pop("n_envs"), **world)
     model = agents.build(env, config.method, config.seed, algorithm=config.learner, **settings)
     evaluate, exact = agents.make_evaluator(config.env, config.seed, **world)
-    choices = [agents.Choice(deployment) for deployment in find(config.method).deployments]
-    curve: list[tuple[int, dict[str, float]]] = []
-    recorder.tags({"exactness": "exact" if exact else "sampled", **_deployments(choices)})
-
-    def visit(step: int, metrics: dict[str, float]) -> None:
-        metrics |= checkpoint_metrics(model.policy, evaluate, choices[0].deployment)
-        for choice in choices:
-            choice.consider(step, metrics, model.policy.state_dict())
-        curve.append((step, metrics))
-        recorder.metrics(step, metrics)
-        recorder.progress(step, metrics["eval/true_return"])
-
-    model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, visit))
+    watcher = Watcher(model.policy, evaluate, find(config.method).deployments, recorder)
+    recorder.tags({"exactness": "exact" if exact else "sampled", **_deployments(watcher.choices)})
+    file = agents.StateFile(recorder.folder / STATE, config.model_dump_json(), watcher)
+    if file.damage:
+        recorder.tags({"resumed": file.damage})
+    model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, watcher.visit, file))
     recorder.metrics(model.num_timesteps, block_metrics(model.policy, evaluate))
-    for choice in reversed(choices):  # the first rule's policy stays
+    for choice in reversed(watcher.choices):  # the first rule's policy stays
         model.policy.load_state_dict(choice.parameters)
         recorder.metrics(model.num_timesteps, selected_metrics(model.policy, evaluate, choice))
     agents.save(recorder.folder / "agent.zip", model.policy, config.env, world, config.method, seed=config.seed)
     (recorder.folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
     title = f"{config.method}, oversight {config.oversight:g}, seed {config.seed}"
-    learning_curve(curve, title, recorder.folder / "learning_curve.png")
+    learning_curve(watcher.curve, title, recorder.folder / "learning_curve.png")
     policy_picture(model.policy, env.env, title, recorder.folder / "policy.png")
     env.close()
+    file.remove()
+
+
+class Watcher:
+    """Looks at a policy along its run: keeps its curve, and the checkpoint that each deployment rule chose."""
+
+    def __init__(self, policy, evaluate, deployments, recorder: Recorder) -> None:
+        self.policy, self.evaluate, self.recorder = policy, evaluate, recorder
+        self.choices = [agents.Choice(deployment) for deployment in deployments]
+        self.curve: list[tuple[int, dict[str, float]]] = []
+
+    def visit(self, step: int, metrics: dict[str, float]) -> None:
+        """Evaluate, consider as a choice, and tell of it."""
+        metrics |= checkpoint_metrics(self.policy, self.evaluate, self.choices[0].deployment)
+        for choice in self.choices:
+            choice.consider(step, metrics, self.policy.state_dict())
+        self.curve.append((step, metrics))
+        self._tell(step, metrics)
+
+    def _tell(self, step: int, metrics: dict[str, float]) -> None:
+        self.recorder.metrics(step, metrics)
+        self.recorder.progress(step, metrics["eval/true_return"])
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"choices": [choice.snapshot() for choice in self.choices], "curve": self.curve}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on, and tells the whole curve again: whoever wrote it down may have missed the last of it."""
+        for choice, chosen in zip(self.choices, state["choices"], strict=True):
+            choice.restore(chosen)
+        self.curve = [(step, metrics) for step, metrics in state["curve"]]
+        for step, metrics in self.curve:
+            self._tell(step, metrics)
+        self.recorder.tags({"resumed": f"from step {self.curve[-1][0]}"})
 
 
 def checkpoint_metrics(policy, evaluate, deployment) -> dict[str, float]:

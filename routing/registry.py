@@ -51,6 +51,9 @@ class Spec:
     """False: samples whose gradient is routed by their outcome use the plain return, for a critic's
     baseline on them is biased: it has learned what their proxy return will be and cancels it."""
     overseer: Callable[..., Overseer] = limited
+    pure: bool = False
+    """It remembers nothing from one rollout to the next. A method that does can be continued midway in a run if its
+    object has `snapshot()` and `restore(state)`, in plain data and arrays."""
 
 
 METHODS: dict[str, Spec] = {}
@@ -78,7 +81,7 @@ def method(**declared) -> Callable:
             return treat
 
         make.__doc__ = treat.__doc__
-        learned_method(name=treat.__name__, **declared)(make)
+        learned_method(name=treat.__name__, pure=True, **declared)(make)
         return treat
 
     return register

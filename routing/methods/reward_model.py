@@ -5,6 +5,8 @@ would only ever be fitted on watched endings and used on unwatched ones. Until t
 its proxy reward.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -42,11 +44,30 @@ class RewardModel:
         """Keep (n, d) judged endings; the first ones make the model."""
         if self.model is None and len(verdicts):
             self.features = features[:0]
-            self.model = network(features.shape[-1], self.seed)
-            self.optimizer = torch.optim.Adam(self.model.parameters(), lr=2e-3)
+            self.begin(features.shape[-1])
         if len(verdicts):
             self.features = np.concatenate([self.features, features])
             self.verdicts = np.concatenate([self.verdicts, verdicts])
+
+    def begin(self, inputs: int) -> nn.Sequential:
+        """Make the model, of endings of that many features."""
+        self.model = network(inputs, self.seed)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=2e-3)
+        return self.model
+
+    def snapshot(self) -> dict[str, Any]:
+        """What it has learned so far, and its generator."""
+        learned = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()} if self.model else {}
+        generator = self.rng.bit_generator.state
+        return {"features": self.features, "verdicts": self.verdicts, "generator": generator, **learned}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on where `snapshot` was taken."""
+        self.features, self.verdicts = state["features"], state["verdicts"]
+        self.rng.bit_generator.state = state["generator"]
+        if "model" in state:
+            self.begin(self.features.shape[-1]).load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
 
     def fit(self, model: nn.Sequential) -> None:
         """A few steps of least squares on all endings judged so far."""
