@@ -28,6 +28,7 @@ class World:
 
     gamma: float = 1.0
     oversight_prob: float = math.nan  # probability that an ending is judged; nan: there is no such thing
+    knowledge: str = ""  # aware, blind, noisy: what the agent knows of the overseer; empty: there is no such thing
     overseer_labels: tuple[str, ...] = ()  # the name of each overseer observation
     judgement: Array = np.zeros(0)  # (L,) float: the overseer's verdict on each; nan where it cannot tell
     outcomes: tuple[str, ...] = ("end",)

@@ -11,8 +11,9 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 
-from flows import certificates, report
+from flows import artifacts, certificates, report
 from flows.checks import check_sweep
+from flows.conclusion import conclude
 from flows.config import CompareConfig, TrainConfig
 from flows.pool import DeadWorkerError
 from flows.progress import title
@@ -42,8 +43,10 @@ def compare(config: CompareConfig = DEFAULTS) -> str:
         levels = {run.oversight: run for run in reversed(runs)}  # a run of each
         certified = [sweep.threads.submit(certify, {"config": levels[level]}) for level in config.oversight]
         trained = [sweep.threads.submit(train, {"config": run}) for run in runs]
-        wait([*certified, *trained])
-        report.write(sweep.store, sweep.record.run_id)
+        with artifacts.shown(sweep.progress):
+            wait([*certified, *trained])
+        page = report.write(sweep.store, sweep.record.run_id)
+        conclude(sweep.store, sweep.record.run_id, page)
         failed = [title(run) for run, future in zip(runs, trained, strict=True) if not future.state.is_completed()]
         if failed:
             raise FailedRunsError(sweep.record.run_id, failed, len(runs))

@@ -15,6 +15,10 @@ from flows.config import TrainConfig
 class Progress(Protocol):
     """Told from many threads what becomes of the runs of a sweep."""
 
+    @property
+    def share(self) -> float:
+        """The part of all steps that is done."""
+
     def __enter__(self) -> "Progress": ...
     def __exit__(self, *error: object) -> None: ...
     def began(self, run: TrainConfig) -> None: ...
@@ -60,6 +64,10 @@ class Tally:
     def done(self) -> int:
         return sum(self._steps.values())
 
+    @property
+    def share(self) -> float:
+        return self.done / self.total
+
     def left(self) -> str:
         """Time left if the rest goes as the part so far."""
         if not self.done:
@@ -75,6 +83,11 @@ class Plain:
         self._tally = Tally(runs)
         self._returns: dict[str, float] = {}
         self._lock = threading.Lock()
+
+    @property
+    def share(self) -> float:
+        with self._lock:
+            return self._tally.share
 
     def __enter__(self) -> "Plain":
         return self
@@ -116,6 +129,11 @@ class Live:
             transient=False,
         )
         self._whole = self._rich.add_task("", total=self._tally.total, note="")
+
+    @property
+    def share(self) -> float:
+        with self._lock:
+            return self._tally.share
 
     def __enter__(self) -> "Live":
         self._rich.start()

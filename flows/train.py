@@ -40,7 +40,8 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     model = agents.build(env, config.method, config.seed, algorithm=config.learner, **settings)
     evaluate, exact = agents.make_evaluator(config.env, config.seed, **world)
     watcher = Watcher(model.policy, evaluate, find(config.method).deployments, recorder)
-    recorder.tags({"exactness": "exact" if exact else "sampled", **_deployments(watcher.choices)})
+    facts = {"exactness": "exact" if exact else "sampled", **_knowledge(env.env), **_deployments(watcher.choices)}
+    recorder.tags(facts)
     file = agents.StateFile(recorder.folder / STATE, config.model_dump_json(), watcher)
     if file.damage:
         recorder.tags({"resumed": file.damage})
@@ -127,6 +128,12 @@ def selected_metrics(policy, evaluate, choice) -> dict[str, float]:
         f"selected/true_return_unseen/{name}": final.true_return_unseen,
         f"selected/step/{name}": choice.step,
     }
+
+
+def _knowledge(world) -> dict[str, str]:
+    """What the agent knows of the overseer, where the world has such a thing."""
+    known = getattr(world, "knowledge", "")  # a world of somebody else may not say
+    return {"knowledge": known} if known else {}
 
 
 def _deployments(choices) -> dict[str, str]:

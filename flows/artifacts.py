@@ -1,0 +1,65 @@
+"""What Prefect's page shows of a sweep: how far it is, what came out, and where its report is.
+
+A page that could not be written to is no reason to end a sweep: what goes wrong here goes no further.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import (
+    create_link_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from flows.aggregate import cells
+from flows.pictures import ranked
+from flows.progress import Progress
+from flows.report import by_level, plusminus
+from flows.results import Results
+
+EVERY = 2.0  # seconds between two writes
+TOLD = "True return in the sweep {name}: mean ± half of the 95 % interval over seeds."
+
+
+@contextmanager
+def shown(progress: Progress) -> Iterator[None]:
+    """Prefect's page shows, while the block lasts, which part of the sweep's steps is done."""
+    ended = threading.Event()
+    with suppress(Exception):
+        artifact = create_progress_artifact(0.0, key="progress", description="steps done, of all runs")
+        threading.Thread(target=_show, args=(artifact, progress, ended), daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _show(artifact: Any, progress: Progress, ended: threading.Event) -> None:
+    going = True
+    while going:
+        going = not ended.wait(EVERY)
+        with suppress(Exception):
+            update_progress_artifact(artifact, 100 * progress.share)
+
+
+def conclude(results: Results, page: Path) -> None:
+    """Prefect's page shows the table of a sweep, and the address of its report."""
+    with suppress(Exception):
+        create_table_artifact(table(results), key="results", description=TOLD.format(name=results.name))
+        create_link_artifact(page.as_uri(), key="report", link_text=str(page), description="opens on this machine")
+
+
+def table(results: Results) -> list[dict[str, str]]:
+    """A row for each way to deploy, a column for each oversight level: mean true return and half its interval."""
+    found = cells(results)
+    shown = {(cell.row, cell.oversight): plusminus(cell.true_return) for cell in found}
+    levels = [level for level, _ in by_level(found)]
+    return [
+        {"deployed": name, **{f"p={level:g}": shown.get((name, level), "") for level in levels}}
+        for name in ranked(found)
+    ]

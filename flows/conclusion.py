@@ -1,0 +1,43 @@
+"""What a sweep says of itself when it has ended: whose certificate, which run is the best, which agents are registered.
+
+A certificate's hash is SHA-256 of its JSON with sorted keys and no spaces. The sweep has one for each oversight level,
+a run that of its own, so that numbers of two sweeps compare only where their worlds are certified alike.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flows import artifacts, certificates, models, results
+from flows.tracking import Store
+
+
+def conclude(store: Store, run_id: str, page: Path) -> None:
+    """Tags the sweep and its runs, registers the best agents, and shows the table on Prefect's page."""
+    found = results.read(store, run_id)
+    hashes = certificate_hashes(found)
+    tags = {f"{certificates.PREFIX}{level:g}": digest for level, digest in hashes.items()}
+    best = max(found.finished, key=lambda row: row.true_return, default=None)
+    if best:
+        tags["best"] = f"{best.row} {best.true_return:.3f} (p={best.oversight:g})"
+    for name, value in tags.items():
+        store.client.set_tag(run_id, name, value)
+    for run, level in {row.run_id: row.oversight for row in found.rows}.items():
+        if level in hashes:
+            store.client.set_tag(run, "certificate", hashes[level])
+    models.register(store, found)
+    artifacts.conclude(found, page)
+
+
+def certificate_hashes(found: results.Results) -> dict[float, str]:
+    """Oversight level -> hash of the certificate that the sweep has kept."""
+    paths = {level: certificates.path(found.folder, level) for level in {row.oversight for row in found.rows}}
+    return {level: digest(json.loads(path.read_text())) for level, path in sorted(paths.items()) if path.exists()}
+
+
+def digest(certificate: Mapping[str, Any]) -> str:
+    """SHA-256, in hexadecimal, of the canonical JSON."""
+    canonical = json.dumps(certificate, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
