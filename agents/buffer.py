@@ -45,22 +45,23 @@ class RoutedRolloutBuffer(RolloutBuffer):
         self.true_reward = np.zeros(shape, dtype=np.float64)
         self.raw_reward = np.zeros(shape, dtype=np.float64)
         self.dones = np.zeros(shape, dtype=bool)
-        self.reached = np.zeros_like(self.observations)
+        self.live = np.ones(shape, dtype=bool)
+        self.endings: list[np.ndarray] = []
 
     def see(self, env: GymnasiumVecEnv, dones: np.ndarray) -> None:
         """Keep the overseer's view of the step that `add` is about to store."""
         self.overseer_obs[self.pos] = env.overseer_obs
         self.true_reward[self.pos] = env.true_reward
         self.raw_reward[self.pos] = env.raw_reward
-        self.reached[self.pos] = env.reached
+        self.endings.append(env.reached[dones])
         self.dones[self.pos] = dones
 
     def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: np.ndarray) -> None:
         """Treat the rollout, then estimate advantages from the treated rewards."""
         feedback = self.overseer(View(self.overseer_obs, self.true_reward, self.dones))
-        treatment = self.method(Rollout(self.raw_reward, self.reached, self.flags, feedback))
+        treatment = self.method(Rollout(self.raw_reward, np.concatenate(self.endings), self.flags, feedback))
         self.rewards += (treatment.rewards - self.raw_reward).astype(np.float32)
-        self.weights = treatment.weights.astype(np.float32)
+        self.weights = treatment.weights.astype(np.float32) * self.live
         self.masks = treatment.masks.astype(np.float32)
         self.labels = np.nan_to_num(episode_labels(feedback)).astype(np.float32)
         self._count(feedback)
@@ -83,10 +84,11 @@ class RoutedRolloutBuffer(RolloutBuffer):
         scores = feedback.score[feedback.dones]
         self.verdicts = scores[judged(scores)]
         self.labels_used += len(self.verdicts)
+        mean_masks = self.masks[self.live].mean(0)
         self.metrics = {
             "oversight/labels_used": float(self.labels_used),
             "oversight/seen_fraction": len(self.verdicts) / max(len(scores), 1),
-            **{f"routing/mask_mean/{name}": float(self.masks[..., i].mean()) for i, name in enumerate(BLOCKS)},
+            **{f"routing/mask_mean/{name}": float(m) for name, m in zip(BLOCKS, mean_masks, strict=True)},
         }
 
     def get(self, batch_size: int | None = None) -> Iterator[RoutedSamples]:  # type: ignore[override]

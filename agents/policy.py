@@ -5,10 +5,11 @@ at deployment. Every block is a region of a router, and a sample's masks are a s
 its own weight; the policy's level says how.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -21,37 +22,50 @@ from routing.parts import Part
 
 EXPERTS, GATE = BLOCKS[:-1], BLOCKS[-1]
 FORGET = EXPERTS[-1]
+LEAST_LOG_PROB = math.log(torch.finfo(torch.float32).tiny)
 Widths = Sequence[int]
 Arch = Mapping[str, Widths]
-Activation = type[nn.Module]
+Network = Callable[[int, Widths], nn.Sequential]
+Precision = Literal["fp32", "bf16"]
+PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def mlp(inputs: int, widths: Widths, activation: Activation) -> nn.Sequential:
-    sizes = zip([inputs, *widths[:-1]], widths, strict=True)
-    return nn.Sequential(*(layer for i, o in sizes for layer in (nn.Linear(i, o), activation())))
+class MLP(nn.Sequential):
+    """(B, inputs) -> (B, widths[-1]) float32, by matrix products of numbers of a precision."""
+
+    def __init__(self, inputs: int, widths: Widths, activation: type[nn.Module], precision: Precision) -> None:
+        sizes = zip([inputs, *widths[:-1]], widths, strict=True)
+        super().__init__(*(layer for i, o in sizes for layer in (nn.Linear(i, o), activation())))
+        self.precision = PRECISIONS[precision]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.precision is torch.float32:
+            return super().forward(x)
+        with torch.autocast(x.device.type, self.precision):
+            return super().forward(x).float()
 
 
 class BlockExtractor(nn.Module):
     """Features -> latent of the actor, by experts and gate, and latent of the critic, by a network of its own."""
 
     def __init__(
-        self, features_dim: int, arch: Arch, activation: Activation, gated: bool, level: str, forget: str | None = None
+        self, features_dim: int, arch: Arch, network: Network, gated: bool, level: str, forget: str | None = None
     ) -> None:
         super().__init__()
         self.latent_dim_pi, self.latent_dim_vf = arch["pi"][-1], arch["vf"][-1]
-        parts = self._build_actor(features_dim, arch["pi"], activation, gated)
-        self.critic = mlp(features_dim, arch["vf"], activation)
+        parts = self._build_actor(features_dim, arch["pi"], network, gated)
+        self.critic = network(features_dim, arch["vf"])
         self.scales: tuple[float, ...] | None = None
         self.without: frozenset[str] = frozenset()
         self.regions = Regions(self, parts)
         self.router = Router(self, Rules.direct(self.regions), level, {FORGET: forget or level})
 
-    def _build_actor(self, inputs: int, widths: Widths, activation: Activation, gated: bool) -> dict[str, Part]:
+    def _build_actor(self, inputs: int, widths: Widths, network: Network, gated: bool) -> dict[str, Part]:
         """Make the actor's networks; what each block is made of."""
-        self.experts: Any = nn.ModuleDict({name: mlp(inputs, widths, activation) for name in EXPERTS})
+        self.experts: Any = nn.ModuleDict({name: network(inputs, widths) for name in EXPERTS})
         self.gate: nn.Module | None = None
         if gated:
-            self.gate = nn.Sequential(mlp(inputs, widths, activation), nn.Linear(widths[-1], 1))
+            self.gate = nn.Sequential(network(inputs, widths), nn.Linear(widths[-1], 1))
         return {name: module(f"experts.{name}") for name in EXPERTS} | ({GATE: module(GATE)} if gated else {})
 
     def gate_logits(self, features: torch.Tensor) -> torch.Tensor:
@@ -100,11 +114,11 @@ class BlockExtractor(nn.Module):
 class AdapterExtractor(BlockExtractor):
     """One frozen network in place of the experts, with an adapter of each on every layer, and no gate."""
 
-    def _build_actor(self, inputs: int, widths: Widths, activation: Activation, gated: bool) -> dict[str, Part]:
+    def _build_actor(self, inputs: int, widths: Widths, network: Network, gated: bool) -> dict[str, Part]:
         if gated:
             raise ValueError("adapters add up and are not mixed by a gate; level 'adapter' needs gated=False")
         self.gate = None
-        self.experts = mlp(inputs, widths, activation)
+        self.experts = network(inputs, widths)
         return {name: lora(self, "experts.*", max(min(widths) // 4, 1), name) for name in EXPERTS}
 
     def coefficients(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -133,23 +147,30 @@ class BlockPolicy(ActorCriticPolicy):
         level: what masks scale: the gradient into a block ("activation") or that of its parameters ("parameter"),
             the same while the features extractor learns nothing; "forward_ablated": activation, and the forget expert
             gives 0 for samples that do not train it; "adapter": parameter, of adapters to one frozen network.
+        precision: of the matrix products in experts, gate and critic: "fp32", or "bf16", which a processor with such
+            instructions does three times as fast. Parameters, heads and losses are float32 in both.
     """
 
     mlp_extractor: BlockExtractor  # type: ignore[assignment]
 
-    def __init__(self, *args, gated: bool = True, level: str = "activation", **kwargs) -> None:
+    def __init__(
+        self, *args, gated: bool = True, level: str = "activation", precision: Precision = "fp32", **kwargs
+    ) -> None:
         if level not in LEVELS:
             raise unknown("level", level, LEVELS)
-        self.gated, self.level = gated, level
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
+        self.gated, self.level, self.precision = gated, level, precision
         super().__init__(*args, **kwargs)
 
     def _get_constructor_parameters(self) -> dict:
-        return {**super()._get_constructor_parameters(), "gated": self.gated, "level": self.level}
+        own = {"gated": self.gated, "level": self.level, "precision": self.precision}
+        return {**super()._get_constructor_parameters(), **own}
 
     def _build_mlp_extractor(self) -> None:
         assert isinstance(self.net_arch, dict), "net_arch is dict(pi=[...], vf=[...])"
-        make = LEVELS[self.level]
-        self.mlp_extractor = make(self.features_dim, self.net_arch, self.activation_fn, self.gated)
+        network = partial(MLP, activation=self.activation_fn, precision=self.precision)
+        self.mlp_extractor = LEVELS[self.level](self.features_dim, self.net_arch, network, self.gated)
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
@@ -168,6 +189,12 @@ class BlockPolicy(ActorCriticPolicy):
         distribution = self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(features, masks))
         values = self.value_net(self.mlp_extractor.forward_critic(features))
         return values, distribution.log_prob(actions), distribution.entropy()
+
+    @torch.no_grad()
+    def log_probabilities(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, features) -> (B, A) of discrete actions, as deployed; finite where a probability underflows."""
+        logits = self.action_net(self.mlp_extractor.forward_actor(features))
+        return torch.log_softmax(logits, 1).clamp(min=LEAST_LOG_PROB)
 
     def gate_logits(self, obs: PyTorchObs) -> torch.Tensor:
         """(B, *obs) -> (B,) log-odds that the gate gives to the first expert."""

@@ -31,6 +31,7 @@ class RoutedPPO(PPO):
         policy, env: as PPO's; the policy a `BlockPolicy`, the environment a `GymnasiumVecEnv`.
         method: name in `routing.METHODS` of what turns oversight into weights, masks and rewards.
         gate_coef: weight of the gate's own loss on judged steps, where the method has one.
+        final_ent_coef: the entropy bonus's weight at the end of training, approached geometrically; None: constant.
         max_grad_norm: clip of the global gradient norm; None for none.
         **kwargs: as PPO's.
     """
@@ -45,12 +46,13 @@ class RoutedPPO(PPO):
         *,
         method: str = "naive",
         gate_coef: float = 1.0,
+        final_ent_coef: float | None = None,
         max_grad_norm: float | None = 0.5,
         **kwargs: Any,
     ) -> None:
         self.method = method
         self.treat = find(method).make(kwargs.get("seed") or 0)
-        self.gate_coef = gate_coef
+        self.gate_coef, self.final_ent_coef = gate_coef, final_ent_coef
         norm = math.inf if max_grad_norm is None else max_grad_norm
         super().__init__(policy, env, max_grad_norm=norm, **kwargs)
 
@@ -114,7 +116,7 @@ class RoutedPPO(PPO):
         value_loss = (losses.squared_error(values.flatten(), batch.returns) * weights).mean()
         assert entropy is not None  # a categorical distribution has one
         entropy_loss = -(entropy * weights).mean()
-        loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
+        loss = policy_loss + self.entropy_weight() * entropy_loss + self.vf_coef * value_loss
         terms = {"policy_gradient_loss": policy_loss, "value_loss": value_loss, "entropy_loss": entropy_loss}
         gate_loss = self._gate_loss(batch)  # the gate's own loss
         if gate_loss is not None:
@@ -123,6 +125,14 @@ class RoutedPPO(PPO):
         terms["approx_kl"] = ((ratio - 1) - torch.log(ratio)).mean()
         self._descend(loss, batch.masks, gate_loss is not None)
         return {name: term.item() for name, term in terms.items()}
+
+    def entropy_weight(self) -> float:
+        """The weight of the entropy bonus now."""
+        if self.final_ent_coef is None:
+            return self.ent_coef
+        return self.ent_coef**self._current_progress_remaining * self.final_ent_coef ** (
+            1 - self._current_progress_remaining
+        )
 
     def _gate_loss(self, batch: RoutedSamples) -> torch.Tensor | None:
         """Mean cross-entropy of the gate over the judged steps of the minibatch; None if there are none."""

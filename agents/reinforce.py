@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from stable_baselines3.common.policies import ActorCriticPolicy
 
 import envs
 from agents import losses
 from agents.buffer import RoutedRolloutBuffer
-from agents.evaluate import action_probabilities
+from agents.policy import BlockPolicy
 from agents.ppo import RoutedPPO
 from agents.walk import Path, Walk
 from routing import find
@@ -89,7 +88,7 @@ def distinct_masks(masks: Array) -> tuple[Array, Array]:
 class LazyTable:
     """Cumulative action probabilities of a policy, computed when an observation is first met."""
 
-    def __init__(self, policy: ActorCriticPolicy, inputs: torch.Tensor, n_actions: int) -> None:
+    def __init__(self, policy: BlockPolicy, inputs: torch.Tensor, n_actions: int) -> None:
         self.policy, self.inputs = policy, inputs
         self.known = np.zeros(len(inputs), bool)
         self.table = np.empty((len(inputs), n_actions))
@@ -100,25 +99,46 @@ class LazyTable:
         fresh = observation[~self.known[observation]]
         if len(fresh):
             fresh = np.unique(fresh)
-            probabilities = action_probabilities(self.policy, self.inputs[fresh]).double().cpu().numpy()
-            self.table[fresh] = np.cumsum(probabilities, 1)
-            # a probability that has underflowed to 0 must not make the ratio of an action never taken infinite
-            self.log_prob[fresh] = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+            self.log_prob[fresh] = log_prob = self.policy.log_probabilities(self.inputs[fresh]).cpu().numpy()
+            self.table[fresh] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1)
             self.known[fresh] = True
         return self.table[observation]
 
 
+class Batch(NamedTuple):
+    """`Gathered` as tensors, with what the policy reads."""
+
+    inputs: torch.Tensor  # (P, features)
+    log_prob: torch.Tensor  # (P, A) of the policy that acted
+    masks: torch.Tensor
+    gains: torch.Tensor
+    losses: torch.Tensor
+    visits: torch.Tensor
+    returns: torch.Tensor
+    good: torch.Tensor
+    bad: torch.Tensor
+
+
 class RoutedReinforce(RoutedPPO):
-    """`RoutedPPO` on distinct observations. Its arguments are RoutedPPO's; `batch_size` is not used with tables."""
+    """`RoutedPPO` on distinct observations. Its arguments are RoutedPPO's; `batch_size` is not used with tables.
+
+    Args:
+        whole_episodes: between updates, walk one whole episode with each copy, `n_steps` not used; otherwise `n_steps`
+            steps, which cut episodes short that go on after the update.
+    """
 
     tables: envs.Tables
+
+    def __init__(self, *args, whole_episodes: bool = True, **kwargs) -> None:
+        self.whole_episodes = whole_episodes
+        super().__init__(*args, **kwargs)
 
     def _setup_model(self) -> None:
         super()._setup_model()
         self.tabular = self.env is not None and self._found_tables()
         if self.tabular:
             self.walk = Walk(self.tables, self.n_envs, np.random.default_rng(self.seed))
-            self.inputs = torch.as_tensor(self.tables.observations, dtype=torch.float32, device=self.device)
+            self.inputs = torch.as_tensor(self.tables.observations, dtype=torch.float32, device=self.device).flatten(1)
 
     def _found_tables(self) -> bool:
         try:
@@ -141,14 +161,15 @@ class RoutedReinforce(RoutedPPO):
             super().world_restore(state)
 
     def collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
-        """Walk `n_rollout_steps` steps of each copy by table look-up, and treat them."""
+        """Walk by table look-up, and treat what was met."""
         if not self.tabular:
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
         self.acted = LazyTable(self.policy, self.inputs, self.tables.n_actions)
-        self.path = self.walk.steps(n_rollout_steps, self.acted)
-        self.num_timesteps += self.path.reward.size
+        walk = self.walk
+        self.path = walk.episodes(self.acted) if self.whole_episodes else walk.steps(n_rollout_steps, self.acted)
+        self.num_timesteps += int(self.path.live.sum())
         callback.update_locals(locals())
         if not callback.on_step():
             return False
@@ -161,26 +182,29 @@ class RoutedReinforce(RoutedPPO):
         values = self._values(path)
         ended = max(int(path.dones.sum()), 1)
         assert self.ep_info_buffer is not None  # learn() has made it
-        self.ep_info_buffer.append({"r": path.reward.sum() / ended, "l": path.reward.size / ended})
+        self.ep_info_buffer.append({"r": path.reward.sum() / ended, "l": path.live.sum() / ended})
+        buffer.buffer_size = len(path.reward)
         buffer.reset()
         buffer.overseer_obs, buffer.true_reward, buffer.dones = path.overseer_obs, path.true_reward, path.dones
-        buffer.raw_reward, buffer.reached = path.reward, self.tables.view[path.reached]
+        buffer.raw_reward, buffer.live = path.reward, path.live
+        buffer.endings = [self.tables.view[path.reached[path.dones]]]
         buffer.episode_starts[1:] = path.dones[:-1]
-        buffer.values = values[path.observation]
+        buffer.values = values[path.observation] * path.live
         ahead = np.zeros(path.reward.shape, np.float32)
         ahead[path.timeouts] = values[self.tables.observation[path.reached[path.timeouts]]]
         buffer.rewards = (path.reward + self.gamma * ahead).astype(np.float32)
-        last = torch.as_tensor(values[self.tables.observation[self.walk.state]])
-        buffer.compute_returns_and_advantage(last, path.dones[-1])
+        over = path.dones[-1] | ~path.live[-1]
+        last = np.where(over, 0, values[self.tables.observation[self.walk.state]])
+        buffer.compute_returns_and_advantage(torch.as_tensor(last), over)
 
     @torch.no_grad()
     def _values(self, path: Path) -> Array:
-        """(O,) the critic's values where the walk has been or would go on from; nan elsewhere."""
-        values = np.full(len(self.inputs), np.nan, np.float32)
+        """(O,) the critic's values where the walk has been or would go on from; 0 elsewhere."""
+        values = np.zeros(len(self.inputs), np.float32)
         ahead = self.tables.observation[np.append(path.reached[path.timeouts], self.walk.state)]
-        needed = np.zeros(len(values), bool)
-        needed[path.observation] = needed[ahead] = True
-        values[needed] = self.policy.predict_values(self.inputs[needed]).squeeze(-1).cpu().numpy()
+        needed = self.acted.known.copy()
+        needed[ahead] = True
+        values[needed] = self.policy.value_net(self.policy.mlp_extractor.critic(self.inputs[needed])).squeeze(-1).cpu()
         return values
 
     def train(self) -> None:
@@ -194,13 +218,20 @@ class RoutedReinforce(RoutedPPO):
             self.logger.record(name, value)
         kept = self.rollout_buffer.weights > 0
         if kept.any():
-            batch = self._gathered(kept)
+            batch = self._batch(kept)
             for _ in range(self.n_epochs):
                 terms = self._step(batch, clip_range)
             for name, value in terms.items():
                 self.logger.record(f"train/{name}", value)
         self._n_updates += self.n_epochs
         return None
+
+    def _batch(self, kept: Array) -> Batch:
+        """The kept samples (T, N), gathered."""
+        found = self._gathered(kept)
+        columns = (torch.as_tensor(x, dtype=torch.float32, device=self.device) for x in found[1:])
+        log_prob = torch.as_tensor(self.acted.log_prob[found.observation], device=self.device)
+        return Batch(self.inputs[found.observation], log_prob, *columns)
 
     def _gathered(self, kept: Array) -> Gathered:
         """The kept samples (T, N), their advantages normalised over all of them."""
@@ -219,36 +250,32 @@ class RoutedReinforce(RoutedPPO):
             self.tables.n_actions,
         )
 
-    def _step(self, batch: Gathered, clip_range: float) -> dict[str, float]:
+    def _step(self, batch: Batch, clip_range: float) -> dict[str, float]:
         """One optimiser step; the terms of the loss."""
-        masks, gains, negative, visits, returns = map(self._tensor, batch[1:6])
-        inputs, total = self.inputs[batch.observation], visits.sum()
-        latent = self.policy.mlp_extractor.forward_actor(inputs.flatten(1), masks)
+        total = batch.visits.sum()
+        latent = self.policy.mlp_extractor.forward_actor(batch.inputs, batch.masks)
         log_prob = torch.log_softmax(self.policy.action_net(latent), 1)
-        ratio = torch.exp(log_prob - self._tensor(self.acted.log_prob[batch.observation]))
-        surrogate = gains * ratio.clamp(max=1 + clip_range) + negative * ratio.clamp(min=1 - clip_range)
-        values = self.policy.predict_values(inputs).squeeze(-1)
+        ratio = torch.exp(log_prob - batch.log_prob)
+        surrogate = batch.gains * ratio.clamp(max=1 + clip_range) + batch.losses * ratio.clamp(min=1 - clip_range)
+        values = self.policy.value_net(self.policy.mlp_extractor.critic(batch.inputs)).squeeze(-1)
         terms = {
             "policy_gradient_loss": -surrogate.sum() / total,
-            "value_loss": (visits * values.square() - 2 * returns * values).sum() / total,
-            "entropy_loss": (visits[:, None] * log_prob.exp() * log_prob).sum() / total,
+            "value_loss": (batch.visits * values.square() - 2 * batch.returns * values).sum() / total,
+            "entropy_loss": (batch.visits[:, None] * log_prob.exp() * log_prob).sum() / total,
         }
-        loss = terms["policy_gradient_loss"] + self.ent_coef * terms["entropy_loss"]
+        loss = terms["policy_gradient_loss"] + self.entropy_weight() * terms["entropy_loss"]
         loss = loss + self.vf_coef * terms["value_loss"]
         labelled = batch.good + batch.bad > 0
         gate_trained = find(self.method).gate_loss and bool(labelled.any())
         if gate_trained:
-            terms["gate_loss"] = self._gate_term(batch, inputs, labelled)
+            terms["gate_loss"] = self._gate_term(batch, labelled)
             loss = loss + self.gate_coef * terms["gate_loss"]
-        self._descend(loss, masks, gate_trained)
+        self._descend(loss, batch.masks, gate_trained)
         return {name: term.item() for name, term in terms.items()}
 
-    def _gate_term(self, batch: Gathered, inputs: torch.Tensor, labelled: Array) -> torch.Tensor:
+    def _gate_term(self, batch: Batch, labelled: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy of the gate over the judged samples."""
-        good, bad = self._tensor(batch.good[labelled]), self._tensor(batch.bad[labelled])
-        logits = self.policy.gate_logits(inputs[labelled])
+        good, bad = batch.good[labelled], batch.bad[labelled]
+        logits = self.policy.mlp_extractor.gate_logits(batch.inputs[labelled])
         softplus = torch.nn.functional.softplus
         return (good * softplus(-logits) + bad * softplus(logits)).sum() / (good + bad).sum()
-
-    def _tensor(self, x: Array) -> torch.Tensor:
-        return torch.as_tensor(x, dtype=torch.float32, device=self.device)

@@ -11,10 +11,12 @@ import numpy as np
 from envs import Tables
 
 Array = np.ndarray
+Cumulative = Callable[[Array], Array]
+"""(n,) indices of observations -> (n, A) cumulative probabilities of their actions."""
 
 
 class Path(NamedTuple):
-    """T steps of N copies."""
+    """T steps of N copies. Where a copy is not live nothing was walked, and all entries are 0."""
 
     observation: Array  # (T, N) int, an index of tables.observations
     action: Array  # (T, N) int
@@ -24,10 +26,11 @@ class Path(NamedTuple):
     reached: Array  # (T, N) int, the state each step reached, before any reset
     dones: Array  # (T, N) bool
     timeouts: Array  # (T, N) bool: ended by the time limit alone
+    live: Array  # (T, N) bool
 
 
 class Walk:
-    """Copies that restart as soon as their episode ends.
+    """Copies in a world of tables.
 
     Args:
         tables: of the world.
@@ -39,12 +42,14 @@ class Walk:
         self.tables, self.copies, self.generator = tables, copies, generator
         self._law = np.cumsum(tables.start_probability)
         self._noise = np.cumsum(tables.noise)[:-1]
-        self.state = self._starts(copies)  # (N,) int
+        self._successor = tables.successor.ravel()
+        self._told = [table.ravel() for table in (tables.reward, tables.true_reward, tables.overseer_obs)]
+        self.state = self._starts(generator.random(copies))  # (N,) int
         self.elapsed = np.zeros(copies, np.int64)
 
-    def _starts(self, n: int) -> Array:
-        draws = self.generator.random(n) * self._law[-1]
-        return self.tables.start[np.searchsorted(self._law[:-1], draws, side="right")]
+    def steps(self, count: int, cumulative: Cumulative) -> Path:
+        """Walk on by `count` steps; a copy restarts as soon as its episode ends."""
+        return Path(*map(np.stack, zip(*(self._restarting(cumulative) for _ in range(count)), strict=True)))
 
     def snapshot(self) -> dict[str, Any]:
         """Where the copies are, and what chance will bring."""
@@ -56,34 +61,61 @@ class Walk:
         self.state, self.elapsed = state["state"].copy(), state["elapsed"].copy()
         self.generator.bit_generator.state = state["generator"]
 
-    def steps(self, count: int, cumulative: Callable[[Array], Array]) -> Path:
-        """Walk on by `count` steps.
+    def episodes(self, cumulative: Cumulative) -> Path:
+        """Walk one whole episode with each copy, as many steps as the longest takes.
 
-        Args:
-            cumulative: (N,) indices of observations -> (N, A) cumulative probabilities of their actions.
+        Starts are drawn one from each N-th part of their law: each has its probability, and together they miss
+        less of the law than independent draws do.
         """
-        return Path(*map(np.stack, zip(*(self._step(cumulative) for _ in range(count)), strict=True)))
+        copies = np.arange(self.copies)
+        state = self._starts((copies + self.generator.random(self.copies)) / self.copies)
+        walked = []
+        for step in range(1, self.tables.horizon + 1):
+            seen = self._step(state, cumulative)
+            reached = seen[-1]
+            terminated = reached >= len(self.tables.successor)
+            dones = terminated | (step == self.tables.horizon)
+            walked.append((copies, (*seen, dones, dones & ~terminated, np.ones_like(dones))))
+            copies, state = copies[~dones], reached[~dones]
+            if not len(copies):
+                break
+        return self._padded(walked)
 
-    def _step(self, cumulative: Callable[[Array], Array]) -> tuple[Array, ...]:
-        tables = self.tables
-        observation = tables.observation[self.state]
-        draws = self.generator.random(self.copies)
-        action = (draws[:, None] >= cumulative(observation)[:, :-1]).sum(1)
-        at = self._index(action)
-        reached = tables.successor.ravel().take(at)
+    def _padded(self, walked: list[tuple[Array, tuple[Array, ...]]]) -> Path:
+        """Steps of fewer and fewer copies as a path of all of them."""
+        columns = [np.zeros((len(walked), self.copies), column.dtype) for column in walked[0][1]]
+        for t, (copies, step) in enumerate(walked):
+            for column, values in zip(columns, step, strict=True):
+                column[t, copies] = values
+        return Path(*columns)
+
+    def _restarting(self, cumulative: Cumulative) -> tuple[Array, ...]:
+        seen = self._step(self.state, cumulative)
+        reached = seen[-1]
         self.elapsed += 1
-        terminated = reached >= len(tables.successor)
-        dones = terminated | (self.elapsed >= tables.horizon)
-        told = (table.ravel().take(at) for table in (tables.reward, tables.true_reward, tables.overseer_obs))
+        terminated = reached >= len(self.tables.successor)
+        dones = terminated | (self.elapsed >= self.tables.horizon)
         self.state = reached.copy()
-        self.state[dones] = self._starts(int(dones.sum()))
+        self.state[dones] = self._starts(self.generator.random(int(dones.sum())))
         self.elapsed[dones] = 0
-        return observation, action, *told, reached, dones, dones & ~terminated
+        return *seen, dones, dones & ~terminated, np.ones_like(dones)
 
-    def _index(self, action: Array) -> Array:
-        """(N,) where this state, action and a drawn noise stand in the raveled tables."""
+    def _step(self, state: Array, cumulative: Cumulative) -> tuple[Array, ...]:
+        """Observation, action, what the step told, and the state it reached, (n,) each."""
+        observation = self.tables.observation.take(state)
+        draws = self.generator.random(len(state))
+        action = (draws[:, None] >= cumulative(observation)[:, :-1]).sum(1)
+        at = self._index(state, action)
+        return observation, action, *(table.take(at) for table in self._told), self._successor.take(at)
+
+    def _starts(self, draws: Array) -> Array:
+        """(n,) in [0, 1) -> (n,) states, by the law of the starts."""
+        return self.tables.start[np.searchsorted(self._law[:-1], draws * self._law[-1], side="right")]
+
+    def _index(self, state: Array, action: Array) -> Array:
+        """(n,) where this state, action and a drawn noise stand in the raveled tables."""
         _, n_actions, n_noise = self.tables.successor.shape
-        at = self.state * n_actions + action
+        at = state * n_actions + action
         if n_noise == 1:
             return at
-        return at * n_noise + np.searchsorted(self._noise, self.generator.random(self.copies), side="right")
+        return at * n_noise + np.searchsorted(self._noise, self.generator.random(len(state)), side="right")

@@ -40,11 +40,20 @@ class Training(Settings):
     n_steps: int = Field(default=64, ge=1, description="steps of each copy between updates, T (ppo: 32)")
     batch_size: int = Field(default=4096, ge=2, description="samples of a minibatch, B, of ppo")
     n_epochs: int = Field(default=4, ge=1, description="passes over a rollout")
+    whole_episodes: bool = Field(
+        default=True, description="update on one whole episode of each copy, not on n_steps steps (ppo: always steps)"
+    )
     learning_rate: float = Field(default=8e-3, gt=0, description="Adam's step size (ppo: 0.002)")
+    decay_from: float = Field(
+        default=1.0, ge=0, le=1, description="part of the run after which the step size falls linearly to 0; 1: never"
+    )
     gamma: float | None = Field(default=None, ge=0, le=1, description="discount; unset: the environment's own")
     gae_lambda: float = Field(default=0.95, ge=0, le=1, description="lambda of generalised advantage estimation")
     clip_range: float = Field(default=0.2, gt=0, description="PPO's clipping of the probability ratio")
     ent_coef: float = Field(default=0.03, ge=0, description="weight of the entropy bonus")
+    final_ent_coef: float | None = Field(
+        default=None, gt=0, description="the same at the end of the run, approached geometrically; unset: constant"
+    )
     vf_coef: float = Field(default=0.5, ge=0, description="weight of the critic's loss")
     gate_coef: float = Field(default=1.0, ge=0, description="weight of the gate's own loss on labelled steps")
     normalize_advantage: bool = Field(default=True, description="scale advantages of a minibatch to unit variance")
@@ -52,6 +61,9 @@ class Training(Settings):
         default=None, gt=0, description="clip of the global gradient norm; unset: none, for it couples blocks"
     )
     width: int = Field(default=64, ge=1, description="units of a hidden layer of each expert, gate and critic")
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="of matrix products; bf16 is faster on processors that have it"
+    )
 
 
 TRAINS_BEST: dict[str, dict[str, Any]] = {  # by learner, where it is not the field's own default

@@ -26,7 +26,9 @@ class Rollout(NamedTuple):
     """What a method may look at. The true reward is not among it."""
 
     rewards: Array  # (T, N) float: the proxy reward everyone sees
-    reached: Array  # (T, N, *obs): the agent's observation of the state each step reached, before any reset
+    endings: (
+        Array  # (E, *obs): the agent's observation of the state each episode ended in, in the order of feedback.dones
+    )
     flags: Array  # (*obs,) bool: entries of an observation that tell the agent what the overseer will see
     feedback: Feedback
 

@@ -30,14 +30,12 @@ class RewardModel:
 
     def __call__(self, rollout: Rollout) -> Treatment:
         score, dones, _ = rollout.feedback
-        features = rollout.reached[..., ~rollout.flags]  # (T, N, d)
-        seen = dones & judged(score)
-        self.remember(features[seen], score[seen])
+        features, verdicts = rollout.endings[..., ~rollout.flags], score[dones]  # (E, d), (E,)
+        self.remember(features[judged(verdicts)], verdicts[judged(verdicts)])
         rewards = believed_rewards(rollout)
-        unseen = dones & np.isnan(score)
         if self.model is not None:
             self.fit(self.model)
-            rewards[unseen] = self.predict(features[unseen])
+            rewards[dones & np.isnan(score)] = self.predict(features[np.isnan(verdicts)])
         return untreated(rollout)._replace(rewards=rewards)
 
     def remember(self, features: Array, verdicts: Array) -> None:

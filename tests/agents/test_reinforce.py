@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import envs
-from agents import BlockPolicy, RoutedPPO, make_vec_env
+from agents import BlockPolicy, RoutedPPO, build, make_vec_env
 from agents.buffer import RoutedSamples
 from agents.reinforce import RoutedReinforce, distinct_masks
 from agents.walk import Walk
@@ -18,6 +18,7 @@ ENV = "envs:keyhole/DiamondGhost-v0"
 
 def learner(method: str, **kwargs) -> RoutedReinforce:
     settings = {"n_steps": 48, "batch_size": 48 * 64, "n_epochs": 3, "seed": 1, "gamma": 0.97, "ent_coef": 0.02}
+    settings |= {"whole_episodes": False}
     env = make_vec_env(ENV, 64, size=3, oversight_prob=0.4)
     spec = METHODS[method]
     policy = {"gated": spec.gated, "level": spec.level, "activation_fn": torch.nn.ReLU}
@@ -29,7 +30,7 @@ def learner(method: str, **kwargs) -> RoutedReinforce:
 def samples(model: RoutedReinforce) -> RoutedSamples:
     """The rollout as one minibatch of samples, each observation written out."""
     buffer, kept = model.rollout_buffer, model.rollout_buffer.weights > 0
-    observations = model.inputs[model.path.observation[kept]]
+    observations = torch.as_tensor(model.tables.observations, dtype=torch.float32)[model.path.observation[kept]]
     actions = torch.as_tensor(model.path.action[kept])
     with torch.no_grad():
         log_prob = model.policy.evaluate_actions(observations, actions)[1]
@@ -45,15 +46,16 @@ def gradients(model) -> dict[str, torch.Tensor | None]:
     return {name: None if p.grad is None else p.grad.clone() for name, p in model.policy.named_parameters()}
 
 
+@pytest.mark.parametrize("whole_episodes", [True, False])
 @pytest.mark.parametrize("method", METHODS)
-def test_gradient_equals_the_one_of_the_samples_in_the_first_epoch_and_in_later_ones(method):
-    model = learner(method)
+def test_gradient_equals_the_one_of_the_samples_in_the_first_epoch_and_in_later_ones(method, whole_episodes):
+    model = learner(method, whole_episodes=whole_episodes)
     model.learn(48 * 64 * 2)  # some updates, so that the policy is no longer uniform
     model.collect_rollouts(model.env, _silent(model), model.rollout_buffer, 48)
     start = copy.deepcopy(model.policy.state_dict())
     sgd = torch.optim.SGD(model.policy.parameters(), lr=0.5)  # a step proportional to the gradient compares well
     model.policy.optimizer = sgd
-    gathered, ours = model._gathered(model.rollout_buffer.weights > 0), []
+    gathered, ours = model._batch(model.rollout_buffer.weights > 0), []
     for _ in range(3):
         model._step(gathered, 0.05)
         ours.append(gradients(model))
@@ -102,6 +104,64 @@ def test_walk_follows_the_tables_and_restarts_at_starts():
             state = np.where(live, state, lookup[path.observation[t + 1]])
     assert path.dones.sum() > 100
     assert np.isclose(np.bincount(path.action.ravel()) / path.action.size, 0.25, atol=0.02).all()
+
+
+def test_walk_of_whole_episodes_starts_everywhere_alike_and_ends_each_once():
+    tables = envs.compile_world(make_vec_env(ENV, 1, size=3, oversight_prob=0.4).env)
+    walk = Walk(tables, 4096, np.random.default_rng(0))
+    uniform = np.cumsum(np.full((len(tables.observations), 4), 0.25), 1)
+    path = walk.episodes(lambda observation: uniform[observation])
+    assert path.live[0].all()
+    assert (path.dones.sum(0) == 1).all()
+    np.testing.assert_array_equal(path.live[1:], path.live[:-1] & ~path.dones[:-1])  # live until it ends
+    assert not path.reward[~path.live].any()
+    assert not path.dones[~path.live].any()
+    going = path.live[1:]
+    np.testing.assert_array_equal(path.observation[1:][going], tables.observation[path.reached[:-1][going]])
+    np.testing.assert_array_equal(path.timeouts[-1], path.dones[-1] & (path.reached[-1] < len(tables.successor)))
+    exact = envs.exact.evaluate(tables, np.full((len(tables.observations), 4), 0.25))
+    assert np.isclose(path.live.sum() / 4096, exact.length, rtol=0.03)
+    ghosts = (path.true_reward < 0).sum() / 4096
+    assert np.isclose(ghosts, exact.outcomes["ghost"], atol=0.02)
+    first = np.sort(path.observation[0])  # one start of each 4096-th part of the law
+    law = np.cumsum(tables.start_probability)
+    assert np.abs(np.searchsorted(law, np.arange(4096) / 4096) - np.sort(first)).max() <= len(law)
+    assert len(np.unique(first)) >= min(4096, len(law)) * 0.9
+
+
+def test_an_update_on_whole_episodes_has_no_sample_of_an_episode_unfinished():
+    model = learner("filtering", whole_episodes=True)
+    model.learn(64)
+    assert model.num_timesteps == model.path.live.sum()
+    np.testing.assert_array_equal(model.rollout_buffer.live, model.path.live)
+    assert not model.rollout_buffer.weights[~model.path.live].any()
+    assert np.isnan(model.rollout_buffer.labels).sum() == 0
+
+
+def test_step_size_and_entropy_bonus_follow_their_schedules():
+    env = make_vec_env(ENV, 64, size=3, oversight_prob=0.4)
+    settings = {"learning_rate": 0.01, "decay_from": 0.5, "ent_coef": 0.1, "final_ent_coef": 0.001, "width": 8}
+    model = build(env, "naive", 0, **settings)
+    found = []
+    for remaining in (1.0, 0.5, 0.25, 0.0):
+        model._current_progress_remaining = remaining
+        found.append((model.lr_schedule(remaining), model.entropy_weight()))
+    steps = [0.01, 0.01, 0.005, 0.0]
+    np.testing.assert_allclose([step for step, _ in found], steps)
+    np.testing.assert_allclose([weight for _, weight in found], [0.1, 0.01, 0.1**0.25 * 0.001**0.75, 0.001])
+
+
+def test_bf16_products_change_the_update_by_little_and_stay_float32_outside():
+    found = {}
+    for precision in ("fp32", "bf16"):
+        model = build(make_vec_env(ENV, 64, size=3, oversight_prob=0.4), "gradient_routing", 0, precision=precision)
+        model.learn(64)
+        found[precision] = torch.cat([p.detach().flatten() for p in model.policy.parameters()])
+        assert {p.dtype for p in model.policy.parameters()} == {torch.float32}
+        with torch.no_grad():
+            assert model.policy.log_probabilities(model.inputs).dtype == torch.float32
+    assert not torch.equal(*found.values())
+    assert torch.nn.functional.cosine_similarity(*found.values(), dim=0) > 0.99
 
 
 def test_distinct_masks_keep_real_weights_and_put_the_unit_mask_first():

@@ -17,9 +17,9 @@ TRUE = np.array([[0, 0, 0, 0, 0, -1], [1, -1, -1, 0, 0, 1]], float)
 @pytest.fixture
 def rollout() -> Rollout:
     view = View(OVERSEER_OBS, TRUE, DONES)
-    reached = np.random.default_rng(0).integers(0, 2, (2, 6, 4)).astype(np.int8)
+    endings = np.random.default_rng(0).integers(0, 2, (DONES.sum(), 4)).astype(np.int8)
     rewards = (OVERSEER_OBS > 0).astype(float)
-    return Rollout(rewards, reached, np.array([False, False, False, True]), limited(JUDGEMENT, P)(view))
+    return Rollout(rewards, endings, np.array([False, False, False, True]), limited(JUDGEMENT, P)(view))
 
 
 def treat(name: str, rollout: Rollout) -> Treatment:
@@ -66,9 +66,9 @@ def test_every_method_is_in_the_table_or_learns():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_treatment_leaves_the_rollout_untouched_and_repeats(name, rollout):
-    before = [np.copy(x) for x in (rollout.rewards, rollout.reached, rollout.feedback.score)]
+    before = [np.copy(x) for x in (rollout.rewards, rollout.endings, rollout.feedback.score)]
     first, second = treat(name, rollout), treat(name, rollout)
-    for x, y in zip(before, (rollout.rewards, rollout.reached, rollout.feedback.score), strict=True):
+    for x, y in zip(before, (rollout.rewards, rollout.endings, rollout.feedback.score), strict=True):
         np.testing.assert_array_equal(x, y)
     for x, y in zip(first, second, strict=True):
         np.testing.assert_array_equal(x, y)
@@ -115,7 +115,7 @@ def test_reward_model_learns_the_verdict_and_is_blind_to_the_flags(rollout):
     seen = rng.random((64, 32)) < 0.5
     everywhere = np.ones((64, 32), bool)
     score = np.where(seen, verdict, NAN)
-    rollout = Rollout(np.ones((64, 32)), obs, rollout.flags, Feedback(score, everywhere, 0.5))
+    rollout = Rollout(np.ones((64, 32)), obs.reshape(-1, 4), rollout.flags, Feedback(score, everywhere, 0.5))
     model = find("reward_model").make(0)
     for _ in range(5):
         rewards = model(rollout).rewards
