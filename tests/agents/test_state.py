@@ -133,7 +133,10 @@ def test_a_run_goes_on_and_does_not_begin_again(tmp_path, monkeypatch):
     collect = RoutedReinforce.collect_rollouts
     monkeypatch.setattr(RoutedReinforce, "collect_rollouts", lambda *a, **k: rollouts.append(1) or collect(*a, **k))
     learned(tmp_path / "state.pt", TABLES, "naive", "reinforce")
-    assert len(rollouts) == ROLLOUTS // 2
+    rest = len(rollouts)
+    learned(tmp_path / "another.pt", TABLES, "naive", "reinforce")
+    whole = len(rollouts) - rest
+    assert abs(rest - whole / 2) <= 1
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:-9] + b"?" + b[-8:], lambda b: b""])
