@@ -4,7 +4,7 @@ from agents.archive import BadAgentError
 from agents.build import build
 from agents.checkpoints import Checkpoints, Choice
 from agents.evaluate import Evaluation, action_probabilities, make_evaluator
-from agents.policy import BlockPolicy
+from agents.policy import BlockPolicy, Use
 from agents.ppo import RoutedPPO
 from agents.saving import Agent, load, save
 from agents.state import StateFile
@@ -20,6 +20,7 @@ __all__ = [
     "GymnasiumVecEnv",
     "RoutedPPO",
     "StateFile",
+    "Use",
     "action_probabilities",
     "build",
     "load",

@@ -4,8 +4,8 @@ Strata are taken by what is watched in the state an episode starts in. That is f
 them is free of the selection that "episodes that ended under the overseer's eye" would carry.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 import envs
+from agents.policy import BlockPolicy, Use
 
 
 class Evaluation(NamedTuple):
@@ -25,7 +26,14 @@ class Evaluation(NamedTuple):
     episode_length: float
 
 
-Evaluator = Callable[[ActorCriticPolicy], Evaluation]
+class Evaluator(Protocol):
+    """Evaluates policies in one world."""
+
+    def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
+        """The policy as it acts now."""
+
+    def each(self, policy: BlockPolicy, uses: Sequence[Use]) -> list[Evaluation]:
+        """The policy in each of these uses."""
 
 
 def make_evaluator(env_id: str, seed: int, episodes: int = 4096, **env_kwargs) -> tuple[Evaluator, bool]:
@@ -36,9 +44,9 @@ def make_evaluator(env_id: str, seed: int, episodes: int = 4096, **env_kwargs) -
         episodes: how many to sample where the world cannot be enumerated.
     """
     try:
-        return exact_evaluator(env_id, **env_kwargs), True
+        return Exact(env_id, **env_kwargs), True
     except envs.NotEnumerable:
-        return sampled_evaluator(env_id, seed, episodes, **env_kwargs), False
+        return Sampled(env_id, seed, episodes, **env_kwargs), False
 
 
 def action_probabilities(policy: ActorCriticPolicy, observations: torch.Tensor) -> torch.Tensor:
@@ -47,48 +55,66 @@ def action_probabilities(policy: ActorCriticPolicy, observations: torch.Tensor) 
         return policy.get_distribution(observations).distribution.probs  # type: ignore[union-attr]
 
 
-def exact_evaluator(env_id: str, **env_kwargs) -> Evaluator:
+class Exact:
     """By the tables of the world: no sampling error.
 
     Raises:
         envs.NotEnumerable: the world is too large, or is not one of tables.
     """
-    tables = envs.compile_world(gymnasium.make_vec(env_id, num_envs=1, **env_kwargs))
-    observations = torch.as_tensor(tables.observations, dtype=torch.float32)  # once, not at every look
 
-    def evaluate(policy: ActorCriticPolicy) -> Evaluation:
-        probabilities = action_probabilities(policy, observations.to(policy.device)).double().cpu().numpy()
-        exact = envs.exact.evaluate(tables, probabilities)
+    def __init__(self, env_id: str, **env_kwargs) -> None:
+        self.tables = envs.compile_world(gymnasium.make_vec(env_id, num_envs=1, **env_kwargs))
+        self.observations = torch.as_tensor(self.tables.observations, dtype=torch.float32)  # once, not at every look
+
+    def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
+        return self._evaluation(action_probabilities(policy, self.observations.to(policy.device)))
+
+    def each(self, policy: BlockPolicy, uses: Sequence[Use]) -> list[Evaluation]:
+        log_probabilities = policy.log_probabilities(self.observations.to(policy.device).flatten(1), uses)
+        return [self._evaluation(log_probability.exp()) for log_probability in log_probabilities]
+
+    def _evaluation(self, probabilities: torch.Tensor) -> Evaluation:
+        exact = envs.exact.evaluate(self.tables, probabilities.double().cpu().numpy())
         strata = exact.true_return_seen, exact.true_return_unseen
         return Evaluation(exact.true_return, *strata, exact.proxy_return, exact.length)
 
-    return evaluate
 
+class Sampled:
+    """By the first episode of each of many copies.
 
-def sampled_evaluator(env_id: str, seed: int, episodes: int, **env_kwargs) -> Evaluator:
-    """By the first episode of each of many copies."""
-    env = gymnasium.make_vec(env_id, num_envs=episodes, **env_kwargs)
-    gamma = env.gamma  # type: ignore[attr-defined]
+    Args:
+        seed: of the episodes, the same ones at every call.
+        episodes: how many.
+    """
 
-    def evaluate(policy: ActorCriticPolicy) -> Evaluation:
-        generator = torch.Generator().manual_seed(seed)
-        obs, info = env.reset(seed=seed)
+    def __init__(self, env_id: str, seed: int, episodes: int, **env_kwargs) -> None:
+        self.env = gymnasium.make_vec(env_id, num_envs=episodes, **env_kwargs)
+        self.seed, self.episodes = seed, episodes
+
+    def each(self, policy: BlockPolicy, uses: Sequence[Use]) -> list[Evaluation]:
+        found = []
+        for use in uses:
+            with policy.deployed(*use):
+                found.append(self(policy))
+        return found
+
+    def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
+        generator = torch.Generator().manual_seed(self.seed)
+        obs, info = self.env.reset(seed=self.seed)
         watched = np.asarray(info["watched"])
-        live, discount = np.ones(episodes, dtype=bool), 1.0
-        true, proxy, length = np.zeros((3, episodes))
+        live, discount = np.ones(self.episodes, dtype=bool), 1.0
+        true, proxy, length = np.zeros((3, self.episodes))
         while live.any():
             probabilities = action_probabilities(policy, torch.as_tensor(obs, device=policy.device)).cpu()
             actions = torch.multinomial(probabilities, 1, generator=generator).squeeze(-1).numpy()
-            obs, reward, terminated, truncated, info = env.step(actions)
+            obs, reward, terminated, truncated, info = self.env.step(actions)
             true += live * discount * info["true_reward"]
             proxy += live * discount * reward
             length += live
             live &= ~(terminated | truncated)
-            discount *= gamma
+            discount *= self.env.gamma  # type: ignore[attr-defined]
         strata = _mean(true[watched]), _mean(true[~watched])
         return Evaluation(true.mean(), *strata, proxy.mean(), length.mean())
-
-    return evaluate
 
 
 def _mean(x: np.ndarray) -> float:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -25,6 +25,7 @@ FORGET = EXPERTS[-1]
 LEAST_LOG_PROB = math.log(torch.finfo(torch.float32).tiny)
 Widths = Sequence[int]
 Arch = Mapping[str, Widths]
+Coefficients = Sequence[torch.Tensor]
 Network = Callable[[int, Widths], nn.Sequential]
 Precision = Literal["fp32", "bf16"]
 PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -45,6 +46,27 @@ class MLP(nn.Sequential):
             return super().forward(x).float()
 
 
+class Use(NamedTuple):
+    """How a trained policy acts; by default, as it was trained."""
+
+    scales: tuple[float, ...] | None = None
+    """Fixed coefficient of each expert; None: the gate decides."""
+    without: frozenset[str] = frozenset()
+    """Blocks that are ablated: an expert contributes nothing; without their gate, experts are mixed half and half."""
+
+    def coefficients(self, trained: Coefficients) -> Coefficients:
+        """The coefficients (B, 1) of the experts in this use."""
+        fixed = self.scales or ((0.5, 0.5) if GATE in self.without else None)
+        mixed = trained if fixed is None else tuple(torch.full_like(trained[0], scale) for scale in fixed)
+        return tuple(c * (name not in self.without) for name, c in zip(EXPERTS, mixed, strict=True))
+
+
+def weighted_sum(coefficients: Coefficients, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Of the experts' outputs."""
+    first, second = (c * output for c, output in zip(coefficients, outputs, strict=True))
+    return first + second
+
+
 class BlockExtractor(nn.Module):
     """Features -> latent of the actor, by experts and gate, and latent of the critic, by a network of its own."""
 
@@ -55,8 +77,7 @@ class BlockExtractor(nn.Module):
         self.latent_dim_pi, self.latent_dim_vf = arch["pi"][-1], arch["vf"][-1]
         parts = self._build_actor(features_dim, arch["pi"], network, gated)
         self.critic = network(features_dim, arch["vf"])
-        self.scales: tuple[float, ...] | None = None
-        self.without: frozenset[str] = frozenset()
+        self.use = Use()
         self.regions = Regions(self, parts)
         self.router = Router(self, Rules.direct(self.regions), level, {FORGET: forget or level})
 
@@ -73,36 +94,33 @@ class BlockExtractor(nn.Module):
         assert self.gate is not None
         return self.gate(features).squeeze(-1)
 
-    def coefficients(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def coefficients(self, features: torch.Tensor) -> Coefficients:
         """(B, features) -> the coefficient (B, 1) of each expert, as trained."""
-        if self.gate is None or GATE in self.without:
+        if self.gate is None:
             half = features.new_full((len(features), 1), 0.5)
             return half, half
         gate = torch.sigmoid(self.gate(features))
         return gate, 1 - gate
-
-    def deployed_coefficients(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The same at deployment: fixed ones if there are any, and 0 for an ablated expert."""
-        fixed = tuple(features.new_full((len(features), 1), scale) for scale in self.scales or ())
-        coefficients = fixed or self.coefficients(features)
-        return tuple(c * (name not in self.without) for name, c in zip(EXPERTS, coefficients, strict=True))
 
     def forward_actor(self, features: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
         """Mix the experts.
 
         Args:
             features: (B, features).
-            masks: (B, M) weight of each sample's gradient in each block; None: the policy acts, as deployed.
+            masks: (B, M) weight of each sample's gradient in each block; None: the policy acts, as it is used.
         """
         if masks is None:
-            return self._mixed(self.deployed_coefficients(features), features)
+            return self.latents(features, [self.use])[0]
         with self.router(masks[:, : len(self.router.levels)]):
             return self._mixed(self.coefficients(features), features)
 
-    def _mixed(self, coefficients: Sequence[torch.Tensor], features: torch.Tensor) -> torch.Tensor:
-        latents = (expert(features) for expert in self.experts.values())
-        first, second = (c * latent for c, latent in zip(coefficients, latents, strict=True))
-        return first + second
+    def latents(self, features: torch.Tensor, uses: Sequence[Use]) -> list[torch.Tensor]:
+        """(B, features) -> (B, latent) for each use; experts and gate are asked once for all."""
+        coefficients, outputs = self.coefficients(features), [expert(features) for expert in self.experts.values()]
+        return [weighted_sum(use.coefficients(coefficients), outputs) for use in uses]
+
+    def _mixed(self, coefficients: Coefficients, features: torch.Tensor) -> torch.Tensor:
+        return weighted_sum(coefficients, [expert(features) for expert in self.experts.values()])
 
     def forward_critic(self, features: torch.Tensor) -> torch.Tensor:
         return self.critic(features)
@@ -121,11 +139,16 @@ class AdapterExtractor(BlockExtractor):
         self.experts = network(inputs, widths)
         return {name: lora(self, "experts.*", max(min(widths) // 4, 1), name) for name in EXPERTS}
 
-    def coefficients(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def coefficients(self, features: torch.Tensor) -> Coefficients:
         one = features.new_ones(len(features), 1)
         return one, one
 
-    def _mixed(self, coefficients: Sequence[torch.Tensor], features: torch.Tensor) -> torch.Tensor:
+    def latents(self, features: torch.Tensor, uses: Sequence[Use]) -> list[torch.Tensor]:
+        """(B, features) -> (B, latent) for each use: adapters act inside the network, which is asked for each."""
+        trained = self.coefficients(features)
+        return [self._mixed(use.coefficients(trained), features) for use in uses]
+
+    def _mixed(self, coefficients: Coefficients, features: torch.Tensor) -> torch.Tensor:
         for name, coefficient in zip(EXPERTS, coefficients, strict=True):
             set_scale(self, name, coefficient)
         return self.experts(features)
@@ -191,10 +214,10 @@ class BlockPolicy(ActorCriticPolicy):
         return values, distribution.log_prob(actions), distribution.entropy()
 
     @torch.no_grad()
-    def log_probabilities(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, features) -> (B, A) of discrete actions, as deployed; finite where a probability underflows."""
-        logits = self.action_net(self.mlp_extractor.forward_actor(features))
-        return torch.log_softmax(logits, 1).clamp(min=LEAST_LOG_PROB)
+    def log_probabilities(self, features: torch.Tensor, uses: Sequence[Use] = (Use(),)) -> list[torch.Tensor]:
+        """(B, features) -> (B, A) of discrete actions for each use; finite where a probability underflows."""
+        latents = self.mlp_extractor.latents(features, uses)
+        return [torch.log_softmax(self.action_net(latent), 1).clamp(min=LEAST_LOG_PROB) for latent in latents]
 
     def gate_logits(self, obs: PyTorchObs) -> torch.Tensor:
         """(B, *obs) -> (B,) log-odds that the gate gives to the first expert."""
@@ -214,14 +237,11 @@ class BlockPolicy(ActorCriticPolicy):
         """Act, while the context lasts, as deployed.
 
         Args:
-            scales: fixed coefficient of each expert; None: the gate decides.
-            without: blocks to ablate. An expert contributes nothing; without its gate the experts are mixed
-                half and half.
+            scales, without: see `Use`.
         """
         blocks = self.mlp_extractor
-        before = blocks.scales, blocks.without
-        blocks.scales, blocks.without = scales, frozenset(without)
+        before, blocks.use = blocks.use, Use(scales, frozenset(without))
         try:
             yield
         finally:
-            blocks.scales, blocks.without = before
+            blocks.use = before

@@ -99,7 +99,7 @@ class LazyTable:
         fresh = observation[~self.known[observation]]
         if len(fresh):
             fresh = np.unique(fresh)
-            self.log_prob[fresh] = log_prob = self.policy.log_probabilities(self.inputs[fresh]).cpu().numpy()
+            self.log_prob[fresh] = log_prob = self.policy.log_probabilities(self.inputs[fresh])[0].cpu().numpy()
             self.table[fresh] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1)
             self.known[fresh] = True
         return self.table[observation]

@@ -105,6 +105,7 @@ def save(path: Path, policy: BlockPolicy, env: str, world: Mapping[str, Any], me
             "activation": policy.activation_fn.__name__,
             "gated": policy.gated,
             "level": policy.level,
+            "precision": policy.precision,
         },
         "observation_space": spaces.to_data(policy.observation_space),
         "action_space": spaces.to_data(policy.action_space),
@@ -167,6 +168,7 @@ def _policy(manifest: Mapping[str, Any]) -> BlockPolicy:
             activation_fn=ACTIVATIONS[network["activation"]],
             gated=bool(network["gated"]),
             level=network["level"],
+            precision=network["precision"],
         )
 
 

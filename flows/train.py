@@ -94,9 +94,8 @@ class Watcher:
 
 def checkpoint_metrics(policy, evaluate, deployment) -> dict[str, float]:
     """The true return as the first deployment rule has it, by stratum, and of the whole policy."""
-    with policy.deployed(deployment.scales):
-        deployed = evaluate(policy)
-    whole = deployed if deployment.scales is None else evaluate(policy)
+    uses = list(dict.fromkeys([agents.Use(deployment.scales), agents.Use()]))
+    deployed, whole = (evaluate.each(policy, uses) * 2)[:2]
     return {
         "eval/true_return": deployed.true_return,
         "eval/true_return/seen": deployed.true_return_seen,
@@ -109,19 +108,15 @@ def checkpoint_metrics(policy, evaluate, deployment) -> dict[str, float]:
 
 def block_metrics(policy, evaluate) -> dict[str, float]:
     """The true return of the last policy with each of its blocks ablated."""
-    metrics = {}
-    for block in BLOCKS:
-        if next(policy.block_parameters(block), None) is not None:
-            with policy.deployed(without=[block]):
-                metrics[f"eval/true_return/without_{block}"] = evaluate(policy).true_return
-    return metrics
+    blocks = [block for block in BLOCKS if next(policy.block_parameters(block), None) is not None]
+    found = evaluate.each(policy, [agents.Use(without=frozenset([block])) for block in blocks])
+    return {f"eval/true_return/without_{block}": one.true_return for block, one in zip(blocks, found, strict=True)}
 
 
 def selected_metrics(policy, evaluate, choice) -> dict[str, float]:
     """The true return of the checkpoint that a deployment rule chose, deployed by that rule."""
     name = choice.deployment.name
-    with policy.deployed(choice.deployment.scales):
-        final = evaluate(policy)
+    (final,) = evaluate.each(policy, [agents.Use(choice.deployment.scales)])
     return {
         f"selected/true_return/{name}": final.true_return,
         f"selected/true_return_seen/{name}": final.true_return_seen,

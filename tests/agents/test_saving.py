@@ -231,17 +231,15 @@ def unhashed(path):
     changed(path, sha256=None)
 
 
+NETWORK = {"activation": "ReLU", "gated": True, "level": "activation", "precision": "fp32"}
+
+
 def wide(path):
-    changed(
-        path, network={"widths": {"pi": [2**40], "vf": [8]}, "activation": "ReLU", "gated": True, "level": "activation"}
-    )
+    changed(path, network={**NETWORK, "widths": {"pi": [2**40], "vf": [8]}})
 
 
 def executable(path):
-    changed(
-        path,
-        network={"widths": {"pi": [8], "vf": [8]}, "activation": "os.system", "gated": True, "level": "activation"},
-    )
+    changed(path, network={**NETWORK, "widths": {"pi": [8], "vf": [8]}, "activation": "os.system"})
 
 
 def stretched(path):
