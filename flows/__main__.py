@@ -1,36 +1,18 @@
 """The command line. Nothing heavy is imported before a command needs it, so that help is there at once."""
 
-import os
 import signal
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
 
 from flows.config import CompareConfig, TrainConfig
 from flows.mistakes import UserError
-from flows.options import options
-from flows.project import MLRUNS
+from flows.options import options, store_option
+from flows.serve_command import schedule, serve
 from flows.settings import configuration
 
 BAD_INPUT, SOME_FAILED, INTERRUPTED = 2, 1, 130
-
-
-def store_option(command: Callable) -> Callable:
-    """--mlruns, the same for every command that reads or writes runs."""
-
-    def chosen(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-        if value is not None:
-            os.environ[MLRUNS] = os.path.abspath(value)
-
-    return click.option(
-        "--mlruns",
-        metavar="DIR",
-        callback=chosen,
-        expose_value=False,
-        help="store of the runs  [default: mlruns]",
-    )(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -112,6 +94,10 @@ def methods() -> None:
     from flows.commands import list_methods
 
     list_methods()
+
+
+for command in (serve, schedule):
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flows.mistakes import UserError
+
 PREFIX = "certificate."
 
 
@@ -49,3 +51,15 @@ def references(kept: Mapping[str, str]) -> dict[float, Reference]:
             value = text == "True" if name == "enforceable_is_exact" else float(text)
             values.setdefault(float(level), {})[name] = value
     return {level: Reference(**values[level]) for level in sorted(values)}
+
+
+def computed(env: str, arguments: dict[str, Any]) -> Any:
+    """The certificate of a world; raises UserError if it cannot be built or is too large to enumerate."""
+    from envs import NotEnumerable
+    from envs.certificate import certify
+    from flows.checks import built
+
+    try:
+        return certify(built(env, arguments, copies=1))
+    except (NotEnumerable, ValueError) as reason:
+        raise UserError(f"no certificate of {env}: {' '.join(str(reason).split())}") from None

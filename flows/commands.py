@@ -16,7 +16,7 @@ from flows import quiet
 from flows.config import CompareConfig, TrainConfig, importable
 from flows.mistakes import UserError
 from flows.progress import progress, title
-from flows.project import Project, here, only_sweep, writable
+from flows.project import Project, here, only_sweep, recorded, writable
 
 SOME_FAILED = 1
 
@@ -103,21 +103,15 @@ def run_one(config: TrainConfig) -> None:
 
 def certify_world(env: str, said: tuple[str, ...], as_json: bool, html: str | None) -> None:
     """`keyhole certify`."""
-    from flows.checks import built
+    from flows.certificates import computed
     from flows.settings import arguments
 
     if html is not None and not Path(html).resolve().parent.is_dir():
         raise UserError(f"cannot write {html}: no folder {Path(html).parent}")
-    world = built(importable(env), arguments(said), copies=1)
-    from envs import NotEnumerable
-    from envs.certificate import certify
+    certificate = computed(importable(env), arguments(said))
     from envs.certificate_report import html as page
     from envs.certificate_report import report as text
 
-    try:
-        certificate = certify(world)
-    except (NotEnumerable, ValueError) as reason:
-        raise UserError(f"no certificate of {env}: {' '.join(str(reason).split())}") from None
     print(certificate.to_json() if as_json else text(certificate))
     if html is not None:
         Path(html).write_text(page(certificate), encoding="utf-8")
@@ -176,9 +170,7 @@ def _ready() -> Project:
 def _existing_store():
     from flows.tracking import Store
 
-    project = here()
-    if not project.database.exists():
-        raise UserError(f"no runs in {project.mlruns} yet; run `keyhole compare` or pass --mlruns DIR")
+    project = recorded(here())
     writable(project)
     return Store(project)
 

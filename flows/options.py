@@ -1,5 +1,6 @@
 """The command line's options are the settings: name, type, default, bounds, description are the models'."""
 
+import os
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from flows.config import PRESETS
+from flows.project import MLRUNS
 from flows.settings import ARGUMENTS, Setting, many, settings
 
 PLAIN = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "true|false"}
@@ -24,6 +26,22 @@ def options(model: type[BaseModel]) -> Callable[[Callable], Callable]:
         return command
 
     return decorate
+
+
+def store_option(command: Callable) -> Callable:
+    """--mlruns, the same for every command that reads or writes runs."""
+
+    def chosen(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            os.environ[MLRUNS] = os.path.abspath(value)
+
+    return click.option(
+        "--mlruns",
+        metavar="DIR",
+        callback=chosen,
+        expose_value=False,
+        help="store of the runs  [default: mlruns]",
+    )(command)
 
 
 def _option(setting: Setting) -> Callable:

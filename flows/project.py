@@ -58,6 +58,13 @@ def writable(project: Project) -> None:
             project.database.open("r+b").close()
 
 
+def recorded(project: Project) -> Project:
+    """The project, which has runs; else a UserError."""
+    if not project.database.exists():
+        raise UserError(f"no runs in {project.mlruns} yet; run `keyhole compare` or pass --mlruns DIR")
+    return project
+
+
 @contextmanager
 def _explained(path: Path, advice: str) -> Iterator[None]:
     try:
@@ -67,14 +74,14 @@ def _explained(path: Path, advice: str) -> Iterator[None]:
 
 
 @contextmanager
-def only_sweep(project: Project) -> Iterator[None]:
-    """The right to sweep into this store; a UserError if another process has it."""
+def only_sweep(project: Project, wait: bool = False) -> Iterator[None]:
+    """The right to sweep into this store; if another process has it, a UserError, or its end is waited for."""
     path = project.mlruns / ".lock"
     if path in _held:
         yield
         return
     with path.open("a+") as file:
-        _take(file, project)
+        _take(file, project, wait)
         _held.add(path)
         try:
             yield
@@ -82,9 +89,9 @@ def only_sweep(project: Project) -> Iterator[None]:
             _held.discard(path)
 
 
-def _take(file: IO[str], project: Project) -> None:
+def _take(file: IO[str], project: Project, wait: bool) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         file.seek(0)
         owner = file.read().strip() or "unknown"

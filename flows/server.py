@@ -74,6 +74,15 @@ class Server:
         self._users = None
         os.environ.pop("PREFECT_API_URL", None)
 
+    @property
+    def page(self) -> str:
+        """Where its pages are."""
+        return self.url.removesuffix("/api")
+
+    def found(self) -> str | None:
+        """The address of the server that the user names, or of the one that runs; None: there is none."""
+        return os.environ.get("PREFECT_API_URL") or self._running()
+
     def _running(self) -> str | None:
         with suppress(OSError, ValueError, KeyError, psutil.Error):
             record = json.loads(self._record.read_text())

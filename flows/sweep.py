@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
+from prefect.runtime import deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import job
@@ -73,7 +74,7 @@ def opened(config: CompareConfig) -> Iterator[Sweep]:
     writable(project)
     store = Store(project)
     with (
-        only_sweep(project),
+        only_sweep(project, wait=deployment.id is not None),  # nobody waits in front of a scheduled one
         Pool(min(config.workers, len(runs)), warm=[job.TRAIN]) as pool,  # they import while the store opens
         ThreadPoolTaskRunner[Any](max_workers=config.workers) as threads,
         store.run(sweep_name(config), facts(config), {"kind": "sweep"}) as record,

@@ -1,0 +1,28 @@
+"""What an overseer can enforce in a world, as a flow: the certificate is an artifact on Prefect's page."""
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+
+from flows.certificates import computed
+from flows.config import EnvironmentId
+
+WORLD = "envs:keyhole/DiamondGhost-v0"
+
+
+@flow(name="certify", flow_run_name="certify {env}")
+def certify(env: EnvironmentId = WORLD, env_kwargs: dict[str, Any] | None = None) -> str:
+    """What an overseer of this world can enforce, before anything is trained; the certificate as JSON.
+
+    Args:
+        env: Gymnasium id, "module:" in front if needed.
+        env_kwargs: arguments of the environment, oversight_prob among them.
+    """
+    from envs.certificate_report import report
+
+    certificate = computed(env, env_kwargs or {})
+    text = report(certificate)
+    create_markdown_artifact(f"```\n{text}\n```", key="certificate", description=env)
+    get_run_logger().info("%s\n%s", env, text)
+    return certificate.to_json()

@@ -1,0 +1,26 @@
+"""A sweep's report, as a flow: made again from MLflow alone; the table is an artifact on Prefect's page."""
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+
+from flows import report as pages
+from flows import results
+from flows.project import here, recorded
+from flows.tracking import Store
+
+
+@flow(name="report", flow_run_name="report {sweep}")
+def report(sweep: str = "") -> str:
+    """Makes the files of a sweep once more; where its page is.
+
+    Args:
+        sweep: a run id, the start of one, or a sweep's name; empty: the newest sweep.
+    """
+    store = Store(recorded(here()))
+    run_id = results.find(store, sweep or None)
+    page = pages.write(store, run_id)
+    create_markdown_artifact(
+        f"```\n{pages.summary(results.read(store, run_id))}\n```", key="report", description=run_id
+    )
+    get_run_logger().info("report: %s", page)
+    return str(page)

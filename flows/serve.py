@@ -1,0 +1,110 @@
+"""`keyhole serve`: what can be started on Prefect's page, and what a schedule starts, runs while this process does.
+
+Deployments name their flow by module, so the process of a run imports what any other process imports. One sweep runs
+at a time: the next one waits for its turn on the server, and then for the store's lock.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from flows.checks import check_sweep
+from flows.config import CompareConfig
+from flows.mistakes import UserError
+from flows.project import Project, here, writable
+from flows.server import Server
+
+NAME = "keyhole"  # of a deployment that the user did not name
+
+
+def serve(config: CompareConfig, cron: str | None, timezone: str) -> None:
+    """Serves compare, certify and report until Ctrl-C; `cron` starts compare with `config`."""
+    project = here()
+    writable(project)
+    check_sweep(config)
+    check_cron(cron, timezone)
+    with _server(project) as server:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()  # Prefect was imported to read the cron expression
+        _open_store(project)
+        server.wait()
+        print(told(server, config, cron, timezone), flush=True)
+        _run(deployments(config, cron, timezone))
+    print("stopped; its schedules are paused until the next `keyhole serve`")
+
+
+def check_cron(cron: str | None, timezone: str) -> None:
+    """Raises UserError if Prefect could not schedule that."""
+    from prefect.client.schemas.schedules import CronSchedule
+    from pydantic import ValidationError
+
+    try:
+        CronSchedule(cron=cron or "* * * * *", timezone=timezone)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        if wrong["loc"][:1] == ("cron",):
+            raise UserError(
+                f"--cron: found {cron!r}; write minute hour day month weekday, for example --cron '0 3 * * *'"
+            ) from None
+        raise UserError(f"--timezone: found {timezone!r}; write for example --timezone Europe/Berlin") from None
+
+
+def deployments(config: CompareConfig, cron: str | None, timezone: str) -> list[Any]:
+    """compare with `config` as its form's values, on the schedule; certify and report with theirs."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.schedules import Cron
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.certify import certify
+    from flows.compare import compare
+    from flows.report_flow import report
+
+    by_module = EntrypointType.MODULE_PATH
+    sweep = compare.to_deployment(
+        name=config.name or NAME,
+        parameters={"config": config.model_dump(mode="json")},
+        schedules=[Cron(cron, timezone=timezone)] if cron else [],
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
+        entrypoint_type=by_module,
+    )
+    return [sweep, *(flow.to_deployment(name=NAME, entrypoint_type=by_module) for flow in (certify, report))]
+
+
+def _run(served: list[Any]) -> None:
+    """Starts what is due until Ctrl-C or SIGTERM; then runs under way are stopped and the schedules paused."""
+    from prefect.runner import Runner
+
+    class Interruptible(Runner):
+        def handle_sigterm(self, *_: Any) -> None:  # Prefect's own stops halfway, with a warning
+            raise KeyboardInterrupt
+
+    runner = Interruptible(name=NAME)
+    for deployment in served:
+        runner.add_deployment(deployment)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(runner.start())
+
+
+def told(server: Server, config: CompareConfig, cron: str | None, timezone: str) -> str:
+    """What the user reads when it serves."""
+    name = f"compare/{config.name or NAME}"
+    when = f"{name} runs at {cron!r} ({timezone})" if cron else f"{name} has no schedule; --cron gives it one"
+    return f"{when}\nPrefect's page: {server.page}/deployments\nCtrl-C ends it."
+
+
+@contextmanager
+def _server(project: Project) -> Iterator[Server]:
+    server = Server(project.prefect_home)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.leave()
+
+
+def _open_store(project: Project) -> None:
+    from flows.tracking import Store
+
+    assert Store(project).experiment
