@@ -5,10 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.current
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-CODE := agents envs flows routing tests
+CODE := agents benchmarks envs flows routing tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test check clean lock
+.PHONY: help install run ui test check bench clean lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ check: $(STAMP) ## format, lint, types, fast tests
 	@$(BIN)/ruff check --quiet $(CODE)
 	@$(BIN)/mypy
 	@$(TESTS) -m "not slow" -n 2 --dist loadfile $(ARGS)
+
+bench: $(STAMP) ## measure everything against its peers: docs/benchmark.json, .png (ten minutes, two idle cores)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)
 
 lock: ## write requirements.lock from what .venv holds
 	@{ sed -n '/^#/p;/^[^#]/q' requirements.lock; \

@@ -29,7 +29,7 @@ def by_layer(model: nn.Sequential, x: torch.Tensor, layer: Layer) -> Callable[[]
 
     def forward() -> torch.Tensor:
         h = x
-        for linear, activation in zip(model[::2], model[1::2], strict=True):
+        for linear, activation in zip(model[::2], model[1::2], strict=True):  # type: ignore[call-overload]
             h = activation(layer(linear, h))
         return h
 
@@ -99,6 +99,10 @@ def per_example(examples: int) -> Callable[[], None]:
     return run
 
 
+def forward_and_backward(forward: Callable[[], torch.Tensor]) -> Callable[[], None]:
+    return lambda: forward().square().mean().backward()
+
+
 def seconds(run: Callable[[], object]) -> float:
     start = time.process_time()
     run()
@@ -111,7 +115,7 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in forwards}
     for _ in range(ROUNDS):
         for name, forward in forwards.items():
-            times[name].append(seconds(lambda forward=forward: forward().square().mean().backward()))
+            times[name].append(seconds(forward_and_backward(forward)))
     few = BATCH // 64
     times["(other way) a gradient for each example"] = [64 * seconds(per_example(few)) for _ in range(2)]
     base = min(times["unrouted"])

@@ -1,0 +1,90 @@
+"""Steps of the diamond grid on one thread, 512 copies
+
+Actions are drawn beforehand, except for the walk by indices, which draws its own from a table of probabilities as it
+does in training. Observations are written out everywhere but there. A vector environment of Gymnasium's that keeps
+one process a copy is given two copies, not 512: what counts is steps in a CPU-second of all its processes.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+
+import envs
+from agents.walk import Walk
+from benchmarks.figures import Figure
+from benchmarks.paired import Effort, Way, in_turn
+from benchmarks.torch_grid import TorchGrid
+
+UNIT = "times the steps in a CPU-second of Gymnasium's SyncVectorEnv"
+WORLD, COPIES, AT_ONCE = "keyhole/DiamondGhost-v0", 512, 16
+
+
+def measure(effort: Effort) -> Iterator[Figure]:
+    """Each way of stepping, against a list of single environments stepped one after the other."""
+    with ExitStack() as stack:
+        base, ways = _ways(stack)
+        for name, ratio in in_turn(ways, base, effort.rounds, effort.seconds).items():
+            yield Figure.of(name, ratio, "M steps/CPU-s", 1e6)
+
+
+def _ways(stack: ExitStack) -> tuple[Way, dict[str, Way]]:
+    single = partial(gymnasium.make, WORLD)
+
+    def stepped(env: VectorEnv) -> Way:
+        return _stepped(stack.enter_context(closing(env)))
+
+    base = SyncVectorEnv([single] * COPIES)
+    return stepped(base), {
+        "make_vec, observations written, by tables": stepped(_world(by_tables=True)),
+        "make_vec, observations written, by functions": stepped(_world(by_tables=False)),
+        "walk by tables, observations as indices": _walked(),
+        "plain torch, observations written": _torch(),
+        "AsyncVectorEnv, 2 processes": stepped(AsyncVectorEnv([single] * 2)),
+        "CartPoleVectorEnv (another world)": stepped(gymnasium.make_vec("CartPole-v1", num_envs=COPIES)),
+    }
+
+
+def _world(by_tables: bool) -> VectorEnv:
+    world = gymnasium.make_vec(WORLD, num_envs=COPIES)
+    if by_tables:
+        world.use_tables()  # type: ignore[attr-defined]
+    else:
+        world._until_lookup = np.inf  # type: ignore[attr-defined]  # it would change over by itself
+    return world
+
+
+def _stepped(env: VectorEnv) -> Way:
+    env.reset(seed=0)
+    rng, count = np.random.default_rng(0), env.single_action_space.n  # type: ignore[attr-defined]
+    actions = rng.integers(count, size=(max(AT_ONCE * COPIES // env.num_envs // 16, AT_ONCE), env.num_envs))
+
+    def way() -> float:
+        for action in actions:
+            env.step(action)
+        return actions.size
+
+    return way
+
+
+def _walked() -> Way:
+    tables = envs.compile_world(gymnasium.make_vec(WORLD, num_envs=1))
+    walk = Walk(tables, COPIES, np.random.default_rng(0))
+    law = np.tile(np.cumsum(np.full(tables.n_actions, 1 / tables.n_actions)), (len(tables.observations), 1))
+    return lambda: walk.steps(AT_ONCE, law.__getitem__).reward.size
+
+
+def _torch() -> Way:
+    grid = TorchGrid(COPIES, seed=0)
+    actions = torch.randint(4, (AT_ONCE, COPIES), generator=torch.Generator().manual_seed(0))
+
+    def way() -> float:
+        for action in actions:
+            grid.step(action)
+        return actions.numel()
+
+    return way

@@ -1,0 +1,80 @@
+"""Training, end to end
+
+A step is one of the environment, with its share of rollout, overseer, method and update. Every learner trains in the
+diamond grid as it trains best (`TRAINS_BEST`), and stock PPO as our ppo does. Its actor is one network where ours are
+two experts and a gate, so it has half the arithmetic. What is timed are the first updates of a run, when the policy
+still meets most observations: the dearest ones for `reinforce`, the same for ppo. "Paper" is the update of Cloud et
+al. 2024, section 4.3: one step on a rollout of 512 copies, width 256, with a forward pass for each sample (ppo) or
+for each distinct observation (reinforce).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+import agents
+from benchmarks.figures import Figure
+from benchmarks.paired import Effort, Way, in_turn
+from flows.config import PRESETS, TrainConfig
+
+UNIT = "times the steps in a CPU-second of the first of its group"
+WORLD = "keyhole/DiamondGhost-v0"
+PAPER = PRESETS["paper"]["training"]
+
+
+def measure(effort: Effort) -> Iterator[Figure]:
+    """Three groups; in each everything against one peer."""
+    for width in (64, 256) if effort.whole else (64,):
+        yield from _compared(f"width {width}", "stock PPO", stock(width), learners(width), effort)
+    yield from _compared("paper", "ppo", paper("ppo"), papers(), effort)
+
+
+def _compared(group: str, peer: str, base: Way, ways: dict[str, Way], effort: Effort) -> Iterator[Figure]:
+    for name, ratio in in_turn(ways, base, effort.rounds, effort.seconds).items():
+        yield Figure.of(f"{name} / {peer}, {group}", ratio, "k steps/CPU-s", 1e3)
+
+
+def learners(width: int) -> dict[str, Way]:
+    """Ours, under gradient routing."""
+    return {name: ours(name, width=width) for name in ("ppo", "reinforce")}
+
+
+def papers() -> dict[str, Way]:
+    """The paper's update by distinct observations."""
+    return {"reinforce": paper("reinforce")}
+
+
+def paper(learner: str) -> Way:
+    """The paper's settings and method."""
+    return ours(learner, "gradient_routing_paper", **PAPER)
+
+
+def ours(learner: str, method: str = "gradient_routing", **said: Any) -> Way:
+    """A rollout and its update, by one of our learners."""
+    settings = TrainConfig.model_validate({"learner": learner, "training": said}).training.model_dump()
+    env = agents.make_vec_env(WORLD, settings.pop("n_envs"))
+    return trained(agents.build(env, method, 0, algorithm=learner, **settings))
+
+
+def stock(width: int) -> Way:
+    """A rollout and its update, by Stable-Baselines3's PPO and policy."""
+    settings = TrainConfig.model_validate({"learner": "ppo"}).training
+    layers = [width, width]
+    env = agents.make_vec_env(WORLD, settings.n_envs)
+    keys = {"n_steps", "batch_size", "n_epochs", "learning_rate", "gae_lambda", "clip_range", "ent_coef", "vf_coef"}
+    how = {"net_arch": {"pi": layers, "vf": layers}, "activation_fn": torch.nn.ReLU}
+    return trained(PPO("MlpPolicy", env, policy_kwargs=how, seed=0, device="cpu", **settings.model_dump(include=keys)))
+
+
+def trained(model: OnPolicyAlgorithm) -> Way:
+    """One rollout and its update, from where the model is."""
+    steps = model.n_steps * model.n_envs
+
+    def way() -> float:
+        model.learn(steps, reset_num_timesteps=False)
+        return steps
+
+    return way
