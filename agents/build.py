@@ -32,6 +32,7 @@ def build(
     gamma: float | None = None,
     learning_rate: float = 2e-3,
     decay_from: float = 1.0,
+    whole_episodes: bool = True,
     device: str = "cpu",
     **settings,
 ) -> RoutedPPO:
@@ -44,9 +45,12 @@ def build(
         batch_size: samples of a minibatch of ppo; None, or more than there are: all of a rollout.
         gamma: discount; None for the environment's own.
         precision: of matrix products; see `BlockPolicy`.
+        whole_episodes: of reinforce; see `RoutedReinforce`.
         **settings: RoutedPPO's other arguments, except the number of copies, which `env` has.
     """
     layers, samples = [width, width], env.num_envs * n_steps
+    if algorithm == "reinforce":
+        settings["whole_episodes"] = whole_episodes
     return LEARNERS[algorithm](
         BlockPolicy,
         env,

@@ -106,3 +106,12 @@ def test_each_learner_starts_from_what_it_trains_best_with_and_what_is_said_wins
     ppo = configuration(TrainConfig, {"learner": "ppo", "training__n_envs": "16"}).training
     assert (ppo.n_envs, ppo.n_steps) == (16, TRAINS_BEST["ppo"]["n_steps"])
     assert configuration(TrainConfig, {}).training.n_steps != ppo.n_steps
+
+
+@pytest.mark.parametrize("learner", ["reinforce", "ppo"])
+def test_every_learner_takes_all_settings_of_a_run(learner):
+    import agents
+
+    settings = TrainConfig(learner=learner).training.model_dump()
+    env = agents.make_vec_env("envs:keyhole/TMaze-v0", settings.pop("n_envs"))
+    assert agents.build(env, "gradient_routing", 0, algorithm=learner, **settings).n_envs == env.num_envs
