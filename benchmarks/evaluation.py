@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 
 import agents
-from agents.evaluate import Evaluator, exact_evaluator, sampled_evaluator
+from agents.evaluate import Evaluator, Exact, Sampled
 from benchmarks.figures import Figure
 from benchmarks.learners import WORLD
 from benchmarks.paired import Effort, Spread, Way, paired
@@ -21,7 +21,7 @@ EPISODES, SEEDS, WANTED = 4096, 9, 1e-3
 def measure(effort: Effort) -> Iterator[Figure]:
     """The ratio of times, for as many episodes, and for as many as the error wants."""
     policy = agents.build(agents.make_vec_env(WORLD, 1), "naive", 0, algorithm="ppo").policy
-    exact, samples = exact_evaluator(WORLD), [sampled_evaluator(WORLD, seed, EPISODES) for seed in range(SEEDS)]
+    exact, samples = Exact(WORLD), [Sampled(WORLD, seed, EPISODES) for seed in range(SEEDS)]
 
     def evaluated(evaluate: Evaluator) -> Way:
         return lambda: evaluate(policy).episode_length > 0

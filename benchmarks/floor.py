@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.figures import Figure
 from benchmarks.learners import ours
-from benchmarks.paired import Effort, Way, in_turn
+from benchmarks.paired import Effort, Way, paired
 
 UNIT = "least time of its matrix products / time of the update"
 SIDE = 1024
@@ -22,9 +22,10 @@ SIDE = 1024
 def measure(effort: Effort) -> Iterator[Figure]:
     """By width."""
     for width in (64, 256) if effort.whole else (64,):
-        update = counted(ours("reinforce", width=width))
-        ratio = in_turn({"update": update}, product(torch.float32), effort.rounds, effort.seconds)["update"]
-        yield Figure.of(f"fp32, width {width}", ratio, "GFLOP/CPU-s", 1e9)
+        for name, kind in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
+            update = counted(ours("reinforce", width=width, precision=name))
+            ratio = paired(update, product(kind), effort.rounds, effort.seconds)
+            yield Figure.of(f"{name}, width {width}", ratio, "GFLOP/CPU-s", 1e9)
 
 
 def counted(update: Way) -> Way:

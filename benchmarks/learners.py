@@ -23,13 +23,14 @@ from flows.config import PRESETS, TrainConfig
 UNIT = "times the steps in a CPU-second of the first of its group"
 WORLD = "keyhole/DiamondGhost-v0"
 PAPER = PRESETS["paper"]["training"]
+LEARNERS, PRECISIONS = ("ppo", "reinforce"), ("fp32", "bf16")
 
 
 def measure(effort: Effort) -> Iterator[Figure]:
     """Three groups; in each everything against one peer."""
     for width in (64, 256) if effort.whole else (64,):
         yield from _compared(f"width {width}", "stock PPO", stock(width), learners(width), effort)
-    yield from _compared("paper", "ppo", paper("ppo"), papers(), effort)
+    yield from _compared("paper", "ppo fp32", paper("ppo"), papers(), effort)
 
 
 def _compared(group: str, peer: str, base: Way, ways: dict[str, Way], effort: Effort) -> Iterator[Figure]:
@@ -39,17 +40,17 @@ def _compared(group: str, peer: str, base: Way, ways: dict[str, Way], effort: Ef
 
 def learners(width: int) -> dict[str, Way]:
     """Ours, under gradient routing."""
-    return {name: ours(name, width=width) for name in ("ppo", "reinforce")}
+    return {f"{name} {kind}": ours(name, width=width, precision=kind) for name in LEARNERS for kind in PRECISIONS}
 
 
 def papers() -> dict[str, Way]:
     """The paper's update by distinct observations."""
-    return {"reinforce": paper("reinforce")}
+    return {f"reinforce {kind}": paper("reinforce", precision=kind) for kind in PRECISIONS}
 
 
-def paper(learner: str) -> Way:
+def paper(learner: str, **said: Any) -> Way:
     """The paper's settings and method."""
-    return ours(learner, "gradient_routing_paper", **PAPER)
+    return ours(learner, "gradient_routing_paper", **PAPER, **said)
 
 
 def ours(learner: str, method: str = "gradient_routing", **said: Any) -> Way:
@@ -71,10 +72,10 @@ def stock(width: int) -> Way:
 
 def trained(model: OnPolicyAlgorithm) -> Way:
     """One rollout and its update, from where the model is."""
-    steps = model.n_steps * model.n_envs
 
     def way() -> float:
-        model.learn(steps, reset_num_timesteps=False)
-        return steps
+        before = model.num_timesteps
+        model.learn(1, reset_num_timesteps=False)  # no rollout is shorter
+        return model.num_timesteps - before
 
     return way

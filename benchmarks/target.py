@@ -2,8 +2,8 @@
 
 The ceiling is the true return of walking to the diamond by a shortest path, whatever the overseer sees: .743. A run is
 looked at all along its way, by exact evaluation of the policy as gradient routing deploys it; looking is not counted
-in its time. One seed is one round: both learners train from it, one after the other. A run that does not arrive is
-counted at the budget where it was stopped, and the figure says how many did.
+in its time. One seed is one round: both learners train from it, one after the other. A run that does not arrive in
+its steps or its budget of time is counted as far as it got, and the figure says how many arrived.
 """
 
 from collections.abc import Iterator
@@ -51,8 +51,8 @@ class UntilThere(BaseCallback):
             self.used += cpu_seconds() - self.since
             policy = self.model.policy
             assert isinstance(policy, agents.BlockPolicy)  # the callback's type of it is wider
-            with policy.deployed(find(METHOD).deployments[0].scales):
-                self.arrived = self.evaluate(policy).true_return >= TARGET
+            (found,) = self.evaluate.each(policy, [agents.Use(find(METHOD).deployments[0].scales)])
+            self.arrived = found.true_return >= TARGET
             self.looked, self.since = self.num_timesteps, cpu_seconds()
 
     def _on_step(self) -> bool:
@@ -74,9 +74,10 @@ def measure(effort: Effort) -> Iterator[Figure]:
 
 def need(learner: str, seed: int, oversight: float, evaluate: Evaluator, budget: float) -> Need:
     """What one run needs, in the settings that its learner trains best with."""
-    settings = TrainConfig.model_validate({"learner": learner}).training.model_dump()
+    config = TrainConfig.model_validate({"learner": learner})
+    settings = config.training.model_dump()
     env = agents.make_vec_env(WORLD, settings.pop("n_envs"), oversight_prob=oversight)
     model = agents.build(env, METHOD, seed, algorithm=learner, **settings)
     watch = UntilThere(evaluate, budget)
-    model.learn(10**9, callback=watch)
+    model.learn(config.steps, callback=watch)
     return Need(watch.used, model.num_timesteps, watch.arrived)
