@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from envs.compiled import Tables, distinct
+from envs.recycled import Recycled
 
 if TYPE_CHECKING:
     from envs.pomdp import POMDP
@@ -41,6 +42,9 @@ class Dynamics(Protocol):
     def observe(self, state: Array) -> Array:
         """The agents' observations, (N, *obs)."""
 
+    def copy(self, obs: Array) -> Array:
+        """Of the observations, (N, *obs)."""
+
     def step(self, state: Array, action: Array) -> Reached:
         """Where N copies get to by these actions, (N,) int."""
 
@@ -52,6 +56,7 @@ class Functions:
         self.world = world
         self.start = world.initial
         self.observe = world.observation
+        self.copy = np.copy
 
     def encode(self, states: Array) -> Array:
         """A copy, for the caller's array is not ours to change."""
@@ -85,6 +90,7 @@ class Lookup:
     def __init__(self, world: "POMDP", tables: Tables) -> None:
         self.world, self.tables = world, tables
         self.encode = tables.row
+        self._blank = Recycled((world.num_envs, *tables.view.shape[1:]), tables.view.dtype)
         self._n_actions = tables.successor.shape[1]
         self._successor = tables.successor.ravel().astype(np.int32)
         told = (
@@ -108,7 +114,15 @@ class Lookup:
 
     def observe(self, state: Array) -> Array:
         """The agents' observations, (N, *obs)."""
-        return self.tables.view.take(state, 0)
+        if len(state) != self.world.num_envs:
+            return self.tables.view.take(state, 0)
+        return self.tables.view.take(state, 0, self._blank(), "clip")  # "raise" would buffer
+
+    def copy(self, obs: Array) -> Array:
+        """Of the observations, (N, *obs)."""
+        again = self._blank()
+        np.copyto(again, obs)
+        return again
 
     def step(self, state: Array, action: Array) -> Reached:
         """One index for all tables."""

@@ -98,7 +98,7 @@ class POMDP(World, VectorEnv):
 
     def _restart(self, done: Array, reached: Array, info: dict[str, Any]) -> Array:
         """Restarts the copies that are done; returns what is seen next, adds the final view to info."""
-        ended = np.flatnonzero(done)
+        ended = done.nonzero()[0]
         info["final_info"] = {name: info[name] for name in ("overseer_obs", "true_reward", "outcome")}
         info["final_info"] |= {f"_{name}": done for name in ("overseer_obs", "true_reward", "outcome")}
         info["final_obs"] = np.empty(self.num_envs, object)  # None where no episode ended
@@ -107,7 +107,7 @@ class POMDP(World, VectorEnv):
         started = self._next_starts(len(ended))
         self._state[ended] = started  # type: ignore[index]  # step() has checked it
         self._elapsed[ended] = 0
-        obs = reached.copy()
+        obs = self.dynamics.copy(reached)
         obs[ended] = self.dynamics.observe(started)
         return obs
 
