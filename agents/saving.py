@@ -29,6 +29,7 @@ from agents.evaluate import action_probabilities
 from agents.policy import LEVELS, BlockPolicy
 from routing import find
 from routing.names import unknown
+from routing.registry import WHOLE
 
 WEIGHTS = "weights.pt"
 ACTIVATIONS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (nn.ReLU, nn.Tanh)}
@@ -48,7 +49,8 @@ class Agent:
     """the world's arguments, oversight_prob among them"""
     method: str
     deployments: Mapping[str, Scales]
-    """deployment rule -> fixed coefficient of each expert, None: the gate's; first the rule that chose the weights"""
+    """deployment rule -> fixed coefficient of each expert, None: the gate's; first the rule that chose the weights,
+    last, if it is no rule of the method, "whole": as trained"""
     facts: Mapping[str, Any]
     """what else was said of it when it was saved"""
 
@@ -148,7 +150,7 @@ def _origin(manifest: Mapping[str, Any]) -> dict[str, Any]:
     rules = {str(rule): scales and tuple(map(float, scales)) for rule, scales in manifest["deployments"]}
     if not rules or any(scales is not None and len(scales) != 2 for scales in rules.values()):
         raise ValueError("deployments need a coefficient for each of two experts")
-    return {**found, "deployments": rules}
+    return {**found, "deployments": {**rules, WHOLE.name: rules.get(WHOLE.name)}}
 
 
 def _policy(manifest: Mapping[str, Any]) -> BlockPolicy:

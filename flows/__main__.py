@@ -12,6 +12,7 @@ from flows.options import options, store_option
 from flows.serve_command import schedule, serve
 from flows.settings import configuration
 
+STATUSES = ("FINISHED", "FAILED", "KILLED", "RUNNING")
 BAD_INPUT, SOME_FAILED, INTERRUPTED = 2, 1, 130
 
 
@@ -67,6 +68,59 @@ def report(sweep: str | None) -> None:
     from flows.commands import make_report
 
     make_report(sweep)
+
+
+@cli.command()
+@click.argument("sweep", required=False)
+@click.option("--method", metavar="TEXT", help="runs of this oversight method")
+@click.option("--env", metavar="TEXT", help="runs in worlds whose id has this in it")
+@click.option("--status", type=click.Choice(STATUSES, case_sensitive=False), help="runs of this status")
+@click.option("--oversight", type=float, metavar="NUMBER", help="runs at this oversight level")
+@click.option("--seed", type=int, metavar="INTEGER", help="runs of this seed")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="show no more than the newest")
+@click.option("--json", "as_json", is_flag=True, help="print them as JSON")
+@store_option
+def runs(sweep: str | None, limit: int, as_json: bool, **said: Any) -> None:
+    """List sweeps and single runs, newest first, or the runs of SWEEP as they started.
+
+    With --method, --oversight or --seed: all runs that are so, of any sweep. Into a pipe, columns are parted by tabs.
+    """
+    from flows.commands import list_runs
+
+    list_runs(sweep, said, limit, as_json)
+
+
+@cli.command()
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="print all that is known as JSON")
+@store_option
+def show(run: str | None, as_json: bool) -> None:
+    """Show one RUN: settings, results, curves and files; of a sweep its table.
+
+    RUN is a run id, the start of one, or a name, whose newest is meant; without it, the newest sweep.
+    """
+    from flows.commands import show_run
+
+    show_run(run, as_json)
+
+
+@cli.command()
+@click.option("--agent", required=True, metavar="AGENT", help="run (id, its start, name), file, or registered model")
+@click.option("--oversight", type=click.FloatRange(0, 1), help="probability that the overseer sees  [default: trained]")
+@click.option("--episodes", default=1, show_default=True, type=click.IntRange(1), help="how many")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="of the episodes")
+@click.option("--deploy", metavar="RULE", help="deployment rule  [default: its method's first]")
+@click.option("--without", multiple=True, metavar="BLOCK", help="block to ablate: retain, forget or gate; repeat it")
+@click.option("--greedy", is_flag=True, help="take the likeliest action, not a drawn one")
+@click.option("--env", metavar="ENV", help="the agent's world, to vouch for one that is not keyhole's own")
+@click.option("--gif", metavar="FILE", help="also draw the episodes into a GIF")
+@store_option
+def play(agent: str, gif: str | None, **how: Any) -> None:
+    """Play episodes of a saved AGENT in its world, in the terminal, with what the overseer sees."""
+    from flows.playing import How
+    from flows.playing import play as played
+
+    played(agent, How(**how), gif)
 
 
 @cli.command()

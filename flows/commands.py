@@ -1,6 +1,5 @@
 """What the commands do. All is checked before anything starts; slow imports overlap the server's start."""
 
-import os
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +16,9 @@ from flows.config import CompareConfig, TrainConfig, importable
 from flows.mistakes import UserError
 from flows.progress import progress, title
 from flows.project import Project, here, only_sweep, recorded, writable
+
+if TYPE_CHECKING:
+    from flows.tracking import Store
 
 SOME_FAILED = 1
 
@@ -121,23 +123,36 @@ def make_report(sweep: str | None) -> None:
     """`keyhole report`: the files of a sweep, once more."""
     from flows import report, results
 
-    store = _existing_store()
+    store = existing_store()
     run_id = results.find(store, sweep)
     report.write(store, run_id)
     _show(run_id)
 
 
+def list_runs(sweep: str | None, said: dict[str, Any], limit: int, as_json: bool) -> None:
+    """`keyhole runs`."""
+    from flows import listing, results
+
+    store = existing_store()
+    run_id = None if sweep is None else results.find(store, sweep)
+    found = listing.listed(store, run_id, listing.Filters(**said))
+    listing.show(found[:limit] if run_id is None else found, as_json)
+    if run_id is None and len(found) > limit:
+        print(f"keyhole: {len(found) - limit} more; --limit shows them", file=sys.stderr)
+
+
+def show_run(run: str | None, as_json: bool) -> None:
+    """`keyhole show`."""
+    from flows import showing
+
+    showing.show(existing_store(), run, as_json)
+
+
 def open_page(host: str, port: int) -> None:
-    """`keyhole ui`: MLflow's server in this process's place, on the project's store."""
-    store = _existing_store()
-    experiment = store.experiment
-    if not _free(host, port):
-        raise UserError(f"port {port} of {host} is taken; pass --port")
-    print(f"MLflow's page of {store.project.mlruns} (in some seconds; Ctrl-C ends it):", flush=True)
-    print(f"http://{host}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)]
-    artifacts = str(store.project.artifacts)
-    os.execv(sys.executable, [*command, "--backend-store-uri", store.uri, "--default-artifact-root", artifacts])
+    """`keyhole ui`."""
+    from flows import page
+
+    page.open_page(existing_store(), host, port)
 
 
 def list_worlds() -> None:
@@ -167,7 +182,8 @@ def _ready() -> Project:
     return project
 
 
-def _existing_store():
+def existing_store() -> "Store":
+    """The project's store; a UserError if there is none yet."""
     from flows.tracking import Store
 
     project = recorded(here())
@@ -183,18 +199,6 @@ def _show(run_id: str) -> None:
     found = results.read(Store(project), run_id)
     elsewhere = "" if project.mlruns == project.root / "mlruns" else f" --mlruns {project.mlruns}"
     print(f"\n{report.summary(found)}\n\nreport: {found.folder / report.PAGE}\nruns: `keyhole ui{elsewhere}`")
-
-
-def _free(host: str, port: int) -> bool:
-    import socket
-
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def _statement(world: Any) -> str:

@@ -46,7 +46,7 @@ def compare(config: CompareConfig = DEFAULTS) -> str:
         with artifacts.shown(sweep.progress):
             wait([*certified, *trained])
         page = report.write(sweep.store, sweep.record.run_id)
-        conclude(sweep.store, sweep.record.run_id, page)
+        artifacts.conclude(conclude(sweep.store, sweep.record.run_id), page)
         failed = [title(run) for run, future in zip(runs, trained, strict=True) if not future.state.is_completed()]
         if failed:
             raise FailedRunsError(sweep.record.run_id, failed, len(runs))

@@ -7,15 +7,14 @@ a run that of its own, so that numbers of two sweeps compare only where their wo
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from flows import artifacts, certificates, models, results
+from flows import certificates, models, results
 from flows.tracking import Store
 
 
-def conclude(store: Store, run_id: str, page: Path) -> None:
-    """Tags the sweep and its runs, registers the best agents, and shows the table on Prefect's page."""
+def conclude(store: Store, run_id: str) -> results.Results:
+    """Tags the sweep and its runs, and registers the best agents; what became of the sweep."""
     found = results.read(store, run_id)
     hashes = certificate_hashes(found)
     tags = {f"{certificates.PREFIX}{level:g}": digest for level, digest in hashes.items()}
@@ -28,7 +27,7 @@ def conclude(store: Store, run_id: str, page: Path) -> None:
         if level in hashes:
             store.client.set_tag(run, "certificate", hashes[level])
     models.register(store, found)
-    artifacts.conclude(found, page)
+    return found
 
 
 def certificate_hashes(found: results.Results) -> dict[float, str]:

@@ -6,6 +6,7 @@ overseer could make, as the tag `chosen_by` says. A model is an agent.zip and it
 
 import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def register(store: Store, results: Results) -> dict[str, str]:
     made: dict[str, str] = {}
     for row in best(results):
         run = store.client.get_run(row.run_id)
-        folder = Path(run.info.artifact_uri)
+        folder = store.folder(run)
         if (folder / AGENT).exists():
             try:
                 agent = agents.load(folder / AGENT)
@@ -53,7 +54,7 @@ def find(store: Store, name: str) -> Path | None:
     model, _, wanted = name.removeprefix("models:/").partition("/")
     versions = _versions(store, model)
     wanted = wanted or max(versions, key=int, default="")
-    return Path(versions[wanted].source) / AGENT if wanted in versions else None
+    return store.inside(Path(versions[wanted].source) / AGENT) if wanted in versions else None
 
 
 def _versions(store: Store, name: str) -> dict[str, Any]:
@@ -106,7 +107,8 @@ def world_name(env: str) -> str:
 
 def _described(folder: Path, agent: agents.Agent) -> Path:
     """A folder beside the run's other files, with the agent and what MLflow needs to know of it."""
-    import mlflow.pyfunc
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of type hints of its own
+        import mlflow.pyfunc
     from mlflow.models import Model
     from mlflow.models.signature import ModelSignature
     from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec

@@ -75,13 +75,13 @@ class Results:
 def read(store: Store, run_id: str) -> Results:
     """The sweep with that run id."""
     parent = store.client.get_run(run_id)
-    children = last_attempts(_search(store, f"tags.`{PARENT}` = '{run_id}'"))
+    children = last_attempts(search(store, f"tags.`{PARENT}` = '{run_id}'"))
     return Results(
         run_id=run_id,
         name=parent.info.run_name,
         status=parent.info.status,
         started=parent.info.start_time / 1000,
-        folder=Path(parent.info.artifact_uri),
+        folder=store.folder(parent),
         params=parent.data.params,
         references=references(parent.data.params),
         rows=tuple(row for child in children for row in rows(child)),
@@ -94,25 +94,37 @@ def find(store: Store, wanted: str | None) -> str:
 
     Raises UserError if there is none, or if the start of an id fits several.
     """
-    sweeps = _search(store, "tags.kind = 'sweep'")  # newest first
-    if not sweeps:
-        raise UserError(f"no sweep in {store.project.mlruns} yet; run `keyhole compare` or pass --mlruns DIR")
+    return _found(store, "sweep", search(store, "tags.kind = 'sweep'"), wanted).info.run_id
+
+
+def find_run(store: Store, wanted: str | None) -> Any:
+    """The MLflow run, a sweep or one of a sweep, that `wanted` names in the same way; None: the newest sweep."""
     if wanted is None:
-        return sweeps[0].info.run_id
-    named = [sweep.info.run_id for sweep in sweeps if sweep.info.run_name == wanted]
+        return _found(store, "sweep", search(store, "tags.kind = 'sweep'"), None)
+    return _found(store, "run", search(store, ""), wanted)
+
+
+def _found(store: Store, kind: str, runs: list[Any], wanted: str | None) -> Any:
+    """Of runs, newest first, the one wanted."""
+    if not runs:
+        raise UserError(f"no {kind} in {store.project.mlruns} yet; run `keyhole compare` or pass --mlruns DIR")
+    if wanted is None:
+        return runs[0]
+    named = [run for run in runs if run.info.run_name == wanted]
     if named:
         return named[0]
-    begun = [sweep.info.run_id for sweep in sweeps if wanted and sweep.info.run_id.startswith(wanted)]
+    begun = [run for run in runs if wanted and run.info.run_id.startswith(wanted)]
     if len(begun) > 1:
-        raise UserError(f"{wanted!r} begins the ids of {len(begun)} sweeps; give more of it: {', '.join(begun)}")
+        ids = ", ".join(run.info.run_id for run in begun[:5]) + (", ..." if len(begun) > 5 else "")
+        raise UserError(f"{wanted!r} begins the ids of {len(begun)} {kind}s; give more of it: {ids}")
     if not begun:
-        raise _no_such(wanted, [sweep.info.run_name for sweep in sweeps])
+        raise _no_such(kind, wanted, [run.info.run_name for run in runs])
     return begun[0]
 
 
-def _no_such(wanted: str, names: list[str]) -> UserError:
+def _no_such(kind: str, wanted: str, names: list[str]) -> UserError:
     newest = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return UserError(f"unknown sweep {wanted!r}{nearest(wanted, names)} (newest first: {newest})")
+    return UserError(f"unknown {kind} {wanted!r}{nearest(wanted, names)} (newest first: {newest})")
 
 
 def last_attempts(children: Iterable[Any]) -> list[Any]:
@@ -151,7 +163,8 @@ def rows(run: Any) -> list[Row]:
     ]
 
 
-def _search(store: Store, condition: str) -> list[Any]:
+def search(store: Store, condition: str) -> list[Any]:
+    """Every MLflow run that meets a condition in MLflow's words, newest first."""
     found, token = [], None
     while True:
         page = store.client.search_runs([store.experiment], condition, max_results=1000, page_token=token)

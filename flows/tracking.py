@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from flows.mistakes import UserError
 from flows.owner import abandoned, owner
 from flows.pool import FailedJobError, StoppedError
 from flows.project import Project
@@ -77,6 +78,16 @@ class Store:
             recorder.close(*_judged(error))
             raise
         recorder.close("FINISHED")
+
+    def folder(self, run: Any) -> Path:
+        """The artifact folder of an MLflow run. Raises UserError if the database says that it is not in this store."""
+        return self.inside(Path(run.info.artifact_uri))
+
+    def inside(self, path: Path) -> Path:
+        """The path, if it is one of the store's artifacts; else raises UserError: nothing else is read or written."""
+        if not path.resolve().is_relative_to(self.project.artifacts.resolve()):
+            raise UserError(f"{path} is not in {self.project.artifacts}; pass --mlruns DIR of the store it belongs to")
+        return path
 
     def describe(self, run_id: str, text: str) -> None:
         """The text that MLflow's page shows with the run."""

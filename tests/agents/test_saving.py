@@ -57,7 +57,9 @@ def test_a_loaded_policy_acts_as_the_saved_one_whole_and_without_each_block(meth
 def test_an_agent_says_where_it_comes_from(path):
     agent = agents.load(path)
     assert (agent.env, agent.world, agent.method, agent.facts) == (ENV, WORLD, "gradient_routing", {"seed": 7})
-    assert agent.deployments == {rule.name: rule.scales for rule in find("gradient_routing").deployments}
+    rules = {rule.name: rule.scales for rule in find("gradient_routing").deployments}
+    assert agent.deployments == {**rules, "whole": None}
+    assert list(agent.deployments) == [*rules, "whole"]
 
 
 def test_an_agent_acts_in_its_world_by_its_methods_first_rule(path, policy):

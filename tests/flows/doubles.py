@@ -23,6 +23,17 @@ def learns(config: TrainConfig, recorder) -> None:
     (recorder.folder / "agent.zip").write_bytes(b"weights")
 
 
+def acts(config: TrainConfig, recorder) -> None:
+    """As `learns`, with an agent that has learned nothing."""
+    import agents
+
+    learns(config, recorder)
+    world = {"oversight_prob": config.oversight, **config.env_kwargs}
+    env = agents.make_vec_env(config.env, 4, **world)
+    policy = agents.build(env, config.method, config.seed, n_steps=8, width=4).policy
+    agents.save(recorder.folder / "agent.zip", policy, config.env, world, config.method, seed=config.seed)
+
+
 def fails_on_filtering(config: TrainConfig, recorder) -> None:
     if config.method == "filtering":
         raise ValueError("nothing <b>passed</b> the filter")
