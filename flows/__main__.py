@@ -24,15 +24,39 @@ def cli() -> None:
 
 @cli.command()
 @options(CompareConfig)
+@click.option(
+    "--resume",
+    metavar="[SWEEP]",
+    is_flag=False,
+    flag_value="",
+    help="go on with a sweep (run id, its start, or name; default: the newest unfinished), with its own settings",
+)
+@click.option("--force", is_flag=True, help="run all anew, also what was run before with equal settings and code")
+@click.option("--only-failed", is_flag=True, help="with --resume: only the runs that failed")
 @store_option
-def compare(**said: Any) -> None:
+def compare(resume: str | None, force: bool, only_failed: bool, **said: Any) -> None:
     """Compare oversight methods: every method at every oversight level with every seed.
 
-    `--methods all` takes every method. Nested runs, pictures and report.html go to MLflow.
+    `--methods all` takes every method. Nested runs, pictures and report.html go to MLflow. A run that was done before
+    with equal settings, code and libraries is not done again.
     """
-    from flows.commands import run_sweep
+    from flows.commands import resume_sweep, run_sweep
 
-    run_sweep(configuration(CompareConfig, said))
+    if resume is None:
+        if only_failed:
+            raise UserError("--only-failed says what to do of a sweep that goes on; pass --resume with it")
+        run_sweep(configuration(CompareConfig, said), force)
+    else:
+        refuse_settings(said)
+        resume_sweep(resume, said["workers"], force, only_failed)
+
+
+def refuse_settings(said: dict[str, Any]) -> None:
+    """A sweep that goes on has its settings; only how many work on it may change."""
+    extra = [name for name, value in said.items() if value not in (None, ()) and name != "workers"]
+    if extra:
+        option = "--" + extra[0].rpartition("__")[2].replace("_", "-")
+        raise UserError(f"--resume takes the sweep's own settings; leave out {option}")
 
 
 @cli.command()
@@ -157,6 +181,8 @@ for command in (serve, schedule):
 def main() -> None:
     """Runs the command line: exit code 2 for bad input, 1 if something failed, 130 on Ctrl-C."""
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
+        signal.signal(signal.SIGHUP, _terminated)  # the terminal was closed
     try:
         sys.exit(cli.main(prog_name="keyhole", standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as help_wanted:
@@ -166,8 +192,10 @@ def main() -> None:
         _say(error.format_message(), BAD_INPUT)
     except UserError as mistake:
         _say(str(mistake), BAD_INPUT)
-    except (KeyboardInterrupt, click.Abort):
-        _say("stopped; what was finished is kept", INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        _say(
+            str(stop.__cause__ or "") or "stopped; what was finished is kept", INTERRUPTED
+        )  # click's Abort says nothing
 
 
 def _terminated(number: int, frame: object) -> None:

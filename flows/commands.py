@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 SOME_FAILED = 1
 
 
-def run_sweep(config: CompareConfig) -> None:
+def run_sweep(config: CompareConfig, force: bool = False) -> None:
     """`keyhole compare`: the flow, on the project's Prefect server."""
     from flows.checks import check_sweep
+    from flows.plan import Wish
 
     project = _ready()
     with only_sweep(project):
@@ -35,21 +36,48 @@ def run_sweep(config: CompareConfig) -> None:
             f"{runs} runs of {config.steps:,} steps each, {min(runs, config.workers)} side by side",
             flush=True,
         )
+        _sweep(project, config, Wish(force=force, reuse=not force))
+
+
+def resume_sweep(wanted: str, workers: str | None, force: bool, only_failed: bool) -> None:
+    """`keyhole compare --resume`: the same, for a sweep that did not come to its end."""
+    from flows import job, plan
+    from flows.cache import surroundings
+    from flows.checks import check_sweep
+    from flows.settings import changed
+
+    store = _existing_store()
+    with only_sweep(store.project):
+        sweep = plan.unfinished(store, wanted)
+        config = changed(plan.kept(sweep), {"workers": workers})
+        check_sweep(config)
+        reuse = sweep.data.tags.get(plan.REUSES) != "False" and not force
+        wish = plan.Wish(resume=sweep.info.run_id, force=force, reuse=reuse, only_failed=only_failed)
+        print(f"sweep {sweep.info.run_name}, {len(config.runs())} runs of {config.steps:,} steps each: ", end="")
+        print(plan.plan(store, config, wish, surroundings(config.env, job.TRAIN)), flush=True)
+        _sweep(store.project, config, wish)
+
+
+def _sweep(project: Project, config: CompareConfig, wish: Any) -> None:
+    try:
         with _server(project):
-            failure = _swept(config)
+            failure = _swept(config, wish)
+    except KeyboardInterrupt:
+        advice = f"go on with `keyhole compare --resume{_elsewhere(project)}`"
+        raise KeyboardInterrupt(f"stopped; what was finished is kept; {advice}") from None
     if failure:
         print(f"keyhole: {failure}", file=sys.stderr)
         sys.exit(SOME_FAILED)
 
 
-def _swept(config: CompareConfig) -> str:
+def _swept(config: CompareConfig, wish: Any) -> str:
     """Runs the flow and shows what came out; what failed, in one line."""
     from flows.compare import FailedRunsError, compare
     from flows.history import kept
 
     with kept():
         try:
-            run_id, failure = compare(config), ""
+            run_id, failure = compare(config, wish), ""
         except FailedRunsError as error:
             run_id, failure = error.sweep, str(error)
     _show(run_id)
@@ -89,15 +117,17 @@ def run_one(config: TrainConfig) -> None:
     project = _ready()
     quiet.one_thread()
     check_run(config)
+    from flows import cache
     from flows.job import TRAIN
     from flows.provenance import facts, run_tags
     from flows.tracking import Store
 
     store = Store(project)
+    tags = {**run_tags(config), cache.TAG: cache.key(config, cache.surroundings(config.env, TRAIN))}
     with progress([config]) as display:
         display.began(config)
         watch = partial(display.moved, config)
-        with store.run(title(config), facts(config), run_tags(config), watch=watch) as record:
+        with store.run(title(config), facts(config), tags, watch=watch) as record:
             resolve_name(TRAIN)(config, record)
         display.ended(config, "finished")
     print(f"MLflow run {record.run_id}, files in {record.folder}")
@@ -197,8 +227,14 @@ def _show(run_id: str) -> None:
 
     project = here()
     found = results.read(Store(project), run_id)
-    elsewhere = "" if project.mlruns == project.root / "mlruns" else f" --mlruns {project.mlruns}"
-    print(f"\n{report.summary(found)}\n\nreport: {found.folder / report.PAGE}\nruns: `keyhole ui{elsewhere}`")
+    print(f"\n{report.summary(found)}\n")
+    if found.reused:
+        print(f"{found.reused} runs had been done before and were not done again (--force does them anew)")
+    print(f"report: {found.folder / report.PAGE}\nruns: `keyhole ui{_elsewhere(project)}`")
+
+
+def _elsewhere(project: Project) -> str:
+    return "" if project.mlruns == project.root / "mlruns" else f" --mlruns {project.mlruns}"
 
 
 def _statement(world: Any) -> str:

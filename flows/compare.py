@@ -6,6 +6,7 @@ global random generators. A run that fails does not end the sweep, and is named 
 
 import json
 from datetime import datetime
+from pathlib import Path
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -15,53 +16,62 @@ from flows import artifacts, certificates, report
 from flows.checks import check_sweep
 from flows.conclusion import conclude
 from flows.config import CompareConfig, TrainConfig
+from flows.plan import Wish
 from flows.pool import DeadWorkerError
 from flows.progress import title
 from flows.sweep import current, opened
 
-DEFAULTS = CompareConfig()
+DEFAULTS, NEW = CompareConfig(), Wish()
 
 
 class FailedRunsError(RuntimeError):
-    """Some runs of a sweep failed; the others, and the report of them, are kept."""
+    """Some runs of a sweep failed, or were left alone; the others, and the report of them, are kept."""
 
-    def __init__(self, sweep: str, failed: list[str], runs: int) -> None:
-        super().__init__(sweep, failed, runs)
+    def __init__(self, sweep: str, failed: list[str], left: list[str], runs: int) -> None:
+        super().__init__(sweep, failed, left, runs)
         self.sweep = sweep
 
     def __str__(self) -> str:
-        _, failed, runs = self.args
-        return f"{len(failed)} of {runs} runs failed: {', '.join(failed)}"
+        _, failed, left, runs = self.args
+        counts = {"failed": failed, "were left unfinished": left}
+        told = (f"{len(which)} of {runs} runs {what}: {', '.join(which)}" for what, which in counts.items() if which)
+        return "; ".join(told)
 
 
 @flow(name="compare", flow_run_name=lambda: f"compare {datetime.now():%d %b %H:%M:%S}")
-def compare(config: CompareConfig = DEFAULTS) -> str:
+def compare(config: CompareConfig = DEFAULTS, wish: Wish = NEW) -> str:
     """How much true return each method keeps as oversight gets scarcer; the sweep's MLflow run id."""
     check_sweep(config)
-    runs = config.runs()
-    with opened(config) as sweep:
-        levels = {run.oversight: run for run in reversed(runs)}  # a run of each
-        certified = [sweep.threads.submit(certify, {"config": levels[level]}) for level in config.oversight]
-        trained = [sweep.threads.submit(train, {"config": run}) for run in runs]
+    with opened(config, wish) as sweep:
+        certified = [sweep.threads.submit(certify, {"config": run}) for run in uncertified(config, sweep.record.folder)]
+        trained = {title(t.config): sweep.threads.submit(train, {"config": t.config}) for t in sweep.plan.todo}
         with artifacts.shown(sweep.progress):
-            wait([*certified, *trained])
+            wait([*certified, *trained.values()])
         page = report.write(sweep.store, sweep.record.run_id)
         artifacts.conclude(conclude(sweep.store, sweep.record.run_id), page)
-        failed = [title(run) for run, future in zip(runs, trained, strict=True) if not future.state.is_completed()]
-        if failed:
-            raise FailedRunsError(sweep.record.run_id, failed, len(runs))
+        failed = [name for name, future in trained.items() if not future.state.is_completed()]
+        left = [title(run) for run in sweep.plan.left]
+        if failed or left:
+            raise FailedRunsError(sweep.record.run_id, failed, left, len(config.runs()))
     return sweep.record.run_id
+
+
+def uncertified(config: CompareConfig, folder: Path) -> list[TrainConfig]:
+    """A run of each oversight level of which the sweep has no certificate yet."""
+    levels = {run.oversight: run for run in reversed(config.runs())}
+    return [levels[level] for level in config.oversight if not certificates.path(folder, level).exists()]
 
 
 @task(task_run_name="{config.method} p={config.oversight} seed={config.seed}", cache_policy=NO_CACHE)
 def train(config: TrainConfig) -> str:
     """One run; once more if its process dies, for that is the machine's doing. Its MLflow run id."""
+    todo = current().todo(config)
     with current().shown(config):
         try:
-            run_id = current().attempt(config, 1)
+            run_id = current().do(todo)
         except DeadWorkerError as death:
-            get_run_logger().warning("%s; trying once more", death)
-            run_id = current().attempt(config, 2)
+            get_run_logger().warning("%s; it goes on in another", death)
+            run_id = current().once_more(todo)
     get_run_logger().info("MLflow run %s", run_id)
     return run_id
 

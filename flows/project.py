@@ -3,6 +3,7 @@
 One sweep at a time writes to a store. The lock is the kernel's, so a sweep that dies lets go of it.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -53,9 +54,9 @@ def writable(project: Project) -> None:
         with _explained(folder, advice):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".lock").open("a").close()
-    if project.database.exists():
+    if project.database.exists() and not os.access(project.database, os.W_OK):  # closing it would end SQLite's locks
         with _explained(project.database, "pass --mlruns DIR"):
-            project.database.open("r+b").close()
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def recorded(project: Project) -> Project:

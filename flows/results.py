@@ -56,6 +56,8 @@ class Results:
     rows: tuple[Row, ...]
     curves: Mapping[str, tuple[tuple[int, float], ...]] = field(repr=False)
     """run id -> (step, true return) along the run"""
+    reused: int = 0
+    """how many of the runs are copies of earlier ones"""
 
     @property
     def finished(self) -> tuple[Row, ...]:
@@ -75,7 +77,7 @@ class Results:
 def read(store: Store, run_id: str) -> Results:
     """The sweep with that run id."""
     parent = store.client.get_run(run_id)
-    children = last_attempts(search(store, f"tags.`{PARENT}` = '{run_id}'"))
+    children = last_attempts(children_of(store, run_id))
     return Results(
         run_id=run_id,
         name=parent.info.run_name,
@@ -86,6 +88,7 @@ def read(store: Store, run_id: str) -> Results:
         references=references(parent.data.params),
         rows=tuple(row for child in children for row in rows(child)),
         curves={child.info.run_id: _curve(store, child.info.run_id) for child in children},
+        reused=sum("reused_from" in child.data.tags for child in children),
     )
 
 
@@ -172,6 +175,11 @@ def search(store: Store, condition: str) -> list[Any]:
         token = page.token
         if not token:
             return found
+
+
+def children_of(store: Store, run_id: str) -> list[Any]:
+    """The MLflow runs of a sweep."""
+    return search(store, f"tags.`{PARENT}` = '{run_id}'")
 
 
 def _curve(store: Store, run_id: str) -> tuple[tuple[int, float], ...]:

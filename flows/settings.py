@@ -50,6 +50,11 @@ def configuration(model: type[Model], said: Mapping[str, Any]) -> Model:
     return _validated(model, _all_methods(_merged(_merged(preset, file), explicit)))
 
 
+def changed(config: Model, said: Mapping[str, Any]) -> Model:
+    """The same settings but for what was said on the command line; raises UserError."""
+    return _validated(type(config), {**config.model_dump(), **_explicit(type(config), said)})
+
+
 def _explicit(model: type[BaseModel], said: Mapping[str, Any]) -> Values:
     values: Values = {}
     for setting in settings(model):

@@ -14,12 +14,15 @@ from prefect.runtime import deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import job
+from flows.cache import TAG, surroundings
 from flows.config import CompareConfig, TrainConfig
+from flows.plan import REUSES, Plan, Todo, Wish, plan
 from flows.pool import Pool, StoppedError
 from flows.progress import Progress, progress, title
 from flows.project import here, only_sweep, writable
 from flows.provenance import facts, run_tags
-from flows.tracking import RunRecorder, Store
+from flows.reuse import copy, twin
+from flows.tracking import CONFIG, RunRecorder, Store
 
 
 class Sweep(NamedTuple):
@@ -30,19 +33,37 @@ class Sweep(NamedTuple):
     threads: ThreadPoolTaskRunner[Any]
     pool: Pool
     progress: Progress
+    plan: Plan
+    tried: dict[str, str]  # title of a run -> id of its MLflow run
+    reused: set[str]  # titles of the runs that were copied
 
-    def attempt(self, config: TrainConfig, number: int) -> str:
-        """Trains in a process of the pool, as an MLflow run below the sweep's; its run id."""
+    def todo(self, config: TrainConfig) -> Todo:
+        """What is to be done of that run."""
+        return next(todo for todo in self.plan.todo if todo.config == config)
+
+    def do(self, todo: Todo) -> str:
+        """The run in an MLflow run below the sweep's: what a finished twin has recorded, or else training; its id."""
         self.pool.check()  # a thread may be free for the next run while a sweep is being stopped
+        original = twin(self.store, todo.key) if todo.reuse and not todo.again else None
         with self.store.run(
-            title(config),
-            facts(config),
-            {**run_tags(config), "attempt": str(number)},
+            title(todo.config),
+            {} if original else facts(todo.config),
+            {**run_tags(todo.config), TAG: todo.key, "attempt": str(todo.attempt)},
             parent=self.record.run_id,
-            watch=partial(self.progress.moved, config),
+            watch=partial(self.progress.moved, todo.config),
+            again=todo.again,
         ) as record:
-            self.pool.do("flows.job:train", job.TRAIN, config, record.folder, heard=record.hear)
+            self.tried[title(todo.config)] = record.run_id
+            if original:
+                copy(self.store, original, record)
+                self.reused.add(title(todo.config))
+            else:
+                self.pool.do("flows.job:train", job.TRAIN, todo.config, record.folder, heard=record.hear)
         return record.run_id
+
+    def once_more(self, todo: Todo) -> str:
+        """The same run again, from where its last state was kept."""
+        return self.do(todo._replace(again=self.tried[title(todo.config)], attempt=todo.attempt + 1))
 
     @contextmanager
     def shown(self, config: TrainConfig) -> Iterator[None]:
@@ -56,7 +77,7 @@ class Sweep(NamedTuple):
         except BaseException as error:
             self.progress.ended(config, f"failed: {error}")
             raise
-        self.progress.ended(config, "finished")
+        self.progress.ended(config, "reused" if title(config) in self.reused else "finished")
 
 
 _current: ContextVar[Sweep] = ContextVar("sweep")
@@ -68,25 +89,36 @@ def current() -> Sweep:
 
 
 @contextmanager
-def opened(config: CompareConfig) -> Iterator[Sweep]:
+def opened(config: CompareConfig, wish: Wish) -> Iterator[Sweep]:
     """Locks the store, closes what dead processes left in it, and starts the sweep; ends it whatever happens."""
-    project, runs = here(), config.runs()
+    project = here()
     writable(project)
     store = Store(project)
     with (
         only_sweep(project, wait=deployment.id is not None),  # nobody waits in front of a scheduled one
-        Pool(min(config.workers, len(runs)), warm=[job.TRAIN]) as pool,  # they import while the store opens
+        Pool(min(config.workers, len(config.runs())), warm=[job.TRAIN]) as pool,  # they import while the store opens
         ThreadPoolTaskRunner[Any](max_workers=config.workers) as threads,
-        store.run(sweep_name(config), facts(config), {"kind": "sweep"}) as record,
-        progress(runs) as display,
     ):
         store.reap()
-        token = _current.set(Sweep(store, record, threads, pool, display))
-        try:
+        made = plan(store, config, wish, surroundings(config.env, job.TRAIN))
+        tags = {"kind": "sweep", CONFIG: config.model_dump_json(), REUSES: str(wish.reuse)}
+        with (
+            store.run(sweep_name(config), facts(config), tags, again=wish.resume) as record,
+            progress([todo.config for todo in made.todo]) as display,
+            _set(Sweep(store, record, threads, pool, display, made, {}, set())),
+        ):
             yield current()
-        finally:
-            pool.stop()  # first of all, for the threads wait for its processes
-            _current.reset(token)
+
+
+@contextmanager
+def _set(sweep: Sweep) -> Iterator[None]:
+    """The sweep is the current one; at the end its processes stop, first of all, for its threads wait for them."""
+    token = _current.set(sweep)
+    try:
+        yield
+    finally:
+        sweep.pool.stop()
+        _current.reset(token)
 
 
 def sweep_name(config: CompareConfig) -> str:

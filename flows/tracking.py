@@ -1,15 +1,18 @@
 """Every run is an MLflow run in the project's own store. Only this file knows MLflow.
 
 The process that schedules opens and closes the runs: it outlives the processes that train, so a killed one
-leaves no run open. A run says which process owns it; where that is gone, the next sweep closes the run.
+leaves no run open. A run says which process owns it; where that is gone, the next sweep closes the run, and whoever
+goes on with it opens it again: what it has said already is not written twice.
 """
 
 import fcntl
+import functools
+import logging
 import sqlite3
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,9 +26,33 @@ EXPERIMENT = "keyhole"
 PARENT = "mlflow.parentRunId"
 SOURCE = {"mlflow.source.name": "keyhole", "mlflow.source.type": "LOCAL"}
 NOTE = "mlflow.note.content"
+CONFIG = "config"  # tag of a sweep: its settings as JSON
+PATIENCE = 120.0  # seconds that a database may stay locked
 FLUSH_SECONDS = 2.0
 Watch = Callable[[int, float], None]  # hears the steps done and the true return
 SENTENCE = 400  # characters of an error kept as a tag
+
+
+class Patient:
+    """A client of MLflow that waits while another process has locked the database."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it would print every wait
+
+    def __getattr__(self, name: str) -> Any:
+        return functools.partial(self._asked, getattr(self._client, name))
+
+    def _asked(self, method: Callable, *args: Any, **kwargs: Any) -> Any:
+        """What is refused for the lock has not been done: it can be asked again."""
+        start = time.monotonic()
+        while True:
+            try:
+                return method(*args, **kwargs)
+            except Exception as error:
+                if "database is locked" not in str(error) or time.monotonic() - start > PATIENCE:
+                    raise
+            time.sleep(0.2)
 
 
 class Store:
@@ -43,7 +70,7 @@ class Store:
         self.project.mlruns.mkdir(parents=True, exist_ok=True)
         with (self.project.mlruns / ".schema.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two processes in one schema migration destroy the file
-            client = MlflowClient(tracking_uri=self.uri)
+            client = Patient(MlflowClient(tracking_uri=self.uri))
             if client.get_experiment_by_name(EXPERIMENT) is None:
                 client.create_experiment(EXPERIMENT, artifact_location=str(self.project.artifacts))
                 with sqlite3.connect(self.project.database) as database:
@@ -62,18 +89,19 @@ class Store:
         tags: Mapping[str, str],
         parent: str | None = None,
         watch: Watch = lambda done, value: None,
+        again: str = "",
     ) -> Iterator["RunRecorder"]:
         """A run that ends as its block ends: FINISHED, FAILED with the error as tag, or KILLED.
 
-        `parent` is the run id of its sweep; `watch` hears of its progress.
+        `parent` is the run id of its sweep; `watch` hears of its progress; `again` is the id of a run that goes on.
         """
         lineage = {PARENT: parent} if parent else {}
         all_tags = {**owner(), **SOURCE, **tags, **lineage}
-        info = self.client.create_run(self.experiment, tags=all_tags, run_name=name).info
-        recorder = RunRecorder(self.client, info.run_id, Path(info.artifact_uri), watch)
+        recorder = self._reopened(again, all_tags, watch) if again else self._created(name, all_tags, watch)
         try:
             recorder.params(params)
             yield recorder
+            recorder.flush()
         except BaseException as error:
             recorder.close(*_judged(error))
             raise
@@ -88,6 +116,23 @@ class Store:
         if not path.resolve().is_relative_to(self.project.artifacts.resolve()):
             raise UserError(f"{path} is not in {self.project.artifacts}; pass --mlruns DIR of the store it belongs to")
         return path
+
+    def _created(self, name: str, tags: Mapping[str, str], watch: Watch) -> "RunRecorder":
+        info = self.client.create_run(self.experiment, tags=tags, run_name=name).info
+        return RunRecorder(self.client, info.run_id, Path(info.artifact_uri), watch)
+
+    def _reopened(self, run_id: str, tags: Mapping[str, str], watch: Watch) -> "RunRecorder":
+        run = self.client.get_run(run_id)
+        recorder = RunRecorder(self.client, run_id, self.folder(run), watch)
+        recorder.tags(tags)
+        self.client.update_run(run_id, "RUNNING")
+        if "error" in run.data.tags:
+            recorder.tags({"earlier_error": run.data.tags["error"]})
+            self.client.delete_tag(run_id, "error")
+        recorder.said = set(run.data.params)
+        histories = (self.client.get_metric_history(run_id, name) for name in run.data.metrics)
+        recorder.written = {(point.key, point.step) for history in histories for point in history}
+        return recorder
 
     def describe(self, run_id: str, text: str) -> None:
         """The text that MLflow's page shows with the run."""
@@ -109,20 +154,23 @@ class RunRecorder:
     def __init__(self, client: Any, run_id: str, folder: Path, watch: Watch) -> None:
         self.client, self.run_id, self.folder, self.progress = client, run_id, folder, watch
         folder.mkdir(parents=True, exist_ok=True)
+        self.said: set[str] = set()  # parameters
+        self.written: set[tuple[str, int]] = set()  # series and step, of a run that goes on
         self._points: list[tuple[str, float, int, int]] = []
         self._flushed = 0.0
 
     def params(self, values: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        flat = [Param(key, str(value)) for key, value in flatten(values).items()]
+        flat = [Param(key, str(value)) for key, value in flatten(values).items() if key not in self.said]
         for start in range(0, len(flat), 100):  # MLflow takes no more at once
             self.client.log_batch(self.run_id, params=flat[start : start + 100])
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """One point of each series; written within some seconds, together with its neighbours."""
         now = int(time.time() * 1000)
-        self._points += [(key, float(value), now, step) for key, value in values.items()]
+        fresh = [key for key in values if (key, step) not in self.written]
+        self._points += [(key, float(values[key]), now, step) for key in fresh]
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
@@ -139,19 +187,25 @@ class RunRecorder:
         from mlflow.entities import Metric
 
         points, self._points = self._points, []
-        for start in range(0, len(points), 1000):
-            batch = [Metric(*point) for point in points[start : start + 1000]]
-            self.client.log_batch(self.run_id, metrics=batch)
+        self.points([Metric(*point) for point in points])
         self._flushed = time.monotonic()
+
+    def points(self, metrics: Sequence[Any]) -> None:
+        """Writes MLflow's own points."""
+        for start in range(0, len(metrics), 1000):
+            self.client.log_batch(self.run_id, metrics=metrics[start : start + 1000])
 
     def close(self, status: str, reason: str = "", trace: str = "") -> None:
         """Ends the run; a trace is kept as error.txt."""
-        self.flush()
-        if reason:
-            self.client.set_tag(self.run_id, "error", reason[:SENTENCE])
         if trace:
-            (self.folder / "error.txt").write_text(trace)
-        self.client.set_terminated(self.run_id, status)
+            with suppress(OSError):  # a disk that is full may be why it failed
+                (self.folder / "error.txt").write_text(trace)
+        try:
+            self.flush()
+            if reason:
+                self.client.set_tag(self.run_id, "error", reason[:SENTENCE])
+        finally:
+            self.client.set_terminated(self.run_id, status)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
