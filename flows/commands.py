@@ -46,7 +46,7 @@ def resume_sweep(wanted: str, workers: str | None, force: bool, only_failed: boo
     from flows.checks import check_sweep
     from flows.settings import changed
 
-    store = _existing_store()
+    store = existing_store()
     with only_sweep(store.project):
         sweep = plan.unfinished(store, wanted)
         config = changed(plan.kept(sweep), {"workers": workers})
