@@ -22,6 +22,7 @@ import psutil
 from flows.mistakes import UserError
 from flows.quiet import QUIET
 
+PAGES_API = "PREFECT_SERVER_UI_API_URL"  # what its pages ask; they do not follow --port
 PATIENCE = 180.0  # seconds; a first start makes the database, 15 s on an idle machine and minutes on a busy one
 
 
@@ -103,6 +104,7 @@ class Server:
             "--port",
             str(port),
         ]
+        url = f"http://127.0.0.1:{port}/api"
         with self.log.open("w") as log:
             self._child = subprocess.Popen(
                 command,
@@ -110,10 +112,9 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.home,
-                env=_environment(),
+                env={PAGES_API: url, **_environment()},
                 start_new_session=True,  # Ctrl-C is for us: the server must hear of the end of the flow
             )
-        url = f"http://127.0.0.1:{port}/api"
         started = psutil.Process(self._child.pid).create_time()
         self._record.write_text(json.dumps({"url": url, "pid": self._child.pid, "started": started}))
         return url
@@ -127,6 +128,8 @@ class Server:
             for process in stubborn:
                 process.kill()
         self._record.unlink(missing_ok=True)
+        if self._child is not None:
+            self._child.wait()
 
 
 def healthy(url: str) -> bool:

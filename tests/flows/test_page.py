@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from flows import page, quiet
 from flows.mistakes import UserError
+from flows.server import Server
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,3 +104,16 @@ def test_what_keeps_prefect_and_mlflow_quiet_is_set_before_they_are_imported(mod
 
 def test_every_library_that_reports_home_is_told_not_to():
     assert {"DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "PREFECT_SERVER_ANALYTICS_ENABLED"} <= quiet.QUIET.keys()
+
+
+@pytest.mark.slow
+def test_prefects_pages_ask_the_server_that_they_come_from(tmp_path, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    server = Server(tmp_path)
+    server.start()
+    try:
+        server.wait()
+        with urllib.request.urlopen(f"{server.page}/ui-settings", timeout=10) as answer:
+            assert json.load(answer)["api_url"] == server.url
+    finally:
+        server.leave()
