@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from flows.config import CompareConfig, TrainConfig
 from flows.mistakes import UserError, nearest, unknown
+from flows.runners import check_runner
 
 VIEW = ("overseer_obs", "true_reward")  # in the info of every step
 ATTRIBUTES = ("judgement", "overseer_labels", "flags", "watched")
@@ -18,6 +19,7 @@ ATTRIBUTES = ("judgement", "overseer_labels", "flags", "watched")
 
 def check_sweep(config: CompareConfig) -> None:
     """Raises UserError if some run of the sweep could not start."""
+    check_runner(config)
     check_methods(config.methods)
     for oversight in config.oversight:
         check_world(config.env, config.env_kwargs, oversight)

@@ -113,6 +113,13 @@ class CompareConfig(Job):
     )
     seeds: int = Field(default=3, ge=1, description="number of seeds, 0 to seeds-1, of each method and level")
     workers: int = Field(default=2, ge=1, description="processes that train side by side")
+    runner: Literal["processes", "dask", "ray"] = Field(
+        default="processes", description="where they are: here, or on an engine; see docs/operations.md"
+    )
+    dask_address: str = Field(
+        default="", description="Dask scheduler, tcp://host:port; unset: a cluster of this machine"
+    )
+    ray_address: str = Field(default="", description="Ray's head, host:port or auto; unset: a cluster of this machine")
     name: str = Field(default="", description="name of the sweep; unset: the environment and the time")
 
     def runs(self) -> list[TrainConfig]:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, Protocol
 
 from flows import quiet
 
@@ -36,10 +36,20 @@ class StoppedError(RuntimeError):
     """The pool was stopped while, or before, the job ran."""
 
 
+class Hand(Protocol):
+    """Does one job at a time, in a process that does nothing else meanwhile."""
+
+    def do(self, target: str, arguments: tuple, heard: Heard) -> Any:
+        """The job's result. Passes what it says on to `heard`; raises DeadWorkerError or FailedJobError."""
+
+    def kill(self) -> None:
+        """Ends the process at once; who waits in `do` gets an error."""
+
+
 class Worker:
     """One process and our end of its pipe."""
 
-    def __init__(self, warm: Sequence[str]) -> None:
+    def __init__(self, warm: Sequence[str] = ()) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, tuple(warm)), daemon=True)
@@ -47,7 +57,6 @@ class Worker:
         theirs.close()  # theirs alone now, so that their death reads as the end of the pipe
 
     def do(self, target: str, arguments: tuple, heard: Heard) -> Any:
-        """The job's result. Passes what it says on to `heard`; raises DeadWorkerError or FailedJobError."""
         try:
             self._pipe.send((target, arguments))
             while True:
@@ -61,7 +70,6 @@ class Worker:
             raise DeadWorkerError(self._epitaph()) from None
 
     def kill(self) -> None:
-        """Ends the process at once."""
         self.process.kill()
         self.process.join()
 
@@ -73,15 +81,15 @@ class Worker:
 
 
 class Pool:
-    """`size` processes. `do` waits for an idle one; a dead one is replaced before the next job."""
+    """`size` hands. `do` waits for an idle one; a dead one is replaced before the next job."""
 
-    def __init__(self, size: int, warm: Sequence[str] = ()) -> None:
+    def __init__(self, size: int, hire: Callable[[], Hand] = Worker) -> None:
         quiet.one_thread()
-        self._warm = warm
+        self._hire = hire
         self._stopped = False
         self._lock = threading.Lock()
-        self._workers = {Worker(warm) for _ in range(size)}
-        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._workers = {hire() for _ in range(size)}
+        self._idle: queue.SimpleQueue[Hand] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
 
@@ -119,12 +127,12 @@ class Pool:
             for worker in self._workers:
                 worker.kill()
 
-    def _replace(self, old: Worker) -> Worker:
+    def _replace(self, old: Hand) -> Hand:
         with self._lock:
             self.check()
             old.kill()
             self._workers.remove(old)
-            fresh = Worker(self._warm)
+            fresh = self._hire()
             self._workers.add(fresh)
             return fresh
 
@@ -140,7 +148,7 @@ def _serve(pipe: Connection, warm: tuple[str, ...]) -> None:
             target, arguments = pipe.recv()
         except EOFError:
             return
-        pipe.send(_answer(target, arguments, lambda kind, *payload: pipe.send((kind, payload))))
+        pipe.send(answer(target, arguments, lambda kind, *payload: pipe.send((kind, payload))))
 
 
 def _warm_up(module: str) -> None:
@@ -150,7 +158,8 @@ def _warm_up(module: str) -> None:
         return
 
 
-def _answer(target: str, arguments: tuple, say: Callable[..., None]) -> tuple[str, Any]:
+def answer(target: str, arguments: tuple, say: Callable[..., None]) -> tuple[str, Any]:
+    """ "done" with what the job returns, or "failed" with its last line and its trace."""
     try:
         return "done", resolve_name(target)(*arguments, say)
     except Exception as error:

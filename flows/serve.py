@@ -1,13 +1,17 @@
 """`keyhole serve`: what can be started on Prefect's page, and what a schedule starts, runs while this process does.
 
 Deployments name their flow by module, so the process of a run imports what any other process imports. One sweep runs
-at a time: the next one waits for its turn on the server, and then for the store's lock.
+at a time: the next one waits for its turn, and then for the store's lock.
 """
 
 import asyncio
+import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
+
+import psutil
 
 from flows.checks import check_sweep
 from flows.config import CompareConfig
@@ -15,6 +19,7 @@ from flows.mistakes import UserError
 from flows.project import Project, here, writable
 from flows.server import Server
 
+PATIENCE = 60.0  # seconds that a sweep has to close its runs
 NAME = "keyhole"  # of a deployment that the user did not name
 
 
@@ -31,7 +36,7 @@ def serve(config: CompareConfig, cron: str | None, timezone: str) -> None:
         _open_store(project)
         server.wait()
         print(told(server, config, cron, timezone), flush=True)
-        _run(deployments(config, cron, timezone))
+        _run(*deployments(config, cron, timezone))
     print("stopped; its schedules are paused until the next `keyhole serve`")
 
 
@@ -53,7 +58,6 @@ def check_cron(cron: str | None, timezone: str) -> None:
 
 def deployments(config: CompareConfig, cron: str | None, timezone: str) -> list[Any]:
     """compare with `config` as its form's values, on the schedule; certify and report with theirs."""
-    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
 
@@ -66,25 +70,46 @@ def deployments(config: CompareConfig, cron: str | None, timezone: str) -> list[
         name=config.name or NAME,
         parameters={"config": config.model_dump(mode="json")},
         schedules=[Cron(cron, timezone=timezone)] if cron else [],
-        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
         entrypoint_type=by_module,
     )
     return [sweep, *(flow.to_deployment(name=NAME, entrypoint_type=by_module) for flow in (certify, report))]
 
 
-def _run(served: list[Any]) -> None:
-    """Starts what is due until Ctrl-C or SIGTERM; then runs under way are stopped and the schedules paused."""
+def _run(sweep: Any, *rest: Any) -> None:
+    """Starts what is due until Ctrl-C or SIGTERM; then runs under way are closed and the schedules paused."""
     from prefect.runner import Runner
 
-    class Interruptible(Runner):
-        def handle_sigterm(self, *_: Any) -> None:  # Prefect's own stops halfway, with a warning
-            raise KeyboardInterrupt
+    asked = threading.Event()
 
-    runner = Interruptible(name=NAME)
-    for deployment in served:
-        runner.add_deployment(deployment)
-    with suppress(KeyboardInterrupt):
-        asyncio.run(runner.start())
+    class Interruptible(Runner):
+        def handle_sigterm(self, *_: Any) -> None:
+            asked.set()
+
+    async def both() -> None:  # a certificate does not wait behind a sweep
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, asked.set)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(runner.start()) for runner in runners]
+            while not asked.is_set():
+                await asyncio.sleep(0.2)
+            for runner in runners:
+                runner.stopping = True
+            await asyncio.to_thread(_end_runs)  # cancelled first, Prefect would kill them
+            for task in tasks:
+                task.cancel()
+
+    runners = [Interruptible(name="sweeps", limit=1), Interruptible(name="others")]
+    for runner, served in zip(runners, ([sweep], rest), strict=True):
+        for deployment in served:
+            runner.add_deployment(deployment)
+    asyncio.run(both())
+
+
+def _end_runs() -> None:
+    """The processes of flow runs close their books and end."""
+    ours = [child for child in psutil.Process().children() if "prefect.engine" in child.cmdline()]
+    for process in ours:
+        process.terminate()
+    psutil.wait_procs(ours, timeout=PATIENCE)
 
 
 def told(server: Server, config: CompareConfig, cron: str | None, timezone: str) -> str:

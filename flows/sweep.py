@@ -3,6 +3,7 @@
 Apart from the flow, because Prefect sends a flow's functions to other processes by value, with all they refer to.
 """
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,6 +23,7 @@ from flows.progress import Progress, progress, title
 from flows.project import here, only_sweep, writable
 from flows.provenance import facts, run_tags
 from flows.reuse import copy, twin
+from flows.runners import hired
 from flows.tracking import CONFIG, RunRecorder, Store
 
 
@@ -91,12 +93,16 @@ def current() -> Sweep:
 @contextmanager
 def opened(config: CompareConfig, wish: Wish) -> Iterator[Sweep]:
     """Locks the store, closes what dead processes left in it, and starts the sweep; ends it whatever happens."""
-    project = here()
+    project, size = here(), min(config.workers, len(config.runs()))
     writable(project)
+    scheduled = deployment.id is not None
+    if scheduled:
+        _stopped_once()
     store = Store(project)
     with (
-        only_sweep(project, wait=deployment.id is not None),  # nobody waits in front of a scheduled one
-        Pool(min(config.workers, len(config.runs())), warm=[job.TRAIN]) as pool,  # they import while the store opens
+        only_sweep(project, wait=scheduled),
+        hired(config, size) as hire,
+        Pool(size, hire) as pool,  # processes import while the store opens
         ThreadPoolTaskRunner[Any](max_workers=config.workers) as threads,
     ):
         store.reap()
@@ -119,6 +125,20 @@ def _set(sweep: Sweep) -> Iterator[None]:
     finally:
         sweep.pool.stop()
         _current.reset(token)
+
+
+def _stopped_once() -> None:
+    """Ctrl-C reaches the whole group, and whoever serves the flow sends SIGTERM, perhaps twice: one of them is heard.
+
+    The next one would cut short the closing of the runs.
+    """
+
+    def heard(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, heard)
 
 
 def sweep_name(config: CompareConfig) -> str:
