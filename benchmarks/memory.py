@@ -5,6 +5,7 @@ what it holds when it has imported them and done nothing. Tables are told as a m
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +18,7 @@ from benchmarks.learners import WORLD
 from benchmarks.paired import Effort, Spread
 from flows.config import TrainConfig
 from flows.job import TRAIN, Forwarder, Say
-from flows.pool import Pool
+from flows.pool import Pool, Worker
 from flows.train import run
 
 UNIT = "times the memory of a process that has only imported"
@@ -41,7 +42,7 @@ def measure(effort: Effort) -> Iterator[Figure]:
 
 def peak(job: str, *arguments: object) -> float:
     """MB that a fresh process held at most while it did one job."""
-    with Pool(1, warm=[TRAIN]) as pool:
+    with Pool(1, partial(Worker, [TRAIN])) as pool:
         return pool.do(job, *arguments)
 
 

@@ -32,6 +32,6 @@ def settle(prefect_home: Path) -> None:
 
 
 def one_thread() -> None:
-    """One thread for the arithmetic of this process and of those it starts, which keep their memory: one process a run."""
+    """One thread for the arithmetic of this process and those it starts, which keep their memory: one process a run."""
     for name, value in {**ONE_THREAD, **KEEP_MEMORY}.items():
         os.environ.setdefault(name, value)

@@ -30,7 +30,7 @@ def opened(config: CompareConfig, size: int) -> Iterator[Callable[[], "Hand"]]:
             include_dashboard=False,
             logging_level=logging.ERROR,
             log_to_driver=False,
-            runtime_env={"env_vars": dict(quiet.ONE_THREAD)},
+            runtime_env={"env_vars": {**quiet.ONE_THREAD, **quiet.KEEP_MEMORY}},
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(f"--ray-address: no Ray answers at {config.ray_address!r} ({error})") from None
