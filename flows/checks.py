@@ -9,6 +9,7 @@ import gymnasium
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from flows import arms
 from flows.config import CompareConfig, TrainConfig
 from flows.mistakes import UserError, nearest, unknown
 from flows.runners import check_runner
@@ -20,9 +21,13 @@ ATTRIBUTES = ("judgement", "overseer_labels", "flags", "watched")
 def check_sweep(config: CompareConfig) -> None:
     """Raises UserError if some run of the sweep could not start."""
     check_runner(config)
-    check_methods(config.methods)
-    for oversight in config.oversight:
-        check_world(config.env, config.env_kwargs, oversight)
+    found = [arms.parsed(name) for name in config.methods]
+    check_methods([arm.method for arm in found])
+    worlds = [config.env_kwargs | arm.env_kwargs for arm in found]
+    for place, world in enumerate(worlds):
+        if world not in worlds[:place]:
+            for oversight in config.oversight:
+                check_world(config.env, world, oversight)
 
 
 def check_run(config: TrainConfig) -> None:

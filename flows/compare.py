@@ -58,11 +58,12 @@ def compare(config: CompareConfig = DEFAULTS, wish: Wish = NEW) -> str:
 
 def uncertified(config: CompareConfig, folder: Path) -> list[TrainConfig]:
     """A run of each oversight level of which the sweep has no certificate yet."""
-    levels = {run.oversight: run for run in reversed(config.runs())}
+    plainest = sorted(config.runs(), key=lambda run: not run.arm)  # in the sweep's own world, where an arm is
+    levels = {run.oversight: run for run in plainest}
     return [levels[level] for level in config.oversight if not certificates.path(folder, level).exists()]
 
 
-@task(task_run_name="{config.method} p={config.oversight} seed={config.seed}", cache_policy=NO_CACHE)
+@task(task_run_name="{config.called} p={config.oversight} seed={config.seed}", cache_policy=NO_CACHE)
 def train(config: TrainConfig) -> str:
     """One run; once more if its process dies, for that is the machine's doing. Its MLflow run id."""
     todo = current().todo(config)

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from flows import arms
+
 Item = TypeVar("Item")
 
 
@@ -36,7 +38,7 @@ class Settings(BaseModel):
 class Training(Settings):
     """How the policy is built and updated; methods share all of it."""
 
-    n_envs: int = Field(default=512, ge=1, description="copies of the environment, N (ppo: 256)")
+    n_envs: int = Field(default=2048, ge=1, description="copies of the environment, N (ppo: 256)")
     n_steps: int = Field(default=64, ge=1, description="steps of each copy between updates, T (ppo: 32)")
     batch_size: int = Field(default=4096, ge=2, description="samples of a minibatch, B, of ppo")
     n_epochs: int = Field(default=4, ge=1, description="passes over a rollout")
@@ -94,19 +96,30 @@ class Job(Settings):
         return {**said, "training": {**best, **training}} if best and isinstance(training, dict) else said
 
 
+Methods = Annotated[tuple[str, ...], AfterValidator(distinct), AfterValidator(arms.checked)]
+
+
 class TrainConfig(Job):
     """One run: one method, one oversight level, one seed."""
 
     method: str = Field(default="gradient_routing", description="oversight method; see `keyhole methods`")
+    arm: str = Field(default="", description="what tables and pictures call it; unset: the method")
     oversight: Probability = Field(default=0.1, description="probability that the overseer sees")
     seed: int = Field(default=0, ge=0, description="seed of the run")
+
+    @property
+    def called(self) -> str:
+        """What tables and pictures call it."""
+        return self.arm or self.method
 
 
 class CompareConfig(Job):
     """A sweep: every method at every oversight level with every seed."""
 
-    methods: Annotated[tuple[str, ...], AfterValidator(distinct)] = Field(
-        default=("gradient_routing", "filtering"), min_length=1, description="oversight methods; see `keyhole methods`"
+    methods: Methods = Field(
+        default=("gradient_routing", "filtering"),
+        min_length=1,
+        description="oversight methods, see `keyhole methods`; METHOD@NAME=VALUE: in a world with another argument",
     )
     oversight: Annotated[tuple[Probability, ...], AfterValidator(distinct)] = Field(
         default=(0.03, 0.1, 0.3), min_length=1, description="oversight levels"
@@ -126,20 +139,32 @@ class CompareConfig(Job):
         """Every run of the sweep, seeds outermost so that a picture is complete early."""
         shared = {name: getattr(self, name) for name in Job.model_fields}
         return [
-            TrainConfig(method=method, oversight=oversight, seed=seed, **shared)
+            TrainConfig(oversight=oversight, seed=seed, **(shared | self._arm(name)))
             for seed in range(self.seeds)
             for oversight in self.oversight
-            for method in self.methods
+            for name in self.methods
         ]
 
+    def _arm(self, name: str) -> dict[str, Any]:
+        """What is special to the runs of one arm."""
+        method, changed = arms.parsed(name)
+        return {"method": method, "arm": name if changed else "", "env_kwargs": {**self.env_kwargs, **changed}}
 
-Preset = Literal["quick", "paper", "smoke"]
+
+Preset = Literal["quick", "figure", "paper", "smoke"]
 
 PRESETS: dict[Preset, dict[str, Any]] = {
     "quick": {
+        "methods": ("gradient_routing", "filtering", "naive", "naive_weighted", "reward_model", "oracle"),
+        "oversight": (0.03, 0.1, 0.3),
+        "seeds": 3,
+        "steps": 400_000,
+        "checkpoints": 5,
+        "training": {"precision": "bf16"},
+    },
+    "figure": {
         "methods": (
             "gradient_routing",
-            "gradient_routing_paper",
             "no_routing",
             "no_gate",
             "filtering",
@@ -149,11 +174,15 @@ PRESETS: dict[Preset, dict[str, Any]] = {
             "naive_early_stopping",
             "reward_model",
             "oracle",
+            "gradient_routing@knowledge=blind",
+            "filtering@knowledge=blind",
+            "naive@knowledge=blind",
         ),
-        "oversight": (0.03, 0.1, 0.3),
-        "seeds": 3,
+        "oversight": (0.01, 0.03, 0.1, 0.3, 0.8),
+        "seeds": 5,
         "steps": 500_000,
-        "checkpoints": 6,
+        "checkpoints": 5,
+        "training": {"precision": "bf16"},
     },
     "paper": {  # Cloud et al. 2024, section 4.3: REINFORCE with a value baseline, one step on each rollout
         "methods": ("all",),
@@ -164,6 +193,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "training": {
             "n_envs": 512,
             "n_steps": 32,
+            "whole_episodes": False,
             "n_epochs": 1,
             "learning_rate": 5e-5,
             "gamma": 0.97,

@@ -66,7 +66,7 @@ def _versions(store: Store, name: str) -> dict[str, Any]:
 
 def _version(store: Store, results: Results, row: Row, run: Any, model: Path) -> str:
     """Registers what is in the folder `model`."""
-    name = f"keyhole-{world_name(run.data.params['env'])}-{row.method}"
+    name = re.sub(r"[^\w.+-]", "-", f"keyhole-{world_name(run.data.params['env'])}-{row.method}")
     known = _versions(store, name)
     for number, version in known.items():
         if version.run_id == row.run_id:  # of a sweep that went on and ended once more

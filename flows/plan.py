@@ -11,7 +11,7 @@ from flows.owner import abandoned
 from flows.provenance import run_tags
 from flows.tracking import CONFIG, Store
 
-SAME = ("method", "oversight", "seed")  # tags that tell the runs of a sweep apart
+SAME = ("arm", "oversight", "seed")  # tags that tell the runs of a sweep apart
 
 REUSES = "reuses"  # tag of a sweep: whether it takes the results of equal runs
 

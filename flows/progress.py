@@ -32,7 +32,7 @@ def progress(runs: Sequence[TrainConfig]) -> Progress:
 
 
 def title(run: TrainConfig) -> str:
-    return f"{run.method} p={run.oversight:g} seed={run.seed}"
+    return f"{run.called} p={run.oversight:g} seed={run.seed}"
 
 
 def clock(seconds: float) -> str:

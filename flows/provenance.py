@@ -55,6 +55,7 @@ def run_tags(config: TrainConfig) -> dict[str, str]:
         "kind": "run",
         "env": config.env,
         "method": config.method,
+        "arm": config.called,
         "oversight": f"{config.oversight:g}",
         "seed": str(config.seed),
     }

@@ -32,6 +32,6 @@ def settle(prefect_home: Path) -> None:
 
 
 def one_thread() -> None:
-    """One thread for the arithmetic of this process and those it starts, which keep their memory: one process a run."""
+    """One process a run: one thread for its arithmetic, and the memory it has had, for processes that start after."""
     for name, value in {**ONE_THREAD, **KEEP_MEMORY}.items():
         os.environ.setdefault(name, value)

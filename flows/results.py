@@ -131,21 +131,22 @@ def _no_such(kind: str, wanted: str, names: list[str]) -> UserError:
 
 
 def last_attempts(children: Iterable[Any]) -> list[Any]:
-    """Of the MLflow runs of the same method, oversight and seed, the last one tried."""
+    """Of the MLflow runs of the same arm, oversight and seed, the last one tried."""
     latest: dict[tuple, Any] = {}
     for child in sorted(children, key=lambda run: int(run.data.tags.get("attempt", 1))):
-        latest[tuple(child.data.tags.get(key) for key in ("method", "oversight", "seed"))] = child
+        latest[tuple(child.data.tags.get(key) for key in ("arm", "method", "oversight", "seed"))] = child
     return sorted(latest.values(), key=lambda run: run.info.start_time)
 
 
 def rows(run: Any) -> list[Row]:
     """The rows of one MLflow run: one for each deployment rule, one if it did not come so far."""
     tags, metrics = run.data.tags, run.data.metrics
+    arm = tags.get("arm", tags["method"])
     rules = [rule for rule in tags.get("deployments", "").split(",") if rule] or [""]
     return [
         Row(
-            row=tags["method"] if rule == rules[0] else f"{tags['method']}/{rule}",
-            method=tags["method"],
+            row=arm if rule == rules[0] else f"{arm}/{rule}",
+            method=arm,
             deployment=rule,
             leaky=rule in tags.get("leaky", "").split(",") if rule else False,
             oversight=float(tags["oversight"]),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from flows import arms
 from flows.config import PRESETS, CompareConfig, Job
 from flows.mistakes import UserError, nearest, unknown
 
@@ -96,17 +97,10 @@ def _whole(text: str) -> Any:
 
 def arguments(said: Iterable[str]) -> Values:
     """What --set says: NAME=VALUE, the value JSON or else text; raises UserError."""
-    return dict(map(_argument, said))
-
-
-def _argument(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise UserError(f"--set {text!r} is no NAME=VALUE; write for example --set size=5")
     try:
-        return name.strip(), json.loads(value)
-    except json.JSONDecodeError:
-        return name.strip(), value
+        return dict(map(arms.argument, said))
+    except ValueError as error:
+        raise UserError(f"--set {error}") from None
 
 
 def _preset(model: type[BaseModel], name: str | None) -> Values:

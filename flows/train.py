@@ -52,7 +52,7 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
         recorder.metrics(model.num_timesteps, selected_metrics(model.policy, evaluate, choice))
     agents.save(recorder.folder / "agent.zip", model.policy, config.env, world, config.method, seed=config.seed)
     (recorder.folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-    title = f"{config.method}, oversight {config.oversight:g}, seed {config.seed}"
+    title = f"{config.called}, oversight {config.oversight:g}, seed {config.seed}"
     learning_curve(watcher.curve, title, recorder.folder / "learning_curve.png")
     policy_picture(model.policy, env.env, title, recorder.folder / "policy.png")
     env.close()
