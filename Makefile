@@ -8,7 +8,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 CODE := agents benchmarks envs flows routing tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test check bench clean lock
+.PHONY: help install run ui test check bench clean lock audit
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,11 @@ check: $(STAMP) ## format, lint, types, fast tests
 
 bench: $(STAMP) ## measure everything against its peers: docs/benchmark.json, .png (ten minutes, two idle cores)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)
+
+audit: $(STAMP) ## known vulnerabilities of what requirements.lock names; asks PyPI
+	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && \
+	  .venv/audit/bin/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.10,<3"; }
+	@.venv/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict $(ARGS)
 
 lock: ## write requirements.lock from what .venv holds
 	@{ sed -n '/^#/p;/^[^#]/q' requirements.lock; \

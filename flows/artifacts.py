@@ -50,8 +50,13 @@ def _show(artifact: Any, progress: Progress, ended: threading.Event) -> None:
 def conclude(results: Results, page: Path) -> None:
     """Prefect's page shows the table of a sweep, and the address of its report."""
     with suppress(Exception):
-        create_table_artifact(table(results), key="results", description=TOLD.format(name=results.name))
+        create_table_artifact(table(results), key="results", description=TOLD.format(name=as_code(results.name)))
         create_link_artifact(page.as_uri(), key="report", link_text=str(page), description="opens on this machine")
+
+
+def as_code(words: str) -> str:
+    """What a user typed, in a text that the page reads as Markdown."""
+    return "`" + words.replace("`", "'") + "`"
 
 
 def table(results: Results) -> list[dict[str, str]]:

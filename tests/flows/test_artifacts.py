@@ -1,0 +1,58 @@
+"""Prefect's page hears of a sweep seldom and to the end, and a page that cannot be written ends no sweep."""
+
+import time
+
+import pytest
+
+from flows import artifacts
+
+
+class Going:
+    """A sweep whose steps pass with the time."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+
+    @property
+    def share(self) -> float:
+        return min(1.0, time.monotonic() - self.start)
+
+
+@pytest.fixture
+def written(monkeypatch):
+    values: list[float] = []
+    monkeypatch.setattr(artifacts, "create_progress_artifact", lambda value, **_: values.append(value))
+    monkeypatch.setattr(artifacts, "update_progress_artifact", lambda artifact, value: values.append(value))
+    return values
+
+
+def test_progress_is_written_now_and_then_and_at_the_end(written, monkeypatch):
+    monkeypatch.setattr(artifacts, "EVERY", 0.1)
+    with artifacts.shown(Going()):
+        time.sleep(0.35)
+        assert 2 <= len(written) <= 4
+    deadline = time.monotonic() + 5
+    seen = len(written)
+    while len(written) == seen and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(written) == seen + 1
+    assert written == sorted(written)
+    assert written[0] == 0
+    assert 30 < written[-1] <= 100
+
+
+def refused(*_, **__):
+    raise ConnectionError("no server")
+
+
+@pytest.mark.parametrize("name", ["create_progress_artifact", "update_progress_artifact"])
+def test_a_server_that_does_not_answer_ends_nothing(name, written, monkeypatch):
+    monkeypatch.setattr(artifacts, "EVERY", 0.01)
+    monkeypatch.setattr(artifacts, name, refused)
+    with artifacts.shown(Going()):
+        time.sleep(0.05)
+
+
+def test_what_goes_wrong_in_the_sweep_goes_on(written):
+    with pytest.raises(KeyboardInterrupt), artifacts.shown(Going()):
+        raise KeyboardInterrupt
