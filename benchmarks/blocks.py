@@ -6,12 +6,13 @@ is told in docs/routing.md; `benchmarks/routing_overhead.py` compares ways of ro
 """
 
 from collections.abc import Iterator
+from itertools import product
 
 import torch
 from torch import nn
 
 from benchmarks.figures import Figure
-from benchmarks.paired import Effort, Way, in_turn
+from benchmarks.paired import Effort, Way, paired
 from routing import Regions, Router, Rules, units
 
 UNIT = "times the CPU time of the unrouted pass"
@@ -22,11 +23,10 @@ LEVELS = ("activation", "parameter", "rows")
 def measure(effort: Effort) -> Iterator[Figure]:
     """Every level with every number of blocks, against the same network unrouted."""
     counts = (2, 4, 8, 16) if effort.whole else (2, 16)
-    cases = {(level, count): routed(level, count) for level in LEVELS for count in counts}
-    ways = {f"{level}, {count} blocks": way for (level, count), way in cases.items()}
-    ratios = in_turn(ways, unrouted(), effort.rounds, effort.seconds / 4)
-    for ((level, count), _), (name, ratio) in zip(cases.items(), ratios.items(), strict=True):
-        yield Figure.of_cost(name, ratio, series=level, x=count)
+    base = unrouted()
+    for level, count in product(LEVELS, counts):
+        ratio = paired(routed(level, count), base, effort.rounds, effort.seconds / 2)
+        yield Figure.of_cost(f"{level}, {count} blocks", ratio, series=level, x=count)
 
 
 def network() -> nn.Sequential:

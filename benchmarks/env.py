@@ -17,7 +17,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 import envs
 from agents.walk import Walk
 from benchmarks.figures import Figure
-from benchmarks.paired import Effort, Way, in_turn
+from benchmarks.paired import Effort, Way, paired
 from benchmarks.torch_grid import TorchGrid
 
 UNIT = "times the steps in a CPU-second of Gymnasium's SyncVectorEnv"
@@ -28,7 +28,8 @@ def measure(effort: Effort) -> Iterator[Figure]:
     """Each way of stepping, against a list of single environments stepped one after the other."""
     with ExitStack() as stack:
         base, ways = _ways(stack)
-        for name, ratio in in_turn(ways, base, effort.rounds, effort.seconds).items():
+        for name, way in ways.items():
+            ratio = paired(way, base, effort.rounds, effort.seconds)
             yield Figure.of(name, ratio, "M steps/CPU-s", 1e6)
 
 

@@ -1,8 +1,8 @@
 """Cost against the side of the grid, the 5 x 5 one being 1
 
 A world with more squares has more states, and so more observations: 2592 states at 3 x 3, 460 992 at 7 x 7. Compiling
-and exact evaluation go through all of them. An update goes through those that its rollout met, which are never more
-than there are steps in it: that is why its cost levels off.
+and exact evaluation go through all of them. An update goes through those that its rollout met, of
+which there are never more than steps in it.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import agents
 import envs
 from benchmarks.figures import Figure
 from benchmarks.learners import WORLD, trained
-from benchmarks.paired import Effort, Way, in_turn
+from benchmarks.paired import Effort, Way, paired
 from envs.compiled import compiled
 
 UNIT = "times the cost in CPU time at 5 x 5"
@@ -24,9 +24,9 @@ def measure(effort: Effort) -> Iterator[Figure]:
     """Compile, evaluate and update, each at every size."""
     sizes = (3, 4, 5, 6, 7) if effort.whole else (3, 4, 5)
     for series, way in {"compile": compiling, "evaluate exactly": evaluating, "update": updating}.items():
-        ways = {size: way(size) for size in sizes}
-        ratios = in_turn({str(size): ways[size] for size in sizes}, ways[BASE], min(effort.rounds, 3), 0)
-        for size, ratio in zip(sizes, ratios.values(), strict=True):
+        base = way(BASE)
+        for size in sizes:
+            ratio = paired(way(size), base, min(effort.rounds, 3), 0)
             yield Figure.of_cost(f"{series}, {size} x {size}", ratio, series=series, x=size)
 
 

@@ -3,7 +3,8 @@
 A step is one of the environment, with its share of rollout, overseer, method and update. Every learner trains in the
 diamond grid as it trains best (`TRAINS_BEST`), and stock PPO as our ppo does. Its actor is one network where ours are
 two experts and a gate, so it has half the arithmetic. What is timed are the first updates of a run, when the policy
-still meets most observations: the dearest ones for `reinforce`, the same for ppo. "Paper" is the update of Cloud et
+still meets most observations: the dearest ones for `reinforce`, the same for ppo. With
+more copies an update has more samples and hardly more observations. "Paper" is the update of Cloud et
 al. 2024, section 4.3: one step on a rollout of 512 copies, width 256, with a forward pass for each sample (ppo) or
 for each distinct observation (reinforce).
 """
@@ -17,12 +18,13 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 import agents
 from benchmarks.figures import Figure
-from benchmarks.paired import Effort, Way, in_turn
+from benchmarks.paired import Effort, Way, paired
 from flows.config import PRESETS, TrainConfig
 
 UNIT = "times the steps in a CPU-second of the first of its group"
 WORLD = "keyhole/DiamondGhost-v0"
 PAPER = PRESETS["paper"]["training"]
+MANY = 8192
 LEARNERS, PRECISIONS = ("ppo", "reinforce"), ("fp32", "bf16")
 
 
@@ -34,13 +36,15 @@ def measure(effort: Effort) -> Iterator[Figure]:
 
 
 def _compared(group: str, peer: str, base: Way, ways: dict[str, Way], effort: Effort) -> Iterator[Figure]:
-    for name, ratio in in_turn(ways, base, effort.rounds, effort.seconds).items():
+    for name, way in ways.items():
+        ratio = paired(way, base, effort.rounds, effort.seconds)
         yield Figure.of(f"{name} / {peer}, {group}", ratio, "k steps/CPU-s", 1e3)
 
 
 def learners(width: int) -> dict[str, Way]:
     """Ours, under gradient routing."""
-    return {f"{name} {kind}": ours(name, width=width, precision=kind) for name in LEARNERS for kind in PRECISIONS}
+    ways = {f"{name} {kind}": ours(name, width=width, precision=kind) for name in LEARNERS for kind in PRECISIONS}
+    return {**ways, f"reinforce bf16, {MANY} copies": ours("reinforce", width=width, precision="bf16", n_envs=MANY)}
 
 
 def papers() -> dict[str, Way]:

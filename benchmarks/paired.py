@@ -7,7 +7,7 @@ after the other and compares afterwards, which is what a noisy machine spoils; s
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import psutil
@@ -58,25 +58,15 @@ class Effort(NamedTuple):
 
 
 def paired(a: Way, b: Way, rounds: int, seconds: float = 0.2) -> Ratio:
-    """How many times as fast `a` is as `b`."""
-    return in_turn({"a": a}, b, rounds, seconds)["a"]
-
-
-def in_turn(ways: Mapping[str, Way], base: Way, rounds: int, seconds: float = 0.2) -> dict[str, Ratio]:
-    """How many times as fast each way is as `base`, which begins every round; all are called once before."""
-    every = [base, *ways.values()]
-    for way in every:
-        way()
-    table = [[speed(way, seconds) for way in every] for _ in range(rounds)]
-    return {
-        name: Ratio(
-            Spread.of(row[i].cpu / row[0].cpu for row in table),
-            Spread.of(row[i].wall / row[0].wall for row in table),
-            statistics.median(row[i].cpu for row in table),
-            rounds,
-        )
-        for i, name in enumerate(ways, 1)
-    }
+    """How many times as fast `a` is as `b`; each is called once before, and then for at least `seconds` a round."""
+    a(), b()
+    table = [(speed(a, seconds), speed(b, seconds)) for _ in range(rounds)]
+    return Ratio(
+        Spread.of(one.cpu / other.cpu for one, other in table),
+        Spread.of(one.wall / other.wall for one, other in table),
+        statistics.median(one.cpu for one, _ in table),
+        rounds,
+    )
 
 
 def speed(way: Way, seconds: float) -> Speed:

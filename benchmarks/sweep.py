@@ -28,7 +28,7 @@ from flows.train import run
 
 UNIT = "times as many, or as much"
 STEPS, CHECKPOINTS = 200_000, 5
-COMMAND = [sys.executable, "-m", "flows", "compare", "--methods", "gradient_routing,filtering", "--oversight", "0.1"]
+SAID = ["--methods", "gradient_routing,filtering", "--oversight", "0.1", "--force"]  # equal runs are done again
 
 
 class Sweep(NamedTuple):
@@ -76,7 +76,7 @@ def sweep(workers: int, seeds: int) -> Sweep:
     began, start, cpu = time.time(), time.perf_counter(), cpu_seconds()
     said = {"--steps": STEPS, "--checkpoints": CHECKPOINTS, "--workers": workers, "--seeds": seeds}
     words = [str(word) for pair in said.items() for word in pair]
-    subprocess.run([*COMMAND, *words], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "flows", "compare", *SAID, *words], check=True, stdout=subprocess.DEVNULL)
     minutes, cpu = (time.perf_counter() - start) / 60, cpu_seconds() - cpu
     query, kept = f"tags.kind = 'run' and attributes.start_time >= {int(began * 1000)}", store()
     runs = [found.info for found in kept.client.search_runs([kept.experiment], query)]
