@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from flows import certificates, models, results
+from flows import arms, certificates, models, results
 from flows.tracking import Store
 
 
@@ -23,11 +23,16 @@ def conclude(store: Store, run_id: str) -> results.Results:
         tags["best"] = f"{best.row} {best.true_return:.3f} (p={best.oversight:g})"
     for name, value in tags.items():
         store.client.set_tag(run_id, name, value)
-    for run, level in {row.run_id: row.oversight for row in found.rows}.items():
+    for run, level in {row.run_id: row.oversight for row in found.rows if in_the_sweeps_world(row)}.items():
         if level in hashes:
             store.client.set_tag(run, "certificate", hashes[level])
     models.register(store, found)
     return found
+
+
+def in_the_sweeps_world(row: results.Row) -> bool:
+    """The run's world is the one that is certified: its arm changes nothing of it."""
+    return not arms.parsed(row.method).env_kwargs
 
 
 def certificate_hashes(found: results.Results) -> dict[float, str]:

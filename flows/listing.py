@@ -38,7 +38,7 @@ class Filters(NamedTuple):
         tags = run.data.tags
         return all(
             (
-                self.method in (None, tags.get("method")),
+                self.method in (None, tags.get("method"), tags.get("arm")),
                 self.env is None or self.env.lower() in environment(run).lower(),
                 self.status in (None, run.info.status),
                 self.oversight is None or self.oversight == float(tags.get("oversight", "nan")),
@@ -90,7 +90,7 @@ def of_run(run: Any) -> dict[str, Any]:
     row = next(iter(first_rows(run)), None)
     return {
         "id": run.info.run_id,
-        "method": run.data.tags.get("method", ""),
+        "method": run.data.tags.get("arm") or run.data.tags.get("method", ""),
         "oversight": float(run.data.tags.get("oversight", "nan")),
         "seed": int(run.data.tags.get("seed", -1)),
         "status": run.info.status,

@@ -60,6 +60,12 @@ def test_a_sweep_and_its_runs_have_the_hash_of_their_certificate(store, sweep):
     assert "certificate" not in tags[0.1]
 
 
+def test_a_run_in_another_world_than_the_sweeps_has_not_its_certificate(store, sweep):
+    row = results.read(store, sweep).rows[0]
+    assert conclusion.in_the_sweeps_world(row)
+    assert not conclusion.in_the_sweeps_world(row._replace(method="naive@knowledge=blind"))
+
+
 def test_a_registered_model_loads_as_pyfunc_and_acts_as_its_agent(store, sweep):
     import mlflow
 
