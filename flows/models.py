@@ -18,6 +18,7 @@ from flows.results import Results, Row
 from flows.tracking import Store
 
 AGENT = "agent.zip"
+MODEL = "model"  # folder in that of its run
 NAME = re.compile(r"[\w.+-]+")  # of our models: nothing that could end the quotes of a query
 TYPES = {str: "string", bool: "boolean", int: "long"}
 
@@ -54,7 +55,7 @@ def find(store: Store, name: str) -> Path | None:
     model, _, wanted = name.removeprefix("models:/").partition("/")
     versions = _versions(store, model)
     wanted = wanted or max(versions, key=int, default="")
-    return store.inside(Path(versions[wanted].source) / AGENT) if wanted in versions else None
+    return store.folder(store.client.get_run(versions[wanted].run_id)) / MODEL / AGENT if wanted in versions else None
 
 
 def _versions(store: Store, name: str) -> dict[str, Any]:
@@ -85,7 +86,9 @@ def _version(store: Store, results: Results, row: Row, run: Any, model: Path) ->
         "chosen_by": "true return, which no overseer knows",
     }
     told = f"The best of {row.method} in the sweep {results.name}: true return {row.true_return:.3f} ({row.exactness})."
-    version = store.client.create_model_version(name, str(model), row.run_id, tags=tags, description=told)
+    store.artifacts.keep(row.run_id, model, MODEL)
+    source = store.artifacts.source(run.info, model)
+    version = store.client.create_model_version(name, source, row.run_id, tags=tags, description=told)
     return f"{name}/{version.version}"
 
 
@@ -113,7 +116,7 @@ def _described(folder: Path, agent: agents.Agent) -> Path:
     from mlflow.models.signature import ModelSignature
     from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
-    model = folder / "model"
+    model = folder / MODEL
     model.mkdir(exist_ok=True)
     shutil.copyfile(folder / AGENT, model / AGENT)
     space = agent.policy.observation_space

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
 import click
@@ -9,10 +10,20 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from flows.config import PRESETS
-from flows.project import MLRUNS
+from flows.project import ARTIFACTS, MLRUNS, STORE
 from flows.settings import ARGUMENTS, Setting, many, settings
 
 PLAIN = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "true|false"}
+PLACES = (
+    ("--mlruns", MLRUNS, "DIR", "store of the runs  [default: mlruns]"),
+    ("--store", STORE, "URI", f"database of the store, postgresql://... or http://...; also ${STORE}"),
+    (
+        "--artifacts",
+        ARTIFACTS,
+        "URI",
+        f"where a new store keeps the runs' files, s3://... or file://...; also ${ARTIFACTS}",
+    ),
+)
 SIGNS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 
 
@@ -29,19 +40,17 @@ def options(model: type[BaseModel]) -> Callable[[Callable], Callable]:
 
 
 def store_option(command: Callable) -> Callable:
-    """--mlruns, the same for every command that reads or writes runs."""
+    """Where runs are kept, the same for every command that reads or writes them."""
+    for name, variable, metavar, text in reversed(PLACES):
+        command = click.option(
+            name, metavar=metavar, callback=partial(_placed, variable), expose_value=False, help=text
+        )(command)
+    return command
 
-    def chosen(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-        if value is not None:
-            os.environ[MLRUNS] = os.path.abspath(value)
 
-    return click.option(
-        "--mlruns",
-        metavar="DIR",
-        callback=chosen,
-        expose_value=False,
-        help="store of the runs  [default: mlruns]",
-    )(command)
+def _placed(variable: str, context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        os.environ[variable] = os.path.abspath(value) if variable == MLRUNS else value
 
 
 def _option(setting: Setting) -> Callable:

@@ -55,8 +55,8 @@ def open_page(store: Store, host: str, port: int) -> None:
     print(f"MLflow's page of {store.project.mlruns} (in some seconds; Ctrl-C ends it):", flush=True)
     print(address(names[0], port, store.experiment), flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)]
-    artifacts = str(store.project.artifacts)
-    os.execv(sys.executable, [*command, "--backend-store-uri", store.uri, "--default-artifact-root", artifacts])
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = store.uri  # a command line would show its password to everybody
+    os.execv(sys.executable, [*command, "--default-artifact-root", str(store.project.artifacts)])
 
 
 def view() -> dict[str, Any]:

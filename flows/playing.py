@@ -20,7 +20,7 @@ from flows.config import importable
 from flows.listing import printable
 from flows.mistakes import UserError, unknown
 from flows.models import AGENT
-from flows.project import here
+from flows.project import here, recorded
 from flows.tracking import Store
 from routing import BLOCKS
 
@@ -79,10 +79,7 @@ def find(wanted: str) -> tuple[Path, bool]:
         return Path(wanted), False
     if Path(wanted).suffix == ".zip":
         raise UserError(f"cannot read the agent {wanted}: no such file")
-    project = here()
-    if not project.database.exists():
-        raise UserError(f"no runs in {project.mlruns} yet; give the path of an agent.zip, or pass --mlruns DIR")
-    store = Store(project)
+    store = Store(recorded(here()))
     path = models.find(store, wanted)
     if path is None:
         path = store.folder(results.find_run(store, wanted)) / AGENT

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from flows import database
 from flows.mistakes import UserError
 
 MLRUNS = "KEYHOLE_MLRUNS"  # environment variable that names another store
+STORE = "KEYHOLE_STORE"  # one that names a database for it, in the place of its file
+ARTIFACTS = "KEYHOLE_ARTIFACTS"  # one that names where a new store keeps its runs' files
 _held: set[Path] = set()  # locks of this process: a flow started by the command line is the same sweep
 
 
@@ -24,6 +27,10 @@ class Project:
 
     root: Path
     mlruns: Path
+    store: str = ""
+    """address of the database; empty: the file in mlruns"""
+    artifact_uri: str = ""
+    """where the runs' files go when they end; empty: they stay in mlruns"""
 
     @property
     def database(self) -> Path:
@@ -45,11 +52,19 @@ def here() -> Project:
         (p for p in (start, *start.parents) if (p / ".git").exists() or (p / "pyproject.toml").exists()),
         start,
     )
-    return Project(root, Path(os.environ.get(MLRUNS) or root / "mlruns").absolute())
+    mlruns = Path(os.environ.get(MLRUNS) or root / "mlruns").absolute()
+    return Project(root, mlruns, os.environ.get(STORE, ""), _uri(os.environ.get(ARTIFACTS, "")))
+
+
+def _uri(said: str) -> str:
+    """A folder's address for its path; others as they are."""
+    return Path(said).absolute().as_uri() if said and ":/" not in said else said
 
 
 def writable(project: Project) -> None:
     """Nothing happens if the store and Prefect's home can be written to; else a UserError."""
+    if project.store:
+        database.check(project.store)
     for folder, advice in ((project.mlruns, "pass --mlruns DIR"), (project.prefect_home, "set PREFECT_HOME")):
         with _explained(folder, advice):
             folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +76,7 @@ def writable(project: Project) -> None:
 
 def recorded(project: Project) -> Project:
     """The project, which has runs; else a UserError."""
-    if not project.database.exists():
+    if not project.store and not project.database.exists():
         raise UserError(f"no runs in {project.mlruns} yet; run `keyhole compare` or pass --mlruns DIR")
     return project
 

@@ -29,6 +29,7 @@ def write(store: Store, run_id: str) -> Path:
         (results.folder / name).write_bytes(png)
     page = results.folder / PAGE
     page.write_text(render(results, drawn), encoding="utf-8")
+    store.artifacts.keep(run_id, results.folder)
     store.describe(run_id, summary(results))
     return page
 

@@ -17,6 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from flows import database
+from flows.artifact_store import Artifacts, Folder, Remote
 from flows.mistakes import UserError
 from flows.owner import abandoned, owner
 from flows.pool import FailedJobError, StoppedError
@@ -30,6 +32,7 @@ CONFIG = "config"  # tag of a sweep: its settings as JSON
 PATIENCE = 120.0  # seconds that a database may stay locked
 FLUSH_SECONDS = 2.0
 Watch = Callable[[int, float], None]  # hears the steps done and the true return
+Keep = Callable[[str, Path], None]  # takes a run id and the run's folder
 SENTENCE = 400  # characters of an error kept as a tag
 
 
@@ -60,7 +63,7 @@ class Store:
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.uri = f"sqlite:///{project.database}"
+        self.uri = database.address(project.store) if project.store else f"sqlite:///{project.database}"
 
     @cached_property
     def client(self) -> Any:
@@ -72,10 +75,24 @@ class Store:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two processes in one schema migration destroy the file
             client = Patient(MlflowClient(tracking_uri=self.uri))
             if client.get_experiment_by_name(EXPERIMENT) is None:
-                client.create_experiment(EXPERIMENT, artifact_location=str(self.project.artifacts))
-                with sqlite3.connect(self.project.database) as database:
-                    database.execute("PRAGMA journal_mode=wal")
+                client.create_experiment(EXPERIMENT, artifact_location=self._artifact_location())
+                if not self.project.store:
+                    with sqlite3.connect(self.project.database) as file:
+                        file.execute("PRAGMA journal_mode=wal")
         return client
+
+    def _artifact_location(self) -> str | None:
+        """Of a new store; None: where the MLflow server at its address keeps them."""
+        served = self.uri.startswith("http")
+        return self.project.artifact_uri or (None if served else str(self.project.artifacts))
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """Where the runs' files are; raises UserError if the store was made with another address than now wanted."""
+        made, wanted = self.client.get_experiment(self.experiment).artifact_location, self.project.artifact_uri
+        if wanted and wanted.rstrip("/") != made.rstrip("/"):
+            raise UserError(f"--artifacts: found {wanted!r}, but this store keeps its runs' files in {made!r}")
+        return Remote(self.project.artifacts, self.client) if ":/" in made else Folder(self.project.artifacts)
 
     @cached_property
     def experiment(self) -> str:
@@ -102,6 +119,7 @@ class Store:
             recorder.params(params)
             yield recorder
             recorder.flush()
+            recorder.keep()
         except BaseException as error:
             recorder.close(*_judged(error))
             raise
@@ -109,21 +127,16 @@ class Store:
 
     def folder(self, run: Any) -> Path:
         """The artifact folder of an MLflow run. Raises UserError if the database says that it is not in this store."""
-        return self.inside(Path(run.info.artifact_uri))
-
-    def inside(self, path: Path) -> Path:
-        """The path, if it is one of the store's artifacts; else raises UserError: nothing else is read or written."""
-        if not path.resolve().is_relative_to(self.project.artifacts.resolve()):
-            raise UserError(f"{path} is not in {self.project.artifacts}; pass --mlruns DIR of the store it belongs to")
-        return path
+        return self.artifacts.folder(run.info)
 
     def _created(self, name: str, tags: Mapping[str, str], watch: Watch) -> "RunRecorder":
+        folder = self.artifacts.folder  # first, for it may refuse
         info = self.client.create_run(self.experiment, tags=tags, run_name=name).info
-        return RunRecorder(self.client, info.run_id, Path(info.artifact_uri), watch)
+        return RunRecorder(self.client, info.run_id, folder(info), watch, self.artifacts.keep)
 
     def _reopened(self, run_id: str, tags: Mapping[str, str], watch: Watch) -> "RunRecorder":
         run = self.client.get_run(run_id)
-        recorder = RunRecorder(self.client, run_id, self.folder(run), watch)
+        recorder = RunRecorder(self.client, run_id, self.folder(run), watch, self.artifacts.keep)
         recorder.tags(tags)
         self.client.update_run(run_id, "RUNNING")
         if "error" in run.data.tags:
@@ -151,8 +164,10 @@ class Store:
 class RunRecorder:
     """What a run says of itself. Its folder is the run's artifact folder: a file written is a file kept."""
 
-    def __init__(self, client: Any, run_id: str, folder: Path, watch: Watch) -> None:
-        self.client, self.run_id, self.folder, self.progress = client, run_id, folder, watch
+    def __init__(
+        self, client: Any, run_id: str, folder: Path, watch: Watch, keep: Keep = lambda run, path: None
+    ) -> None:
+        self.client, self.run_id, self.folder, self.progress, self._keep = client, run_id, folder, watch, keep
         folder.mkdir(parents=True, exist_ok=True)
         self.said: set[str] = set()  # parameters
         self.written: set[tuple[str, int]] = set()  # series and step, of a run that goes on
@@ -195,6 +210,10 @@ class RunRecorder:
         for start in range(0, len(metrics), 1000):
             self.client.log_batch(self.run_id, metrics=metrics[start : start + 1000])
 
+    def keep(self) -> None:
+        """The run's files so far are where the store keeps files."""
+        self._keep(self.run_id, self.folder)
+
     def close(self, status: str, reason: str = "", trace: str = "") -> None:
         """Ends the run; a trace is kept as error.txt."""
         if trace:
@@ -204,6 +223,9 @@ class RunRecorder:
             self.flush()
             if reason:
                 self.client.set_tag(self.run_id, "error", reason[:SENTENCE])
+            if status != "FINISHED":
+                with suppress(Exception):  # the error that ended the run is the one to tell; its files are here
+                    self.keep()
         finally:
             self.client.set_terminated(self.run_id, status)
 

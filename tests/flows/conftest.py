@@ -22,7 +22,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project that is the current directory, on a machine whose user has set nothing."""
     (tmp_path / ".git").mkdir()
     monkeypatch.chdir(tmp_path)
-    for name in (project.MLRUNS, "PREFECT_API_URL"):
+    for name in (project.MLRUNS, project.STORE, project.ARTIFACTS, "PREFECT_API_URL"):
         monkeypatch.setenv(name, "")  # is put back after the test, whatever the command line sets
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / ".prefect"))
     return tmp_path
