@@ -67,11 +67,16 @@ class Exact:
         self.observations = torch.as_tensor(self.tables.observations, dtype=torch.float32)  # once, not at every look
 
     def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
-        return self._evaluation(action_probabilities(policy, self.observations.to(policy.device)))
+        return self._evaluation(action_probabilities(policy, self._seen_by(policy)))
 
     def each(self, policy: BlockPolicy, uses: Sequence[Use]) -> list[Evaluation]:
-        log_probabilities = policy.log_probabilities(self.observations.to(policy.device).flatten(1), uses)
+        log_probabilities = policy.log_probabilities(self._seen_by(policy).flatten(1), uses)
         return [self._evaluation(log_probability.exp()) for log_probability in log_probabilities]
+
+    def _seen_by(self, policy: ActorCriticPolicy) -> torch.Tensor:
+        """All observations, where the policy is."""
+        self.observations = self.observations.to(policy.device)
+        return self.observations
 
     def _evaluation(self, probabilities: torch.Tensor) -> Evaluation:
         exact = envs.exact.evaluate(self.tables, probabilities.double().cpu().numpy())

@@ -20,6 +20,7 @@ from agents import losses
 from agents.buffer import RoutedRolloutBuffer
 from agents.policy import BlockPolicy
 from agents.ppo import RoutedPPO
+from agents.tensor_walk import TensorWalk, WholeTable
 from agents.walk import Path, Walk
 from routing import find
 
@@ -137,7 +138,11 @@ class RoutedReinforce(RoutedPPO):
         super()._setup_model()
         self.tabular = self.env is not None and self._found_tables()
         if self.tabular:
-            self.walk = Walk(self.tables, self.n_envs, np.random.default_rng(self.seed))
+            chance = np.random.default_rng(self.seed)
+            if self.device.type == "cpu":
+                self.walk = Walk(self.tables, self.n_envs, chance)
+            else:
+                self.walk = TensorWalk(self.tables, self.n_envs, chance, self.device)
             self.inputs = torch.as_tensor(self.tables.observations, dtype=torch.float32, device=self.device).flatten(1)
 
     def _found_tables(self) -> bool:
@@ -166,7 +171,7 @@ class RoutedReinforce(RoutedPPO):
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
-        self.acted = LazyTable(self.policy, self.inputs, self.tables.n_actions)
+        self.acted = self._table()
         walk = self.walk
         self.path = walk.episodes(self.acted) if self.whole_episodes else walk.steps(n_rollout_steps, self.acted)
         self.num_timesteps += int(self.path.live.sum())
@@ -176,6 +181,12 @@ class RoutedReinforce(RoutedPPO):
         self._fill(rollout_buffer, self.path)
         callback.on_rollout_end()
         return True
+
+    def _table(self) -> LazyTable | WholeTable:
+        """What the policy does where."""
+        if self.device.type == "cpu":
+            return LazyTable(self.policy, self.inputs, self.tables.n_actions)
+        return WholeTable(self.policy, self.inputs)
 
     def _fill(self, buffer: RoutedRolloutBuffer, path: Path) -> None:
         """Put the walk into the buffer as if it had been stepped, and have it treated."""

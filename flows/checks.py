@@ -21,6 +21,7 @@ ATTRIBUTES = ("judgement", "overseer_labels", "flags", "watched")
 def check_sweep(config: CompareConfig) -> None:
     """Raises UserError if some run of the sweep could not start."""
     check_runner(config)
+    check_device(config.training.device)
     found = [arms.parsed(name) for name in config.methods]
     check_methods([arm.method for arm in found])
     worlds = [config.env_kwargs | arm.env_kwargs for arm in found]
@@ -32,8 +33,21 @@ def check_sweep(config: CompareConfig) -> None:
 
 def check_run(config: TrainConfig) -> None:
     """Raises UserError if the run could not start."""
+    check_device(config.training.device)
     check_methods([config.method])
     check_world(config.env, config.env_kwargs, config.oversight)
+
+
+def check_device(name: str) -> None:
+    """Raises UserError if nothing can be computed there."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UserError(f"--device {name!r} is not to be had: {reason} (here: {', '.join(here)})") from None
 
 
 def check_methods(names: Sequence[str]) -> None:

@@ -66,6 +66,7 @@ class Training(Settings):
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="of matrix products; bf16 is faster on processors that have it"
     )
+    device: str = Field(default="cpu", description="where it trains: cpu, cuda, cuda:1; the world's tables too")
 
 
 TRAINS_BEST: dict[str, dict[str, Any]] = {  # by learner, where it is not the field's own default

@@ -10,6 +10,7 @@ import envs
 from agents import BlockPolicy, RoutedPPO, build, make_vec_env
 from agents.buffer import RoutedSamples
 from agents.reinforce import RoutedReinforce, distinct_masks
+from agents.tensor_walk import TensorWalk, WholeTable
 from agents.walk import Walk
 from routing import METHODS
 
@@ -79,6 +80,25 @@ def _silent(model):
     return callback
 
 
+def on_a_device(tables, copies, generator) -> TensorWalk:
+    """Cuda cannot be had everywhere; to this walk the processor is a device like another."""
+    return TensorWalk(tables, copies, generator, torch.device("cpu"))
+
+
+def test_a_learner_elsewhere_walks_there_and_learns_the_same(monkeypatch):
+    found = {}
+    for name in ("here", "elsewhere"):
+        model = learner("oracle", whole_episodes=True, learning_rate=8e-3)
+        if name == "elsewhere":
+            model.walk = on_a_device(model.tables, model.n_envs, np.random.default_rng(1))
+            monkeypatch.setattr(model, "_table", lambda model=model: WholeTable(model.policy, model.inputs))
+        model.learn(60_000)
+        probabilities = model.policy.log_probabilities(model.inputs)[0].exp().double().numpy()
+        found[name] = envs.exact.evaluate(model.tables, probabilities).true_return
+    assert min(found.values()) > 0.5
+    assert abs(found["here"] - found["elsewhere"]) < 0.1
+
+
 def test_walk_follows_the_tables_and_restarts_at_starts():
     tables = envs.compile_world(make_vec_env(ENV, 1, size=3, oversight_prob=0.4).env)
     walk = Walk(tables, 128, np.random.default_rng(0))
@@ -106,11 +126,12 @@ def test_walk_follows_the_tables_and_restarts_at_starts():
     assert np.isclose(np.bincount(path.action.ravel()) / path.action.size, 0.25, atol=0.02).all()
 
 
-def test_walk_of_whole_episodes_starts_everywhere_alike_and_ends_each_once():
-    tables = envs.compile_world(make_vec_env(ENV, 1, size=3, oversight_prob=0.4).env)
-    walk = Walk(tables, 4096, np.random.default_rng(0))
-    uniform = np.cumsum(np.full((len(tables.observations), 4), 0.25), 1)
-    path = walk.episodes(lambda observation: uniform[observation])
+@pytest.mark.parametrize("kind", [Walk, on_a_device])
+def test_walk_of_whole_episodes_starts_everywhere_alike_and_ends_each_once(kind):
+    model = learner("naive")
+    model.policy.action_net.weight.data.zero_()  # uniform actions
+    tables = model.tables
+    path = kind(tables, 4096, np.random.default_rng(0)).episodes(WholeTable(model.policy, model.inputs))
     assert path.live[0].all()
     assert (path.dones.sum(0) == 1).all()
     np.testing.assert_array_equal(path.live[1:], path.live[:-1] & ~path.dones[:-1])  # live until it ends

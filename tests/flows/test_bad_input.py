@@ -22,6 +22,7 @@ CASES = {
     "method named twice": (["--methods", "naive,naive"], "'naive' is named twice"),
     "no method": (["--methods", ""], "name at least one"),
     "unknown option": (["--metods", "naive"], "'--methods'"),
+    "device that is not there": (["--device", "cuda:77"], "is not to be had"),
     "unknown preset": (["--preset", "qick"], "did you mean 'quick'?"),
     "superfluous word": (["naive"], "unexpected extra argument (naive)"),
     "probability above 1": (["--oversight", "0.1,1.5"], "--oversight: found '1.5'; should be less than or equal to 1"),
