@@ -31,6 +31,7 @@ class RoutedPPO(PPO):
         policy, env: as PPO's; the policy a `BlockPolicy`, the environment a `GymnasiumVecEnv`.
         method: name in `routing.METHODS` of what turns oversight into weights, masks and rewards.
         gate_coef: weight of the gate's own loss on judged steps, where the method has one.
+        routed_baseline: subtract the critic's value on samples routed by their outcome too; None: as the method says.
         final_ent_coef: the entropy bonus's weight at the end of training, approached geometrically; None: constant.
         max_grad_norm: clip of the global gradient norm; None for none.
         **kwargs: as PPO's.
@@ -47,12 +48,14 @@ class RoutedPPO(PPO):
         method: str = "naive",
         gate_coef: float = 1.0,
         final_ent_coef: float | None = None,
+        routed_baseline: bool | None = None,
         max_grad_norm: float | None = 0.5,
         **kwargs: Any,
     ) -> None:
         self.method = method
         self.treat = find(method).make(kwargs.get("seed") or 0)
         self.gate_coef, self.final_ent_coef = gate_coef, final_ent_coef
+        self.routed_baseline = find(method).baseline if routed_baseline is None else routed_baseline
         norm = math.inf if max_grad_norm is None else max_grad_norm
         super().__init__(policy, env, max_grad_norm=norm, **kwargs)
 
@@ -63,7 +66,7 @@ class RoutedPPO(PPO):
             self.rollout_buffer_kwargs = {
                 "method": self.treat,
                 "overseer": spec.overseer(world.judgement, world.oversight_prob),
-                "baseline": spec.baseline,
+                "baseline": self.routed_baseline,
                 "flags": world.flags,
             }
         super()._setup_model()

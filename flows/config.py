@@ -58,6 +58,9 @@ class Training(Settings):
     )
     vf_coef: float = Field(default=0.5, ge=0, description="weight of the critic's loss")
     gate_coef: float = Field(default=1.0, ge=0, description="weight of the gate's own loss on labelled steps")
+    routed_baseline: bool | None = Field(
+        default=None, description="critic's baseline on samples routed by outcome; unset: as the method says"
+    )
     normalize_advantage: bool = Field(default=True, description="scale advantages of a minibatch to unit variance")
     max_grad_norm: float | None = Field(
         default=None, gt=0, description="clip of the global gradient norm; unset: none, for it couples blocks"

@@ -1,0 +1,67 @@
+"""What each option of the learner on tables does to what is learned, one changed at a time.
+
+    python -m benchmarks.options [--steps 400000] [--seeds 3]
+
+prints, as the table of docs/learner.md, the exact true return as deployed: mean and standard deviation over seeds.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from statistics import mean, stdev
+
+import torch
+
+import agents
+from flows.config import TrainConfig
+from routing import find
+
+CELLS = (("gradient_routing", 0.03), ("gradient_routing", 0.1), ("filtering", 0.3), ("oracle", 0.1))
+VARIANTS = {
+    "defaults": {},
+    "bf16 products": {"precision": "bf16"},
+    "fragments of 64 steps of 512 copies": {"whole_episodes": False, "n_envs": 512},
+    "step size falls to 0 after 70 %": {"decay_from": 0.7},
+    "entropy bonus falls to .01": {"final_ent_coef": 0.01},
+    "entropy bonus .1": {"ent_coef": 0.1},
+    "critic's baseline on routed episodes": {"routed_baseline": True},
+    "one epoch": {"n_epochs": 1},
+    "1024 copies": {"n_envs": 1024},
+}
+
+
+def trained(method: str, oversight: float, seed: int, steps: int, **changed) -> float:
+    """The true return of one run, as the method is deployed."""
+    config = TrainConfig(method=method, oversight=oversight, steps=steps, training=changed)
+    settings = config.training.model_dump()
+    env = agents.make_vec_env(config.env, settings.pop("n_envs"), oversight_prob=oversight)
+    model = agents.build(env, method, seed, **settings).learn(steps)
+    evaluate, _ = agents.make_evaluator(config.env, seed, oversight_prob=oversight)
+    return evaluate.each(model.policy, [agents.Use(find(method).deployments[0].scales)])[0].true_return
+
+
+def lines(steps: int, seeds: int) -> Iterator[str]:
+    """The table in Markdown."""
+    yield "| changed | " + " | ".join(f"{method} p={p:g}" for method, p in CELLS) + " |"
+    yield "|---" * (len(CELLS) + 1) + "|"
+    for name, changed in VARIANTS.items():
+        found = []
+        for method, oversight in CELLS:
+            returns = [trained(method, oversight, seed, steps, **changed) for seed in range(seeds)]
+            found.append(f"{mean(returns):.3f} ± {stdev(returns):.3f}" if seeds > 1 else f"{returns[0]:.3f}")
+        yield f"| {name} | " + " | ".join(found) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=400_000, help="environment steps of a run")
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    for line in lines(asked.steps, asked.seeds):
+        print(line, flush=True)
+        print(f"{line.split('|')[1].strip()}: done", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
