@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from statistics import mean, stdev
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from flows.config import TrainConfig
 from routing import find
 
 CELLS = (("gradient_routing", 0.03), ("gradient_routing", 0.1), ("filtering", 0.3), ("oracle", 0.1))
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "bf16 products": {"precision": "bf16"},
     "fragments of 64 steps of 512 copies": {"whole_episodes": False, "n_envs": 512},
@@ -32,7 +33,8 @@ VARIANTS = {
 
 def trained(method: str, oversight: float, seed: int, steps: int, **changed) -> float:
     """The true return of one run, as the method is deployed."""
-    config = TrainConfig(method=method, oversight=oversight, steps=steps, training=changed)
+    said = {"method": method, "oversight": oversight, "steps": steps, "training": changed}
+    config = TrainConfig.model_validate(said)
     settings = config.training.model_dump()
     env = agents.make_vec_env(config.env, settings.pop("n_envs"), oversight_prob=oversight)
     model = agents.build(env, method, seed, **settings).learn(steps)
