@@ -80,6 +80,11 @@ def test_a_sweep_refuses_with_one_line_and_starts_nothing(case, files, keyhole):
         (["train", "--oversight", "0.1,0.2"], "should be a valid number"),
         (["report", "mine"], "no runs in"),
         (["ui"], "no runs in"),
+        (["runs"], "no runs in"),
+        (["runs", "--status", "done"], "'--status'"),
+        (["show", "mine"], "no runs in"),
+        (["play"], "missing option '--agent'"),
+        (["play", "--agent", "mine", "--episodes", "0"], "'--episodes'"),
         (["ui", "--port", "0"], "'--port'"),
     ],
 )

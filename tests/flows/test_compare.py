@@ -71,6 +71,12 @@ def history(project: Path) -> list[tuple[str, int]]:
         ).fetchall()
 
 
+def shown(project: Path) -> set[str]:
+    """What Prefect's page shows of flow runs beside their tasks."""
+    with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
+        return {key for (key,) in database.execute("SELECT key FROM artifact")}
+
+
 def server_processes(project: Path) -> list[str]:
     found = subprocess.run(["pgrep", "-f", "prefect server start"], capture_output=True, text=True).stdout.split()
     return [pid for pid in found if Path(f"/proc/{pid}/cwd").resolve() == project / ".prefect"]
@@ -84,6 +90,7 @@ def test_a_sweep_is_in_mlflow_and_prefect_and_leaves_no_process(project):
         (f"{method} p=0.1 seed={seed}", "FINISHED") for method in ("naive", "filtering") for seed in (0, 1)
     )
     assert history(project) == [("COMPLETED", 5)]  # four runs and the certificate
+    assert {"progress", "results", "report"} <= shown(project)
     assert server_processes(project) == []
     page = Path(out.partition("report: ")[2].splitlines()[0])
     assert {"results.csv", "true_return.png", "learning_curves.png"} <= {file.name for file in page.parent.iterdir()}
@@ -170,3 +177,6 @@ def test_a_real_sweep_keeps_every_file_of_its_runs(project):
     newest = max(agents, key=lambda path: path.stat().st_mtime).parent
     names = {file.name for file in newest.iterdir()}
     assert {"agent.zip", "config.json", "learning_curve.png", "policy.png"} <= names
+    assert (
+        len(list((project / "mlruns" / "artifacts").glob("*/artifacts/model/MLmodel"))) == 2
+    )  # of each method the best
