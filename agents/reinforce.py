@@ -17,93 +17,16 @@ import torch
 
 import envs
 from agents import losses
+from agents.acting import LazyTable, WholeTable
 from agents.buffer import RoutedRolloutBuffer
-from agents.policy import BlockPolicy
+from agents.gather import Gathered, gather
 from agents.ppo import RoutedPPO
-from agents.tensor_walk import TensorWalk, WholeTable
+from agents.tensor_walk import TensorWalk
 from agents.walk import Path, Walk
 from routing import find
 
 Array = np.ndarray
 log = logging.getLogger(__name__)
-
-
-class Gathered(NamedTuple):
-    """A rollout's samples, summed over those that have observation and mask in common: P distinct pairs."""
-
-    observation: Array  # (P,) int, an index of tables.observations
-    masks: Array  # (P, M)
-    gains: Array  # (P, A) sum of weight times positive advantage
-    losses: Array  # (P, A) sum of weight times negative advantage
-    visits: Array  # (P,) sum of weights
-    returns: Array  # (P,) sum of weight times return
-    good: Array  # (P,) number of samples judged good
-    bad: Array  # (P,) number of samples judged bad
-
-
-def gather(
-    observation: Array,
-    masks: Array,
-    action: Array,
-    advantages: Array,
-    weights: Array,
-    returns: Array,
-    labels: Array,
-    n_actions: int,
-) -> Gathered:
-    """Sum samples, (n,) each and masks (n, M), by observation and mask. In float64: the order does not matter."""
-    routes, route = distinct_masks(masks)
-    key = observation * len(routes) + route
-    met = np.zeros(int(key.max()) + 1, bool)
-    met[key] = True
-    pairs = np.flatnonzero(met)
-    row = (np.cumsum(met) - 1)[key]
-
-    def total(values: Array) -> Array:
-        return np.bincount(row, values, len(pairs))
-
-    def by_action(values: Array) -> Array:
-        return np.bincount(row * n_actions + action, values, len(pairs) * n_actions).reshape(-1, n_actions)
-
-    return Gathered(
-        pairs // len(routes),
-        routes[pairs % len(routes)],
-        by_action(weights * np.maximum(advantages, 0)),
-        by_action(weights * np.minimum(advantages, 0)),
-        total(weights),
-        total(weights * returns),
-        total(labels > 0),
-        total(labels < 0),
-    )
-
-
-def distinct_masks(masks: Array) -> tuple[Array, Array]:
-    """(n, M) -> the distinct rows, the unit mask first, (R, M), and which of them a row is, (n,)."""
-    special = (masks != 1).any(1)
-    route = np.zeros(len(masks), np.int64)
-    others, which = np.unique(masks[special], axis=0, return_inverse=True)
-    route[special] = which.ravel() + 1
-    return np.concatenate([np.ones_like(masks[:1]), others]), route
-
-
-class LazyTable:
-    """Cumulative action probabilities of a policy, computed when an observation is first met."""
-
-    def __init__(self, policy: BlockPolicy, inputs: torch.Tensor, n_actions: int) -> None:
-        self.policy, self.inputs = policy, inputs
-        self.known = np.zeros(len(inputs), bool)
-        self.table = np.empty((len(inputs), n_actions))
-        self.log_prob = np.empty((len(inputs), n_actions), np.float32)
-
-    def __call__(self, observation: Array) -> Array:
-        """(N,) int -> (N, A)."""
-        fresh = observation[~self.known[observation]]
-        if len(fresh):
-            fresh = np.unique(fresh)
-            self.log_prob[fresh] = log_prob = self.policy.log_probabilities(self.inputs[fresh])[0].cpu().numpy()
-            self.table[fresh] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1)
-            self.known[fresh] = True
-        return self.table[observation]
 
 
 class Batch(NamedTuple):

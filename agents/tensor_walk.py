@@ -7,26 +7,12 @@ and copies that have ended stand still until the last has.
 import numpy as np
 import torch
 
-from agents.policy import BlockPolicy
+from agents.acting import WholeTable
 from agents.walk import Path, Walk
 from envs import Tables
 
 Array = np.ndarray
 Tensor = torch.Tensor
-
-
-class WholeTable:
-    """Action probabilities of a policy on every observation; the counterpart of `LazyTable`."""
-
-    def __init__(self, policy: BlockPolicy, inputs: Tensor) -> None:
-        self.on_device = policy.log_probabilities(inputs)[0]  # (O, A)
-        self.cumulative = self.on_device.exp().cumsum(1)
-        self.log_prob = self.on_device.cpu().numpy()
-        self.known = np.ones(len(inputs), bool)
-
-    def __call__(self, observation: Array) -> Array:
-        """(n,) int -> (n, A) cumulative probabilities."""
-        return self.cumulative[torch.as_tensor(observation, device=self.cumulative.device)].double().cpu().numpy()
 
 
 class TensorWalk(Walk):

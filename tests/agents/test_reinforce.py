@@ -8,9 +8,11 @@ import torch
 
 import envs
 from agents import BlockPolicy, RoutedPPO, build, make_vec_env
+from agents.acting import WholeTable
 from agents.buffer import RoutedSamples
-from agents.reinforce import RoutedReinforce, distinct_masks
-from agents.tensor_walk import TensorWalk, WholeTable
+from agents.gather import distinct_masks
+from agents.reinforce import RoutedReinforce
+from agents.tensor_walk import TensorWalk
 from agents.walk import Walk
 from routing import METHODS
 

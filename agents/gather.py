@@ -1,0 +1,65 @@
+"""Samples of a rollout, summed where the policy cannot tell them apart: the loss of sums is the sum of losses."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class Gathered(NamedTuple):
+    """A rollout's samples, summed over those that have observation and mask in common: P distinct pairs."""
+
+    observation: Array  # (P,) int, an index of tables.observations
+    masks: Array  # (P, M)
+    gains: Array  # (P, A) sum of weight times positive advantage
+    losses: Array  # (P, A) sum of weight times negative advantage
+    visits: Array  # (P,) sum of weights
+    returns: Array  # (P,) sum of weight times return
+    good: Array  # (P,) number of samples judged good
+    bad: Array  # (P,) number of samples judged bad
+
+
+def gather(
+    observation: Array,
+    masks: Array,
+    action: Array,
+    advantages: Array,
+    weights: Array,
+    returns: Array,
+    labels: Array,
+    n_actions: int,
+) -> Gathered:
+    """Sum samples, (n,) each and masks (n, M), by observation and mask. In float64: the order does not matter."""
+    routes, route = distinct_masks(masks)
+    key = observation * len(routes) + route
+    met = np.zeros(int(key.max()) + 1, bool)
+    met[key] = True
+    pairs = np.flatnonzero(met)
+    row = (np.cumsum(met) - 1)[key]
+
+    def total(values: Array) -> Array:
+        return np.bincount(row, values, len(pairs))
+
+    def by_action(values: Array) -> Array:
+        return np.bincount(row * n_actions + action, values, len(pairs) * n_actions).reshape(-1, n_actions)
+
+    return Gathered(
+        pairs // len(routes),
+        routes[pairs % len(routes)],
+        by_action(weights * np.maximum(advantages, 0)),
+        by_action(weights * np.minimum(advantages, 0)),
+        total(weights),
+        total(weights * returns),
+        total(labels > 0),
+        total(labels < 0),
+    )
+
+
+def distinct_masks(masks: Array) -> tuple[Array, Array]:
+    """(n, M) -> the distinct rows, the unit mask first, (R, M), and which of them a row is, (n,)."""
+    special = (masks != 1).any(1)
+    route = np.zeros(len(masks), np.int64)
+    others, which = np.unique(masks[special], axis=0, return_inverse=True)
+    route[special] = which.ravel() + 1
+    return np.concatenate([np.ones_like(masks[:1]), others]), route
