@@ -9,7 +9,7 @@ from flows.project import here, recorded
 from flows.tracking import Store
 
 
-@flow(name="report", flow_run_name="report {sweep}")
+@flow(name="report")
 def report(sweep: str = "") -> str:
     """Makes the files of a sweep once more; where its page is.
 
