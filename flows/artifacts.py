@@ -17,6 +17,7 @@ from prefect.artifacts import (
 )
 
 from flows.aggregate import cells
+from flows.listing import as_code
 from flows.pictures import ranked
 from flows.progress import Progress
 from flows.report import by_level, plusminus
@@ -52,11 +53,6 @@ def conclude(results: Results, page: Path) -> None:
     with suppress(Exception):
         create_table_artifact(table(results), key="results", description=TOLD.format(name=as_code(results.name)))
         create_link_artifact(page.as_uri(), key="report", link_text=str(page), description="opens on this machine")
-
-
-def as_code(words: str) -> str:
-    """What a user typed, in a text that the page reads as Markdown."""
-    return "`" + words.replace("`", "'") + "`"
 
 
 def table(results: Results) -> list[dict[str, str]]:

@@ -169,3 +169,8 @@ def text(value: Any) -> str:
 def printable(words: str) -> str:
     """The words without line breaks, tabs and what else steers a terminal."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
+
+
+def as_code(words: str) -> str:
+    """What a user typed, in a text that a page reads as Markdown."""
+    return "`" + printable(words).replace("`", "'") + "`"

@@ -14,6 +14,7 @@ import numpy as np
 
 import agents
 from flows.acting import PARAMS
+from flows.listing import as_code
 from flows.results import Results, Row
 from flows.tracking import Store
 
@@ -85,7 +86,8 @@ def _version(store: Store, results: Results, row: Row, run: Any, model: Path) ->
         "exactness": row.exactness,
         "chosen_by": "true return, which no overseer knows",
     }
-    told = f"The best of {row.method} in the sweep {results.name}: true return {row.true_return:.3f} ({row.exactness})."
+    value = f"true return {row.true_return:.3f} ({row.exactness})"
+    told = f"The best of {row.method} in the sweep {as_code(results.name)}: {value}."
     store.artifacts.keep(row.run_id, model, MODEL)
     source = store.artifacts.source(run.info, model)
     version = store.client.create_model_version(name, source, row.run_id, tags=tags, description=told)

@@ -208,6 +208,10 @@ def truncated(path):
     path.write_bytes(path.read_bytes()[:5000])
 
 
+def prefixed(path):
+    path.write_bytes(b"#!/bin/sh\n" + path.read_bytes())
+
+
 def barely_truncated(path):
     """What is left ends with the tensors' own zip file."""
     path.write_bytes(path.read_bytes()[: -len("PK" * 75)])
@@ -267,6 +271,7 @@ BAD = {
     compressed: "is compressed or encrypted",
     tampered: "weights.pt is not what was saved",
     truncated: "no zip file, or not all of one",
+    prefixed: "does not begin with the first of its members",
     barely_truncated: "no zip file, or not all of one|its members are 'archive",
     text: "no zip file, or not all of one",
     newer: "format version 2 and this keyhole reads 1",

@@ -138,6 +138,10 @@ def test_a_long_curve_keeps_its_ends():
     assert (len(line), line[0], line[1:-1], line[-1]) == (10, "▁", "█" * 8, "▅")
 
 
+def test_a_name_is_code_where_a_page_reads_markdown():
+    assert listing.as_code("[x](javascript:y)`<script>\n") == "`[x](javascript:y)'<script>\N{REPLACEMENT CHARACTER}`"
+
+
 @pytest.mark.parametrize("name", ["../../../outside", "/tmp/outside", "a/../../b", "<script>"])
 def test_whatever_a_sweep_is_called_its_files_are_in_its_folder(name, store):
     before = files(store.project.root)
