@@ -53,6 +53,7 @@ class StateFile:
         self.path, self.of, self.watcher = path, of, watcher
         self.state: State | None = None
         self.damage = ""
+        self._beside = path.with_suffix(".new")
         self._saved = time.monotonic()
         self._works = True
         try:
@@ -89,8 +90,9 @@ class StateFile:
             log.warning("cannot keep the state of the run: %s", error)
 
     def remove(self) -> None:
-        """The run is at its end."""
+        """The run is at its end; a state that a killed process was writing goes, too."""
         self.path.unlink(missing_ok=True)
+        self._beside.unlink(missing_ok=True)
 
     def _read(self) -> State | None:
         if not self.path.exists():
@@ -106,16 +108,15 @@ class StateFile:
     def _write(self, state: State) -> None:
         content = io.BytesIO()
         torch.save(packed({"of": self.of, **state}), content)
-        beside = self.path.with_suffix(".new")
         try:
-            with beside.open("wb") as file:
+            with self._beside.open("wb") as file:
                 file.write(hashlib.sha256(content.getbuffer()).digest())
                 file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(self.path)
+            self._beside.replace(self.path)
         finally:
-            beside.unlink(missing_ok=True)
+            self._beside.unlink(missing_ok=True)
 
 
 def snapshot(model: RoutedPPO) -> State:

@@ -21,7 +21,7 @@ from flows import database
 from flows.artifact_store import Artifacts, Folder, Remote
 from flows.mistakes import UserError
 from flows.owner import abandoned, owner
-from flows.pool import FailedJobError, StoppedError
+from flows.pool import DeadWorkerError, FailedJobError, StoppedError
 from flows.project import Project
 
 EXPERIMENT = "keyhole"
@@ -30,6 +30,7 @@ SOURCE = {"mlflow.source.name": "keyhole", "mlflow.source.type": "LOCAL"}
 NOTE = "mlflow.note.content"
 CONFIG = "config"  # tag of a sweep: its settings as JSON
 PATIENCE = 120.0  # seconds that a database may stay locked
+TRACE = "error.txt"
 FLUSH_SECONDS = 2.0
 Watch = Callable[[int, float], None]  # hears the steps done and the true return
 Keep = Callable[[str, Path], None]  # takes a run id and the run's folder
@@ -142,6 +143,8 @@ class Store:
         if "error" in run.data.tags:
             recorder.tags({"earlier_error": run.data.tags["error"]})
             self.client.delete_tag(run_id, "error")
+        if (recorder.folder / TRACE).exists():
+            (recorder.folder / TRACE).replace(recorder.folder / f"earlier_{TRACE}")
         recorder.said = set(run.data.params)
         histories = (self.client.get_metric_history(run_id, name) for name in run.data.metrics)
         recorder.written = {(point.key, point.step) for history in histories for point in history}
@@ -215,10 +218,10 @@ class RunRecorder:
         self._keep(self.run_id, self.folder)
 
     def close(self, status: str, reason: str = "", trace: str = "") -> None:
-        """Ends the run; a trace is kept as error.txt."""
+        """Ends the run; a trace is kept as a file."""
         if trace:
             with suppress(OSError):  # a disk that is full may be why it failed
-                (self.folder / "error.txt").write_text(trace)
+                (self.folder / TRACE).write_text(trace)
         try:
             self.flush()
             if reason:
@@ -247,4 +250,6 @@ def _judged(error: BaseException) -> tuple[str, str, str]:
         return "KILLED", "stopped", ""
     if isinstance(error, FailedJobError):
         return "FAILED", str(error), error.trace
+    if isinstance(error, DeadWorkerError):
+        return "FAILED", str(error), ""
     return "FAILED", f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))

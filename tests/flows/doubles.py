@@ -1,6 +1,8 @@
 """Trainers without learning: what a sweep does with one can be tested in seconds."""
 
+import errno
 import os
+import resource
 import signal
 import time
 
@@ -42,15 +44,63 @@ def fails_on_filtering(config: TrainConfig, recorder) -> None:
 
 def dies_once(config: TrainConfig, recorder) -> None:
     """Kills its process the first time that seed 1 of filtering is tried."""
-    mark = recorder.folder.parent.parent / f"{config.method}-{config.seed}"
-    if (config.method, config.seed) == ("filtering", 1) and not mark.exists():
-        mark.touch()
+    if (config.method, config.seed) == ("filtering", 1) and first_time(config, recorder):
         os.kill(os.getpid(), signal.SIGKILL)
+    learns(config, recorder)
+
+
+def first_time(config: TrainConfig, recorder) -> bool:
+    """This run is tried for the first time."""
+    mark = recorder.folder.parents[1] / f"{config.method}-{config.seed}"
+    known = mark.exists()
+    mark.touch()
+    return not known
+
+
+def dies_midway(config: TrainConfig, recorder) -> None:
+    """Trains; kills its process at the third evaluation when tried for the first time."""
+    from flows import train
+
+    recorder.left = 3 if first_time(config, recorder) else -1
+    tell = recorder.metrics
+
+    def told(step, values) -> None:
+        recorder.left -= 1
+        if not recorder.left:
+            time.sleep(0.5)  # so that the parent has heard the ones before
+            os.kill(os.getpid(), signal.SIGKILL)
+        tell(step, values)
+
+    recorder.metrics = told
+    train.run(config, recorder)
+
+
+def fills_the_disk(config: TrainConfig, recorder) -> None:
+    """As where its folder has no room for the agent, if the method is filtering."""
+    if config.method == "filtering":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(recorder.folder / "agent.zip"))
+    learns(config, recorder)
+
+
+def needs_much_memory(config: TrainConfig, recorder) -> None:
+    """Asks for more memory than its process may have, if the method is filtering."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (2**34, limits[1]))
+    try:
+        if config.method == "filtering":
+            np.ones(2**34)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
     learns(config, recorder)
 
 
 def dies(config: TrainConfig, recorder) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lingers_once(config: TrainConfig, recorder) -> None:
+    """Goes on for a minute when tried for the first time."""
+    (lingers if first_time(config, recorder) else learns)(config, recorder)
 
 
 def lingers(config: TrainConfig, recorder) -> None:

@@ -143,15 +143,19 @@ def test_a_stopped_sweep_closes_its_runs_and_stops_its_processes(project, number
     assert server_processes(project) == []
 
 
-def test_what_a_killed_sweep_left_is_closed_by_the_next_one(project):
-    sweep = start(project, "lingers", "compare", *TINY)
+def test_a_killed_sweep_goes_on_and_leaves_nothing_open(project):
+    sweep = start(project, "lingers_once", "compare", *TINY)
     wait_for_runs(project, sweep)
+    begun = runs(project)
     sweep.kill()
     sweep.communicate()
     left = server_processes(project)
     assert len(left) == 1  # and is used again
-    code, _, _ = keyhole(project, "learns", "compare", *TINY)
+    code, out, _ = keyhole(project, "lingers_once", "compare", "--resume")
     assert code == 0
+    assert out.startswith("sweep tiny, 4 runs of 4,096 steps each: 2 to go on with, 2 to begin\n")
+    assert [name for name, _ in runs(project)][:2] == [name for name, _ in begun]
+    assert [status for _, status in runs(project)] == ["FINISHED"] * 4
     with sqlite3.connect(project / "mlruns" / "mlflow.db") as database:
         assert database.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING'").fetchone() == (0,)
     with sqlite3.connect(project / ".prefect" / "prefect.db") as database:

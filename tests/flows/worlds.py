@@ -3,7 +3,7 @@
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Discrete
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 
@@ -32,5 +32,22 @@ class NextStep(Plain):
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
 
 
-for world in (Plain, NextStep):
+class Breaks(VectorWrapper):
+    """A world that trains for three steps."""
+
+    def __init__(self, **arguments) -> None:
+        super().__init__(gymnasium.make_vec("envs:keyhole/TMaze-v0", vectorization_mode=None, **arguments))
+        self.left = 3
+
+    def step(self, actions):
+        self.left -= 1
+        if not self.left:
+            raise RuntimeError("the bridge is out")
+        return super().step(actions)
+
+    def __getattr__(self, name: str):
+        return getattr(self.env, name)
+
+
+for world in (Plain, NextStep, Breaks):
     gymnasium.register(id=f"odd/{world.__name__}-v0", vector_entry_point=world)
