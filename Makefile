@@ -8,7 +8,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 CODE := agents benchmarks envs flows routing tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test check bench clean lock audit
+.PHONY: help install run ui test soak check bench clean lock audit
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,11 +37,14 @@ ui: $(STAMP) ## MLflow's page on the project's runs
 test: check ## all tests, the slow ones too
 	@$(TESTS) -m slow $(ARGS)
 
+soak: $(STAMP) ## five hundred runs in one sweep (many minutes)
+	@$(TESTS) -m soak tests/flows/test_soak.py $(ARGS)
+
 check: $(STAMP) ## format, lint, types, fast tests
 	@$(BIN)/ruff format --check --quiet $(CODE)
 	@$(BIN)/ruff check --quiet $(CODE)
 	@$(BIN)/mypy
-	@$(TESTS) -m "not slow" -n 2 --dist loadfile $(ARGS)
+	@$(TESTS) -m "not slow and not soak" -n 2 --dist loadfile $(ARGS)
 
 bench: $(STAMP) ## measure everything against its peers: docs/benchmark.json, .png (ten minutes, two idle cores)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)
