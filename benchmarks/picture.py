@@ -44,6 +44,7 @@ def _dots(panel: Axes, figures: Sequence[Figure], unit: str) -> None:
     panel.axvline(1, color=QUIET, linewidth=0.8, linestyle=":")
     if min(values) > 0 and max(values) > LOG_FROM * min(values):
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter("{x:g}")
     else:
         panel.set_xlim(0, 1.1 * max(1, *values))
 
@@ -72,6 +73,7 @@ def _lines(panel: Axes, figures: Sequence[Figure], unit: str) -> None:
         panel.set_xscale("log", base=2)
     if max(medians) > LOG_FROM * min(medians):
         panel.set_yscale("log")
+        panel.yaxis.set_major_formatter("{x:g}")
     else:
         panel.set_ylim(0, 1.15 * max(medians))
     panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

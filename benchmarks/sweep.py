@@ -41,7 +41,7 @@ class Sweep(NamedTuple):
 
 def measure(effort: Effort) -> Iterator[Figure]:
     """The overhead of a run, then throughput."""
-    alone = paired(training, whole_run, effort.rounds, 0)
+    alone = paired(training, whole_run, min(effort.rounds, 3), 0)
     yield Figure("CPU of a whole run / of its training", *alone[::3], alone.wall, 1 / alone.speed, "CPU-s of training")
     if effort.whole:
         yield from throughput()

@@ -25,7 +25,7 @@ UNIT = "of ppo as a multiple of reinforce's, same seed"
 TARGET = 0.9 * 0.743
 METHOD = "gradient_routing"
 LOOK_EVERY = 65_536  # steps
-BUDGET, BUDGET_OF_TRIAL = 12.0, 2.0  # CPU-seconds of a run
+BUDGET, BUDGET_OF_TRIAL = 10.0, 2.0  # CPU-seconds of a run
 LEARNERS, NEEDS = ("reinforce", "ppo"), {"cpu": "CPU-s", "steps": "steps"}
 
 
