@@ -34,11 +34,11 @@ def project(root: Path) -> None:
 def sweep(runs: int, checkpoints: int) -> None:
     """That many runs, two side by side; what it prints is not shown."""
     from flows.commands import run_sweep
-    from flows.config import CompareConfig
+    from flows.config import CompareConfig, Training
 
     config = CompareConfig(
         env="keyhole/DiamondGhost-v0", env_kwargs={"size": 2}, methods=("naive",), oversight=(0.1,), seeds=runs,
-        steps=1024 * checkpoints, checkpoints=checkpoints, training={"n_envs": 32, "n_steps": 32, "width": 16},
+        steps=1024 * checkpoints, checkpoints=checkpoints, training=Training(n_envs=32, n_steps=32, width=16),
     )  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()):
         run_sweep(config, force=True)
@@ -122,9 +122,9 @@ def main(checkpoints: int, as_json: bool) -> None:
         long["files, bytes"] -= files
         os.chdir("/")
     more = LONG - SHORT
-    files = long.pop("files, bytes") / LONG
+    kilobytes = long.pop("files, bytes") / LONG / 1e3
     each = {name: round((long[name] - short[name]) / more, 3) for name in sorted({*short, *long})}
-    each = {name: value for name, value in each.items() if value} | {"files, kB": round(files / 1e3)}
+    each = {name: value for name, value in each.items() if value} | {"files, kB": round(kilobytes)}
     if as_json:
         print(json.dumps(each, indent=2))
         return
