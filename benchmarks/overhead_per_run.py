@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-SHORT, LONG = 4, 20  # runs
+SHORT, LONG = 2, 12  # runs
 WRITES = ("INSERT", "UPDATE", "DELETE")
 
 
@@ -65,15 +65,14 @@ def rows(database: Path) -> Counter[str]:
         return Counter({table: file.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0] for table in tables})
 
 
-def measured(runs: int, checkpoints: int, statements: Counter[str]) -> Counter[str]:
+def measured(runs: int, checkpoints: int, statements: Counter[str]) -> dict[str, float]:
     """What a sweep of that many runs adds to each figure."""
     statements.clear()
     before = {name: rows(Path(name)) for name in DATABASES if Path(name).exists()}
     cpu, wall = time.process_time(), time.monotonic()
     sweep(runs, checkpoints)
-    found = Counter({"parent, CPU s": time.process_time() - cpu, "sweep, wall s": time.monotonic() - wall})
-    for verb, count in statements.items():
-        found[f"MLflow, {verb}"] += count
+    found: dict[str, float] = {"parent, CPU s": time.process_time() - cpu, "sweep, wall s": time.monotonic() - wall}
+    found |= {f"MLflow, {kind}": count for kind, count in statements.items()}
     for name, kind in DATABASES.items():
         added = rows(Path(name))
         added.subtract(before.get(name, Counter()))
@@ -122,9 +121,9 @@ def main(checkpoints: int, as_json: bool) -> None:
         long["files, bytes"] -= files
         os.chdir("/")
     more = LONG - SHORT
-    kilobytes = long.pop("files, bytes") / LONG / 1e3
-    each = {name: round((long[name] - short[name]) / more, 3) for name in sorted({*short, *long})}
-    each = {name: value for name, value in each.items() if value} | {"files, kB": round(kilobytes)}
+    files = long.pop("files, bytes") / LONG
+    each = {name: round((long.get(name, 0) - short.get(name, 0)) / more, 3) for name in sorted({*short, *long})}
+    each = {name: value for name, value in each.items() if value} | {"files, kB": round(files / 1e3)}
     if as_json:
         print(json.dumps(each, indent=2))
         return

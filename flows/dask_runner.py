@@ -5,6 +5,7 @@ begin of a job counts as a death as well. What a job says comes back as events, 
 """
 
 import queue
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -73,6 +74,7 @@ class Post:
         self._client = client
         self.topic = f"keyhole-{uuid.uuid4().hex}"
         self._boxes: dict[str, queue.SimpleQueue[tuple[str, tuple]]] = {}
+        self._restarts: list[threading.Thread] = []
         client.subscribe_topic(self.topic, self._deliver)
 
     def box(self, name: str) -> "queue.SimpleQueue[tuple[str, tuple]]":
@@ -81,9 +83,21 @@ class Post:
     def forget(self, name: str) -> None:
         self._boxes.pop(name, None)
 
+    def restart(self, worker: str) -> None:
+        """Ends a worker's process, whose nanny starts another; many at once do not wait for each other."""
+        thread = threading.Thread(target=self._restart, args=(worker,), daemon=True)
+        self._restarts.append(thread)
+        thread.start()
+
     def close(self) -> None:
+        for thread in self._restarts:
+            thread.join(PATIENCE)
         with suppress(Exception):  # the scheduler may be gone
             self._client.unsubscribe_topic(self.topic)
+
+    def _restart(self, worker: str) -> None:
+        with suppress(Exception):  # it may be gone, or have no nanny
+            self._client.restart_workers([worker], timeout=PATIENCE, raise_for_error=False)
 
     def _deliver(self, event: tuple[float, tuple]) -> None:
         name, kind, payload = event[1]
@@ -120,10 +134,10 @@ class Hand:
         if future is None:
             return
         self._post.box(self._job).put(ENDED)
-        with suppress(Exception):  # whatever is gone already
+        with suppress(Exception):  # the scheduler may be gone
             future.cancel(force=True)
-            if self._where:
-                self._client.restart_workers([self._where], timeout=PATIENCE, raise_for_error=False)
+        if self._where:
+            self._post.restart(self._where)
 
     def _hear(self, kind: str, payload: tuple, heard: Heard) -> None:
         if kind != "begun":

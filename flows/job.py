@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,10 @@ class Forwarder:
 
 def train(function: str, config: TrainConfig, folder: Path, say: Say) -> None:
     """Runs `function` ("module:name") on `config`; what it prints is kept in the run's folder."""
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{socket.gethostname()} has no folder {folder}; workers must share the store's file system"
+        )
     with printing_to(folder / "output.txt"):
         resolve_name(function)(config, Forwarder(folder, say))
 

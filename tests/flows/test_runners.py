@@ -116,6 +116,43 @@ def test_stopping_ends_an_engines_jobs(pool):  # the last test: it stops the poo
         time.sleep(0.1)
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """A Dask cluster that somebody else has started, with Dask's own settings."""
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed: pip install 'keyhole[dask]'")
+    with distributed.LocalCluster(
+        1, host="127.0.0.1", threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as made:
+        yield made.scheduler_address
+
+
+@pytest.mark.slow
+def test_somebody_elses_cluster_does_not_repeat_a_job_in_secret(cluster):
+    with hired(CompareConfig(runner="dask", dask_address=cluster), 1) as hire, Pool(1, hire) as pool:
+        assert pool.do(HERE + "answers", 1)[1] == 1
+        with pytest.raises(DeadWorkerError, match="died"):
+            pool.do(HERE + "dies")
+        assert pool.do(HERE + "answers", 2)[1] == 2
+
+
+@pytest.mark.slow
+def test_a_worker_that_lacks_the_runs_folder_says_what_must_be_shared(cluster, tmp_path):
+    shared = pytest.raises(FailedJobError, match="workers must share the store's file system")
+    with hired(CompareConfig(runner="dask", dask_address=cluster), 1) as hire, Pool(1, hire) as pool, shared:
+        pool.do("flows.job:train", TRAIN, RUNS[0], tmp_path / "not_here")
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_does_not_answer_costs_one_line(monkeypatch):
+    runner = pytest.importorskip(
+        "flows.dask_runner", reason="distributed is not installed: pip install 'keyhole[dask]'"
+    )
+    monkeypatch.setattr(runner, "PATIENCE", 2.0)
+    config = CompareConfig(runner="dask", dask_address="tcp://127.0.0.1:1")
+    with pytest.raises(UserError, match="no Dask scheduler answers at"), hired(config, 1):
+        pass
+
+
 def test_an_engine_that_is_not_installed_names_the_extra(monkeypatch):
     monkeypatch.setitem(ENGINES, "dask", ENGINES["dask"]._replace(package="no_such_package"))
     with pytest.raises(UserError, match=r"pip install 'keyhole\[dask\]'"):
