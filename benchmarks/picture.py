@@ -18,9 +18,10 @@ LOG_FROM = 8.0  # where the greatest is this many times the least
 
 def draw(measured: Sequence[tuple[Subject, Sequence[Figure]]], path: Path) -> None:
     """Write the picture of all subjects."""
-    rows = -(-len(measured) // COLUMNS)
-    page = Page(figsize=(WIDE, HIGH * rows), layout="constrained")
-    places = page.subfigures(rows, COLUMNS, squeeze=False, hspace=0.04, wspace=0.03).ravel()
+    heights = [_height(measured[i : i + COLUMNS]) for i in range(0, len(measured), COLUMNS)]
+    page = Page(figsize=(WIDE, sum(heights)), layout="constrained")
+    grid = page.subfigures(len(heights), COLUMNS, squeeze=False, hspace=0.04, wspace=0.03, height_ratios=heights)
+    places = grid.ravel()
     for place, (subject, figures) in zip(places, measured, strict=False):
         place.suptitle(subject.title, fontsize=10, fontweight="bold", x=0.01, ha="left")
         panel = place.subplots()
@@ -30,23 +31,29 @@ def draw(measured: Sequence[tuple[Subject, Sequence[Figure]]], path: Path) -> No
     page.savefig(path, dpi=110)
 
 
+def _height(row: Sequence[tuple[Subject, Sequence[Figure]]]) -> float:
+    """Inches: lines have one height, dots as much as their names need."""
+    return max([HIGH, *(1.0 + 0.2 * len(figures) for _, figures in row if not figures[0].series)])
+
+
 def _dots(panel: Axes, figures: Sequence[Figure], unit: str) -> None:
     """A row for each figure, the first on top, with its number beside it."""
     for place, figure in enumerate(reversed(figures)):
         median, least, most = figure.value
         panel.plot([least, most], [place, place], color=COLOURS[0], linewidth=1.5)
         panel.plot(median, place, "o", color=COLOURS[0], markersize=5)
-        panel.annotate(f"{median:.3g}", (median, place), (0, 5), textcoords="offset points", fontsize=8, ha="center")
+        panel.annotate(f"{median:.3g}", (most, place), (6, 0), textcoords="offset points", fontsize=8, va="center")
     panel.set_yticks(range(len(figures)), [figure.name for figure in reversed(figures)])
-    panel.set_ylim(-0.5, len(figures) - 0.2)
+    panel.set_ylim(-0.5, len(figures) - 0.5)
     panel.set_xlabel(unit, fontsize=8, color=QUIET)
-    values = [number for figure in figures for number in figure.value]
+    values = [1.0, *(number for figure in figures for number in figure.value)]
     panel.axvline(1, color=QUIET, linewidth=0.8, linestyle=":")
     if min(values) > 0 and max(values) > LOG_FROM * min(values):
         panel.set_xscale("log")
+        panel.set_xlim(min(values) / 1.5, 2.5 * max(values))
         panel.xaxis.set_major_formatter("{x:g}")
     else:
-        panel.set_xlim(0, 1.1 * max(1, *values))
+        panel.set_xlim(0, 1.15 * max(values))
 
 
 def _lines(panel: Axes, figures: Sequence[Figure], unit: str) -> None:
