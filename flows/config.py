@@ -162,7 +162,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "methods": ("gradient_routing", "filtering", "naive", "naive_weighted", "reward_model", "oracle"),
         "oversight": (0.03, 0.1, 0.3),
         "seeds": 3,
-        "steps": 400_000,
+        "steps": 500_000,
         "checkpoints": 5,
         "training": {"precision": "bf16"},
     },
