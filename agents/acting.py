@@ -23,7 +23,7 @@ class LazyTable:
         fresh = observation[~self.known[observation]]
         if len(fresh):
             fresh = np.unique(fresh)
-            self.log_prob[fresh] = log_prob = self.policy.log_probabilities(self.inputs[fresh])[0].cpu().numpy()
+            self.log_prob[fresh] = log_prob = self.policy.log_probabilities(self.inputs[fresh].float())[0].cpu().numpy()
             self.table[fresh] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1)
             self.known[fresh] = True
         return self.table[observation]
@@ -33,7 +33,7 @@ class WholeTable:
     """Action probabilities of a policy on every observation; the counterpart of `LazyTable`."""
 
     def __init__(self, policy: BlockPolicy, inputs: Tensor) -> None:
-        self.on_device = policy.log_probabilities(inputs)[0]  # (O, A)
+        self.on_device = policy.log_probabilities(inputs.float())[0]  # (O, A)
         self.cumulative = self.on_device.exp().cumsum(1)
         self.log_prob = self.on_device.cpu().numpy()
         self.known = np.ones(len(inputs), bool)

@@ -64,7 +64,7 @@ class Exact:
 
     def __init__(self, env_id: str, **env_kwargs) -> None:
         self.tables = envs.compile_world(gymnasium.make_vec(env_id, num_envs=1, **env_kwargs))
-        self.observations = torch.as_tensor(self.tables.observations, dtype=torch.float32)  # once, not at every look
+        self.observations = torch.as_tensor(self.tables.observations)
 
     def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
         return self._evaluation(action_probabilities(policy, self._seen_by(policy)))
@@ -76,7 +76,7 @@ class Exact:
     def _seen_by(self, policy: ActorCriticPolicy) -> torch.Tensor:
         """All observations, where the policy is."""
         self.observations = self.observations.to(policy.device)
-        return self.observations
+        return self.observations.float()
 
     def _evaluation(self, probabilities: torch.Tensor) -> Evaluation:
         exact = envs.exact.evaluate(self.tables, probabilities.double().cpu().numpy())

@@ -66,7 +66,7 @@ class RoutedReinforce(RoutedPPO):
                 self.walk = Walk(self.tables, self.n_envs, chance)
             else:
                 self.walk = TensorWalk(self.tables, self.n_envs, chance, self.device)
-            self.inputs = torch.as_tensor(self.tables.observations, dtype=torch.float32, device=self.device).flatten(1)
+            self.inputs = torch.as_tensor(self.tables.observations, device=self.device).flatten(1)
 
     def _found_tables(self) -> bool:
         try:
@@ -138,7 +138,9 @@ class RoutedReinforce(RoutedPPO):
         ahead = self.tables.observation[np.append(path.reached[path.timeouts], self.walk.state)]
         needed = self.acted.known.copy()
         needed[ahead] = True
-        values[needed] = self.policy.value_net(self.policy.mlp_extractor.critic(self.inputs[needed])).squeeze(-1).cpu()
+        values[needed] = (
+            self.policy.value_net(self.policy.mlp_extractor.critic(self.inputs[needed].float())).squeeze(-1).cpu()
+        )
         return values
 
     def train(self) -> None:
@@ -165,7 +167,7 @@ class RoutedReinforce(RoutedPPO):
         found = self._gathered(kept)
         columns = (torch.as_tensor(x, dtype=torch.float32, device=self.device) for x in found[1:])
         log_prob = torch.as_tensor(self.acted.log_prob[found.observation], device=self.device)
-        return Batch(self.inputs[found.observation], log_prob, *columns)
+        return Batch(self.inputs[found.observation].float(), log_prob, *columns)
 
     def _gathered(self, kept: Array) -> Gathered:
         """The kept samples (T, N), their advantages normalised over all of them."""

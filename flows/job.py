@@ -1,6 +1,7 @@
 """What a training process does for a sweep: it trains and says what it sees; the parent keeps the books."""
 
 import faulthandler
+import gc
 import os
 import socket
 import sys
@@ -40,6 +41,7 @@ def train(function: str, config: TrainConfig, folder: Path, say: Say) -> None:
         )
     with printing_to(folder / "output.txt"):
         resolve_name(function)(config, Forwarder(folder, say))
+    gc.collect()  # a learner refers to itself, and Python counts objects, not their megabytes
 
 
 @contextmanager

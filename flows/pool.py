@@ -4,6 +4,7 @@ Every process has a pipe of its own. A queue shared by all would stay locked for
 was writing to it is killed. A process imports its libraries once and then serves job after job.
 """
 
+import gc
 import multiprocessing
 import os
 import queue
@@ -143,6 +144,7 @@ def _serve(pipe: Connection, warm: tuple[str, ...]) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     for module in warm:
         _warm_up(module)
+    gc.freeze()  # what is imported stays: nobody need look through it again
     while True:
         try:
             target, arguments = pipe.recv()

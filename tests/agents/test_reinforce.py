@@ -95,7 +95,7 @@ def test_a_learner_elsewhere_walks_there_and_learns_the_same(monkeypatch):
             model.walk = on_a_device(model.tables, model.n_envs, np.random.default_rng(1))
             monkeypatch.setattr(model, "_table", lambda model=model: WholeTable(model.policy, model.inputs))
         model.learn(60_000)
-        probabilities = model.policy.log_probabilities(model.inputs)[0].exp().double().numpy()
+        probabilities = model.policy.log_probabilities(model.inputs.float())[0].exp().double().numpy()
         found[name] = envs.exact.evaluate(model.tables, probabilities).true_return
     assert min(found.values()) > 0.5
     assert abs(found["here"] - found["elsewhere"]) < 0.1
@@ -182,7 +182,7 @@ def test_bf16_products_change_the_update_by_little_and_stay_float32_outside():
         found[precision] = torch.cat([p.detach().flatten() for p in model.policy.parameters()])
         assert {p.dtype for p in model.policy.parameters()} == {torch.float32}
         with torch.no_grad():
-            assert model.policy.log_probabilities(model.inputs)[0].dtype == torch.float32
+            assert model.policy.log_probabilities(model.inputs.float())[0].dtype == torch.float32
     assert not torch.equal(*found.values())
     assert torch.nn.functional.cosine_similarity(*found.values(), dim=0) > 0.99
 
