@@ -18,7 +18,7 @@ def conclude(store: Store, run_id: str) -> results.Results:
     found = results.read(store, run_id)
     hashes = certificate_hashes(found)
     tags = {f"{certificates.PREFIX}{level:g}": digest for level, digest in hashes.items()}
-    best = max(found.finished, key=lambda row: row.true_return, default=None)
+    best = next((row for row in models.best(found) if not row.leaky), None)
     if best:
         tags["best"] = f"{best.row} {best.true_return:.3f} (p={best.oversight:g})"
     for name, value in tags.items():

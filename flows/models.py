@@ -43,7 +43,7 @@ def register(store: Store, results: Results) -> dict[str, str]:
 
 
 def best(results: Results) -> list[Row]:
-    """The row with the highest true return of each method, as first deployed."""
+    """The row with the highest true return of each method, as first deployed; the highest of all first."""
     found: dict[str, Row] = {}
     for row in sorted(results.finished, key=lambda row: -row.true_return):
         if row.row == row.method:

@@ -39,6 +39,7 @@ def test_the_best_agent_of_each_method_is_registered_with_where_it_comes_from(st
     found = results.read(store, sweep)
     best = {row.method: row for row in models.best(found)}
     assert best["naive"].oversight == 0.9
+    assert store.client.get_run(sweep).data.tags["best"] == f"naive {best['naive'].true_return:.3f} (p=0.9)"
     (naive,) = store.client.search_model_versions("name = 'keyhole-TMaze-v0-naive'")
     assert naive.run_id == best["naive"].run_id
     assert (naive.tags["oversight"], naive.tags["sweep"]) == ("0.9", "play")
