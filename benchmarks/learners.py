@@ -37,7 +37,7 @@ def measure(effort: Effort) -> Iterator[Figure]:
 
 def _compared(group: str, peer: str, base: Way, ways: dict[str, Way], effort: Effort) -> Iterator[Figure]:
     for name, way in ways.items():
-        ratio = paired(way, base, effort.rounds, effort.seconds)
+        ratio = paired(way, base, min(effort.rounds, 3), effort.seconds)
         yield Figure.of(f"{name} / {peer}, {group}", ratio, "k steps/CPU-s", 1e3)
 
 
