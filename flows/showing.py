@@ -25,10 +25,11 @@ def show(store: Store, wanted: str | None, as_json: bool) -> None:
     run = results.find_run(store, wanted)
     if as_json:
         print(json.dumps(facts(store, run), indent=2))
-    elif run.data.tags.get("kind") == "sweep":
-        print("\n".join([*head(store, run), "", *_sweep(store, run), *_end(store, run)]))
-    else:
-        print("\n".join([*head(store, run), "", *_results(run), *_curves(store, run), *_end(store, run)]))
+        return
+    is_sweep = run.data.tags.get("kind") == "sweep"
+    body = _sweep(store, run) if is_sweep else [*_results(run), *_curves(store, run)]
+    for line in [*head(store, run), "", *body, *_end(store, run)]:
+        print(printable(line))
 
 
 def facts(store: Store, run: Any) -> dict[str, Any]:
@@ -43,24 +44,28 @@ def facts(store: Store, run: Any) -> dict[str, Any]:
 def head(store: Store, run: Any) -> list[str]:
     """Name, id, status, sweep, time and error."""
     tags, ended = run.data.tags, run.info.end_time
-    lines = [f"{printable(run.info.run_name)}   {run.info.status.lower()}"]
+    lines = [f"{run.info.run_name}   {run.info.status.lower()}"]
     took = f", took {clock((ended - run.info.start_time) / 1000)}" if ended else ""
     lines.append(f"{run.info.run_id}, started {started(run)}{took}")
     if PARENT in tags:
         sweep = store.client.get_run(tags[PARENT])
-        lines.append(f"in the sweep {printable(sweep.info.run_name)} ({sweep.info.run_id[:8]})")
+        lines.append(f"in the sweep {sweep.info.run_name} ({sweep.info.run_id[:8]})")
     shown = {name: tags[name] for name in ("knowledge", "exactness", "deployments", "leaky", "best") if tags.get(name)}
-    lines += [f"{name}: {printable(value)}" for name, value in shown.items()]
+    lines += [f"{name}: {value}" for name, value in shown.items()]
     lines += [f"{name}: sha256 {value}" for name, value in sorted(tags.items()) if name.startswith("certificate")]
-    return lines + ([f"error: {printable(tags['error'])}"] if "error" in tags else [])
+    return lines + ([f"error: {tags['error']}"] if "error" in tags else [])
 
 
 def _sweep(store: Store, run: Any) -> list[str]:
     found = results.read(store, run.info.run_id)
     runs = {row.run_id for row in found.rows}
-    lines = [f"{len(runs) - len(found.unfinished)} of {len(runs)} runs with a result", "", report.summary(found)]
+    lines = [
+        f"{len(runs) - len(found.unfinished)} of {len(runs)} runs with a result",
+        "",
+        *report.summary(found).splitlines(),
+    ]
     for row in found.unfinished:
-        told = f"{row.status.lower()}{': ' * bool(row.error)}{printable(row.error)}"
+        told = f"{row.status.lower()}{': ' * bool(row.error)}{row.error}"
         lines.append(f"{row.method} p={row.oversight:g} seed={row.seed}   {told}")
     return lines
 
@@ -96,7 +101,7 @@ def files_of(store: Store, run: Any) -> list[Path]:
 def columns(entries: Mapping[str, str]) -> list[str]:
     """Names and values, the values below each other."""
     width = max(map(len, entries), default=0)
-    return [f"  {printable(name):<{width}}   {printable(value)}".rstrip() for name, value in sorted(entries.items())]
+    return [f"  {name:<{width}}   {value}".rstrip() for name, value in sorted(entries.items())]
 
 
 def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
