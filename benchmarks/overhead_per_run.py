@@ -6,7 +6,6 @@ one costs more, over the runs that it has more, is what a run costs. `python -m 
 
 import contextlib
 import io
-import json
 import os
 import sqlite3
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import click
 
-SHORT, LONG = 2, 12  # runs
+SHORT, LONG = 2, 8  # runs
 WRITES = ("INSERT", "UPDATE", "DELETE")
 
 
@@ -105,16 +104,43 @@ def counted() -> Counter[str]:
     return statements
 
 
+def plan(each: dict[str, float], runs: int, machines: int, processes: int, seconds: float) -> dict[str, float]:
+    """What that many runs of that many seconds cost, on machines with so many processes each."""
+    rate = machines * processes / seconds  # runs that end in a second
+    busy = each["parent, CPU s"] * rate
+    return {
+        "processes that train": machines * processes,
+        "hours, if no parent is in the way": round(runs / rate / 3600, 2),
+        "runs that end in a second": round(rate, 2),
+        "parents that this keeps busy": round(busy, 2),
+        "hours with one parent": round(runs * max(1 / rate, each["parent, CPU s"]) / 3600, 2),
+        "MLflow, transactions in a second": round(rate * each["MLflow, transactions"], 1),
+        "MLflow, rows in all": round(runs * each["MLflow, rows"]),
+        "Prefect, rows in all": round(runs * each["Prefect, rows"]),
+        "files, GB": round(runs * each["files, kB"] / 1e6, 1),
+    }
+
+
+def show(title: str, figures: dict[str, float]) -> None:
+    """A line for each."""
+    print(title)
+    for name, value in figures.items():
+        print(f"  {name:<46}{value:>10g}" if value < 1e6 else f"  {name:<46}{value:>10,.0f}")
+
+
 @click.command()
 @click.option("--checkpoints", default=20, show_default=True, help="evaluations along a run, the writes' main cause")
-@click.option("--json", "as_json", is_flag=True, help="print as JSON")
-def main(checkpoints: int, as_json: bool) -> None:
-    """Print what one more run costs."""
+@click.option("--runs", default=10_000, show_default=True, help="of the plan")
+@click.option("--machines", default=50, show_default=True, help="of the plan")
+@click.option("--processes", default=16, show_default=True, help="of the plan, on each machine")
+@click.option("--seconds", default=60.0, show_default=True, help="of the plan, that a run trains")
+def main(checkpoints: int, runs: int, machines: int, processes: int, seconds: float) -> None:
+    """Print what one more run costs, and what follows for many runs on many machines."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as root:
         project(Path(root))
         with served():
             statements = counted()
-            sweep(2, checkpoints)  # makes both databases
+            sweep(1, checkpoints)  # makes both databases
             short = measured(SHORT, checkpoints, statements)
             files = short.pop("files, bytes")
             long = measured(LONG, checkpoints, statements)
@@ -124,12 +150,9 @@ def main(checkpoints: int, as_json: bool) -> None:
     files = long.pop("files, bytes") / LONG
     each = {name: round((long.get(name, 0) - short.get(name, 0)) / more, 3) for name in sorted({*short, *long})}
     each = {name: value for name, value in each.items() if value} | {"files, kB": round(files / 1e3)}
-    if as_json:
-        print(json.dumps(each, indent=2))
-        return
-    print(f"one more run of {checkpoints} checkpoints costs:")
-    for name, value in each.items():
-        print(f"  {name:<46}{value:>10g}")
+    show(f"one more run of {checkpoints} checkpoints costs", each)
+    title = f"{runs:,} runs of {seconds:g} s on {machines} machines with {processes} processes each"
+    show(title, plan(each, runs, machines, processes, seconds))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,15 @@ def flow_runs(project: Path) -> list[tuple[str, str]]:
         ).fetchall()
 
 
+def wait(serving: subprocess.Popen, reached: Callable[[], bool]) -> None:
+    """Returns when that is so."""
+    start = time.monotonic()
+    while not reached():
+        assert serving.poll() is None
+        assert time.monotonic() - start < 240
+        time.sleep(0.5)
+
+
 @pytest.mark.slow
 def test_a_schedule_fires_its_sweep_completes_and_serving_ends_with_ctrl_c(tmp_path):
     (tmp_path / ".git").mkdir()
@@ -83,26 +93,20 @@ def test_a_schedule_fires_its_sweep_completes_and_serving_ends_with_ctrl_c(tmp_p
     tiny = ["--preset", "smoke", "--methods", "naive", "--oversight", "0.1", "--seeds", "1", "--set", "size=2"]
     with (tmp_path / "said").open("w+") as said:
         serving = subprocess.Popen(
-            [*keyhole, "serve", "--cron", "* * * * *", *tiny, "--name", "nightly"], cwd=tmp_path, env=ours,
+            [*keyhole, "serve", "--cron", "* * * * * */30", *tiny, "--name", "nightly"], cwd=tmp_path, env=ours,
             stdout=said, stderr=said, start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
         try:
-            start = time.monotonic()
-            while not (tmp_path / "mlruns" / "mlflow.db").exists() or ("compare", "COMPLETED") not in flow_runs(
-                tmp_path
-            ):
-                assert serving.poll() is None, (tmp_path / "said").read_text()
-                assert time.monotonic() - start < 240
-                time.sleep(1)
+            wait(serving, lambda: "/deployments\n" in (tmp_path / "said").read_text())
+            wait(serving, lambda: ("compare", "COMPLETED") in flow_runs(tmp_path))
             paused = subprocess.run(
                 [*keyhole, "schedule", "pause"], cwd=tmp_path, env=ours, capture_output=True, text=True
             )
-            assert paused.stdout == "compare/nightly (* * * * *): paused\n"
+            assert paused.stdout == "compare/nightly (* * * * * */30): paused\n"
         finally:
             serving.send_signal(signal.SIGINT)
             code = serving.wait(60)
     assert code == 0
-    assert "/deployments\n" in (tmp_path / "said").read_text()
     with sqlite3.connect(tmp_path / "mlruns" / "mlflow.db") as database:
         assert ("nightly", "FINISHED") in database.execute("SELECT name, status FROM runs").fetchall()
