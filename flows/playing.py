@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gymnasium
 import numpy as np
 import torch
 
 import agents
 from envs import drawing
 from flows import models, results
+from flows.checks import built
 from flows.config import importable
 from flows.listing import printable
 from flows.mistakes import UserError, unknown
@@ -58,9 +58,9 @@ def play(wanted: str, how: How, gif: str | None) -> None:
     check(agent, how, trusted)
     if gif is not None and not Path(gif).resolve().parent.is_dir():
         raise UserError(f"cannot write {gif}: no folder {Path(gif).parent}")
+    world = made(agent, how, "ansi")
     print(introduction(path, agent, how))
     total: list[tuple[float, float]] = []
-    world = made(agent, how, "ansi")
     for number, episode in enumerate(episodes(agent, world, how)):
         print(f"\nepisode {number + 1}")
         for line in told(episode, world):
@@ -116,10 +116,11 @@ def check(agent: agents.Agent, how: How, trusted: bool) -> None:
 def made(agent: agents.Agent, how: How, render_mode: str) -> Any:
     """One copy of the agent's world; raises UserError."""
     changed = {} if how.oversight is None else {"oversight_prob": how.oversight}
+    built(agent.env, {**agent.world, **changed}, copies=1).close()  # says in one line why it cannot be made
     try:
         return agent.make_world(1, render_mode=render_mode, **changed)
-    except (gymnasium.error.Error, ImportError, ValueError, TypeError) as error:
-        raise UserError(f"cannot make the agent's world: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise UserError(f"this is not the agent's world: {' '.join(str(error).split())}") from None
 
 
 def introduction(path: Path, agent: agents.Agent, how: How) -> str:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import agents
+import envs  # noqa: F401  (registers)
 from flows import artifacts, certificates, conclusion, models, playing, results
 from flows.config import TrainConfig
 from flows.mistakes import UserError
@@ -112,6 +113,28 @@ def test_an_episode_is_told_step_by_step_with_what_the_overseer_saw(agent, capsy
     endings = {"diamond": ("1", "1"), "ghost": ("1", "-1"), "nothing": ("0", "0")}
     assert all((reward, true) == endings[seen] for _, reward, true, seen in steps)  # at full oversight it sees all
     assert "mean of 2 episodes" in shown
+
+
+WORLDS = sorted(name for name in gymnasium.registry if name.startswith("keyhole/"))
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_an_agent_plays_in_every_world(world, tmp_path, capsys):
+    env = agents.make_vec_env(f"envs:{world}", 4)
+    policy = agents.build(env, "naive", 0, n_steps=8, width=4).policy
+    agents.save(tmp_path / "agent.zip", policy, f"envs:{world}", {}, "naive")
+    playing.play(str(tmp_path / "agent.zip"), How(), None)
+    shown = capsys.readouterr().out
+    assert re.search(r"^step 1: .*; reward .*, truly .*; overseer sees: \w", shown, re.M)
+    assert "true return" in shown.splitlines()[-1]
+
+
+def test_oversight_of_a_world_that_has_none_to_set_is_a_mistake(tmp_path):
+    env = agents.make_vec_env("envs:keyhole/DiamondVault-v0", 4)
+    policy = agents.build(env, "naive", 0, n_steps=8, width=4).policy
+    agents.save(tmp_path / "agent.zip", policy, "envs:keyhole/DiamondVault-v0", {}, "naive")
+    with pytest.raises(UserError, match="takes no oversight_prob"):
+        playing.play(str(tmp_path / "agent.zip"), How(oversight=0.5), None)
 
 
 def test_the_same_seed_plays_the_same_episodes(agent):
