@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from agents.gather import evened
 from agents.policy import BlockPolicy
 
 Array = np.ndarray
@@ -23,7 +24,8 @@ class LazyTable:
         fresh = observation[~self.known[observation]]
         if len(fresh):
             fresh = np.unique(fresh)
-            self.log_prob[fresh] = log_prob = self.policy.log_probabilities(self.inputs[fresh].float())[0].cpu().numpy()
+            log_prob = self.policy.log_probabilities(self.inputs[evened(fresh)].float())[0].cpu().numpy()[: len(fresh)]
+            self.log_prob[fresh] = log_prob
             self.table[fresh] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1)
             self.known[fresh] = True
         return self.table[observation]

@@ -19,7 +19,7 @@ import envs
 from agents import losses
 from agents.acting import LazyTable, WholeTable
 from agents.buffer import RoutedRolloutBuffer
-from agents.gather import Gathered, gather
+from agents.gather import Gathered, evened, gather
 from agents.ppo import RoutedPPO
 from agents.tensor_walk import TensorWalk
 from agents.walk import Path, Walk
@@ -138,9 +138,9 @@ class RoutedReinforce(RoutedPPO):
         ahead = self.tables.observation[np.append(path.reached[path.timeouts], self.walk.state)]
         needed = self.acted.known.copy()
         needed[ahead] = True
-        values[needed] = (
-            self.policy.value_net(self.policy.mlp_extractor.critic(self.inputs[needed].float())).squeeze(-1).cpu()
-        )
+        rows = evened(np.flatnonzero(needed))
+        latent = self.policy.mlp_extractor.critic(self.inputs[rows].float())
+        values[rows] = self.policy.value_net(latent).squeeze(-1).cpu()
         return values
 
     def train(self) -> None:
@@ -163,11 +163,15 @@ class RoutedReinforce(RoutedPPO):
         return None
 
     def _batch(self, kept: Array) -> Batch:
-        """The kept samples (T, N), gathered."""
+        """The kept samples (T, N), gathered; rows that make the number even have no weight."""
         found = self._gathered(kept)
-        columns = (torch.as_tensor(x, dtype=torch.float32, device=self.device) for x in found[1:])
-        log_prob = torch.as_tensor(self.acted.log_prob[found.observation], device=self.device)
-        return Batch(self.inputs[found.observation].float(), log_prob, *columns)
+        rows = evened(np.arange(len(found.observation)))
+        masks, *sums = (torch.as_tensor(x[rows], dtype=torch.float32, device=self.device) for x in found[1:])
+        for column in sums:
+            column[len(found.observation) :] = 0
+        observation = found.observation[rows]
+        log_prob = torch.as_tensor(self.acted.log_prob[observation], device=self.device)
+        return Batch(self.inputs[observation].float(), log_prob, masks, *sums)
 
     def _gathered(self, kept: Array) -> Gathered:
         """The kept samples (T, N), their advantages normalised over all of them."""
@@ -211,7 +215,9 @@ class RoutedReinforce(RoutedPPO):
 
     def _gate_term(self, batch: Batch, labelled: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy of the gate over the judged samples."""
-        good, bad = batch.good[labelled], batch.bad[labelled]
-        logits = self.policy.mlp_extractor.gate_logits(batch.inputs[labelled])
+        rows = torch.as_tensor(evened(labelled.nonzero().squeeze(1).cpu().numpy()))
+        good, bad = batch.good[rows], batch.bad[rows]
+        good[int(labelled.sum()) :] = bad[int(labelled.sum()) :] = 0
+        logits = self.policy.mlp_extractor.gate_logits(batch.inputs[rows])
         softplus = torch.nn.functional.softplus
         return (good * softplus(-logits) + bad * softplus(logits)).sum() / (good + bad).sum()

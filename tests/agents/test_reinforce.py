@@ -10,7 +10,7 @@ import envs
 from agents import BlockPolicy, RoutedPPO, build, make_vec_env
 from agents.acting import WholeTable
 from agents.buffer import RoutedSamples
-from agents.gather import distinct_masks
+from agents.gather import distinct_masks, evened
 from agents.reinforce import RoutedReinforce
 from agents.tensor_walk import TensorWalk
 from agents.walk import Walk
@@ -216,3 +216,10 @@ def test_a_probability_that_underflows_to_zero_leaves_the_update_finite():
     model.policy.action_net.bias.data[0] = 1000.0  # the other actions have probability 0 in float32
     model.learn(48 * 64)
     assert all(torch.isfinite(x).all() for x in model.policy.parameters())
+
+
+def test_sizes_of_batches_are_few_and_little_above_what_is_needed():
+    sizes = {n: len(evened(np.arange(n))) for n in range(1, 60_000)}
+    assert all(n <= size < max(n * 1.125 + 1, n + 32) for n, size in sizes.items())
+    assert len(set(sizes.values())) < 110
+    np.testing.assert_array_equal(evened(np.array([7, 5, 6])), [7, 5, 6] + [7] * 29)
