@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SEEDS = int(os.environ.get("SOAK_SEEDS", "250"))
 TINY = ("--steps", "256", "--checkpoints", "1", "--n-envs", "16", "--n-steps", "16", "--width", "8")
-SWEEP = ("--env", "keyhole/HideErrors-v0", "--methods", "naive,filtering", "--oversight", "0.5", "--workers", "2")
+SWEEP = ("--env", "keyhole/TMaze-v0", "--methods", "naive,filtering", "--oversight", "0.5", "--workers", "2")
 GROWTH = 1.25  # from a tenth of the runs to their end; caches fill at the beginning
 
 
