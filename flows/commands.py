@@ -3,7 +3,7 @@
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
@@ -60,7 +60,7 @@ def resume_sweep(wanted: str, workers: str | None, force: bool, only_failed: boo
 
 def _sweep(project: Project, config: CompareConfig, wish: Any) -> None:
     try:
-        with _server(project):
+        with _server(project, config):
             failure = _swept(config, wish)
     except KeyboardInterrupt:
         advice = f"go on with `keyhole compare --resume{_elsewhere(project)}`"
@@ -85,21 +85,25 @@ def _swept(config: CompareConfig, wish: Any) -> str:
 
 
 @contextmanager
-def _server(project: Project) -> Iterator[None]:
+def _server(project: Project, config: CompareConfig) -> Iterator[None]:
+    """The server answers, and the sweep's processes import what they need."""
     from rich.console import Console
 
+    from flows.runners import staffed
     from flows.server import Server
 
     server = Server(project.prefect_home)
     try:
-        with Console().status("Prefect's server starts"):
-            server.start()
-            _open_store(project)  # MLflow and Prefect load while the server starts
-            import flows.compare
-            import flows.history  # noqa: F401
+        with ExitStack() as staff:
+            with Console().status("Prefect's server starts"):
+                server.start()
+                staff.enter_context(staffed(config))
+                _open_store(project)  # MLflow and Prefect load while the server starts
+                import flows.compare
+                import flows.history  # noqa: F401
 
-            server.wait()
-        yield
+                server.wait()
+            yield
     finally:
         server.leave()
 

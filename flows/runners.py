@@ -6,6 +6,7 @@ else meanwhile. The parent keeps the books in all of them, so a sweep gives the 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -13,9 +14,10 @@ from typing import Any, NamedTuple
 from flows import job
 from flows.config import CompareConfig
 from flows.mistakes import UserError
-from flows.pool import Hand, Worker
+from flows.pool import Hand, Pool, Worker
 
 Hire = Callable[[], Hand]
+_waiting: ContextVar[Pool | None] = ContextVar("waiting", default=None)
 
 
 class Engine(NamedTuple):
@@ -41,6 +43,21 @@ def check_runner(config: CompareConfig) -> None:
             raise UserError(
                 f"--runner {name}: {engine.package} is not installed; pip install 'keyhole[{name}]'"
             ) from None
+
+
+@contextmanager
+def staffed(config: CompareConfig) -> Iterator[Pool]:
+    """The hands of a sweep. Inside of such a block they are the same ones: they may come before the sweep is opened."""
+    if (waiting := _waiting.get()) is not None:
+        yield waiting
+        return
+    size = min(config.workers, len(config.runs()))
+    with hired(config, size) as hire, Pool(size, hire) as pool:
+        token = _waiting.set(pool)
+        try:
+            yield pool
+        finally:
+            _waiting.reset(token)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from flows.progress import Progress, progress, title
 from flows.project import here, only_sweep, writable
 from flows.provenance import facts, run_tags
 from flows.reuse import copy, twin
-from flows.runners import hired
+from flows.runners import staffed
 from flows.tracking import CONFIG, RunRecorder, Store
 
 
@@ -93,7 +93,7 @@ def current() -> Sweep:
 @contextmanager
 def opened(config: CompareConfig, wish: Wish) -> Iterator[Sweep]:
     """Locks the store, closes what dead processes left in it, and starts the sweep; ends it whatever happens."""
-    project, size = here(), min(config.workers, len(config.runs()))
+    project = here()
     writable(project)
     scheduled = deployment.id is not None
     if scheduled:
@@ -101,8 +101,7 @@ def opened(config: CompareConfig, wish: Wish) -> Iterator[Sweep]:
     store = Store(project)
     with (
         only_sweep(project, wait=scheduled),
-        hired(config, size) as hire,
-        Pool(size, hire) as pool,  # processes import while the store opens
+        staffed(config) as pool,  # processes import while the store opens
         ThreadPoolTaskRunner[Any](max_workers=config.workers) as threads,
     ):
         store.reap()
