@@ -71,10 +71,12 @@ class Watcher:
             choice.restore(chosen)
 
 
-def learned(path: Path, world: dict, method: str, algorithm: str, killed_at: int | None = None) -> Watcher:
+def learned(path: Path, world: dict, method: str, algorithm: str, killed_at: int | None = None, **settings) -> Watcher:
     """A run; it goes on from the state in `path` if there is one."""
     env = agents.make_vec_env(n_envs=64, **world)
-    model = agents.build(env, method, 3, algorithm=algorithm, n_steps=16, width=8, batch_size=256, n_epochs=2)
+    model = agents.build(
+        env, method, 3, algorithm=algorithm, n_steps=16, width=8, batch_size=256, n_epochs=2, **settings
+    )
     watcher = Watcher(model, killed_at)
     file = agents.StateFile(path, f"{method} {algorithm}", watcher)
     model.learn(STEPS, callback=agents.Checkpoints(STEPS, CHECKPOINTS, watcher.visit, file))
@@ -89,11 +91,11 @@ def recorded(watcher: Watcher) -> str:
     return repr((watcher.seen, chosen))
 
 
-def interrupted(path: Path, killed_at: int, *run) -> Watcher:
+def interrupted(path: Path, killed_at: int, *run, **settings) -> Watcher:
     """The run, killed at one of its looks and begun again."""
     with pytest.raises(Interrupted):
-        learned(path, *run, killed_at=killed_at)
-    return learned(path, *run)
+        learned(path, *run, killed_at=killed_at, **settings)
+    return learned(path, *run, **settings)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,13 @@ def interrupted(path: Path, killed_at: int, *run) -> Watcher:
 def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, method, algorithm, world):
     whole = learned(tmp_path / "whole.pt", world, method, algorithm)
     assert recorded(interrupted(tmp_path / "state.pt", 3, world, method, algorithm)) == recorded(whole)
+
+
+@pytest.mark.parametrize("setting", [{"whole_episodes": False}, {"precision": "bf16"}], ids=str)
+def test_it_does_so_with_every_way_to_walk_and_to_round(tmp_path, setting):
+    run = TABLES, "gradient_routing", "reinforce"
+    again = interrupted(tmp_path / "state.pt", 3, *run, **setting)
+    assert recorded(again) == recorded(learned(tmp_path / "whole.pt", *run, **setting))
 
 
 def test_it_does_so_wherever_it_was_interrupted(tmp_path):
