@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-SHORT, LONG = 2, 8  # runs
+SHORT, LONG = 1, 5  # runs
 WRITES = ("INSERT", "UPDATE", "DELETE")
 
 

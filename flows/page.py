@@ -46,6 +46,9 @@ def open_page(store: Store, host: str, port: int) -> None:
         UserError: the address cannot be listened at.
     """
     store.client.set_experiment_tag(store.experiment, TAG, json.dumps(view()))
+    if store.uri.startswith("http"):
+        print(f"MLflow's page: {store.uri.rstrip('/')}/#/{runs_of(store.experiment)}")
+        return
     _check_free(host, port)
     names = own_names(host)
     if not is_loopback(host):
@@ -73,8 +76,12 @@ def view() -> dict[str, Any]:
 
 def address(name: str, port: int, experiment: str) -> str:
     """Of the list of runs."""
-    runs = f"experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
-    return f"http://{name}:{port}/#/{runs}"
+    return f"http://{name}:{port}/#/{runs_of(experiment)}"
+
+
+def runs_of(experiment: str) -> str:
+    """The list of runs, below the address of MLflow's page."""
+    return f"experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
 
 
 def is_loopback(host: str) -> bool:

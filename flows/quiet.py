@@ -10,6 +10,7 @@ QUIET = {
     "DO_NOT_TRACK": "true",  # MLflow compares with exactly "true"
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # of each run, where the store is a server
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # schedulers of features that nothing here uses
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
