@@ -7,7 +7,9 @@ import time
 
 import pytest
 
+from flows.config import CompareConfig
 from flows.pool import DeadWorkerError, FailedJobError, Pool, StoppedError
+from flows.runners import staffed
 
 HERE = "tests.flows.test_pool:"
 
@@ -119,3 +121,11 @@ def test_workers_have_one_thread_each(pool):
 
 def threads(say):
     return os.environ["OMP_NUM_THREADS"]
+
+
+def test_hands_that_came_before_the_sweep_are_the_sweeps():
+    config = CompareConfig(workers=1)
+    with staffed(config) as first, staffed(config) as second:
+        assert first is second
+    with pytest.raises(StoppedError):
+        first.check()
