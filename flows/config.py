@@ -184,7 +184,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         ),
         "oversight": (0.01, 0.03, 0.1, 0.3, 0.8),
         "seeds": 5,
-        "steps": 500_000,
+        "steps": 800_000,
         "checkpoints": 5,
         "training": {"precision": "bf16"},
     },
