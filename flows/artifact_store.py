@@ -4,11 +4,23 @@ A run always writes to a folder. In the first case that folder is where its file
 to the address when the run ends, and fetched from there by whoever does not have the folder.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from flows.mistakes import UserError
+
+
+PACKAGES = {"s3": "boto3"}  # by scheme; the extra has the scheme's name
+
+
+def check(uri: str) -> None:
+    """Raises UserError if what MLflow needs to write there is not installed."""
+    scheme = uri.partition(":")[0]
+    package = PACKAGES.get(scheme)
+    if package and find_spec(package) is None:
+        raise UserError(f"--artifacts {uri}: {package} is not installed; pip install 'keyhole[{scheme}]'")
 
 
 class Artifacts(Protocol):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from flows import database
+from flows import artifact_store, database
 from flows.mistakes import UserError
 
 MLRUNS = "KEYHOLE_MLRUNS"  # environment variable that names another store
@@ -65,6 +65,7 @@ def writable(project: Project) -> None:
     """Nothing happens if the store and Prefect's home can be written to; else a UserError."""
     if project.store:
         database.check(project.store)
+    artifact_store.check(project.artifact_uri)
     for folder, advice in ((project.mlruns, "pass --mlruns DIR"), (project.prefect_home, "set PREFECT_HOME")):
         with _explained(folder, advice):
             folder.mkdir(parents=True, exist_ok=True)

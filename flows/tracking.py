@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from flows import database
+from flows import artifact_store, database
 from flows.artifact_store import Artifacts, Folder, Remote
 from flows.mistakes import UserError
 from flows.owner import abandoned, owner
@@ -93,6 +93,7 @@ class Store:
         made, wanted = self.client.get_experiment(self.experiment).artifact_location, self.project.artifact_uri
         if wanted and wanted.rstrip("/") != made.rstrip("/"):
             raise UserError(f"--artifacts: found {wanted!r}, but this store keeps its runs' files in {made!r}")
+        artifact_store.check(made)
         return Remote(self.project.artifacts, self.client) if ":/" in made else Folder(self.project.artifacts)
 
     @cached_property

@@ -2,6 +2,7 @@
 
 import pytest
 
+from flows.artifact_store import PACKAGES
 from flows.database import address, hidden
 from flows.mistakes import UserError
 from flows.project import ARTIFACTS, Project, here
@@ -91,3 +92,11 @@ def test_a_database_that_cannot_be_used_costs_one_line(keyhole, said, complaint)
     assert (code, err.count("\n")) == (2, 1)
     assert complaint in err
     assert "secret" not in err
+
+
+def test_an_address_whose_package_is_missing_costs_one_line(keyhole, monkeypatch):
+    monkeypatch.setitem(PACKAGES, "s3", "no_such_package")
+    code, _, err = keyhole("compare", "--artifacts", "s3://keyhole/runs")
+    assert (code, err) == (
+        2, "keyhole: --artifacts s3://keyhole/runs: no_such_package is not installed; pip install 'keyhole[s3]'\n"
+    )  # fmt: skip
