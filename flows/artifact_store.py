@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 from flows.mistakes import UserError
 
-
 PACKAGES = {"s3": "boto3"}  # by scheme; the extra has the scheme's name
 
 
