@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import cache, results
+from flows.mistakes import UserError
 from flows.tracking import RunRecorder, Store
 
 REUSED = "reused_from"
@@ -17,8 +18,15 @@ def twin(store: Store, key: str) -> Any:
     found = results.search(
         store, f"attributes.status = 'FINISHED' and tags.{cache.TAG} = '{key}' and tags.kind = 'run'"
     )
-    whole = [run for run in found if store.folder(run).is_dir()]
+    whole = [run for run in found if _has_files(store, run)]
     return min(whole, key=lambda run: REUSED in run.data.tags, default=None)  # the original before its copies
+
+
+def _has_files(store: Store, run: Any) -> bool:
+    try:
+        return store.folder(run).is_dir()
+    except UserError:  # they are outside of this store, and nothing is read there
+        return False
 
 
 def copy(store: Store, original: Any, into: RunRecorder) -> None:

@@ -170,6 +170,11 @@ def test_no_other_run_is_a_twin(store):
     record(store, "", failed, ValueError("no"))
     assert reuse.twin(store, cache.key(failed, AROUND)) is None
     assert reuse.twin(store, cache.key(TrainConfig(seed=7), "other code")) is None
+    lost = TrainConfig(seed=9)
+    folder = store.folder(store.client.get_run(record(store, "", lost, None)))
+    assert reuse.twin(store, cache.key(lost, AROUND)) is not None
+    folder.rmdir()
+    assert reuse.twin(store, cache.key(lost, AROUND)) is None
 
 
 def test_the_key_follows_settings_source_and_trainer(tmp_path, monkeypatch):
