@@ -36,12 +36,13 @@ class Sweep(NamedTuple):
     pool: Pool
     progress: Progress
     plan: Plan
+    wanted: dict[str, Todo]  # title of a run -> what is to be done of it
     tried: dict[str, str]  # title of a run -> id of its MLflow run
     reused: set[str]  # titles of the runs that were copied
 
     def todo(self, config: TrainConfig) -> Todo:
         """What is to be done of that run."""
-        return next(todo for todo in self.plan.todo if todo.config == config)
+        return self.wanted[title(config)]
 
     def do(self, todo: Todo) -> str:
         """The run in an MLflow run below the sweep's: what a finished twin has recorded, or else training; its id."""
@@ -110,7 +111,19 @@ def opened(config: CompareConfig, wish: Wish) -> Iterator[Sweep]:
         with (
             store.run(sweep_name(config), facts(config), tags, again=wish.resume) as record,
             progress([todo.config for todo in made.todo]) as display,
-            _set(Sweep(store, record, threads, pool, display, made, {}, set())),
+            _set(
+                Sweep(
+                    store,
+                    record,
+                    threads,
+                    pool,
+                    display,
+                    made,
+                    {title(todo.config): todo for todo in made.todo},
+                    {},
+                    set(),
+                )
+            ),
         ):
             yield current()
 
