@@ -1,6 +1,6 @@
 """What each option of the learner on tables does to what is learned, one changed at a time.
 
-    python -m benchmarks.options [--steps 400000] [--seeds 3]
+    python -m benchmarks.options [--steps 400000] [--seeds 3] [--only NAME ...]
 
 prints, as the table of docs/learner.md, the exact true return as deployed: mean and standard deviation over seeds.
 """
@@ -42,11 +42,13 @@ def trained(method: str, oversight: float, seed: int, steps: int, **changed) -> 
     return evaluate.each(model.policy, [agents.Use(find(method).deployments[0].scales)])[0].true_return
 
 
-def lines(steps: int, seeds: int) -> Iterator[str]:
+def lines(steps: int, seeds: int, only: list[str]) -> Iterator[str]:
     """The table in Markdown."""
     yield "| changed | " + " | ".join(f"{method} p={p:g}" for method, p in CELLS) + " |"
     yield "|---" * (len(CELLS) + 1) + "|"
     for name, changed in VARIANTS.items():
+        if only and name not in only:
+            continue
         found = []
         for method, oversight in CELLS:
             returns = [trained(method, oversight, seed, steps, **changed) for seed in range(seeds)]
@@ -58,9 +60,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=400_000, help="environment steps of a run")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=[], choices=VARIANTS, metavar="NAME", help="rows of the table")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    for line in lines(asked.steps, asked.seeds):
+    for line in lines(asked.steps, asked.seeds, asked.only):
         print(line, flush=True)
         print(f"{line.split('|')[1].strip()}: done", file=sys.stderr)
 
