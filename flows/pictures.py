@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from flows import arms
 from flows.aggregate import Cell, Curve
 from flows.certificates import Reference
 
@@ -41,9 +42,10 @@ def oversight_picture(cells: Sequence[Cell], references: Mapping[float, Referenc
     if references:
         _references(axes, references)
     ends = []
-    for place, line in enumerate(lines):
+    shades = colours([line[0].row for line in lines])
+    for place, (line, colour) in enumerate(zip(lines, shades, strict=True)):
         x = _beside(np.array([cell.oversight for cell in line]), place, len(lines), logarithmic)
-        _line(axes, x, line, _look(place, line[0]))
+        _line(axes, x, line, _look(place, colour, line[0]))
         ends.append((float(x[-1]), line[-1]))
     _zoom(axes, [cell.true_return.mean for cell in cells])
     axes.set_ylabel("true return per episode, discounted", **STYLE)
@@ -112,15 +114,22 @@ def _beside(x: np.ndarray, place: int, of: int, logarithmic: bool) -> np.ndarray
     return x * (1 + 0.12 * share) if logarithmic else x + 0.03 * (np.ptp(x) or 0.1) * share
 
 
-def _look(place: int, cell: Cell) -> dict[str, Any]:
-    colour = COLOURS[place % len(COLOURS)]
+def colours(names: Sequence[str]) -> list[str]:
+    """A colour for each row name: all rows of one method have the same."""
+    methods = [name.partition("/")[0].partition(arms.MARK)[0] for name in names]
+    place = {method: i for i, method in enumerate(dict.fromkeys(methods))}
+    return [COLOURS[place[method] % len(COLOURS)] for method in methods]
+
+
+def _look(place: int, colour: str, cell: Cell) -> dict[str, Any]:
+    """Dashed: in a world with another argument; hollow: leaky."""
     look = {
         "color": colour,
         "marker": MARKERS[place % len(MARKERS)],
         "markerfacecolor": colour,
-        "linestyle": "-",
+        "linestyle": (0, (5, 2)) if arms.MARK in cell.row else "-",
     }
-    return look | {"markerfacecolor": "white", "linestyle": "--"} if cell.leaky else look
+    return look | {"markerfacecolor": "white", "linestyle": (0, (2, 1))} if cell.leaky else look
 
 
 def _line(axes: Axes, x: np.ndarray, cells: Sequence[Cell], look: dict[str, Any]) -> None:
@@ -133,8 +142,8 @@ def _name_lines(axes: Axes, ends: Sequence[tuple[float, Cell]]) -> None:
     """Each name at the right end of its line; where ends are close, apart and with a thread to its line."""
     low, high = axes.get_ylim()
     heights = [(cell.true_return.mean - low) / (high - low) for _, cell in ends]
-    for place, ((x, cell), height) in enumerate(zip(ends, spread(heights, LABEL_GAP), strict=True)):
-        colour = COLOURS[place % len(COLOURS)]
+    shades = colours([cell.row for _, cell in ends])
+    for (x, cell), height, colour in zip(ends, spread(heights, LABEL_GAP), shades, strict=True):
         axes.annotate(
             f"{cell.row} (leaky)" if cell.leaky else cell.row,
             xy=(x, cell.true_return.mean),
@@ -177,7 +186,8 @@ def _references(axes: Axes, references: Mapping[float, Reference]) -> None:
             "textcoords": "offset points",
             "va": side,
         }
-        axes.annotate(label, (levels[0], values[0]), fontsize=8, color="#5b6470", **place)
+        paper = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.6}
+        axes.annotate(label, (levels[0], values[0]), fontsize=8, color="#5b6470", bbox=paper, zorder=4, **place)
 
 
 def _optimum(axes: Axes, references: Mapping[float, Reference]) -> None:

@@ -12,7 +12,7 @@ from flows import certificates, report, results
 from flows.aggregate import cells, interval, learning_curves
 from flows.config import TrainConfig
 from flows.mistakes import UserError
-from flows.pictures import ranked, spread
+from flows.pictures import colours, ranked, spread
 from flows.provenance import run_tags
 from tests.flows import doubles
 
@@ -219,3 +219,8 @@ def test_the_start_of_several_ids_is_a_mistake(store):
     digits = [run_id[0] for run_id in ids]
     with pytest.raises(UserError, match="give more of it"):
         results.find(store, max(digits, key=digits.count))
+
+
+def test_rows_of_one_method_share_a_colour_and_methods_do_not():
+    first, blind, rule, other = colours(["naive", "naive@knowledge=blind", "naive/true_return", "oracle"])
+    assert first == blind == rule != other
