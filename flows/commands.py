@@ -1,5 +1,6 @@
 """What the commands do. All is checked before anything starts; slow imports overlap the server's start."""
 
+import errno
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -59,12 +60,16 @@ def resume_sweep(wanted: str, workers: str | None, force: bool, only_failed: boo
 
 
 def _sweep(project: Project, config: CompareConfig, wish: Any) -> None:
+    advice = f"what was finished is kept; go on with `keyhole compare --resume{_elsewhere(project)}`"
     try:
         with _server(project, config):
             failure = _swept(config, wish)
     except KeyboardInterrupt:
-        advice = f"go on with `keyhole compare --resume{_elsewhere(project)}`"
-        raise KeyboardInterrupt(f"stopped; what was finished is kept; {advice}") from None
+        raise KeyboardInterrupt(f"stopped; {advice}") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        failure = f"the sweep ended for want of room ({error}); make some; {advice}"
     if failure:
         print(f"keyhole: {failure}", file=sys.stderr)
         sys.exit(SOME_FAILED)

@@ -1,22 +1,24 @@
 """A fault costs the run it strikes, at most; the next one is trained, and every run is closed."""
 
+import errno
 import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from flows import job, results
+from flows import commands, job, results
 from flows.config import CompareConfig, TrainConfig
 from flows.history import close_abandoned
 from flows.owner import owner
 from flows.plan import Plan, Todo
 from flows.pool import DeadWorkerError, FailedJobError, Pool
 from flows.progress import Plain, title
+from flows.project import Project
 from flows.sweep import Sweep
 from flows.tracking import Store
 from flows.train import run as trained
@@ -173,3 +175,18 @@ def test_prefects_history_closes_flows_of_dead_processes_and_no_others(monkeypat
     history = History(owners)
     assert close_abandoned(history) == 2
     assert history.closed == ["dead", "recycled"]
+
+
+def test_a_full_disk_ends_the_command_with_one_line_that_says_how_to_go_on(monkeypatch, tmp_path, capsys):
+    def full(config, wish):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(commands, "_server", lambda project, config: nullcontext())
+    monkeypatch.setattr(commands, "_swept", full)
+    with pytest.raises(SystemExit) as end:
+        commands._sweep(Project(tmp_path, tmp_path / "mlruns"), CompareConfig(), None)
+    assert end.value.code == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "No space left" in said
+    assert "--resume" in said
