@@ -57,7 +57,7 @@ def gather(
 
 
 def evened(rows: Array) -> Array:
-    """(n,) -> (m,) with m one of few sizes, at most an eighth more than n: the first row stands in for what is added.
+    """(n,) -> (m,) with m one of few sizes, an eighth or 31 more than n at most; the first row stands in.
 
     Libraries compile matrix products of bfloat16 for each size they meet, and keep them: sizes had better recur.
     """
