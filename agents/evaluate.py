@@ -15,6 +15,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 import envs
 from agents.policy import BlockPolicy, Use
 
+ROWS = 4096  # observations at a time: what a network makes of them stays in a processor's cache
+
 
 class Evaluation(NamedTuple):
     """Expected values per episode; returns are discounted by the world's gamma."""
@@ -64,22 +66,23 @@ class Exact:
 
     def __init__(self, env_id: str, **env_kwargs) -> None:
         self.tables = envs.compile_world(gymnasium.make_vec(env_id, num_envs=1, **env_kwargs))
-        self.observations = torch.as_tensor(self.tables.observations)
+        self.course = envs.exact.Course.of(self.tables)
+        self.observations = torch.as_tensor(self.tables.observations).float()
 
     def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
-        return self._evaluation(action_probabilities(policy, self._seen_by(policy)))
+        return self._evaluation(torch.cat([action_probabilities(policy, rows) for rows in self._seen_by(policy)]))
 
     def each(self, policy: BlockPolicy, uses: Sequence[Use]) -> list[Evaluation]:
-        log_probabilities = policy.log_probabilities(self._seen_by(policy).flatten(1), uses)
-        return [self._evaluation(log_probability.exp()) for log_probability in log_probabilities]
+        found = [policy.log_probabilities(rows.flatten(1), uses) for rows in self._seen_by(policy)]
+        return [self._evaluation(torch.cat(log_probability).exp()) for log_probability in zip(*found, strict=True)]
 
-    def _seen_by(self, policy: ActorCriticPolicy) -> torch.Tensor:
-        """All observations, where the policy is."""
+    def _seen_by(self, policy: ActorCriticPolicy) -> tuple[torch.Tensor, ...]:
+        """All observations, where the policy is, some at a time."""
         self.observations = self.observations.to(policy.device)
-        return self.observations.float()
+        return self.observations.split(ROWS if policy.device.type == "cpu" else len(self.observations))
 
     def _evaluation(self, probabilities: torch.Tensor) -> Evaluation:
-        exact = envs.exact.evaluate(self.tables, probabilities.double().cpu().numpy())
+        exact = envs.exact.evaluate_along(self.course, probabilities.double().cpu().numpy())
         strata = exact.true_return_seen, exact.true_return_unseen
         return Evaluation(exact.true_return, *strata, exact.proxy_return, exact.length)
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from envs.compiled import Tables, distinct
+from envs.course import forward_matrix, start_law
 from envs.drawing import Picture
-from envs.exact import forward_matrix, start_law
 
 Array = np.ndarray
 DIGITS = 10

@@ -12,9 +12,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from envs.compiled import Tables
+from envs.course import Course, follow
 
 Array = np.ndarray
 TIE = 1e-9  # actions whose values differ by less are equally good
@@ -45,16 +45,21 @@ class Optimum(NamedTuple):
 
 def evaluate(tables: Tables, probabilities: Array) -> Evaluation:
     """What the memoryless policy earns that takes action a on observation o with probabilities[o, a]."""
-    policy = checked(probabilities, (len(tables.observations), tables.n_actions))
-    return evaluate_by_state(tables, policy[tables.observation])
+    return evaluate_along(Course.of(tables), checked(probabilities, (len(tables.observations), tables.n_actions)))
 
 
 def evaluate_by_state(tables: Tables, policy: Array) -> Evaluation:
     """What a policy earns that sees the state, (S_A, A)."""
-    earned, ended = follow(tables, policy)
+    return evaluate_along(Course.of(tables._replace(observation=np.arange(len(policy)))), policy)
+
+
+def evaluate_along(course: Course, policy: Array) -> Evaluation:
+    """The same of a policy (O, A) float64 that is known to be one, for who evaluates many in one world."""
+    tables = course.tables
+    earned, ended = follow(course, policy)
     true, proxy, alive = earned.sum(2).T
     discount = tables.gamma ** np.arange(tables.horizon)
-    outcomes = np.bincount(tables.outcome, ended, len(tables.outcomes)).tolist()
+    outcomes = np.bincount(course.outcome, ended, len(tables.outcomes)).tolist()
     seen_fraction = float(tables.start_probability @ tables.watched[tables.start])
     unseen, seen = discount @ earned[:, 0]
     return Evaluation(
@@ -79,40 +84,6 @@ def checked(probabilities: Array, shape: tuple[int, ...]) -> Array:
         first = int(np.argmax(wrong))
         raise ValueError(f"row {first} of the policy is no distribution over actions: {probabilities[first]}")
     return np.asarray(probabilities, np.float64)
-
-
-def follow(tables: Tables, policy: Array) -> tuple[Array, Array]:
-    """Pushes the start distribution through all steps of the time limit.
-
-    Returns the expected true reward, proxy reward, and number of copies still acting at each step, (H, 3, 2),
-    in episodes unseen and seen; and the probability that an episode ends in each state, (S,).
-    """
-    n_acting = len(tables.successor)
-    forward = forward_matrix(tables, policy)
-    values = np.stack([tables.true_reward @ tables.noise, tables.reward @ tables.noise, np.ones_like(policy)])
-    rewards = np.einsum("sa,vsa->vs", policy, values)
-    here, ended = start_law(tables), np.zeros(len(tables.states))
-    earned = np.zeros((tables.horizon, 3, 2))
-    for step in range(tables.horizon):
-        acting = here[:n_acting]
-        ended[n_acting:] += here[n_acting:].sum(1)
-        earned[step] = rewards @ acting
-        here = forward @ acting
-    return earned, ended + here.sum(1)
-
-
-def start_law(tables: Tables) -> Array:
-    """The start distribution over states, unseen and seen, (S, 2)."""
-    here = np.zeros((len(tables.states), 2))
-    np.add.at(here, (tables.start, tables.watched[tables.start].astype(int)), tables.start_probability)
-    return here
-
-
-def forward_matrix(tables: Tables, policy: Array) -> sparse.csc_array:
-    """(S, S_A): from where the agent acts to where it gets."""
-    probability = (policy[:, :, None] * tables.noise).ravel()
-    rows = np.arange(len(policy) + 1) * tables.successor[0].size
-    return sparse.csr_array((probability, tables.successor.ravel(), rows), (len(policy), len(tables.states))).T
 
 
 def optimal(tables: Tables, reward: Array | None = None) -> Optimum:

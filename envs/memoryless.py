@@ -16,7 +16,8 @@ import numpy as np
 from scipy import optimize
 
 from envs.compiled import Tables
-from envs.exact import TIE, forward_matrix, start_law
+from envs.course import forward_matrix, start_law
+from envs.exact import TIE
 
 Array = np.ndarray
 ENUMERATED = 100_000  # deterministic policies

@@ -158,6 +158,20 @@ def test_the_parts_of_an_evaluation_add_up(make):
     assert sum(parts) == pytest.approx(found.true_return)
 
 
+def test_strata_that_meet_on_their_way_are_told_apart():
+    tables = grid(size=3)
+    rng = np.random.default_rng(0)
+    mixed = tables._replace(watched=rng.random(len(tables.states)) < 0.3)
+    policy = rng.dirichlet(np.ones(tables.n_actions), len(tables.observations))
+    found, whole = exact.evaluate(mixed, policy), exact.evaluate(tables, policy)
+    assert found[:5] == pytest.approx(whole[:5], abs=1e-12)
+    assert found.outcomes == pytest.approx(whole.outcomes, abs=1e-12)
+    for value, stratum in ((found.true_return_seen, mixed.watched), (found.true_return_unseen, ~mixed.watched)):
+        law = tables.start_probability * stratum[tables.start]
+        alone = exact.evaluate(tables._replace(start_probability=law / law.sum()), policy)
+        assert value == pytest.approx(alone.true_return, abs=1e-12)
+
+
 def test_less_information_never_earns_more(make):
     tables = envs.compile_world(make())
     best, top = memoryless.memoryless_optimal(tables), exact.optimal(tables)
