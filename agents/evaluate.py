@@ -14,6 +14,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 import envs
 from agents.policy import BlockPolicy, Use
+from agents.products import OneDNN
 
 ROWS = 4096  # observations at a time: what a network makes of them stays in a processor's cache
 
@@ -70,10 +71,13 @@ class Exact:
         self.observations = torch.as_tensor(self.tables.observations).float()
 
     def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
-        return self._evaluation(torch.cat([action_probabilities(policy, rows) for rows in self._seen_by(policy)]))
+        with OneDNN():
+            found = [action_probabilities(policy, rows) for rows in self._seen_by(policy)]
+        return self._evaluation(torch.cat(found))
 
     def each(self, policy: BlockPolicy, uses: Sequence[Use]) -> list[Evaluation]:
-        found = [policy.log_probabilities(rows.flatten(1), uses) for rows in self._seen_by(policy)]
+        with OneDNN():
+            found = [policy.log_probabilities(rows.flatten(1), uses) for rows in self._seen_by(policy)]
         return [self._evaluation(torch.cat(log_probability).exp()) for log_probability in zip(*found, strict=True)]
 
     def _seen_by(self, policy: ActorCriticPolicy) -> tuple[torch.Tensor, ...]:
