@@ -19,7 +19,7 @@ Array = np.ndarray
 class Reached(NamedTuple):
     """What one step of N copies leads to, before any reset."""
 
-    state: Array  # (N, ...) as these dynamics keep it
+    state: Array  # (N, ...) as these dynamics keep it; the caller's to write into
     reward: Array  # (N,) float
     true_reward: Array  # (N,) float
     terminated: Array  # (N,) bool
@@ -72,7 +72,7 @@ class Functions:
         noise = {name: sample(world.np_random, p, len(state)) for name, p in world.noise.items()}
         after = world.transition(state, action, **noise)
         return Reached(
-            after,
+            after.copy(),  # restarts are written into it, and what is told may be a view of it
             np.asarray(world.reward(state, action, after), np.float64),
             np.asarray(world.true_reward(state, action, after), np.float64),
             world.terminal(after),
