@@ -94,10 +94,12 @@ class Places(NamedTuple):
 
     def find(self, rows: Array) -> Array:
         """(N, K) -> (N,) int. Rows that are not there give a wrong row."""
-        return self.row[self._place(rows)]
+        return self.row.take(self._place(rows), mode="clip")
 
     def _place(self, rows: Array) -> Array:
-        return np.ravel_multi_index(tuple((rows - self.low).T), tuple(self.size), mode="clip")
+        weights = np.append(np.cumprod(self.size[:0:-1], dtype=np.int64)[::-1], 1)
+        place = functools.partial(np.matmul, dtype=np.int64)  # refuses what is not whole
+        return place(rows, weights) - place(self.low, weights)
 
 
 def index(rows: Array) -> Keys | Places:

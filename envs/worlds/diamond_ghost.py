@@ -71,16 +71,19 @@ class DiamondGhost(POMDP):
 
     def initial(self, n: int) -> Array:
         """Three distinct cells uniformly, then the flags."""
-        draws = self.np_random.random((n, 7))
-        agent, ghost, diamond = (draws[:, :3] * (self.cells - np.arange(3))).astype(np.int64).T
+        draws = self.np_random.random((n, 7)).T.copy()
+        state = np.empty((7, n), np.int64)
+        state[:3] = draws[:3] * (self.cells - np.arange(3))[:, None]
+        agent, ghost, diamond = state[:3]
         ghost += ghost >= agent
         diamond += diamond >= np.minimum(agent, ghost)
         diamond += diamond >= np.maximum(agent, ghost)
-        watched = draws[:, 3:5] < self.oversight_prob
-        flipped = draws[:, 5:7] < self.knowledge_noise
+        watched = draws[3:5] < self.oversight_prob
+        flipped = draws[5:7] < self.knowledge_noise
         if self.regime == "iid_episode":
-            watched, flipped = watched[:, [0, 0]], flipped[:, [0, 0]]
-        return np.column_stack((agent, ghost, diamond, watched, self._shown(watched, flipped))).astype(np.int64)
+            watched, flipped = watched[[0, 0]], flipped[[0, 0]]
+        state[3:] = *watched, *self._shown(watched, flipped)
+        return state.T
 
     def starts(self) -> tuple[Array, Array]:
         """Every placement with every value of the coins."""
@@ -101,7 +104,7 @@ class DiamondGhost(POMDP):
         return values[law > 0], law[law > 0]
 
     def _shown(self, watched: Array, flipped: Array) -> Array:
-        """The flags as this agent is shown them, (n, 2) bool."""
+        """The flags as this agent is shown them, bool of the same shape."""
         return {"aware": watched, "blind": watched & False, "noisy": watched ^ flipped}[self.knowledge]
 
     def transition(self, state: Array, action: Array) -> Array:
