@@ -47,13 +47,14 @@ class POMDP(World, VectorEnv):
         self.render_mode = None if render_mode is None else arguments.choice("render_mode", render_mode, modes)
         self.single_observation_space = observation_space
         self.single_action_space = Discrete(n_actions)
+        self._n_actions = np.array(n_actions, np.uint64)  # of the type that actions are compared in
         self.observation_space = batch_space(observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.dynamics: Dynamics = Functions(self)
         self._until_lookup = WARM_UP
         self._state: Array | None = None  # (N, ...) as the dynamics keep it
         self._starts: Array = np.zeros(0)  # starts that were drawn and not yet used
-        self._elapsed = np.zeros(self.num_envs, np.int64)
+        self._begin_clock(np.zeros(self.num_envs, np.int64))
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -71,7 +72,7 @@ class POMDP(World, VectorEnv):
         given = (options or {}).get("state")
         self._state = self.dynamics.start(self.num_envs) if given is None else self.dynamics.encode(given)
         self._starts = self._state[:0]
-        self._elapsed = np.zeros(self.num_envs, np.int64)
+        self._begin_clock(np.zeros(self.num_envs, np.int64))
         info = {"watched": self.watched(self.dynamics.decode(self._state))}  # evaluation stratifies by it
         return self.dynamics.observe(self._state), info
 
@@ -79,37 +80,28 @@ class POMDP(World, VectorEnv):
         """Moves every copy; one that ends restarts at once, and `info` tells of the state it reached."""
         if self._state is None:
             raise ResetNeeded(f"{type(self).__name__}: call reset() before step()")
-        self._warm_up()
+        if self._until_lookup > 0:
+            self._warm_up()
         reached = self.dynamics.step(self._state, self._legal(actions))
-        obs = self.dynamics.observe(reached.state)
-        self._elapsed += 1
-        truncated = (self._elapsed >= self.max_episode_steps) & ~reached.terminated
-        info = {
-            "overseer_obs": reached.overseer_obs,
-            "true_reward": reached.true_reward,
-            "outcome": reached.outcome,
-            "reached": obs,
-        }
-        self._state = reached.state
-        done = reached.terminated | truncated
-        if done.any():
-            obs = self._restart(done, obs, info)
-        return obs, reached.reward, reached.terminated, truncated, info
-
-    def _restart(self, done: Array, reached: Array, info: dict[str, Any]) -> Array:
-        """Restarts the copies that are done; returns what is seen next, adds the final view to info."""
+        self._state, terminated = reached.state, reached.terminated
+        self._now += 1
+        truncated = (self._due <= self._now) > terminated
+        info = {"overseer_obs": reached.overseer_obs, "true_reward": reached.true_reward, "outcome": reached.outcome}
+        done = terminated | truncated
         ended = done.nonzero()[0]
-        info["final_info"] = {name: info[name] for name in ("overseer_obs", "true_reward", "outcome")}
-        info["final_info"] |= {f"_{name}": done for name in ("overseer_obs", "true_reward", "outcome")}
+        if len(ended):
+            self._restart(done, ended, info)
+        return self.dynamics.observe(self._state), reached.reward, terminated, truncated, info
+
+    def _restart(self, done: Array, ended: Array, info: dict[str, Any]) -> None:
+        """Restarts the copies that have ended, and adds to `info` what was last seen and told of them."""
+        last = self.dynamics.observe(self._state[ended])  # type: ignore[index]  # step() has set it
+        info["final_info"] = info | {"_overseer_obs": done, "_true_reward": done, "_outcome": done}
         info["final_obs"] = np.empty(self.num_envs, object)  # None where no episode ended
-        info["final_obs"][ended] = np.fromiter(reached[ended], object, len(ended))
+        info["final_obs"][ended] = np.fromiter(last, object, len(ended))
         info["_final_obs"] = info["_final_info"] = done
-        started = self._next_starts(len(ended))
-        self._state[ended] = started  # type: ignore[index]  # step() has checked it
-        self._elapsed[ended] = 0
-        obs = self.dynamics.copy(reached)
-        obs[ended] = self.dynamics.observe(started)
-        return obs
+        self._state[ended] = self._next_starts(len(ended))  # type: ignore[index]
+        self._due[ended] = self._now + self.max_episode_steps
 
     def _next_starts(self, n: int) -> Array:
         """n starts, drawn many at a time."""
@@ -118,16 +110,22 @@ class POMDP(World, VectorEnv):
         taken, self._starts = self._starts[:n], self._starts[n:]
         return taken
 
+    def _begin_clock(self, elapsed: Array) -> None:
+        """Each copy has made `elapsed` steps, (N,) int, of its episode."""
+        self._now = 0
+        self._due = self.max_episode_steps - elapsed  # (N,) int: when its time is up
+
     def _warm_up(self) -> None:
         """Moves by table look-up once enough steps were made for tables to pay; the draws are the same."""
-        before, self._until_lookup = self._until_lookup, self._until_lookup - self.num_envs
-        if before > 0 >= self._until_lookup:
+        self._until_lookup -= self.num_envs
+        if self._until_lookup <= 0:
             with contextlib.suppress(compiled.NotEnumerable):
                 self.use_tables()
 
     def use_tables(self) -> None:
         """Moves by table look-up from now on; raises NotEnumerable."""
         lookup = Lookup(self, compiled.compile_world(self))
+        self._until_lookup = 0
         if self._state is not None:
             self._state = lookup.encode(self.dynamics.decode(self._state))
             self._starts = lookup.encode(self.dynamics.decode(self._starts))
@@ -140,7 +138,7 @@ class POMDP(World, VectorEnv):
         return {
             "state": self.dynamics.decode(self._state),
             "starts": self.dynamics.decode(self._starts),
-            "elapsed": self._elapsed.copy(),
+            "elapsed": self._now + self.max_episode_steps - self._due,
             "until_lookup": self._until_lookup,
             "generator": self.np_random.bit_generator.state,
         }
@@ -148,7 +146,7 @@ class POMDP(World, VectorEnv):
     def restore(self, state: kept.State) -> None:
         """Goes on where `snapshot` was taken, with the same draws."""
         self.np_random.bit_generator.state = state["generator"]
-        self._elapsed = state["elapsed"].copy()
+        self._begin_clock(state["elapsed"])
         self._until_lookup = state["until_lookup"]
         self._state = self.dynamics.encode(state["state"])
         self._starts = self.dynamics.encode(state["starts"])
@@ -157,15 +155,16 @@ class POMDP(World, VectorEnv):
                 self.use_tables()
 
     def _legal(self, actions: Array) -> Array:
+        """(N,) int64, the same actions; raises ValueError where they are none."""
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
             raise ValueError(
                 f"actions must be {self.num_envs} integers, found {actions.dtype} of shape {actions.shape}"
             )
-        n_actions = int(self.single_action_space.n)  # type: ignore[attr-defined]
-        if (actions.astype(np.uint64) >= n_actions).any():  # a negative number becomes a large one
-            raise ValueError(f"actions must be 0 to {n_actions - 1}, found {actions.min()} to {actions.max()}")
-        return actions
+        legal = actions.astype(np.int64, copy=False)
+        if np.count_nonzero(legal.view(np.uint64) >= self._n_actions):  # a negative number becomes a large one
+            raise ValueError(f"actions must be 0 to {self._n_actions - 1}, found {actions.min()} to {actions.max()}")
+        return legal
 
     def render(self) -> tuple[Any, ...] | None:
         """One frame a copy: text (ansi) or an (H, W, 3) uint8 picture (rgb_array)."""

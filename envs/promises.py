@@ -162,10 +162,11 @@ def _check_forms(world: POMDP) -> None:
     rng, alive = np.random.default_rng(0), np.ones(8, bool)
     for _ in range(min(16, world.max_episode_steps)):
         actions = rng.integers(world.single_action_space.n, size=8)  # type: ignore[attr-defined]
-        _, reward, terminated, _, info = many.step(actions)
+        obs, reward, terminated, truncated, info = many.step(actions)
         for i in np.flatnonzero(alive):
+            reached = info["final_obs"][i] if terminated[i] or truncated[i] else obs[i]
             seen, paid, over, _, _ = singles[i].step(actions[i])
-            same = np.array_equal(seen, info["reached"][i]) and (paid, over) == (reward[i], terminated[i])
+            same = np.array_equal(seen, reached) and (paid, over) == (reward[i], terminated[i])
             require(
                 same,
                 f"copy {i} and a single environment part from state {states[i].tolist()}: override no step()",

@@ -19,18 +19,14 @@ class Recycled:
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         self.shape, self.dtype = shape, dtype
         self._arrays = [np.empty(shape, dtype)]
-        self._ours = self._holders(0)
+        self._ours = sys.getrefcount(self._arrays[0])  # our own references
 
     def __call__(self) -> Array:
         """An array with anything in it."""
         for i in range(len(self._arrays)):
-            if self._holders(i) == self._ours:
+            if sys.getrefcount(self._arrays[i]) == self._ours:
                 return self._arrays[i]
         array = np.empty(self.shape, self.dtype)
         if len(self._arrays) < MOST:
             self._arrays.append(array)
         return array
-
-    def _holders(self, i: int) -> int:
-        """References to an array, our own ones included."""
-        return sys.getrefcount(self._arrays[i])

@@ -44,8 +44,6 @@ class View(VectorWrapper):
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Moves every copy; the observations in `info` are shown by the same view."""
         obs, reward, terminated, truncated, info = self.env.step(actions)
-        if "reached" in info:
-            info["reached"] = self.view(info["reached"])
         if "final_obs" in info:
             info["final_obs"] = self._final(obs, info["final_obs"], info["_final_obs"])
             self.begin(info["_final_obs"])

@@ -158,8 +158,10 @@ class Stale(Row):
     """Shows the last observation of the old episode as the first one of the new."""
 
     def step(self, actions):
-        _, *rest, info = super().step(actions)
-        return info["reached"], *rest, info
+        obs, *rest, info = super().step(actions)
+        for i in np.flatnonzero(info.get("_final_obs", ())):
+            obs[i] = info["final_obs"][i]
+        return obs, *rest, info
 
 
 class Secretive(Row):

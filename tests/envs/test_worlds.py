@@ -1,9 +1,12 @@
 """Every registered world keeps Gymnasium's contract, in both forms."""
 
+import itertools
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
 
 from envs.compiled import Keys, Places, distinct
 
@@ -28,18 +31,51 @@ def test_starts_are_drawn_from_the_law_that_is_written_out(make):
     assert ((found - expected)[met] ** 2 / expected[met]).sum() < 50  # 19 degrees of freedom: p = 0.0001
 
 
-def test_a_copy_that_ends_restarts_in_the_same_step_and_shows_what_it_reached(make):
+def reachable(world, state, action):
+    """What is seen after this action, (N, *obs), under each value of the noise."""
+    values = itertools.product(*(range(len(p)) for p in world.noise.values()))
+    noises = [{name: np.full(len(state), v) for name, v in zip(world.noise, value, strict=True)} for value in values]
+    return [world.observation(world.transition(state, action, **noise)) for noise in noises]
+
+
+@pytest.mark.parametrize("by_tables", [False, True])
+def test_a_copy_that_ends_restarts_in_the_same_step_and_shows_what_it_reached(make, by_tables):
     world = make(64)
     world.reset(seed=0)
+    if by_tables:
+        world.use_tables()
     world.action_space.seed(0)
     for _ in range(world.max_episode_steps):
-        obs, _, terminated, truncated, info = world.step(world.action_space.sample())
+        action = world.action_space.sample()
+        seen = reachable(world, world.snapshot()["state"], action)
+        obs, _, terminated, truncated, info = world.step(action)
         done = terminated | truncated
-        assert np.array_equal(obs[~done], info["reached"][~done])
-        for i in np.flatnonzero(done):
-            assert np.array_equal(info["final_obs"][i], info["reached"][i])
-            assert info["final_info"]["outcome"][i] == info["outcome"][i]
+        assert np.array_equal(obs, world.observation(world.snapshot()["state"]))
+        for i in range(64):
+            reached = info["final_obs"][i] if done[i] else obs[i]
+            assert any(np.array_equal(reached, each[i]) for each in seen)
     assert done.any()
+
+
+def test_ended_copies_are_told_of_as_gymnasiums_own_vector_environment_tells_of_them(variant, make):
+    name, keywords = variant
+    modes = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    own = gymnasium.make_vec(name, num_envs=3, vectorization_mode="sync", vector_kwargs=modes, **keywords)
+    told = []
+    for env in (own, make(3)):
+        env.reset(seed=0)
+        env.action_space.seed(0)
+        while True:
+            *_, terminated, truncated, info = env.step(env.action_space.sample())
+            if (terminated | truncated).any():
+                break
+        told.append(info)
+        assert [final is None for final in info["final_obs"]] == (~terminated & ~truncated).tolist()
+        for masks, masked in ((info, ("final_obs", "final_info")), (info["final_info"], ("outcome", "true_reward"))):
+            assert all(np.array_equal(masks[f"_{each}"], terminated | truncated) for each in masked)
+    theirs, ours = told
+    assert ours["final_obs"].dtype == theirs["final_obs"].dtype
+    assert ours["final_info"].keys() == theirs["final_info"].keys()
 
 
 def test_an_episode_without_an_end_is_truncated_at_the_time_limit_and_no_earlier(make):
@@ -62,8 +98,9 @@ def test_the_same_seed_gives_the_same_trajectory_and_another_seed_another_where_
         obs, _ = world.reset(seed=seed)
         world.action_space.seed(0)
         steps = [world.step(world.action_space.sample()) for _ in range(60)]
-        seen = [(step[0], step[4]["reached"], step[4]["overseer_obs"]) for step in steps]
-        return [obs.tobytes()] + [array.tobytes() for arrays in seen for array in arrays]
+        last = [obs.tobytes() for *_, info in steps for obs in info.get("final_obs", ()) if obs is not None]
+        seen = [(step[0], step[4]["overseer_obs"]) for step in steps]
+        return [obs.tobytes()] + [array.tobytes() for arrays in seen for array in arrays] + last
 
     assert trajectory(3) == trajectory(3)
     by_chance = len(world.starts()[0]) > 1 or len(world.noise) > 0
@@ -82,8 +119,10 @@ def test_tables_and_functions_walk_the_same_trajectory_from_the_same_seed(make):
         for x, y in zip(a[:4], b[:4], strict=True):
             assert np.array_equal(x, y)
             assert x.dtype == y.dtype
-        for name in ("overseer_obs", "true_reward", "outcome", "reached"):
+        for name in ("overseer_obs", "true_reward", "outcome"):
             assert np.array_equal(a[4][name], b[4][name])
+        for x, y in zip(a[4].get("final_obs", ()), b[4].get("final_obs", ()), strict=True):
+            assert np.array_equal(x, y)
 
 
 def test_a_world_that_has_stepped_enough_moves_by_tables_on_its_own(make, monkeypatch):
