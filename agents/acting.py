@@ -16,30 +16,38 @@ class LazyTable:
     def __init__(self, policy: BlockPolicy, inputs: torch.Tensor, n_actions: int) -> None:
         self.policy, self.inputs = policy, inputs
         self.known = np.zeros(len(inputs), bool)
-        self.table = np.empty((len(inputs), n_actions))
+        self.table = np.empty((n_actions, len(inputs)))
         self.log_prob = np.empty((len(inputs), n_actions), np.float32)
+        self._last = np.empty(len(inputs), np.int64)  # where an observation was last named
 
     def __call__(self, observation: Array) -> Array:
-        """(N,) int -> (N, A)."""
+        """(n,) int -> (A, n)."""
         fresh = observation[~self.known[observation]]
         if len(fresh):
-            fresh = np.unique(fresh)
-            log_prob = self.policy.log_probabilities(self.inputs[evened(fresh)].float())[0].cpu().numpy()[: len(fresh)]
-            self.log_prob[fresh] = log_prob
-            self.table[fresh] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1)
-            self.known[fresh] = True
-        return self.table[observation]
+            self._learn(self._distinct(fresh))
+        return self.table.take(observation, 1)
+
+    def _distinct(self, observation: Array) -> Array:
+        order = np.arange(len(observation))
+        self._last[observation] = order
+        return observation[self._last[observation] == order]
+
+    def _learn(self, fresh: Array) -> None:
+        log_prob = self.policy.log_probabilities(self.inputs[evened(fresh)])[0].cpu().numpy()[: len(fresh)]
+        self.log_prob[fresh] = log_prob
+        self.table[:, fresh] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1).T
+        self.known[fresh] = True
 
 
 class WholeTable:
     """Action probabilities of a policy on every observation; the counterpart of `LazyTable`."""
 
     def __init__(self, policy: BlockPolicy, inputs: Tensor) -> None:
-        self.on_device = policy.log_probabilities(inputs.float())[0]  # (O, A)
+        self.on_device = policy.log_probabilities(inputs)[0]  # (O, A)
         self.cumulative = self.on_device.exp().cumsum(1)
         self.log_prob = self.on_device.cpu().numpy()
         self.known = np.ones(len(inputs), bool)
 
     def __call__(self, observation: Array) -> Array:
-        """(n,) int -> (n, A) cumulative probabilities."""
-        return self.cumulative[torch.as_tensor(observation, device=self.cumulative.device)].double().cpu().numpy()
+        """(n,) int -> (A, n) cumulative probabilities."""
+        return self.cumulative[torch.as_tensor(observation, device=self.cumulative.device)].double().cpu().numpy().T

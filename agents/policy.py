@@ -32,7 +32,7 @@ PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloa
 
 
 class MLP(nn.Sequential):
-    """(B, inputs) -> (B, widths[-1]) float32, by matrix products of numbers of a precision."""
+    """(B, inputs) -> (B, widths[-1]), by matrix products of numbers of a precision, and in that precision."""
 
     def __init__(self, inputs: int, widths: Widths, activation: type[nn.Module], precision: Precision) -> None:
         sizes = zip([inputs, *widths[:-1]], widths, strict=True)
@@ -43,7 +43,14 @@ class MLP(nn.Sequential):
         if self.precision is torch.float32:
             return super().forward(x)
         with torch.autocast(x.device.type, self.precision):
-            return super().forward(x).float()
+            return super().forward(x.to(self.precision))
+
+
+class Head(nn.Linear):
+    """A linear layer in float32, whatever the precision of what it reads."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.float())
 
 
 class Use(NamedTuple):
@@ -62,9 +69,9 @@ class Use(NamedTuple):
 
 
 def weighted_sum(coefficients: Coefficients, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Of the experts' outputs."""
-    first, second = (c * output for c, output in zip(coefficients, outputs, strict=True))
-    return first + second
+    """Of the experts' outputs, in their precision, as float32."""
+    first, second = (c.to(output.dtype) * output for c, output in zip(coefficients, outputs, strict=True))
+    return (first + second).float()
 
 
 class BlockExtractor(nn.Module):
@@ -86,7 +93,7 @@ class BlockExtractor(nn.Module):
         self.experts: Any = nn.ModuleDict({name: network(inputs, widths) for name in EXPERTS})
         self.gate: nn.Module | None = None
         if gated:
-            self.gate = nn.Sequential(network(inputs, widths), nn.Linear(widths[-1], 1))
+            self.gate = nn.Sequential(network(inputs, widths), Head(widths[-1], 1))
         return {name: module(f"experts.{name}") for name in EXPERTS} | ({GATE: module(GATE)} if gated else {})
 
     def gate_logits(self, features: torch.Tensor) -> torch.Tensor:
@@ -97,7 +104,7 @@ class BlockExtractor(nn.Module):
     def coefficients(self, features: torch.Tensor) -> Coefficients:
         """(B, features) -> the coefficient (B, 1) of each expert, as trained."""
         if self.gate is None:
-            half = features.new_full((len(features), 1), 0.5)
+            half = features.new_full((len(features), 1), 0.5, dtype=torch.float32)
             return half, half
         gate = torch.sigmoid(self.gate(features))
         return gate, 1 - gate
@@ -123,7 +130,7 @@ class BlockExtractor(nn.Module):
         return weighted_sum(coefficients, [expert(features) for expert in self.experts.values()])
 
     def forward_critic(self, features: torch.Tensor) -> torch.Tensor:
-        return self.critic(features)
+        return self.critic(features).float()
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.forward_actor(features), self.forward_critic(features)
@@ -140,7 +147,7 @@ class AdapterExtractor(BlockExtractor):
         return {name: lora(self, "experts.*", max(min(widths) // 4, 1), name) for name in EXPERTS}
 
     def coefficients(self, features: torch.Tensor) -> Coefficients:
-        one = features.new_ones(len(features), 1)
+        one = features.new_ones(len(features), 1, dtype=torch.float32)
         return one, one
 
     def latents(self, features: torch.Tensor, uses: Sequence[Use]) -> list[torch.Tensor]:
@@ -151,7 +158,7 @@ class AdapterExtractor(BlockExtractor):
     def _mixed(self, coefficients: Coefficients, features: torch.Tensor) -> torch.Tensor:
         for name, coefficient in zip(EXPERTS, coefficients, strict=True):
             set_scale(self, name, coefficient)
-        return self.experts(features)
+        return self.experts(features).float()
 
 
 LEVELS: dict[str, Callable[..., BlockExtractor]] = {
@@ -186,6 +193,11 @@ class BlockPolicy(ActorCriticPolicy):
         self.gated, self.level, self.precision = gated, level, precision
         super().__init__(*args, **kwargs)
 
+    @property
+    def reads(self) -> torch.dtype:
+        """Of what the networks read: with float32 every one of them would round it again."""
+        return PRECISIONS[self.precision]
+
     def _get_constructor_parameters(self) -> dict:
         own = {"gated": self.gated, "level": self.level, "precision": self.precision}
         return {**super()._get_constructor_parameters(), **own}
@@ -208,7 +220,7 @@ class BlockPolicy(ActorCriticPolicy):
         self, obs: PyTorchObs, actions: torch.Tensor, masks: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Values, log-probabilities (B,) and entropies (B,) of actions, their gradients routed by masks (B, M)."""
-        features = self._features(obs)
+        features = self.extract_features(obs)
         distribution = self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(features, masks))
         values = self.value_net(self.mlp_extractor.forward_critic(features))
         return values, distribution.log_prob(actions), distribution.entropy()
@@ -216,21 +228,22 @@ class BlockPolicy(ActorCriticPolicy):
     @torch.no_grad()
     def log_probabilities(self, features: torch.Tensor, uses: Sequence[Use] = (Use(),)) -> list[torch.Tensor]:
         """(B, features) -> (B, A) of discrete actions for each use; finite where a probability underflows."""
-        latents = self.mlp_extractor.latents(features, uses)
+        latents = self.mlp_extractor.latents(features.to(self.reads), uses)
         return [torch.log_softmax(self.action_net(latent), 1).clamp(min=LEAST_LOG_PROB) for latent in latents]
 
     def gate_logits(self, obs: PyTorchObs) -> torch.Tensor:
         """(B, *obs) -> (B,) log-odds that the gate gives to the first expert."""
-        return self.mlp_extractor.gate_logits(self._features(obs))
+        return self.mlp_extractor.gate_logits(self.extract_features(obs))
 
     def gate_values(self, obs: PyTorchObs) -> torch.Tensor:
         """(B, *obs) -> (B,) weight of the first expert, as trained."""
-        return self.mlp_extractor.coefficients(self._features(obs))[0].squeeze(-1)
+        return self.mlp_extractor.coefficients(self.extract_features(obs))[0].squeeze(-1)
 
-    def _features(self, obs: PyTorchObs) -> torch.Tensor:
-        features = self.extract_features(obs)
+    def extract_features(self, obs: PyTorchObs, features_extractor=None) -> torch.Tensor:
+        """(B, *obs) -> (B, features), as the networks read them."""
+        features = super().extract_features(obs, features_extractor)
         assert isinstance(features, torch.Tensor), "actor and critic share the features extractor"
-        return features
+        return features.to(self.reads)
 
     @contextmanager
     def deployed(self, scales: tuple[float, ...] | None = None, without: Collection[str] = ()) -> Iterator[None]:

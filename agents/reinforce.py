@@ -117,7 +117,7 @@ class RoutedReinforce(RoutedPPO):
         ended = max(int(path.dones.sum()), 1)
         assert self.ep_info_buffer is not None  # learn() has made it
         self.ep_info_buffer.append({"r": path.reward.sum() / ended, "l": path.live.sum() / ended})
-        buffer.buffer_size = len(path.reward)
+        buffer.buffer_size, buffer.n_envs = path.reward.shape
         buffer.reset()
         buffer.overseer_obs, buffer.true_reward, buffer.dones = path.overseer_obs, path.true_reward, path.dones
         buffer.raw_reward, buffer.live = path.reward, path.live
@@ -128,18 +128,19 @@ class RoutedReinforce(RoutedPPO):
         ahead[path.timeouts] = values[self.tables.observation[path.reached[path.timeouts]]]
         buffer.rewards = (path.reward + self.gamma * ahead).astype(np.float32)
         over = path.dones[-1] | ~path.live[-1]
-        last = np.where(over, 0, values[self.tables.observation[self.walk.state]])
+        last = np.zeros(len(over), np.float32)
+        last[~over] = values[self.tables.observation[path.onward[~over]]]
         buffer.compute_returns_and_advantage(torch.as_tensor(last), over)
 
     @torch.no_grad()
     def _values(self, path: Path) -> Array:
         """(O,) the critic's values where the walk has been or would go on from; 0 elsewhere."""
         values = np.zeros(len(self.inputs), np.float32)
-        ahead = self.tables.observation[np.append(path.reached[path.timeouts], self.walk.state)]
+        going_on = path.onward[path.live[-1] & ~path.dones[-1]]
         needed = self.acted.known.copy()
-        needed[ahead] = True
+        needed[self.tables.observation[np.append(path.reached[path.timeouts], going_on)]] = True
         rows = evened(np.flatnonzero(needed))
-        latent = self.policy.mlp_extractor.critic(self.inputs[rows].float())
+        latent = self.policy.mlp_extractor.forward_critic(self.inputs[rows].to(self.policy.reads))
         values[rows] = self.policy.value_net(latent).squeeze(-1).cpu()
         return values
 
@@ -171,7 +172,7 @@ class RoutedReinforce(RoutedPPO):
             column[len(found.observation) :] = 0
         observation = found.observation[rows]
         log_prob = torch.as_tensor(self.acted.log_prob[observation], device=self.device)
-        return Batch(self.inputs[observation].float(), log_prob, masks, *sums)
+        return Batch(self.inputs[observation].to(self.policy.reads), log_prob, masks, *sums)
 
     def _gathered(self, kept: Array) -> Gathered:
         """The kept samples (T, N), their advantages normalised over all of them."""
@@ -197,7 +198,7 @@ class RoutedReinforce(RoutedPPO):
         log_prob = torch.log_softmax(self.policy.action_net(latent), 1)
         ratio = torch.exp(log_prob - batch.log_prob)
         surrogate = batch.gains * ratio.clamp(max=1 + clip_range) + batch.losses * ratio.clamp(min=1 - clip_range)
-        values = self.policy.value_net(self.policy.mlp_extractor.critic(batch.inputs)).squeeze(-1)
+        values = self.policy.value_net(self.policy.mlp_extractor.forward_critic(batch.inputs)).squeeze(-1)
         terms = {
             "policy_gradient_loss": -surrogate.sum() / total,
             "value_loss": (batch.visits * values.square() - 2 * batch.returns * values).sum() / total,

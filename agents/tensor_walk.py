@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from agents.acting import WholeTable
-from agents.walk import Path, Walk
+from agents.walk import Path, Walk, packed
 from envs import Tables
 
 Array = np.ndarray
@@ -41,12 +41,11 @@ class TensorWalk(Walk):
             walked.append(self._moved(state, live, cumulative.cumulative, chance, step == self.tables.horizon))
             live = live & ~walked[-1][6]
             state = torch.where(live, walked[-1][5], 0)
-        columns = [torch.stack(column).cpu().numpy() for column in zip(*walked, strict=True)]
-        length = int(columns[-1].any(1).sum())
-        return Path(*(column[:length] for column in columns))
+        *columns, on = [torch.stack(column).cpu().numpy() for column in zip(*walked, strict=True)]
+        return packed([row.nonzero()[0] for row in on if row.any()], [column[on] for column in columns])
 
     def _moved(self, state: Tensor, live: Tensor, table: Tensor, chance: torch.Generator, last: bool) -> tuple:
-        """The fields of `Path` for one step of all copies, (N,) each; 0 where a copy has ended."""
+        """The first nine fields of `Path` for one step of all copies, (N,) each; 0 where a copy has ended."""
         at = self._at
         observation = at["observation"][state]
         draws = torch.rand(self.copies, 1, generator=chance, device=self.device)

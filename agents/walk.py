@@ -1,9 +1,10 @@
 """N copies of a world walk through its tables, and what they meet is kept as rows of the tables.
 
 Nothing is written out: an observation is its index, so a policy need be asked only once for each distinct one.
+Whole episodes are kept one below the other, for most are short and the longest is long.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +13,11 @@ from envs import Tables
 
 Array = np.ndarray
 Cumulative = Callable[[Array], Array]
-"""(n,) indices of observations -> (n, A) cumulative probabilities of their actions."""
+"""(n,) indices of observations -> (A, n) cumulative probabilities of their actions."""
 
 
 class Path(NamedTuple):
-    """T steps of N copies. Where a copy is not live nothing was walked, and all entries are 0."""
+    """T steps in each of N columns. Where a column is not live nothing was walked, and all entries are 0."""
 
     observation: Array  # (T, N) int, an index of tables.observations
     action: Array  # (T, N) int
@@ -27,6 +28,7 @@ class Path(NamedTuple):
     dones: Array  # (T, N) bool
     timeouts: Array  # (T, N) bool: ended by the time limit alone
     live: Array  # (T, N) bool
+    onward: Array  # (N,) int, the state in which a column goes on; of no use where its last step ended an episode
 
 
 class Walk:
@@ -48,8 +50,9 @@ class Walk:
         self.elapsed = np.zeros(copies, np.int64)
 
     def steps(self, count: int, cumulative: Cumulative) -> Path:
-        """Walk on by `count` steps; a copy restarts as soon as its episode ends."""
-        return Path(*map(np.stack, zip(*(self._restarting(cumulative) for _ in range(count)), strict=True)))
+        """Walk on by `count` steps, a column for each copy; one restarts as soon as its episode ends."""
+        walked = zip(*(self._restarting(cumulative) for _ in range(count)), strict=True)
+        return Path(*map(np.stack, walked), onward=self.state)  # type: ignore[misc]
 
     def snapshot(self) -> dict[str, Any]:
         """Where the copies are, and what chance will bring."""
@@ -62,32 +65,25 @@ class Walk:
         self.generator.bit_generator.state = state["generator"]
 
     def episodes(self, cumulative: Cumulative) -> Path:
-        """Walk one whole episode with each copy, as many steps as the longest takes.
+        """Walk one whole episode with each copy.
 
         Starts are drawn one from each N-th part of their law: each has its probability, and together they miss
         less of the law than independent draws do.
         """
         copies = np.arange(self.copies)
         state = self._starts((copies + self.generator.random(self.copies)) / self.copies)
-        walked = []
+        walked, live = [], []
         for step in range(1, self.tables.horizon + 1):
             seen = self._step(state, cumulative)
             reached = seen[-1]
             terminated = reached >= len(self.tables.successor)
             dones = terminated | (step == self.tables.horizon)
-            walked.append((copies, (*seen, dones, dones & ~terminated, np.ones_like(dones))))
+            walked.append((*seen, dones, dones & ~terminated))
+            live.append(copies)
             copies, state = copies[~dones], reached[~dones]
             if not len(copies):
                 break
-        return self._padded(walked)
-
-    def _padded(self, walked: list[tuple[Array, tuple[Array, ...]]]) -> Path:
-        """Steps of fewer and fewer copies as a path of all of them."""
-        columns = [np.zeros((len(walked), self.copies), column.dtype) for column in walked[0][1]]
-        for t, (copies, step) in enumerate(walked):
-            for column, values in zip(columns, step, strict=True):
-                column[t, copies] = values
-        return Path(*columns)
+        return packed(live, [np.concatenate(column) for column in zip(*walked, strict=True)])
 
     def _restarting(self, cumulative: Cumulative) -> tuple[Array, ...]:
         seen = self._step(self.state, cumulative)
@@ -104,7 +100,9 @@ class Walk:
         """Observation, action, what the step told, and the state it reached, (n,) each."""
         observation = self.tables.observation.take(state)
         draws = self.generator.random(len(state))
-        action = (draws[:, None] >= cumulative(observation)[:, :-1]).sum(1)
+        action = np.zeros(len(state), np.intp)
+        for probability in cumulative(observation)[:-1]:
+            action += draws >= probability
         at = self._index(state, action)
         return observation, action, *(table.take(at) for table in self._told), self._successor.take(at)
 
@@ -119,3 +117,34 @@ class Walk:
         if n_noise == 1:
             return at
         return at * n_noise + np.searchsorted(self._noise, self.generator.random(len(state)), side="right")
+
+
+def packed(live: Sequence[Array], columns: Sequence[Array]) -> Path:
+    """Episodes below each other, those of one length together, in columns twice as high as the longest.
+
+    Args:
+        live: the episodes, numbered from 0, that had each step.
+        columns: the first eight fields of `Path`, one entry for each of these, step by step.
+    """
+    episode = np.concatenate(live)
+    step = np.repeat(np.arange(len(live)), [len(those) for those in live])
+    length = np.bincount(episode)
+    height = 2 * len(live)
+    top, column = _places(length, height)
+    at = top[episode] + step, column[episode]
+    shape = (height, int(column.max()) + 1)
+    fields = [np.zeros(shape, values.dtype) for values in (*columns, np.ones(1, bool))]
+    for field, values in zip(fields, (*columns, True), strict=True):
+        field[at] = values
+    return Path(*fields, onward=np.zeros(shape[1], np.int64))
+
+
+def _places(length: Array, height: int) -> tuple[Array, Array]:
+    """Row and column, (n,) each, where n episodes of these lengths begin."""
+    count = np.bincount(length, minlength=height + 1)
+    among = np.empty(len(length), np.int64)  # the place of an episode among those of its length
+    among[np.argsort(length, kind="stable")] = np.concatenate([np.arange(n) for n in count])
+    fit = height // np.maximum(np.arange(height + 1), 1)  # episodes of a length in a column
+    first = np.cumsum(-(-count // fit)) - -(-count // fit)
+    below, beside = among % fit[length], among // fit[length]
+    return below * length, first[length] + beside

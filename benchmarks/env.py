@@ -96,8 +96,9 @@ def _stepped(env: VectorEnv) -> Way:
 def _walked() -> Way:
     tables = envs.compile_world(gymnasium.make_vec(WORLD, num_envs=1))
     walk = Walk(tables, COPIES, np.random.default_rng(0))
-    law = np.tile(np.cumsum(np.full(tables.n_actions, 1 / tables.n_actions)), (len(tables.observations), 1))
-    return lambda: walk.steps(AT_ONCE, law.__getitem__).reward.size
+    even = np.cumsum(np.full(tables.n_actions, 1 / tables.n_actions))
+    law = np.tile(even[:, None], len(tables.observations))
+    return lambda: walk.steps(AT_ONCE, lambda observation: law.take(observation, 1)).reward.size
 
 
 def _torch() -> Way:

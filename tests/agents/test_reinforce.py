@@ -95,7 +95,7 @@ def test_a_learner_elsewhere_walks_there_and_learns_the_same(monkeypatch):
             model.walk = on_a_device(model.tables, model.n_envs, np.random.default_rng(1))
             monkeypatch.setattr(model, "_table", lambda model=model: WholeTable(model.policy, model.inputs))
         model.learn(60_000)
-        probabilities = model.policy.log_probabilities(model.inputs.float())[0].exp().double().numpy()
+        probabilities = model.policy.log_probabilities(model.inputs)[0].exp().double().numpy()
         found[name] = envs.exact.evaluate(model.tables, probabilities).true_return
     assert min(found.values()) > 0.5
     assert abs(found["here"] - found["elsewhere"]) < 0.1
@@ -105,8 +105,8 @@ def test_walk_follows_the_tables_and_restarts_at_starts():
     tables = envs.compile_world(make_vec_env(ENV, 1, size=3, oversight_prob=0.4).env)
     walk = Walk(tables, 128, np.random.default_rng(0))
     state = walk.state.copy()
-    uniform = np.cumsum(np.full((len(tables.observations), 4), 0.25), 1)
-    path = walk.steps(100, lambda observation: uniform[observation])
+    uniform = np.cumsum(np.full((4, len(tables.observations)), 0.25), 0)
+    path = walk.steps(100, lambda observation: uniform[:, observation])
     elapsed = np.zeros(128, int)
     for t in range(100):
         np.testing.assert_array_equal(path.observation[t], tables.observation[state])
@@ -134,21 +134,29 @@ def test_walk_of_whole_episodes_starts_everywhere_alike_and_ends_each_once(kind)
     model.policy.action_net.weight.data.zero_()  # uniform actions
     tables = model.tables
     path = kind(tables, 4096, np.random.default_rng(0)).episodes(WholeTable(model.policy, model.inputs))
+    assert path.dones.sum() == 4096
     assert path.live[0].all()
-    assert (path.dones.sum(0) == 1).all()
-    np.testing.assert_array_equal(path.live[1:], path.live[:-1] & ~path.dones[:-1])  # live until it ends
+    assert not (path.live[1:] & ~path.live[:-1]).any()  # episodes of a column leave no gap
+    assert path.dones[np.argmax(np.cumsum(path.live, 0), 0), np.arange(len(path.onward))].all()  # nor one unfinished
     assert not path.reward[~path.live].any()
     assert not path.dones[~path.live].any()
-    going = path.live[1:]
+    going = path.live[1:] & ~path.dones[:-1]
     np.testing.assert_array_equal(path.observation[1:][going], tables.observation[path.reached[:-1][going]])
-    np.testing.assert_array_equal(path.timeouts[-1], path.dones[-1] & (path.reached[-1] < len(tables.successor)))
+    starting = np.vstack([path.live[:1], path.live[1:] & path.dones[:-1]])
+    length = np.diff(np.flatnonzero(np.append(starting.T[path.live.T], True)))
+    late = path.dones.T[path.live.T].nonzero()[0]
+    np.testing.assert_array_equal(
+        path.timeouts.T[path.live.T][late],
+        (length == tables.horizon) & (path.reached.T[path.live.T][late] < len(tables.successor)),
+    )
+    assert path.live.sum() > path.live.size / 2
     exact = envs.exact.evaluate(tables, np.full((len(tables.observations), 4), 0.25))
     assert np.isclose(path.live.sum() / 4096, exact.length, rtol=0.03)
     ghosts = (path.true_reward < 0).sum() / 4096
     assert np.isclose(ghosts, exact.outcomes["ghost"], atol=0.02)
-    first = np.sort(path.observation[0])  # one start of each 4096-th part of the law
+    first = np.sort(path.observation[starting])  # one start of each 4096-th part of the law
     law = np.cumsum(tables.start_probability)
-    assert np.abs(np.searchsorted(law, np.arange(4096) / 4096) - np.sort(first)).max() <= len(law)
+    assert np.abs(np.searchsorted(law, np.arange(4096) / 4096) - first).max() <= len(law)
     assert len(np.unique(first)) >= min(4096, len(law)) * 0.9
 
 
@@ -182,7 +190,7 @@ def test_bf16_products_change_the_update_by_little_and_stay_float32_outside():
         found[precision] = torch.cat([p.detach().flatten() for p in model.policy.parameters()])
         assert {p.dtype for p in model.policy.parameters()} == {torch.float32}
         with torch.no_grad():
-            assert model.policy.log_probabilities(model.inputs.float())[0].dtype == torch.float32
+            assert model.policy.log_probabilities(model.inputs)[0].dtype == torch.float32
     assert not torch.equal(*found.values())
     assert torch.nn.functional.cosine_similarity(*found.values(), dim=0) > 0.99
 
