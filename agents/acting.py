@@ -16,7 +16,7 @@ class LazyTable:
     def __init__(self, policy: BlockPolicy, inputs: torch.Tensor, n_actions: int) -> None:
         self.policy, self.inputs = policy, inputs
         self.known = np.zeros(len(inputs), bool)
-        self.table = np.empty((n_actions, len(inputs)))
+        self.table = np.empty((len(inputs), n_actions))
         self.log_prob = np.empty((len(inputs), n_actions), np.float32)
         self._last = np.empty(len(inputs), np.int64)  # where an observation was last named
 
@@ -25,7 +25,7 @@ class LazyTable:
         fresh = observation[~self.known[observation]]
         if len(fresh):
             self._learn(self._distinct(fresh))
-        return self.table.take(observation, 1)
+        return self.table.take(observation, 0).T
 
     def _distinct(self, observation: Array) -> Array:
         order = np.arange(len(observation))
@@ -35,7 +35,7 @@ class LazyTable:
     def _learn(self, fresh: Array) -> None:
         log_prob = self.policy.log_probabilities(self.inputs[evened(fresh)])[0].cpu().numpy()[: len(fresh)]
         self.log_prob[fresh] = log_prob
-        self.table[:, fresh] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1).T
+        self.table[fresh] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1)
         self.known[fresh] = True
 
 

@@ -143,7 +143,7 @@ def _places(length: Array, height: int) -> tuple[Array, Array]:
     """Row and column, (n,) each, where n episodes of these lengths begin."""
     count = np.bincount(length, minlength=height + 1)
     among = np.empty(len(length), np.int64)  # the place of an episode among those of its length
-    among[np.argsort(length, kind="stable")] = np.concatenate([np.arange(n) for n in count])
+    among[np.argsort(length.astype(np.min_scalar_type(height)), kind="stable")] = np.concatenate([np.arange(n) for n in count])
     fit = height // np.maximum(np.arange(height + 1), 1)  # episodes of a length in a column
     first = np.cumsum(-(-count // fit)) - -(-count // fit)
     below, beside = among % fit[length], among // fit[length]
