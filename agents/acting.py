@@ -33,7 +33,7 @@ class LazyTable:
         return observation[self._last[observation] == order]
 
     def _learn(self, fresh: Array) -> None:
-        log_prob = self.policy.log_probabilities(self.inputs[evened(fresh)])[0].cpu().numpy()[: len(fresh)]
+        log_prob = self.policy.log_probabilities(self.inputs[evened(fresh)].float())[0].cpu().numpy()[: len(fresh)]
         self.log_prob[fresh] = log_prob
         self.table[fresh] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1)
         self.known[fresh] = True
@@ -43,7 +43,7 @@ class WholeTable:
     """Action probabilities of a policy on every observation; the counterpart of `LazyTable`."""
 
     def __init__(self, policy: BlockPolicy, inputs: Tensor) -> None:
-        self.on_device = policy.log_probabilities(inputs)[0]  # (O, A)
+        self.on_device = policy.log_probabilities(inputs.float())[0]  # (O, A)
         self.cumulative = self.on_device.exp().cumsum(1)
         self.log_prob = self.on_device.cpu().numpy()
         self.known = np.ones(len(inputs), bool)

@@ -93,10 +93,19 @@ class RoutedRolloutBuffer(RolloutBuffer):
 
     def get(self, batch_size: int | None = None) -> Iterator[RoutedSamples]:  # type: ignore[override]
         """Minibatches in random order, without the samples that the method filtered out."""
-        for name in ("weights", "labels", "baselined", "masks"):
-            if not self.generator_ready:
-                self.__dict__[name] = self.swap_and_flatten(self.__dict__[name])
+        if not self.generator_ready:
+            self._flatten("weights", "labels", "baselined", "masks")
         return super().get(batch_size)  # type: ignore[return-value]
+
+    def whole(self) -> RoutedSamples:
+        """All of the rollout that was not filtered out, copy by copy; instead of `get`."""
+        self._flatten("weights", "labels", "baselined", "masks")
+        self._flatten("observations", "actions", "values", "log_probs", "advantages", "returns")
+        return self._get_samples(np.arange(len(self.weights)))
+
+    def _flatten(self, *names: str) -> None:
+        for name in names:
+            self.__dict__[name] = self.swap_and_flatten(self.__dict__[name])
 
     def _get_samples(self, batch_inds: np.ndarray, env=None) -> RoutedSamples:  # type: ignore[override]
         kept = batch_inds[self.weights[batch_inds, 0] > 0]

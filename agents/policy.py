@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
@@ -27,6 +28,7 @@ Widths = Sequence[int]
 Arch = Mapping[str, Widths]
 Coefficients = Sequence[torch.Tensor]
 Network = Callable[[int, Widths], nn.Sequential]
+Acted = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Precision = Literal["fp32", "bf16"]
 PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -46,11 +48,16 @@ class MLP(nn.Sequential):
             return super().forward(x.to(self.precision))
 
 
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """What was computed in bfloat16 as float32, anything else as it is."""
+    return x.float() if x.dtype is torch.bfloat16 else x
+
+
 class Head(nn.Linear):
-    """A linear layer in float32, whatever the precision of what it reads."""
+    """A linear layer in the precision of its parameters."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.float())
+        return super().forward(wide(x))
 
 
 class Use(NamedTuple):
@@ -69,9 +76,9 @@ class Use(NamedTuple):
 
 
 def weighted_sum(coefficients: Coefficients, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Of the experts' outputs, in their precision, as float32."""
+    """Of the experts' outputs, summed in their precision."""
     first, second = (c.to(output.dtype) * output for c, output in zip(coefficients, outputs, strict=True))
-    return (first + second).float()
+    return wide(first + second)
 
 
 class BlockExtractor(nn.Module):
@@ -104,7 +111,7 @@ class BlockExtractor(nn.Module):
     def coefficients(self, features: torch.Tensor) -> Coefficients:
         """(B, features) -> the coefficient (B, 1) of each expert, as trained."""
         if self.gate is None:
-            half = features.new_full((len(features), 1), 0.5, dtype=torch.float32)
+            half = wide(features.new_full((len(features), 1), 0.5))
             return half, half
         gate = torch.sigmoid(self.gate(features))
         return gate, 1 - gate
@@ -130,7 +137,7 @@ class BlockExtractor(nn.Module):
         return weighted_sum(coefficients, [expert(features) for expert in self.experts.values()])
 
     def forward_critic(self, features: torch.Tensor) -> torch.Tensor:
-        return self.critic(features).float()
+        return wide(self.critic(features))
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.forward_actor(features), self.forward_critic(features)
@@ -147,7 +154,7 @@ class AdapterExtractor(BlockExtractor):
         return {name: lora(self, "experts.*", max(min(widths) // 4, 1), name) for name in EXPERTS}
 
     def coefficients(self, features: torch.Tensor) -> Coefficients:
-        one = features.new_ones(len(features), 1, dtype=torch.float32)
+        one = wide(features.new_ones(len(features), 1))
         return one, one
 
     def latents(self, features: torch.Tensor, uses: Sequence[Use]) -> list[torch.Tensor]:
@@ -158,7 +165,7 @@ class AdapterExtractor(BlockExtractor):
     def _mixed(self, coefficients: Coefficients, features: torch.Tensor) -> torch.Tensor:
         for name, coefficient in zip(EXPERTS, coefficients, strict=True):
             set_scale(self, name, coefficient)
-        return self.experts(features).float()
+        return wide(self.experts(features))
 
 
 LEVELS: dict[str, Callable[..., BlockExtractor]] = {
@@ -167,6 +174,14 @@ LEVELS: dict[str, Callable[..., BlockExtractor]] = {
     "forward_ablated": partial(BlockExtractor, level="activation", forget="forward_ablated"),
     "adapter": partial(AdapterExtractor, level="parameter"),
 }
+
+
+class Evaluated(NamedTuple):
+    """What a policy makes of samples."""
+
+    values: torch.Tensor  # (B, 1)
+    log_prob: torch.Tensor  # (B,) of the actions taken
+    entropy: torch.Tensor | None  # (B,); None: the law of the actions has none in closed form
 
 
 class BlockPolicy(ActorCriticPolicy):
@@ -191,12 +206,41 @@ class BlockPolicy(ActorCriticPolicy):
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
         self.gated, self.level, self.precision = gated, level, precision
+        self._keep: Callable[[torch.Tensor, bool], Acted] | None = None
         super().__init__(*args, **kwargs)
 
-    @property
-    def reads(self) -> torch.dtype:
-        """Of what the networks read: with float32 every one of them would round it again."""
-        return PRECISIONS[self.precision]
+    def rounded(self, features: torch.Tensor) -> torch.Tensor:
+        """Features as the networks read them: once for all, or every network would round them itself."""
+        return features.to(torch.bfloat16) if self.precision == "bf16" else features
+
+    def forward(self, obs: torch.Tensor, deterministic: bool = False) -> Acted:
+        """Actions (N, *action), values (N, 1) and log-probabilities (N,); kept for a backward pass, if in `kept`."""
+        if self._keep is None:
+            return super().forward(obs, deterministic)
+        return self._keep(obs, deterministic)
+
+    @contextmanager
+    def kept(self, masks: torch.Tensor) -> Iterator[list[Evaluated]]:
+        """While the context lasts, keep what acting computes for one backward pass, step by step, in the list given.
+
+        Args:
+            masks: (T, N, M) weight of each sample's gradient in each block. They are read in the backward pass alone
+                and may be written, through `masks.data`, once the samples' episodes have ended.
+        """
+        steps: list[Evaluated] = []
+
+        def act(obs: torch.Tensor, deterministic: bool) -> Acted:
+            with torch.enable_grad():
+                values, distribution = self._distribution(obs, masks[len(steps)])
+                actions = distribution.get_actions(deterministic)
+                steps.append(Evaluated(values, distribution.log_prob(actions), distribution.entropy()))
+            return actions, values.detach(), steps[-1].log_prob.detach()
+
+        self._keep = act
+        try:
+            yield steps
+        finally:
+            self._keep = None
 
     def _get_constructor_parameters(self) -> dict:
         own = {"gated": self.gated, "level": self.level, "precision": self.precision}
@@ -216,19 +260,21 @@ class BlockPolicy(ActorCriticPolicy):
         regions = self.mlp_extractor.regions
         return (piece.parameter for piece in (regions[name].pieces if name in regions else ()))
 
-    def evaluate_actions(
-        self, obs: PyTorchObs, actions: torch.Tensor, masks: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    def evaluate_actions(self, obs: PyTorchObs, actions: torch.Tensor, masks: torch.Tensor | None = None) -> Evaluated:
         """Values, log-probabilities (B,) and entropies (B,) of actions, their gradients routed by masks (B, M)."""
+        values, distribution = self._distribution(obs, masks)
+        return Evaluated(values, distribution.log_prob(actions), distribution.entropy())
+
+    def _distribution(self, obs: PyTorchObs, masks: torch.Tensor | None) -> tuple[torch.Tensor, Distribution]:
+        """Values (B, 1), and the law of the actions."""
         features = self.extract_features(obs)
         distribution = self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(features, masks))
-        values = self.value_net(self.mlp_extractor.forward_critic(features))
-        return values, distribution.log_prob(actions), distribution.entropy()
+        return self.value_net(self.mlp_extractor.forward_critic(features)), distribution
 
     @torch.no_grad()
     def log_probabilities(self, features: torch.Tensor, uses: Sequence[Use] = (Use(),)) -> list[torch.Tensor]:
         """(B, features) -> (B, A) of discrete actions for each use; finite where a probability underflows."""
-        latents = self.mlp_extractor.latents(features.to(self.reads), uses)
+        latents = self.mlp_extractor.latents(self.rounded(features), uses)
         return [torch.log_softmax(self.action_net(latent), 1).clamp(min=LEAST_LOG_PROB) for latent in latents]
 
     def gate_logits(self, obs: PyTorchObs) -> torch.Tensor:
@@ -243,7 +289,7 @@ class BlockPolicy(ActorCriticPolicy):
         """(B, *obs) -> (B, features), as the networks read them."""
         features = super().extract_features(obs, features_extractor)
         assert isinstance(features, torch.Tensor), "actor and critic share the features extractor"
-        return features.to(self.reads)
+        return self.rounded(features)
 
     @contextmanager
     def deployed(self, scales: tuple[float, ...] | None = None, without: Collection[str] = ()) -> Iterator[None]:

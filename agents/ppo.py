@@ -10,6 +10,7 @@ The action head and the critic learn from every sample that is not filtered out.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from stable_baselines3.common.utils import explained_variance
 from agents import losses
 from agents.buffer import RoutedRolloutBuffer, RoutedSamples
 from agents.finite import refuse_not_finite
-from agents.policy import BlockPolicy
+from agents.policy import BlockPolicy, Evaluated
 from routing import BLOCKS, find
 
 
@@ -96,7 +97,7 @@ class RoutedPPO(PPO):
             self.logger.record(name, value)
         terms: list[dict[str, float]] = []
         for _ in range(self.n_epochs):
-            for batch in self.rollout_buffer.get(self.batch_size):
+            for batch in self._minibatches():
                 if len(batch.weights):
                     terms.append(self._update(batch, clip_range))
             self._n_updates += 1
@@ -106,10 +107,17 @@ class RoutedPPO(PPO):
         self.logger.record("train/explained_variance", explained_variance(values, returns))
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
+    def _minibatches(self) -> Iterator[RoutedSamples]:
+        """Of one epoch."""
+        return self.rollout_buffer.get(self.batch_size)
+
+    def _evaluated(self, batch: RoutedSamples) -> Evaluated:
+        """What the policy makes of the minibatch."""
+        return self.policy.evaluate_actions(batch.observations, batch.actions.long().flatten(), batch.masks)
+
     def _update(self, batch: RoutedSamples, clip_range: float) -> dict[str, float]:
         """One optimiser step on one minibatch; returns the terms of its loss."""
-        actions = batch.actions.long().flatten()
-        values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, actions, batch.masks)  # masks
+        values, log_prob, entropy = self._evaluated(batch)  # masks
         advantages = batch.advantages
         if self.normalize_advantage and len(advantages) > 1:
             advantages = losses.normalise(advantages, batch.baselined)  # baselined samples only

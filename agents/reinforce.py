@@ -6,10 +6,12 @@ observation and mask, and action: the gradient is the one of the samples, exactl
 with a critic's baseline (Williams 1992); more epochs are PPO without minibatches, for the clipped loss of all samples
 of one observation and action depends on their positive and their negative advantages alone.
 
-In a world without tables the same class trains as `RoutedPPO`, one forward pass for each sample.
+In a world without tables the same class trains as `RoutedPPO`, one forward pass for each sample. With one epoch that
+pass is the one that acted: the policy has not changed since, and masks are not needed before the backward pass.
 """
 
 import logging
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,12 +20,13 @@ import torch
 import envs
 from agents import losses
 from agents.acting import LazyTable, WholeTable
-from agents.buffer import RoutedRolloutBuffer
+from agents.buffer import RoutedRolloutBuffer, RoutedSamples
 from agents.gather import Gathered, evened, gather
+from agents.policy import Evaluated
 from agents.ppo import RoutedPPO
 from agents.tensor_walk import TensorWalk
 from agents.walk import Path, Walk
-from routing import find
+from routing import BLOCKS, find
 
 Array = np.ndarray
 log = logging.getLogger(__name__)
@@ -59,6 +62,7 @@ class RoutedReinforce(RoutedPPO):
 
     def _setup_model(self) -> None:
         super()._setup_model()
+        self.acted_on: list[Evaluated] = []
         self.tabular = self.env is not None and self._found_tables()
         if self.tabular:
             chance = np.random.default_rng(self.seed)
@@ -77,7 +81,7 @@ class RoutedReinforce(RoutedPPO):
         return True
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "tables", "walk", "inputs", "path", "acted"]
+        return [*super()._excluded_save_params(), "tables", "walk", "inputs", "path", "acted", "acted_on"]
 
     def world_snapshot(self) -> dict[str, Any]:
         return self.walk.snapshot() if self.tabular else super().world_snapshot()
@@ -91,7 +95,7 @@ class RoutedReinforce(RoutedPPO):
     def collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
         """Walk by table look-up, and treat what was met."""
         if not self.tabular:
-            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+            return self._collect_samples(env, callback, rollout_buffer, n_rollout_steps)
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
         self.acted = self._table()
@@ -104,6 +108,28 @@ class RoutedReinforce(RoutedPPO):
         self._fill(rollout_buffer, self.path)
         callback.on_rollout_end()
         return True
+
+    def _collect_samples(self, env, callback, buffer: RoutedRolloutBuffer, n_steps: int) -> bool:
+        """Step the environment; with one epoch, keep what acting computes."""
+        if self.n_epochs > 1 or self.policy.level == "forward_ablated":  # it reads the masks as it acts
+            return super().collect_rollouts(env, callback, buffer, n_steps)
+        masks = torch.ones(n_steps, env.num_envs, len(BLOCKS), device=self.device)
+        with self.policy.kept(masks) as self.acted_on:
+            going = super().collect_rollouts(env, callback, buffer, n_steps)
+        if going:
+            masks.data.copy_(torch.as_tensor(buffer.masks))
+        return going
+
+    def _minibatches(self) -> Iterator[RoutedSamples]:
+        return iter([self.rollout_buffer.whole()]) if self.acted_on else super()._minibatches()
+
+    def _evaluated(self, batch: RoutedSamples) -> Evaluated:
+        if not self.acted_on:
+            return super()._evaluated(batch)
+        kept = torch.as_tensor(self.rollout_buffer.weights[:, 0] > 0, device=self.device)
+        columns = zip(*self.acted_on, strict=True)
+        self.acted_on = []  # a graph serves one backward pass
+        return Evaluated(*(torch.stack(column).flatten(1).T.flatten()[kept] for column in columns))
 
     def _table(self) -> LazyTable | WholeTable:
         """What the policy does where."""
@@ -140,7 +166,7 @@ class RoutedReinforce(RoutedPPO):
         needed = self.acted.known.copy()
         needed[self.tables.observation[np.append(path.reached[path.timeouts], going_on)]] = True
         rows = evened(np.flatnonzero(needed))
-        latent = self.policy.mlp_extractor.forward_critic(self.inputs[rows].to(self.policy.reads))
+        latent = self.policy.mlp_extractor.forward_critic(self.policy.rounded(self.inputs[rows].float()))
         values[rows] = self.policy.value_net(latent).squeeze(-1).cpu()
         return values
 
@@ -172,7 +198,7 @@ class RoutedReinforce(RoutedPPO):
             column[len(found.observation) :] = 0
         observation = found.observation[rows]
         log_prob = torch.as_tensor(self.acted.log_prob[observation], device=self.device)
-        return Batch(self.inputs[observation].to(self.policy.reads), log_prob, masks, *sums)
+        return Batch(self.policy.rounded(self.inputs[observation].float()), log_prob, masks, *sums)
 
     def _gathered(self, kept: Array) -> Gathered:
         """The kept samples (T, N), their advantages normalised over all of them."""

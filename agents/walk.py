@@ -52,7 +52,7 @@ class Walk:
     def steps(self, count: int, cumulative: Cumulative) -> Path:
         """Walk on by `count` steps, a column for each copy; one restarts as soon as its episode ends."""
         walked = zip(*(self._restarting(cumulative) for _ in range(count)), strict=True)
-        return Path(*map(np.stack, walked), onward=self.state)  # type: ignore[misc]
+        return Path(*[*map(np.stack, walked), self.state])
 
     def snapshot(self) -> dict[str, Any]:
         """Where the copies are, and what chance will bring."""
@@ -133,17 +133,22 @@ def packed(live: Sequence[Array], columns: Sequence[Array]) -> Path:
     top, column = _places(length, height)
     at = top[episode] + step, column[episode]
     shape = (height, int(column.max()) + 1)
-    fields = [np.zeros(shape, values.dtype) for values in (*columns, np.ones(1, bool))]
-    for field, values in zip(fields, (*columns, True), strict=True):
+
+    def placed(values: Array) -> Array:
+        field = np.zeros(shape, values.dtype)
         field[at] = values
-    return Path(*fields, onward=np.zeros(shape[1], np.int64))
+        return field
+
+    return Path(*[*map(placed, columns), placed(np.ones_like(step, bool)), np.zeros(shape[1], np.int64)])
 
 
 def _places(length: Array, height: int) -> tuple[Array, Array]:
     """Row and column, (n,) each, where n episodes of these lengths begin."""
     count = np.bincount(length, minlength=height + 1)
     among = np.empty(len(length), np.int64)  # the place of an episode among those of its length
-    among[np.argsort(length.astype(np.min_scalar_type(height)), kind="stable")] = np.concatenate([np.arange(n) for n in count])
+    among[np.argsort(length.astype(np.min_scalar_type(height)), kind="stable")] = np.concatenate(
+        [np.arange(n) for n in count]
+    )
     fit = height // np.maximum(np.arange(height + 1), 1)  # episodes of a length in a column
     first = np.cumsum(-(-count // fit)) - -(-count // fit)
     below, beside = among % fit[length], among // fit[length]

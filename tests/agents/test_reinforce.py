@@ -95,7 +95,7 @@ def test_a_learner_elsewhere_walks_there_and_learns_the_same(monkeypatch):
             model.walk = on_a_device(model.tables, model.n_envs, np.random.default_rng(1))
             monkeypatch.setattr(model, "_table", lambda model=model: WholeTable(model.policy, model.inputs))
         model.learn(60_000)
-        probabilities = model.policy.log_probabilities(model.inputs)[0].exp().double().numpy()
+        probabilities = model.policy.log_probabilities(model.inputs.float())[0].exp().double().numpy()
         found[name] = envs.exact.evaluate(model.tables, probabilities).true_return
     assert min(found.values()) > 0.5
     assert abs(found["here"] - found["elsewhere"]) < 0.1
@@ -190,7 +190,7 @@ def test_bf16_products_change_the_update_by_little_and_stay_float32_outside():
         found[precision] = torch.cat([p.detach().flatten() for p in model.policy.parameters()])
         assert {p.dtype for p in model.policy.parameters()} == {torch.float32}
         with torch.no_grad():
-            assert model.policy.log_probabilities(model.inputs)[0].dtype == torch.float32
+            assert model.policy.log_probabilities(model.inputs.float())[0].dtype == torch.float32
     assert not torch.equal(*found.values())
     assert torch.nn.functional.cosine_similarity(*found.values(), dim=0) > 0.99
 
@@ -231,3 +231,26 @@ def test_sizes_of_batches_are_few_and_little_above_what_is_needed():
     assert all(n <= size < max(n * 1.125 + 1, n + 32) for n, size in sizes.items())
     assert len(set(sizes.values())) < 110
     np.testing.assert_array_equal(evened(np.array([7, 5, 6])), [7, 5, 6] + [7] * 29)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_was_computed_while_acting_gives_the_gradient_that_a_second_pass_gives(method, monkeypatch):
+    monkeypatch.setattr(envs, "compile_world", _no_tables)
+    model = learner(method, n_epochs=1)
+    model.learn(48 * 64 * 2)  # some updates, so that the policy is no longer uniform
+    model.policy.optimizer = torch.optim.SGD(model.policy.parameters(), lr=0.0)
+    model.collect_rollouts(model.env, _silent(model), model.rollout_buffer, 48)
+    assert bool(model.acted_on) == (model.policy.level != "forward_ablated")
+    batch = next(model._minibatches())
+    model._update(batch, 0.2)
+    kept = gradients(model)
+    assert not model.acted_on
+    RoutedPPO._update(model, batch, 0.2)
+    for name, again in gradients(model).items():
+        assert (kept[name] is None) == (again is None), name
+        if again is not None and again.norm() > 1e-7:
+            assert (kept[name] - again).norm() / again.norm() < 1e-5, name
+
+
+def _no_tables(world):
+    raise envs.NotEnumerable("this world is not written out")
