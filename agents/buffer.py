@@ -1,10 +1,11 @@
 """A rollout buffer that keeps the overseer's view, and applies an oversight method just before returns are computed.
 
-Rewards reach the buffer with Stable-Baselines3's bootstrap at time-outs already added. Methods see and replace the raw
+Rewards reach the buffer with Stable-Baselines3's bootstrap at time-outs already added, or get it from the buffer's own
+critic, all time-outs of the rollout at once. Methods see and replace the raw
 reward; the bootstrap is kept beside it, so what a method changes is never the critic's guess of what comes after.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +37,7 @@ class RoutedRolloutBuffer(RolloutBuffer):
     def __init__(self, *args, method: Method, overseer: Overseer, baseline: bool, flags: np.ndarray, **kwargs):
         self.method, self.overseer, self.baseline, self.flags = method, overseer, baseline, flags
         self.labels_used = 0
+        self.critic: Callable[[np.ndarray], np.ndarray] | None = None  # (n, *obs) -> (n,) values
         super().__init__(*args, **kwargs)
 
     def reset(self) -> None:
@@ -46,6 +48,7 @@ class RoutedRolloutBuffer(RolloutBuffer):
         self.raw_reward = np.zeros(shape, dtype=np.float64)
         self.dones = np.zeros(shape, dtype=bool)
         self.live = np.ones(shape, dtype=bool)
+        self.timeouts = np.zeros(shape, dtype=bool)
         self.endings: list[np.ndarray] = []
 
     def see(self, env: GymnasiumVecEnv, dones: np.ndarray) -> None:
@@ -54,13 +57,16 @@ class RoutedRolloutBuffer(RolloutBuffer):
         self.true_reward[self.pos] = env.true_reward
         self.raw_reward[self.pos] = env.raw_reward
         self.endings.append(env.reached[dones])
-        self.dones[self.pos] = dones
+        self.dones[self.pos], self.timeouts[self.pos] = dones, env.timeouts
 
     def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: np.ndarray) -> None:
         """Treat the rollout, then estimate advantages from the treated rewards."""
         feedback = self.overseer(View(self.overseer_obs, self.true_reward, self.dones))
         treatment = self.method(Rollout(self.raw_reward, np.concatenate(self.endings), self.flags, feedback))
         self.rewards += (treatment.rewards - self.raw_reward).astype(np.float32)
+        if self.critic is not None and self.timeouts.any():
+            late = np.concatenate(self.endings)[self.timeouts[self.dones]]
+            self.rewards[self.timeouts] += self.gamma * self.critic(late)
         self.weights = treatment.weights.astype(np.float32) * self.live
         self.masks = treatment.masks.astype(np.float32)
         self.labels = np.nan_to_num(episode_labels(feedback)).astype(np.float32)

@@ -14,7 +14,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 import envs
 from agents.policy import BlockPolicy, Use
-from agents.products import OneDNN
+from agents.products import by_onednn
 
 ROWS = 4096  # observations at a time: what a network makes of them stays in a processor's cache
 
@@ -71,12 +71,12 @@ class Exact:
         self.observations = torch.as_tensor(self.tables.observations).float()
 
     def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
-        with OneDNN():
+        with by_onednn():
             found = [action_probabilities(policy, rows) for rows in self._seen_by(policy)]
         return self._evaluation(torch.cat(found))
 
     def each(self, policy: BlockPolicy, uses: Sequence[Use]) -> list[Evaluation]:
-        with OneDNN():
+        with by_onednn():
             found = [policy.log_probabilities(rows.flatten(1), uses) for rows in self._seen_by(policy)]
         return [self._evaluation(torch.cat(log_probability).exp()) for log_probability in zip(*found, strict=True)]
 

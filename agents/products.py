@@ -1,30 +1,44 @@
 """Products of float32 matrices by oneDNN, which fills a processor's widest registers whoever made it.
 
-PyTorch leaves them to MKL, which does so on Intel's alone: on AMD's it takes twice as long.
+PyTorch leaves them to MKL, which does so on Intel's alone: on AMD's it takes twice as long. It hands them to oneDNN
+where their factors may be rounded to bfloat16, which oneDNN does only on processors with units for such matrices.
+Those are found by a trial, and left as they are.
 """
 
-from typing import Any
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
-LEAST = 16  # outputs: fewer are not worth the way there and back
+ROUNDING = 1e-5  # relative error: float32 stays a hundredth of it, bfloat16 is a hundred times it
 
 
-class OneDNN(TorchFunctionMode):
-    """While the context lasts, linear layers on the CPU go to oneDNN; the numbers differ by rounding."""
-
-    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if function is functional.linear and _gains(*args[:2]):
-            x, *layer = args
-            return function(x.to_mkldnn(), *layer).to_dense()
-        return function(*args, **(kwargs or {}))
+@contextmanager
+def by_onednn() -> Iterator[None]:
+    """While the context lasts, float32 products on the CPU are oneDNN's, if those are float32's; else as they were."""
+    with _may_round(_rounds_nothing()):
+        yield
 
 
-def _gains(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    """float32 alone: bfloat16 goes to oneDNN by itself."""
-    plain = x.device.type == "cpu" and x.layout is torch.strided and x.dtype is torch.float32
-    return (
-        plain and len(weight) >= LEAST and torch.backends.mkldnn.is_available() and not torch.is_autocast_enabled("cpu")
-    )
+@functools.cache
+def _rounds_nothing() -> bool:
+    """Whether oneDNN, allowed to round the factors, does not."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    a, b = torch.randn(2, 256, 256, generator=torch.Generator().manual_seed(0))
+    exact = a.double() @ b.double()
+    with _may_round(True):
+        return bool((a @ b - exact).norm() < ROUNDING * exact.norm())
+
+
+@contextmanager
+def _may_round(allowed: bool) -> Iterator[None]:
+    products = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = products.fp32_precision
+    if allowed:
+        products.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        products.fp32_precision = before

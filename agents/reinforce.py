@@ -12,6 +12,7 @@ pass is the one that acted: the policy has not changed since, and masks are not 
 
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from agents.buffer import RoutedRolloutBuffer, RoutedSamples
 from agents.gather import Gathered, evened, gather
 from agents.policy import Evaluated
 from agents.ppo import RoutedPPO
+from agents.products import by_onednn
 from agents.tensor_walk import TensorWalk
 from agents.walk import Path, Walk
 from routing import BLOCKS, find
@@ -71,6 +73,9 @@ class RoutedReinforce(RoutedPPO):
             else:
                 self.walk = TensorWalk(self.tables, self.n_envs, chance, self.device)
             self.inputs = torch.as_tensor(self.tables.observations, device=self.device).flatten(1)
+        elif self.env is not None:
+            self.env.tell_timeouts = False  # type: ignore[attr-defined]
+            self.rollout_buffer.critic = self._critic
 
     def _found_tables(self) -> bool:
         try:
@@ -79,6 +84,11 @@ class RoutedReinforce(RoutedPPO):
             log.warning("one forward pass for each sample, for %s", reason)
             return False
         return True
+
+    def learn(self, *args, **kwargs):
+        """As PPO's; float32 products by oneDNN where it is the faster."""
+        with by_onednn() if self.policy.precision == "fp32" else nullcontext():
+            return super().learn(*args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "tables", "walk", "inputs", "path", "acted", "acted_on"]
@@ -119,6 +129,11 @@ class RoutedReinforce(RoutedPPO):
         if going:
             masks.data.copy_(torch.as_tensor(buffer.masks))
         return going
+
+    @torch.no_grad()
+    def _critic(self, observations: Array) -> Array:
+        """(n, *obs) -> (n,) values."""
+        return self.policy.predict_values(self.policy.obs_to_tensor(observations)[0]).squeeze(-1).cpu().numpy()
 
     def _minibatches(self) -> Iterator[RoutedSamples]:
         return iter([self.rollout_buffer.whole()]) if self.acted_on else super()._minibatches()

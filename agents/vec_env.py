@@ -38,6 +38,8 @@ class GymnasiumVecEnv(VecEnv):
         true_reward: (N,) float, privileged.
         raw_reward: (N,) float, the last reward before anyone bootstraps on it.
         reached: (N, *obs), the observation of the state the last step reached, before any reset.
+        timeouts: (N,) bool, episodes that the last step ended by their time limit alone.
+        tell_timeouts: whether infos tell of them too: Stable-Baselines3 then asks the critic about each by itself.
 
     Raises:
         ValueError: the environment does not reset in the same step, or shows its overseer nothing.
@@ -52,6 +54,7 @@ class GymnasiumVecEnv(VecEnv):
             )
         self.env = env  # first, for the base class asks it for its render mode
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self.tell_timeouts = True
         self._seed: int | None = None
         self._live: dict[str, Any] = {}
 
@@ -77,19 +80,20 @@ class GymnasiumVecEnv(VecEnv):
         done = terminated | truncated
         self.overseer_obs, self.true_reward = info["overseer_obs"], info["true_reward"]
         self.raw_reward, self.reached = reward, _reached(obs, done, info)
+        self.timeouts = truncated & ~terminated
         self._returns += reward
         self._lengths += 1
         infos = [self._live] * self.num_envs
         for i in np.flatnonzero(done).tolist():
-            infos[i] = self._finished(i, truncated[i] and not terminated[i])
+            infos[i] = self._finished(i)
         self._returns[done] = 0
         self._lengths[done] = 0
         return obs, reward.copy(), done, infos  # the algorithm adds to the rewards it is given
 
-    def _finished(self, i: int, timed_out: bool) -> dict[str, Any]:
+    def _finished(self, i: int) -> dict[str, Any]:
         return {
             "terminal_observation": self.reached[i],
-            "TimeLimit.truncated": bool(timed_out),
+            "TimeLimit.truncated": bool(self.timeouts[i]) and self.tell_timeouts,
             "episode": {"r": self._returns[i], "l": int(self._lengths[i])},
         }
 

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import agents
 import envs
 from agents import Use, evaluate, make_vec_env
-from agents.products import OneDNN
 
 WORLD = "envs:keyhole/DiamondGhost-v0"
 
@@ -27,12 +25,3 @@ def test_an_evaluation_in_pieces_is_that_of_all_observations_at_once(method, pre
     (deployed, _) = exact.each(policy, [Use((1.0, 0.0)), Use()])
     for found in (called, deployed):
         np.testing.assert_allclose(found[:3], (whole.true_return, *whole[6:8]), rtol=1e-5, atol=1e-5)
-
-
-def test_products_by_onednn_differ_by_rounding():
-    torch.manual_seed(0)
-    x, network = torch.randn(300, 37), nn.Sequential(nn.Linear(37, 64), nn.ReLU(), nn.Linear(64, 3))
-    with torch.no_grad():
-        plainly = network(x)
-        with OneDNN():
-            torch.testing.assert_close(network(x), plainly)

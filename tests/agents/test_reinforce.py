@@ -254,3 +254,17 @@ def test_what_was_computed_while_acting_gives_the_gradient_that_a_second_pass_gi
 
 def _no_tables(world):
     raise envs.NotEnumerable("this world is not written out")
+
+
+def test_time_outs_are_bootstrapped_together_as_stable_baselines_does_one_by_one(monkeypatch):
+    monkeypatch.setattr(envs, "compile_world", _no_tables)
+    found = []
+    for together in (True, False):
+        model = learner("naive")
+        if not together:
+            model.env.tell_timeouts, model.rollout_buffer.critic = True, None
+        model.learn(48 * 64)
+        model.collect_rollouts(model.env, _silent(model), model.rollout_buffer, 48)
+        found.append((model.rollout_buffer.timeouts.sum(), model.rollout_buffer.advantages))
+    assert found[0][0] == found[1][0] > 5
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-5)
