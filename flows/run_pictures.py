@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from agents import BlockPolicy, action_probabilities
 
@@ -23,6 +25,8 @@ VARIANTS = {  # what acts: (scales, ablated blocks)
     "retain alone": ((1.0, 0.0), ()),
     "forget alone": ((0.0, 1.0), ()),
 }
+GAP = 0.3  # between grids, in cells
+FAST = {"compress_level": 3}  # of a PNG: as small as 6, in two thirds of the time
 
 
 def learning_curve(curve: Sequence[tuple[int, dict[str, float]]], title: str, path: Path) -> None:
@@ -40,7 +44,7 @@ def learning_curve(curve: Sequence[tuple[int, dict[str, float]]], title: str, pa
     axes.axhline(0, color="0.8", linewidth=1, zorder=0)
     axes.set(title=title, xlabel="environment steps", ylabel="discounted return per episode")
     axes.legend(frameon=False, fontsize="small")
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, pil_kwargs=FAST)
 
 
 def policy_picture(policy: BlockPolicy, world, title: str, path: Path, starts: int = 4) -> bool:
@@ -58,23 +62,21 @@ def policy_picture(policy: BlockPolicy, world, title: str, path: Path, starts: i
         Whether there was a grid to draw.
     """
     states = start_states(world, starts)
-    layout = world.layout(states[0])
-    if world.action_arrows is None or layout is None:
+    if world.action_arrows is None or world.layout(states[0]) is None:
         return False
-    height, width = layout.shape[:2]
+    layouts = np.stack([world.layout(state) for state in states])
+    height, width = layouts.shape[1:3]
     size = (2.6 * starts + 1, 2.6 * len(VARIANTS) * height / width + 1)
-    figure = Figure(figsize=size)  # laid out by hand: constrained layout takes longer than the drawing
-    figure.subplots_adjust(0.03, 0.02, 1 - 1 / size[0], 1 - 0.7 / size[1], wspace=0.05, hspace=0.05)
-    bar = figure.add_axes((1 - 0.85 / size[0], 0.25, 0.2 / size[0], 0.5))
+    figure = Figure(figsize=size)  # one pair of axes for all grids: making a pair takes longer than drawing in it
     figure.suptitle(f"{title}\narrows: action probabilities; framed: watched by the overseer")
-    rows = figure.subplots(len(VARIANTS), starts, squeeze=False)
-    for axes_row, (name, (scales, without)) in zip(rows, VARIANTS.items(), strict=True):
-        axes_row[0].set_ylabel(name)
-        with policy.deployed(scales, without):
-            for axes, state in zip(axes_row, states, strict=True):
-                draw_grid(axes, policy, world, state)
-    figure.colorbar(rows[0, 0].images[0], cax=bar, label="gate: weight of the retain expert")
-    figure.savefig(path, dpi=110)
+    axes = figure.add_axes((0.03, 0.02, 0.97 - 1 / size[0], 0.98 - 0.7 / size[1]))
+    bar = figure.add_axes((1 - 0.85 / size[0], 0.25, 0.2 / size[0], 0.5))
+    gate, probabilities = asked(policy, world, layouts)
+    figure.colorbar(draw_grids(axes, gate), cax=bar, label="gate: weight of the retain expert")
+    draw_arrows(axes, world, layouts, probabilities)
+    for place, state in enumerate(states):
+        mark_things(axes, world.picture(state), place)
+    figure.savefig(path, dpi=110, pil_kwargs=FAST)
     return True
 
 
@@ -89,29 +91,61 @@ def start_states(world, count: int) -> np.ndarray:
     return np.concatenate([states[watched][:half], rest[: count - half]])
 
 
-def draw_grid(axes: Axes, policy: BlockPolicy, world, state: np.ndarray) -> None:
-    """One grid: the gate behind, arrows in each cell, and the world's own marks."""
-    layout = world.layout(state)  # (H, W, K)
-    height, width, variables = layout.shape
-    cells = layout.reshape(-1, variables)
-    real = (cells >= 0).all(-1)
-    gate, probabilities = np.full(len(cells), np.nan), np.zeros((len(cells), len(world.action_arrows)))
-    observations = torch.as_tensor(world.observation(cells[real]))
-    probabilities[real] = action_probabilities(policy, observations).numpy()
+def asked(policy: BlockPolicy, world, layouts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the policy says in every cell of grids (G, H, W, K): gate (G, H, W), action probabilities (V, G, H, W, A).
+
+    Where there is no cell, nan and 0.
+    """
+    real = (layouts >= 0).all(-1)
+    observations = torch.as_tensor(world.observation(layouts[real]), device=policy.device)
+    gate = np.full(real.shape, np.nan)
     with torch.no_grad():
-        gate[real] = policy.gate_values(observations).numpy()
-    axes.imshow(gate.reshape(height, width), vmin=0, vmax=1, cmap="PuOr", alpha=0.6)
-    rows, columns = np.divmod(np.flatnonzero(real & ~world.terminal(np.maximum(cells, 0))), width)
-    down, right = 0.48 * np.array(world.action_arrows).T[:, :, None] * probabilities[rows * width + columns].T
-    columns, rows = (np.broadcast_to(at, right.shape) for at in (columns, rows))  # (A, cells), as down and right
-    axes.quiver(columns, rows, right, down, angles="xy", scale_units="xy", scale=1, width=0.012, headwidth=4)
-    mark_things(axes, world.picture(state))
-    axes.set(xticks=[], yticks=[])
+        gate[real] = policy.gate_values(observations).cpu().numpy()
+    probabilities = np.zeros((len(VARIANTS), *real.shape, len(world.action_arrows)))
+    for found, use in zip(probabilities, VARIANTS.values(), strict=True):
+        with policy.deployed(*use):
+            found[real] = action_probabilities(policy, observations).cpu().numpy()
+    return gate, probabilities
 
 
-def mark_things(axes: Axes, picture) -> None:
-    """Name what stands in the grid by its letter; a square under the overseer's eye is framed."""
+def draw_grids(axes: Axes, gate: np.ndarray) -> QuadMesh:
+    """A row of grids for each variant, the gate's values (G, H, W) as their background, in units of cells."""
+    count, height, width = gate.shape
+    rows, columns = (
+        (np.arange(n)[:, None] * (side + GAP) + np.arange(side + 1) - 0.5).ravel()
+        for n, side in ((len(VARIANTS), height), (count, width))
+    )
+    spaced = np.pad(gate, ((0, 0), (0, 1), (0, 1)), constant_values=np.nan)
+    values = np.tile(np.concatenate(spaced, axis=1), (len(VARIANTS), 1))[:-1, :-1]
+    for row, name in enumerate(VARIANTS):
+        axes.text(-0.6, row * (height + GAP) + (height - 1) / 2, name, rotation=90, ha="right", va="center")
+        for column in range(count):
+            corner = column * (width + GAP) - 0.5, row * (height + GAP) - 0.5
+            axes.add_patch(Rectangle(corner, width, height, fill=False, linewidth=0.8, zorder=2))
+    axes.set(xlim=(-0.6, columns[-1] + 0.1), ylim=(rows[-1] + 0.1, -0.6), aspect="equal")
+    axes.set_axis_off()
+    return axes.pcolormesh(columns, rows, values, vmin=0, vmax=1, cmap="PuOr", alpha=0.6)
+
+
+def draw_arrows(axes: Axes, world, layouts: np.ndarray, probabilities: np.ndarray) -> None:
+    """In each cell that is acted in, an arrow for each action."""
+    height, width, variables = layouts.shape[1:]
+    ends = world.terminal(np.maximum(layouts, 0).reshape(-1, variables)).reshape(layouts.shape[:-1])
+    place, row, column = np.nonzero((layouts >= 0).all(-1) & ~ends)
+    shown = probabilities[:, place, row, column]  # (V, n, A)
+    down, right = 0.48 * np.array(world.action_arrows).T[:, None, None] * shown
+    y = (np.arange(len(VARIANTS))[:, None] * (height + GAP) + row)[..., None]
+    x = (place * (width + GAP) + column)[:, None]
+    arrow = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "x", "width": 0.012 * width, "headwidth": 4}
+    axes.quiver(*(part.ravel() for part in np.broadcast_arrays(x, y, right, down)), **arrow)
+
+
+def mark_things(axes: Axes, picture, place: int) -> None:
+    """Name what stands in a start's grids by its letter; a square under the overseer's eye is framed."""
+    height, width = picture.glyphs.shape
     for (row, column), glyph in np.ndenumerate(picture.glyphs):
         frame = {"facecolor": "white", "edgecolor": "black", "pad": 2} if picture.watched[row, column] else None
         if glyph.isalpha() and glyph != "A":
-            axes.text(column, row, glyph, ha="center", va="center", fontweight="bold", bbox=frame)
+            for variant in range(len(VARIANTS)):
+                at = place * (width + GAP) + column, variant * (height + GAP) + row
+                axes.text(*at, glyph, ha="center", va="center", fontweight="bold", bbox=frame)
