@@ -9,12 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import (
-    create_link_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from prefect.artifacts import create_link_artifact, create_progress_artifact, create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
 
 from flows.aggregate import cells
 from flows.listing import as_code
@@ -41,11 +38,15 @@ def shown(progress: Progress) -> Iterator[None]:
 
 
 def _show(artifact: Any, progress: Progress, ended: threading.Event) -> None:
-    going = True
-    while going:
-        going = not ended.wait(EVERY)
-        with suppress(Exception):
-            update_progress_artifact(artifact, 100 * progress.share)
+    going, told = True, 0.0
+    with suppress(Exception), get_client(sync_client=True) as client:  # one for all: making one reads all certificates
+        while going:
+            going = not ended.wait(EVERY)
+            share = progress.share
+            if share != told:
+                with suppress(Exception):
+                    client.update_artifact(artifact, ArtifactUpdate(data=100 * share))
+                    told = share
 
 
 def conclude(results: Results, page: Path) -> None:

@@ -1,7 +1,9 @@
 """What a run says of itself: every setting, the commit, the versions."""
 
+import functools
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ PACKAGES = ("torch", "stable-baselines3", "gymnasium", "numpy", "scipy", "prefec
 SOURCE = Path(__file__).parent
 
 
-def provenance() -> dict[str, str]:
-    """Parameters that say how to make the run again."""
+@functools.cache
+def provenance() -> Mapping[str, str]:
+    """Parameters that say how to make the run again: what this process has found when it was first asked."""
     return {
         "git_commit": commit(SOURCE),
         "version.python": platform.python_version(),

@@ -1,5 +1,6 @@
 """Prefect's page hears of a sweep seldom and to the end, and a page that cannot be written ends no sweep."""
 
+import contextlib
 import time
 
 import pytest
@@ -18,11 +19,22 @@ class Going:
         return min(1.0, time.monotonic() - self.start)
 
 
+class Client(contextlib.nullcontext):
+    """Prefect's, which keeps what it is told."""
+
+    def __init__(self, values: list[float]) -> None:
+        super().__init__(self)
+        self.values = values
+
+    def update_artifact(self, artifact, update) -> None:
+        self.values.append(update.data)
+
+
 @pytest.fixture
 def written(monkeypatch):
     values: list[float] = []
     monkeypatch.setattr(artifacts, "create_progress_artifact", lambda value, **_: values.append(value))
-    monkeypatch.setattr(artifacts, "update_progress_artifact", lambda artifact, value: values.append(value))
+    monkeypatch.setattr(artifacts, "get_client", lambda sync_client: Client(values))
     return values
 
 
@@ -45,10 +57,21 @@ def refused(*_, **__):
     raise ConnectionError("no server")
 
 
-@pytest.mark.parametrize("name", ["create_progress_artifact", "update_progress_artifact"])
-def test_a_server_that_does_not_answer_ends_nothing(name, written, monkeypatch):
+def test_progress_is_not_written_while_there_is_none(written, monkeypatch):
     monkeypatch.setattr(artifacts, "EVERY", 0.01)
-    monkeypatch.setattr(artifacts, name, refused)
+    monkeypatch.setattr(Going, "share", 0.5)
+    with artifacts.shown(Going()):
+        time.sleep(0.1)
+    assert written == [0, 50]
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [(artifacts, "create_progress_artifact"), (artifacts, "get_client"), (Client, "update_artifact")],
+)
+def test_a_server_that_does_not_answer_ends_nothing(where, name, written, monkeypatch):
+    monkeypatch.setattr(artifacts, "EVERY", 0.01)
+    monkeypatch.setattr(where, name, refused)
     with artifacts.shown(Going()):
         time.sleep(0.05)
 
