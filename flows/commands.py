@@ -19,6 +19,7 @@ from flows.progress import progress, title
 from flows.project import Project, here, only_sweep, recorded, writable
 
 if TYPE_CHECKING:
+    from flows.results import Results
     from flows.tracking import Store
 
 SOME_FAILED = 1
@@ -79,13 +80,16 @@ def _swept(config: CompareConfig, wish: Any) -> str:
     """Runs the flow and shows what came out; what failed, in one line."""
     from flows.compare import FailedRunsError, compare
     from flows.history import kept
+    from flows.results import read
+    from flows.tracking import Store
 
     with kept():
         try:
             run_id, failure = compare(config, wish), ""
         except FailedRunsError as error:
             run_id, failure = error.sweep, str(error)
-    _show(run_id)
+    project = here()
+    _show(project, read(Store(project), run_id))
     return failure
 
 
@@ -163,9 +167,9 @@ def make_report(sweep: str | None) -> None:
     from flows import report, results
 
     store = existing_store()
-    run_id = results.find(store, sweep)
-    report.write(store, run_id)
-    _show(run_id)
+    found = results.read(store, results.find(store, sweep))
+    report.write(store, found)
+    _show(store.project, found)
 
 
 def list_runs(sweep: str | None, said: dict[str, Any], limit: int, as_json: bool) -> None:
@@ -230,12 +234,9 @@ def existing_store() -> "Store":
     return Store(project)
 
 
-def _show(run_id: str) -> None:
-    from flows import report, results
-    from flows.tracking import Store
+def _show(project: Project, found: "Results") -> None:
+    from flows import report
 
-    project = here()
-    found = results.read(Store(project), run_id)
     print(f"\n{report.summary(found)}\n")
     if found.reused:
         print(f"{found.reused} runs had been done before and were not done again (--force does them anew)")

@@ -12,7 +12,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 
-from flows import artifacts, certificates, report
+from flows import artifacts, certificates, report, results
 from flows.checks import check_sweep
 from flows.conclusion import conclude
 from flows.config import CompareConfig, TrainConfig
@@ -47,8 +47,10 @@ def compare(config: CompareConfig = DEFAULTS, wish: Wish = NEW) -> str:
         trained = {title(t.config): sweep.threads.submit(train, {"config": t.config}) for t in sweep.plan.todo}
         with artifacts.shown(sweep.progress):
             wait([*certified, *trained.values()])
-        page = report.write(sweep.store, sweep.record.run_id)
-        artifacts.conclude(conclude(sweep.store, sweep.record.run_id), page)
+        found = results.read(sweep.store, sweep.record.run_id)
+        page = report.write(sweep.store, found)
+        conclude(sweep.store, found)
+        artifacts.conclude(found, page)
         failed = [name for name, future in trained.items() if not future.state.is_completed()]
         left = [title(run) for run in sweep.plan.left]
         if failed or left:

@@ -13,21 +13,19 @@ from flows import arms, certificates, models, results
 from flows.tracking import Store
 
 
-def conclude(store: Store, run_id: str) -> results.Results:
-    """Tags the sweep and its runs, and registers the best agents; what became of the sweep."""
-    found = results.read(store, run_id)
+def conclude(store: Store, found: results.Results) -> None:
+    """Tags the sweep and its runs, and registers the best agents."""
     hashes = certificate_hashes(found)
     tags = {f"{certificates.PREFIX}{level:g}": digest for level, digest in hashes.items()}
     best = next((row for row in models.best(found) if not row.leaky), None)
     if best:
         tags["best"] = f"{best.row} {best.true_return:.3f} (p={best.oversight:g})"
     for name, value in tags.items():
-        store.client.set_tag(run_id, name, value)
+        store.client.set_tag(found.run_id, name, value)
     for run, level in {row.run_id: row.oversight for row in found.rows if in_the_sweeps_world(row)}.items():
         if level in hashes:
             store.client.set_tag(run, "certificate", hashes[level])
     models.register(store, found)
-    return found
 
 
 def in_the_sweeps_world(row: results.Row) -> bool:

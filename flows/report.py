@@ -12,16 +12,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from flows import pictures
 from flows.aggregate import Cell, Interval, cells, learning_curves
 from flows.certificates import PREFIX
-from flows.results import Results, Row, read
+from flows.results import Results, Row
 from flows.tracking import Store
 
 COLUMNS = tuple(name for name in Row._fields if name != "without")
 PAGE = "report.html"
 
 
-def write(store: Store, run_id: str) -> Path:
+def write(store: Store, results: Results) -> Path:
     """Makes the sweep's files in its artifact folder; where the page is."""
-    results = read(store, run_id)
     results.folder.mkdir(parents=True, exist_ok=True)
     write_csv(results, results.folder / "results.csv")
     drawn = draw(results)
@@ -29,8 +28,8 @@ def write(store: Store, run_id: str) -> Path:
         (results.folder / name).write_bytes(png)
     page = results.folder / PAGE
     page.write_text(render(results, drawn), encoding="utf-8")
-    store.artifacts.keep(run_id, results.folder)
-    store.describe(run_id, summary(results))
+    store.artifacts.keep(results.run_id, results.folder)
+    store.describe(results.run_id, summary(results))
     return page
 
 

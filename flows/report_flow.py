@@ -17,10 +17,8 @@ def report(sweep: str = "") -> str:
         sweep: a run id, the start of one, or a sweep's name; empty: the newest sweep.
     """
     store = Store(recorded(here()))
-    run_id = results.find(store, sweep or None)
-    page = pages.write(store, run_id)
-    create_markdown_artifact(
-        f"```\n{pages.summary(results.read(store, run_id))}\n```", key="report", description=run_id
-    )
+    found = results.read(store, results.find(store, sweep or None))
+    page = pages.write(store, found)
+    create_markdown_artifact(f"```\n{pages.summary(found)}\n```", key="report", description=found.run_id)
     get_run_logger().info("report: %s", page)
     return str(page)

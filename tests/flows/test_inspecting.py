@@ -147,7 +147,7 @@ def test_whatever_a_sweep_is_called_its_files_are_in_its_folder(name, store):
     before = files(store.project.root)
     with store.run(name, {"env_kwargs": {"size": "<script>"}}, {"kind": "sweep"}) as record:
         train(store, record.run_id, "naive", 0.1, 0)
-    page = report.write(store, record.run_id)
+    page = report.write(store, results.read(store, record.run_id))
     assert page.parent == store.project.artifacts / record.run_id / "artifacts"
     ours = {path for path in files(store.project.root) - before if path.is_relative_to(store.project.artifacts)}
     rest = files(store.project.root) - before - ours

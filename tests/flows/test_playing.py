@@ -32,7 +32,7 @@ def sweep(store: Store) -> str:
             with store.run(title(config), {"env": ENV}, run_tags(config), parent=parent.run_id) as record:
                 (doubles.learns if method == "filtering" else doubles.acts)(config, record)
         certificates.path(parent.folder, 0.5).write_text(json.dumps({"b": 1, "a": [0.5, "é"]}, indent=2))
-    conclusion.conclude(store, parent.run_id)
+    conclusion.conclude(store, results.read(store, parent.run_id))
     return parent.run_id
 
 

@@ -151,7 +151,7 @@ class Reader(HTMLParser):
 
 
 def test_the_page_stands_alone_and_escapes_what_users_typed(store, sweep):
-    page = report.write(store, sweep).read_text()
+    page = report.write(store, results.read(store, sweep)).read_text()
     reader = Reader()
     reader.feed(page)
     assert "script" not in reader.tags
@@ -163,7 +163,7 @@ def test_the_page_stands_alone_and_escapes_what_users_typed(store, sweep):
 
 
 def test_the_page_names_failed_runs_settings_and_what_is_leaky(store, sweep):
-    text = report.write(store, sweep).read_text()
+    text = report.write(store, results.read(store, sweep)).read_text()
     assert "1 run without a result" in " ".join(text.split())
     assert "naive, oversight 0.1, seed 2" in text
     assert "training.width" in text
@@ -173,7 +173,7 @@ def test_the_page_names_failed_runs_settings_and_what_is_leaky(store, sweep):
 
 
 def test_the_table_in_the_file_has_a_line_for_each_run_and_rule(store, sweep):
-    path = report.write(store, sweep).with_name("results.csv")
+    path = report.write(store, results.read(store, sweep)).with_name("results.csv")
     with path.open() as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 9
@@ -186,7 +186,7 @@ def test_the_table_in_the_file_has_a_line_for_each_run_and_rule(store, sweep):
 def test_a_report_can_be_made_of_a_sweep_without_any_result(store):
     with store.run("empty", {}, {"kind": "sweep"}) as parent:
         pass
-    page = report.write(store, parent.run_id)
+    page = report.write(store, results.read(store, parent.run_id))
     assert "No run of this sweep has a result" in page.read_text()
     assert report.summary(results.read(store, parent.run_id)) == "no run has a result"
 
