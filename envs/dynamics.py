@@ -117,7 +117,7 @@ class Lookup:
         at += action
         for p in self.world.noise.values():
             at = at * len(p) + sample(self.world.np_random, p, len(state))
-        after = self._successor.take(at).astype(np.intp)
+        after = self._successor.take(at).astype(np.intp)  # once, not in each look-up that it goes into
         told = self._told.take(self._kind.take(at))
         return Reached(
             after,
@@ -143,7 +143,7 @@ def _kinds(tables: Tables) -> tuple[Array, Array]:
         "outcome": tables.outcome[tables.successor.ravel()],
     }
     first, kind = distinct(np.column_stack(list(columns.values())).astype(np.float64))
-    told = np.empty(len(first), [(name, column.dtype) for name, column in columns.items()])
+    told = np.empty(len(first), np.dtype([(name, column.dtype) for name, column in columns.items()], align=True))
     for name, column in columns.items():
         told[name] = column[first]
     return told, kind

@@ -5,6 +5,7 @@ import functools
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import MultiBinary
 
 import envs
@@ -90,3 +91,11 @@ def test_what_is_told_of_a_step_is_of_the_state_reached_though_it_be_a_view_of_i
     assert np.array_equal(terminated, np.arange(64) % 2 == 1)
     assert np.array_equal(info["overseer_obs"], 1 + terminated)
     assert np.array_equal(reward, 1 + terminated)
+
+
+def test_torch_can_look_at_what_a_step_by_tables_gives_without_a_copy():
+    world = Glass(64)
+    world.use_tables()
+    world.reset(seed=0)
+    for array in everything(world.step(np.arange(64) % 2)):
+        assert torch.from_numpy(array).data_ptr() == array.ctypes.data
