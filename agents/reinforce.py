@@ -6,12 +6,10 @@ observation and mask, and action: the gradient is the one of the samples, exactl
 with a critic's baseline (Williams 1992); more epochs are PPO without minibatches, for the clipped loss of all samples
 of one observation and action depends on their positive and their negative advantages alone.
 
-In a world without tables the same class trains as `RoutedPPO`, one forward pass for each sample. With one epoch that
-pass is the one that acted: the policy has not changed since, and masks are not needed before the backward pass.
+In a world without tables the same class trains as `OnePassPPO`, by forward passes for each sample.
 """
 
 import logging
-from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -21,14 +19,13 @@ import torch
 import envs
 from agents import losses
 from agents.acting import LazyTable, WholeTable
-from agents.buffer import RoutedRolloutBuffer, RoutedSamples
+from agents.buffer import RoutedRolloutBuffer
 from agents.gather import Gathered, evened, gather
-from agents.policy import Evaluated
-from agents.ppo import RoutedPPO
+from agents.one_pass import OnePassPPO
 from agents.products import by_onednn
 from agents.tensor_walk import TensorWalk
 from agents.walk import Path, Walk
-from routing import BLOCKS, find
+from routing import find
 
 Array = np.ndarray
 log = logging.getLogger(__name__)
@@ -48,24 +45,24 @@ class Batch(NamedTuple):
     bad: torch.Tensor
 
 
-class RoutedReinforce(RoutedPPO):
+class RoutedReinforce(OnePassPPO):
     """`RoutedPPO` on distinct observations. Its arguments are RoutedPPO's; `batch_size` is not used with tables.
 
     Args:
         whole_episodes: between updates, walk one whole episode with each copy, `n_steps` not used; otherwise `n_steps`
             steps, which cut episodes short that go on after the update.
+        by_tables: look distinct observations up, where the world has tables; otherwise train as without.
     """
 
     tables: envs.Tables
 
-    def __init__(self, *args, whole_episodes: bool = True, **kwargs) -> None:
-        self.whole_episodes = whole_episodes
+    def __init__(self, *args, whole_episodes: bool = True, by_tables: bool = True, **kwargs) -> None:
+        self.whole_episodes, self.by_tables = whole_episodes, by_tables
         super().__init__(*args, **kwargs)
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        self.acted_on: list[Evaluated] = []
-        self.tabular = self.env is not None and self._found_tables()
+        self.tabular = self.by_tables and self.env is not None and self._found_tables()
         if self.tabular:
             chance = np.random.default_rng(self.seed)
             if self.device.type == "cpu":
@@ -73,9 +70,6 @@ class RoutedReinforce(RoutedPPO):
             else:
                 self.walk = TensorWalk(self.tables, self.n_envs, chance, self.device)
             self.inputs = torch.as_tensor(self.tables.observations, device=self.device).flatten(1)
-        elif self.env is not None:
-            self.env.tell_timeouts = False  # type: ignore[attr-defined]
-            self.rollout_buffer.critic = self._critic
 
     def _found_tables(self) -> bool:
         try:
@@ -91,7 +85,7 @@ class RoutedReinforce(RoutedPPO):
             return super().learn(*args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "tables", "walk", "inputs", "path", "acted", "acted_on"]
+        return [*super()._excluded_save_params(), "tables", "walk", "inputs", "path", "table"]
 
     def world_snapshot(self) -> dict[str, Any]:
         return self.walk.snapshot() if self.tabular else super().world_snapshot()
@@ -105,12 +99,12 @@ class RoutedReinforce(RoutedPPO):
     def collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
         """Walk by table look-up, and treat what was met."""
         if not self.tabular:
-            return self._collect_samples(env, callback, rollout_buffer, n_rollout_steps)
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
-        self.acted = self._table()
+        self.table = self._table()
         walk = self.walk
-        self.path = walk.episodes(self.acted) if self.whole_episodes else walk.steps(n_rollout_steps, self.acted)
+        self.path = walk.episodes(self.table) if self.whole_episodes else walk.steps(n_rollout_steps, self.table)
         self.num_timesteps += int(self.path.live.sum())
         callback.update_locals(locals())
         if not callback.on_step():
@@ -118,33 +112,6 @@ class RoutedReinforce(RoutedPPO):
         self._fill(rollout_buffer, self.path)
         callback.on_rollout_end()
         return True
-
-    def _collect_samples(self, env, callback, buffer: RoutedRolloutBuffer, n_steps: int) -> bool:
-        """Step the environment; with one epoch, keep what acting computes."""
-        if self.n_epochs > 1 or self.policy.level == "forward_ablated":  # it reads the masks as it acts
-            return super().collect_rollouts(env, callback, buffer, n_steps)
-        masks = torch.ones(n_steps, env.num_envs, len(BLOCKS), device=self.device)
-        with self.policy.kept(masks) as self.acted_on:
-            going = super().collect_rollouts(env, callback, buffer, n_steps)
-        if going:
-            masks.data.copy_(torch.as_tensor(buffer.masks))
-        return going
-
-    @torch.no_grad()
-    def _critic(self, observations: Array) -> Array:
-        """(n, *obs) -> (n,) values."""
-        return self.policy.predict_values(self.policy.obs_to_tensor(observations)[0]).squeeze(-1).cpu().numpy()
-
-    def _minibatches(self) -> Iterator[RoutedSamples]:
-        return iter([self.rollout_buffer.whole()]) if self.acted_on else super()._minibatches()
-
-    def _evaluated(self, batch: RoutedSamples) -> Evaluated:
-        if not self.acted_on:
-            return super()._evaluated(batch)
-        kept = torch.as_tensor(self.rollout_buffer.weights[:, 0] > 0, device=self.device)
-        columns = zip(*self.acted_on, strict=True)
-        self.acted_on = []  # a graph serves one backward pass
-        return Evaluated(*(torch.stack(column).flatten(1).T.flatten()[kept] for column in columns))
 
     def _table(self) -> LazyTable | WholeTable:
         """What the policy does where."""
@@ -178,7 +145,7 @@ class RoutedReinforce(RoutedPPO):
         """(O,) the critic's values where the walk has been or would go on from; 0 elsewhere."""
         values = np.zeros(len(self.inputs), np.float32)
         going_on = path.onward[path.live[-1] & ~path.dones[-1]]
-        needed = self.acted.known.copy()
+        needed = self.table.known.copy()
         needed[self.tables.observation[np.append(path.reached[path.timeouts], going_on)]] = True
         rows = evened(np.flatnonzero(needed))
         latent = self.policy.mlp_extractor.forward_critic(self.policy.rounded(self.inputs[rows].float()))
@@ -212,7 +179,7 @@ class RoutedReinforce(RoutedPPO):
         for column in sums:
             column[len(found.observation) :] = 0
         observation = found.observation[rows]
-        log_prob = torch.as_tensor(self.acted.log_prob[observation], device=self.device)
+        log_prob = torch.as_tensor(self.table.log_prob[observation], device=self.device)
         return Batch(self.policy.rounded(self.inputs[observation].float()), log_prob, masks, *sums)
 
     def _gathered(self, kept: Array) -> Gathered:

@@ -5,11 +5,11 @@ diamond grid as it trains best (`TRAINS_BEST`), and stock PPO as our ppo does. I
 two experts and a gate, so it has half the arithmetic. What is timed are the first updates of a run, when the policy
 still meets most observations: the dearest ones for `reinforce`, the same for ppo. With
 more copies an update has more samples and hardly more observations. "Paper" is the update of Cloud et
-al. 2024, section 4.3: one step on a rollout of 512 copies, width 256, with a forward pass for each sample (ppo) or
-for each distinct observation (reinforce).
+al. 2024, section 4.3: one step on a rollout of 512 copies, width 256, with a forward pass for each distinct observation
+(reinforce), or two for each sample (ppo), or one (reinforce in a world without tables).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ UNIT = "times the steps in a CPU-second of the first of its group"
 WORLD = "keyhole/DiamondGhost-v0"
 PAPER = PRESETS["paper"]["training"]
 MANY = 8192
+NOTHING: Mapping[str, Any] = {}
 LEARNERS, PRECISIONS = ("ppo", "reinforce"), ("fp32", "bf16")
 
 
@@ -48,8 +49,10 @@ def learners(width: int) -> dict[str, Way]:
 
 
 def papers() -> dict[str, Way]:
-    """The paper's update by distinct observations."""
-    return {f"reinforce {kind}": paper("reinforce", precision=kind) for kind in PRECISIONS}
+    """The paper's update, by distinct observations and by samples."""
+    ways = {f"reinforce {kind}": paper("reinforce", precision=kind) for kind in PRECISIONS}
+    by_samples = {f"reinforce {kind}, no tables": _without_tables(precision=kind) for kind in PRECISIONS}
+    return {**ways, **by_samples, "ppo bf16": paper("ppo", precision="bf16")}
 
 
 def paper(learner: str, **said: Any) -> Way:
@@ -57,11 +60,16 @@ def paper(learner: str, **said: Any) -> Way:
     return ours(learner, "gradient_routing_paper", **PAPER, **said)
 
 
-def ours(learner: str, method: str = "gradient_routing", **said: Any) -> Way:
+def _without_tables(**said: Any) -> Way:
+    """The paper's settings and method, as in a world that is too large for tables."""
+    return ours("reinforce", "gradient_routing_paper", {"by_tables": False}, **PAPER, **said)
+
+
+def ours(learner: str, method: str = "gradient_routing", how: Mapping[str, Any] = NOTHING, **said: Any) -> Way:
     """A rollout and its update, by one of our learners."""
     settings = TrainConfig.model_validate({"learner": learner, "training": said}).training.model_dump()
     env = agents.make_vec_env(WORLD, settings.pop("n_envs"))
-    return trained(agents.build(env, method, 0, algorithm=learner, **settings))
+    return trained(agents.build(env, method, 0, algorithm=learner, **settings, **how))
 
 
 def stock(width: int) -> Way:

@@ -199,6 +199,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
             "n_steps": 32,
             "whole_episodes": False,
             "n_epochs": 1,
+            "batch_size": 512 * 32,
             "learning_rate": 5e-5,
             "gamma": 0.97,
             "gae_lambda": 1.0,

@@ -234,17 +234,16 @@ def test_sizes_of_batches_are_few_and_little_above_what_is_needed():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_was_computed_while_acting_gives_the_gradient_that_a_second_pass_gives(method, monkeypatch):
-    monkeypatch.setattr(envs, "compile_world", _no_tables)
-    model = learner(method, n_epochs=1)
+def test_what_was_computed_while_acting_gives_the_gradient_that_a_second_pass_gives(method):
+    model = learner(method, n_epochs=1, by_tables=False)
     model.learn(48 * 64 * 2)  # some updates, so that the policy is no longer uniform
     model.policy.optimizer = torch.optim.SGD(model.policy.parameters(), lr=0.0)
     model.collect_rollouts(model.env, _silent(model), model.rollout_buffer, 48)
-    assert bool(model.acted_on) == (model.policy.level != "forward_ablated")
+    assert bool(model.acted) == (model.policy.level != "forward_ablated")
     batch = next(model._minibatches())
     model._update(batch, 0.2)
     kept = gradients(model)
-    assert not model.acted_on
+    assert not model.acted
     RoutedPPO._update(model, batch, 0.2)
     for name, again in gradients(model).items():
         assert (kept[name] is None) == (again is None), name
@@ -252,15 +251,10 @@ def test_what_was_computed_while_acting_gives_the_gradient_that_a_second_pass_gi
             assert (kept[name] - again).norm() / again.norm() < 1e-5, name
 
 
-def _no_tables(world):
-    raise envs.NotEnumerable("this world is not written out")
-
-
-def test_time_outs_are_bootstrapped_together_as_stable_baselines_does_one_by_one(monkeypatch):
-    monkeypatch.setattr(envs, "compile_world", _no_tables)
+def test_time_outs_are_bootstrapped_together_as_stable_baselines_does_one_by_one():
     found = []
     for together in (True, False):
-        model = learner("naive")
+        model = learner("naive", by_tables=False)
         if not together:
             model.env.tell_timeouts, model.rollout_buffer.critic = True, None
         model.learn(48 * 64)
