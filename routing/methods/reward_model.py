@@ -50,7 +50,7 @@ class RewardModel:
     def begin(self, inputs: int) -> nn.Sequential:
         """Make the model, of endings of that many features."""
         self.model = network(inputs, self.seed)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=2e-3)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=2e-3, fused=True)
         return self.model
 
     def snapshot(self) -> dict[str, Any]:
