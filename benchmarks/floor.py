@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from agents.products import by_onednn
 from benchmarks.figures import Figure
 from benchmarks.learners import ours
 from benchmarks.paired import Effort, Way, paired
@@ -43,11 +44,12 @@ def counted(update: Way) -> Way:
 
 
 def product(kind: torch.dtype) -> Way:
-    """One large product of matrices; its floating-point operations."""
+    """One large product of matrices, by the library that the learner uses; its floating-point operations."""
     a, b = torch.randn(2, SIDE, SIDE).to(kind).unbind()
 
     def way() -> float:
-        torch.mm(a, b)
+        with by_onednn():
+            torch.mm(a, b)
         return 2.0 * SIDE**3
 
     return way
