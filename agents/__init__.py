@@ -1,10 +1,11 @@
 """The learner: Stable-Baselines3, with treatments of samples and policies made of blocks."""
 
 from agents.archive import BadAgentError
+from agents.blocks import Use
 from agents.build import build
 from agents.checkpoints import Checkpoints, Choice
 from agents.evaluate import Evaluation, action_probabilities, make_evaluator
-from agents.policy import BlockPolicy, Use
+from agents.policy import BlockPolicy
 from agents.ppo import RoutedPPO
 from agents.saving import Agent, load, save
 from agents.state import StateFile

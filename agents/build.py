@@ -4,7 +4,8 @@ from functools import partial
 
 import torch
 
-from agents.policy import BlockPolicy, Precision
+from agents.blocks import Precision
+from agents.policy import BlockPolicy
 from agents.ppo import RoutedPPO
 from agents.reinforce import RoutedReinforce
 from agents.vec_env import GymnasiumVecEnv

@@ -13,7 +13,8 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 import envs
-from agents.policy import BlockPolicy, Use
+from agents.blocks import Use
+from agents.policy import BlockPolicy
 from agents.products import by_onednn
 
 ROWS = 4096  # observations at a time: what a network makes of them stays in a processor's cache

@@ -25,8 +25,9 @@ from torch import nn
 
 from agents import archive, spaces
 from agents.archive import bad
+from agents.blocks import LEVELS
 from agents.evaluate import action_probabilities
-from agents.policy import LEVELS, BlockPolicy
+from agents.policy import BlockPolicy
 from routing import find
 from routing.names import unknown
 from routing.registry import WHOLE

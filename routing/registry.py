@@ -44,7 +44,7 @@ class Spec:
     gated: bool = True
     """False: the experts are mixed half and half, for good."""
     level: str = "activation"
-    """What the masks scale: see `docs/routing.md`, and `agents.policy.LEVELS` for the ones that a policy has."""
+    """What the masks scale: see `docs/routing.md`, and `agents.blocks.LEVELS` for the ones that a policy has."""
     gate_loss: bool = False
     """Train the gate by cross-entropy to tell good from bad on judged steps."""
     baseline: bool = True
