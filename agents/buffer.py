@@ -1,8 +1,8 @@
 """A rollout buffer that keeps the overseer's view, and applies an oversight method just before returns are computed.
 
 Rewards reach the buffer with Stable-Baselines3's bootstrap at time-outs already added, or get it from the buffer's own
-critic, all time-outs of the rollout at once. Methods see and replace the raw
-reward; the bootstrap is kept beside it, so what a method changes is never the critic's guess of what comes after.
+critic, all time-outs of the rollout at once. Methods see and replace the raw reward; the bootstrap is kept beside it,
+so what a method changes is never the critic's guess of what comes after.
 """
 
 from collections.abc import Callable, Iterator

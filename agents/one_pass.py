@@ -25,7 +25,6 @@ class OnePassPPO(RoutedPPO):
         super()._setup_model()
         self.acted: list[Evaluated] = []  # step by step; empty: nothing was kept
         if self.env is not None:
-            self.env.tell_timeouts = False  # type: ignore[attr-defined]
             self.rollout_buffer.critic = self._critic
 
     def _excluded_save_params(self) -> list[str]:
@@ -33,6 +32,13 @@ class OnePassPPO(RoutedPPO):
 
     def collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
         """Step the environment; if one step is made on it all, keep what acting computes."""
+        env.tell_timeouts = False  # for this rollout: the environment may be another learner's afterwards
+        try:
+            return self._collect(env, callback, rollout_buffer, n_rollout_steps)
+        finally:
+            env.tell_timeouts = True
+
+    def _collect(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
         one_step = self.n_epochs == 1 and self.batch_size >= n_rollout_steps * env.num_envs
         if not one_step or self.policy.level == "forward_ablated":  # which reads the masks as it acts
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)

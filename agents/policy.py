@@ -36,8 +36,8 @@ class BlockPolicy(ActorCriticPolicy):
         level: what masks scale: the gradient into a block ("activation") or that of its parameters ("parameter"),
             the same while the features extractor learns nothing; "forward_ablated": activation, and the forget expert
             gives 0 for samples that do not train it; "adapter": parameter, of adapters to one frozen network.
-        precision: of the matrix products in experts, gate and critic: "fp32", or "bf16", which a processor with such
-            instructions does three times as fast. Parameters, heads and losses are float32 in both.
+        precision: of the matrix products in experts, gate and critic: "fp32", or "bf16", which is faster on a processor
+            with such instructions. Parameters, heads and losses are float32 in both.
     """
 
     mlp_extractor: BlockExtractor  # type: ignore[assignment]

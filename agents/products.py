@@ -1,8 +1,8 @@
 """Products of float32 matrices by oneDNN, which fills a processor's widest registers whoever made it.
 
-PyTorch leaves them to MKL, which does so on Intel's alone: on AMD's it takes twice as long. It hands them to oneDNN
-where their factors may be rounded to bfloat16, which oneDNN does only on processors with units for such matrices.
-Those are found by a trial, and left as they are.
+PyTorch leaves them to MKL, which does so on Intel's alone: on AMD's it takes nearly twice as long. It hands them to
+oneDNN where their factors may be rounded to bfloat16, which oneDNN does only on processors with units for such
+matrices. Those are found by a trial, and left as they are.
 """
 
 import functools
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-ROUNDING = 1e-5  # relative error: float32 stays a hundredth of it, bfloat16 is a hundred times it
+ROUNDING = 1e-5  # relative error: float32 stays below a tenth of it, bfloat16 above a hundred times
 
 
 @contextmanager

@@ -150,6 +150,7 @@ def _places(length: Array, height: int) -> tuple[Array, Array]:
         [np.arange(n) for n in count]
     )
     fit = height // np.maximum(np.arange(height + 1), 1)  # episodes of a length in a column
-    first = np.cumsum(-(-count // fit)) - -(-count // fit)
+    columns = -(-count // fit)
+    first = np.cumsum(columns) - columns
     below, beside = among % fit[length], among // fit[length]
     return below * length, first[length] + beside

@@ -11,6 +11,7 @@ from agents import BlockPolicy, RoutedPPO, build, make_vec_env
 from agents.acting import WholeTable
 from agents.buffer import RoutedSamples
 from agents.gather import distinct_masks, evened
+from agents.one_pass import OnePassPPO
 from agents.reinforce import RoutedReinforce
 from agents.tensor_walk import TensorWalk
 from agents.walk import Walk
@@ -253,12 +254,20 @@ def test_what_was_computed_while_acting_gives_the_gradient_that_a_second_pass_gi
 
 def test_time_outs_are_bootstrapped_together_as_stable_baselines_does_one_by_one():
     found = []
-    for together in (True, False):
+    for collect in (OnePassPPO.collect_rollouts, RoutedPPO.collect_rollouts):
         model = learner("naive", by_tables=False)
-        if not together:
-            model.env.tell_timeouts, model.rollout_buffer.critic = True, None
         model.learn(48 * 64)
-        model.collect_rollouts(model.env, _silent(model), model.rollout_buffer, 48)
+        if collect is RoutedPPO.collect_rollouts:
+            model.rollout_buffer.critic = None
+        collect(model, model.env, _silent(model), model.rollout_buffer, 48)
         found.append((model.rollout_buffer.timeouts.sum(), model.rollout_buffer.advantages))
     assert found[0][0] == found[1][0] > 5
     np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-5)
+
+
+def test_an_environment_tells_the_next_learner_of_its_time_outs():
+    model = learner("naive", by_tables=False)
+    model.learn(48 * 64)
+    model.env.reset()
+    told = [model.env.step(np.zeros(64, int))[3] for _ in range(40)]
+    assert any(info.get("TimeLimit.truncated") for infos in told for info in infos)
