@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from agents.gather import evened
+from agents.gather import evened, picked
 from agents.policy import BlockPolicy
 
 Array = np.ndarray
@@ -33,7 +33,7 @@ class LazyTable:
         return observation[self._last[observation] == order]
 
     def _learn(self, fresh: Array) -> None:
-        log_prob = self.policy.log_probabilities(self.inputs[evened(fresh)].float())[0].cpu().numpy()[: len(fresh)]
+        log_prob = self.policy.log_probabilities(picked(self.inputs, evened(fresh)).float())[0].cpu().numpy()[: len(fresh)]
         self.log_prob[fresh] = log_prob
         self.table[fresh] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1)
         self.known[fresh] = True

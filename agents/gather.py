@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 Array = np.ndarray
 
@@ -72,3 +73,8 @@ def distinct_masks(masks: Array) -> tuple[Array, Array]:
     others, which = np.unique(masks[special], axis=0, return_inverse=True)
     route[special] = which.ravel() + 1
     return np.concatenate([np.ones_like(masks[:1]), others]), route
+
+
+def picked(rows: torch.Tensor, which: Array) -> torch.Tensor:
+    """(R, ...), (n,) int -> (n, ...): those rows. Unlike indexing this copies a row at a time, not a number."""
+    return rows.index_select(0, torch.as_tensor(which, device=rows.device))

@@ -20,7 +20,7 @@ import envs
 from agents import losses
 from agents.acting import LazyTable, WholeTable
 from agents.buffer import RoutedRolloutBuffer
-from agents.gather import Gathered, evened, gather
+from agents.gather import Gathered, evened, gather, picked
 from agents.one_pass import OnePassPPO
 from agents.products import by_onednn
 from agents.tensor_walk import TensorWalk
@@ -103,8 +103,8 @@ class RoutedReinforce(OnePassPPO):
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
         self.table = self._table()
-        walk = self.walk
-        self.path = walk.episodes(self.table) if self.whole_episodes else walk.steps(n_rollout_steps, self.table)
+        with torch.autocast(self.device.type, enabled=False):  # contexts in it share what they have rounded
+            self.path = self._walked(n_rollout_steps)
         self.num_timesteps += int(self.path.live.sum())
         callback.update_locals(locals())
         if not callback.on_step():
@@ -112,6 +112,9 @@ class RoutedReinforce(OnePassPPO):
         self._fill(rollout_buffer, self.path)
         callback.on_rollout_end()
         return True
+
+    def _walked(self, steps: int) -> Path:
+        return self.walk.episodes(self.table) if self.whole_episodes else self.walk.steps(steps, self.table)
 
     def _table(self) -> LazyTable | WholeTable:
         """What the policy does where."""
@@ -148,7 +151,7 @@ class RoutedReinforce(OnePassPPO):
         needed = self.table.known.copy()
         needed[self.tables.observation[np.append(path.reached[path.timeouts], going_on)]] = True
         rows = evened(np.flatnonzero(needed))
-        latent = self.policy.mlp_extractor.forward_critic(self.policy.rounded(self.inputs[rows].float()))
+        latent = self.policy.mlp_extractor.forward_critic(self.policy.rounded(picked(self.inputs, rows).float()))
         values[rows] = self.policy.value_net(latent).squeeze(-1).cpu()
         return values
 
@@ -180,7 +183,7 @@ class RoutedReinforce(OnePassPPO):
             column[len(found.observation) :] = 0
         observation = found.observation[rows]
         log_prob = torch.as_tensor(self.table.log_prob[observation], device=self.device)
-        return Batch(self.policy.rounded(self.inputs[observation].float()), log_prob, masks, *sums)
+        return Batch(self.policy.rounded(picked(self.inputs, observation).float()), log_prob, masks, *sums)
 
     def _gathered(self, kept: Array) -> Gathered:
         """The kept samples (T, N), their advantages normalised over all of them."""
@@ -224,9 +227,9 @@ class RoutedReinforce(OnePassPPO):
 
     def _gate_term(self, batch: Batch, labelled: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy of the gate over the judged samples."""
-        rows = torch.as_tensor(evened(labelled.nonzero().squeeze(1).cpu().numpy()))
-        good, bad = batch.good[rows], batch.bad[rows]
+        rows = evened(labelled.nonzero().squeeze(1).cpu().numpy())
+        good, bad = picked(batch.good, rows), picked(batch.bad, rows)
         good[int(labelled.sum()) :] = bad[int(labelled.sum()) :] = 0
-        logits = self.policy.mlp_extractor.gate_logits(batch.inputs[rows])
+        logits = self.policy.mlp_extractor.gate_logits(picked(batch.inputs, rows))
         softplus = torch.nn.functional.softplus
         return (good * softplus(-logits) + bad * softplus(logits)).sum() / (good + bad).sum()
