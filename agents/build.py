@@ -67,6 +67,7 @@ def build(
             "gated": find(method).gated,
             "level": find(method).level,
             "precision": precision,
+            "optimizer_kwargs": {"eps": 1e-5, "fused": algorithm == "reinforce"},  # ppo's is Stable-Baselines3's own
         },
         device=device,
         **settings,
