@@ -56,7 +56,7 @@ class RoutedReinforce(OnePassPPO):
 
     tables: envs.Tables
 
-    def __init__(self, *args, whole_episodes: bool = True, by_tables: bool = True, **kwargs) -> None:
+    def __init__(self, *args, whole_episodes: bool = False, by_tables: bool = True, **kwargs) -> None:
         self.whole_episodes, self.by_tables = whole_episodes, by_tables
         super().__init__(*args, **kwargs)
 

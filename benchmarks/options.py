@@ -21,13 +21,14 @@ CELLS = (("gradient_routing", 0.03), ("gradient_routing", 0.1), ("filtering", 0.
 VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "bf16 products": {"precision": "bf16"},
-    "fragments of 64 steps of 512 copies": {"whole_episodes": False, "n_envs": 512},
+    "whole episodes of 2048 copies": {"whole_episodes": True, "n_envs": 2048},
     "step size falls to 0 after 70 %": {"decay_from": 0.7},
     "entropy bonus falls to .01": {"final_ent_coef": 0.01},
     "entropy bonus .1": {"ent_coef": 0.1},
     "critic's baseline on routed episodes": {"routed_baseline": True},
     "one epoch": {"n_epochs": 1},
-    "1024 copies": {"n_envs": 1024},
+    "512 copies": {"n_envs": 512},
+    "step size .008": {"learning_rate": 0.008},
 }
 
 

@@ -38,14 +38,14 @@ class Settings(BaseModel):
 class Training(Settings):
     """How the policy is built and updated; methods share all of it."""
 
-    n_envs: int = Field(default=2048, ge=1, description="copies of the environment, N (ppo: 256)")
-    n_steps: int = Field(default=64, ge=1, description="steps of each copy between updates, T (ppo: 32)")
+    n_envs: int = Field(default=1024, ge=1, description="copies of the environment, N (ppo: 256)")
+    n_steps: int = Field(default=32, ge=1, description="steps of each copy between updates, T")
     batch_size: int = Field(default=4096, ge=2, description="samples of a minibatch, B, of ppo")
     n_epochs: int = Field(default=4, ge=1, description="passes over a rollout")
     whole_episodes: bool = Field(
-        default=True, description="update on one whole episode of each copy, not on n_steps steps (ppo: always steps)"
+        default=False, description="update on one whole episode of each copy, not on n_steps steps (ppo: always steps)"
     )
-    learning_rate: float = Field(default=8e-3, gt=0, description="Adam's step size (ppo: 0.002)")
+    learning_rate: float = Field(default=0.012, gt=0, description="Adam's step size (ppo: 0.002)")
     decay_from: float = Field(
         default=1.0, ge=0, le=1, description="part of the run after which the step size falls linearly to 0; 1: never"
     )
@@ -73,7 +73,7 @@ class Training(Settings):
 
 
 TRAINS_BEST: dict[str, dict[str, Any]] = {  # by learner, where it is not the field's own default
-    "ppo": {"n_envs": 256, "n_steps": 32, "learning_rate": 2e-3},
+    "ppo": {"n_envs": 256, "learning_rate": 2e-3},
 }
 
 
@@ -162,7 +162,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "methods": ("gradient_routing", "filtering", "naive", "naive_weighted", "reward_model", "oracle"),
         "oversight": (0.03, 0.1, 0.3),
         "seeds": 3,
-        "steps": 500_000,
+        "steps": 600_000,
         "checkpoints": 5,
         "training": {"precision": "bf16"},
     },
@@ -184,7 +184,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         ),
         "oversight": (0.01, 0.03, 0.1, 0.3, 0.8),
         "seeds": 5,
-        "steps": 800_000,
+        "steps": 600_000,
         "checkpoints": 5,
         "training": {"precision": "bf16"},
     },
@@ -197,7 +197,6 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "training": {
             "n_envs": 512,
             "n_steps": 32,
-            "whole_episodes": False,
             "n_epochs": 1,
             "batch_size": 512 * 32,
             "learning_rate": 5e-5,

@@ -27,7 +27,7 @@ def test_help_shows_name_type_default_and_bounds_of_the_model(keyhole):
     assert code == 0
     assert "--oversight NUMBER,... oversight levels [default: 0.03,0.1,0.3; 0<=x<=1]" in text
     assert "--seeds INTEGER" in text
-    assert re.search(r"--learning-rate NUMBER Adam's step size \(ppo: 0.002\) \[default: 0.00\d; 0<x\]", text)
+    assert re.search(r"--learning-rate NUMBER Adam's step size \(ppo: 0.002\) \[default: 0.0\d+; 0<x\]", text)
 
 
 def test_what_is_said_wins_over_the_file_over_the_preset_over_the_default(tmp_path):
@@ -102,8 +102,8 @@ def test_options_leave_no_setting_out():
 
 def test_each_learner_starts_from_what_it_trains_best_with_and_what_is_said_wins():
     ppo = configuration(TrainConfig, {"learner": "ppo", "training__n_envs": "16"}).training
-    assert (ppo.n_envs, ppo.n_steps) == (16, TRAINS_BEST["ppo"]["n_steps"])
-    assert configuration(TrainConfig, {}).training.n_steps != ppo.n_steps
+    assert (ppo.n_envs, ppo.learning_rate) == (16, TRAINS_BEST["ppo"]["learning_rate"])
+    assert configuration(TrainConfig, {}).training.learning_rate != ppo.learning_rate
 
 
 @pytest.mark.parametrize("learner", ["reinforce", "ppo"])
