@@ -24,7 +24,10 @@ from flows.config import PRESETS, TrainConfig
 UNIT = "times the steps in a CPU-second of the first of its group"
 WORLD = "keyhole/DiamondGhost-v0"
 PAPER = PRESETS["paper"]["training"]
-MANY = 8192
+LARGE: Mapping[str, Mapping[str, int]] = {
+    "8192 copies": {"n_envs": 8192},
+    "16384 copies, one epoch": {"n_envs": 16384, "n_epochs": 1},
+}
 NOTHING: Mapping[str, Any] = {}
 LEARNERS, PRECISIONS = ("ppo", "reinforce"), ("fp32", "bf16")
 
@@ -45,7 +48,9 @@ def _compared(group: str, peer: str, base: Way, ways: dict[str, Way], effort: Ef
 def learners(width: int) -> dict[str, Way]:
     """Ours, under gradient routing."""
     ways = {f"{name} {kind}": ours(name, width=width, precision=kind) for name in LEARNERS for kind in PRECISIONS}
-    return {**ways, f"reinforce bf16, {MANY} copies": ours("reinforce", width=width, precision="bf16", n_envs=MANY)}
+    for name, said in LARGE.items():
+        ways[f"reinforce bf16, {name}"] = ours("reinforce", width=width, precision="bf16", **said)
+    return ways
 
 
 def papers() -> dict[str, Way]:
