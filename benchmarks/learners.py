@@ -21,12 +21,12 @@ from benchmarks.figures import Figure
 from benchmarks.paired import Effort, Way, paired
 from flows.config import PRESETS, TrainConfig
 
-UNIT = "times the steps in a CPU-second of the first of its group"
+UNIT = "steps in a CPU-second, the first of a group being 1"
 WORLD = "keyhole/DiamondGhost-v0"
 PAPER = PRESETS["paper"]["training"]
 LARGE: Mapping[str, Mapping[str, int]] = {
     "8192 copies": {"n_envs": 8192},
-    "16384 copies, one epoch": {"n_envs": 16384, "n_epochs": 1},
+    "16384 copies, 1 epoch": {"n_envs": 16384, "n_epochs": 1},
 }
 NOTHING: Mapping[str, Any] = {}
 LEARNERS, PRECISIONS = ("ppo", "reinforce"), ("fp32", "bf16")
