@@ -24,7 +24,7 @@ from flows.config import PRESETS, TrainConfig
 UNIT = "steps in a CPU-second, the first of a group being 1"
 WORLD = "keyhole/DiamondGhost-v0"
 PAPER = PRESETS["paper"]["training"]
-LARGE: Mapping[str, Mapping[str, int]] = {
+LARGE: Mapping[str, Mapping[str, Any]] = {
     "8192 copies": {"n_envs": 8192},
     "16384 copies, 1 epoch": {"n_envs": 16384, "n_epochs": 1},
 }
