@@ -89,9 +89,13 @@ class Post:
         self._restarts.append(thread)
         thread.start()
 
-    def close(self) -> None:
-        for thread in self._restarts:
+    def settle(self) -> None:
+        """Waits while workers restart: a job sent to one would die with it."""
+        for thread in list(self._restarts):
             thread.join(PATIENCE)
+
+    def close(self) -> None:
+        self.settle()
         with suppress(Exception):  # the scheduler may be gone
             self._client.unsubscribe_topic(self.topic)
 
@@ -113,10 +117,14 @@ class Hand:
         self._job = ""
         self._where = ""
         self._future: Future | None = None
+        self._let_go = False
 
     def do(self, target: str, arguments: tuple, heard: Heard) -> Any:
         """The job's result, as the pool's own processes give it."""
         self._job, self._where = uuid.uuid4().hex, ""
+        self._post.settle()
+        if self._let_go:
+            raise DeadWorkerError("the sweep was stopped before the job was sent")
         box = self._post.box(self._job)
         future = self._client.submit(_work, self._post.topic, self._job, target, arguments, key=self._job, pure=False)
         future.add_done_callback(lambda _: box.put(ENDED))
@@ -130,6 +138,7 @@ class Hand:
 
     def kill(self) -> None:
         """Ends the job, and the process that runs it."""
+        self._let_go = True
         future, self._future = self._future, None
         if future is None:
             return

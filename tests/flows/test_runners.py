@@ -161,3 +161,41 @@ def test_an_engine_that_is_not_installed_names_the_extra(monkeypatch):
 
 def test_the_machines_own_processes_need_no_engine():
     check_runner(CompareConfig())
+
+
+class Restarting:
+    """A Dask client whose worker takes its time to restart."""
+
+    def __init__(self):
+        self.back, self.sent = threading.Event(), []
+
+    def subscribe_topic(self, *_):
+        pass
+
+    def restart_workers(self, *_, **__):
+        self.back.wait(30)
+
+    def submit(self, *_, **__):
+        self.sent.append(self.back.is_set())
+        raise OSError("the job was sent")
+
+
+def test_no_job_is_sent_to_a_dask_worker_that_restarts():
+    dask = pytest.importorskip("flows.dask_runner", exc_type=ImportError)
+    client = Restarting()
+    post = dask.Post(client)
+    post.restart("tcp://127.0.0.1:1")
+    threading.Timer(0.2, client.back.set).start()
+    with pytest.raises(OSError, match="the job was sent"):
+        dask.Hand(client, post).do(HERE + "answers", (2,), None)
+    assert client.sent == [True]
+
+
+def test_no_job_is_sent_to_dask_after_the_stop():
+    dask = pytest.importorskip("flows.dask_runner", exc_type=ImportError)
+    client = Restarting()
+    hand = dask.Hand(client, dask.Post(client))
+    hand.kill()
+    with pytest.raises(DeadWorkerError, match="stopped"):
+        hand.do(HERE + "answers", (2,), None)
+    assert client.sent == []
