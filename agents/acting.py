@@ -33,9 +33,8 @@ class LazyTable:
         return observation[self._last[observation] == order]
 
     def _learn(self, fresh: Array) -> None:
-        log_prob = (
-            self.policy.log_probabilities(picked(self.inputs, evened(fresh)).float())[0].cpu().numpy()[: len(fresh)]
-        )
+        features = picked(self.inputs, evened(fresh)).float()
+        log_prob = self.policy.log_probabilities(features)[0].cpu().numpy()[: len(fresh)]
         self.log_prob[fresh] = log_prob
         self.table[fresh] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1)
         self.known[fresh] = True
