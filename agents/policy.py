@@ -20,6 +20,11 @@ LEAST_LOG_PROB = math.log(torch.finfo(torch.float32).tiny)
 Acted = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
+def log_softmax(logits: torch.Tensor) -> torch.Tensor:
+    """(B, A) -> (B, A). The same numbers as `torch.log_softmax(logits, 1)`, which is slow for few actions."""
+    return torch.log_softmax(logits.t(), 0).t()
+
+
 class Evaluated(NamedTuple):
     """What a policy makes of samples."""
 
@@ -119,7 +124,7 @@ class BlockPolicy(ActorCriticPolicy):
     def log_probabilities(self, features: torch.Tensor, uses: Sequence[Use] = (Use(),)) -> list[torch.Tensor]:
         """(B, features) -> (B, A) of discrete actions for each use; finite where a probability underflows."""
         latents = self.mlp_extractor.latents(self.rounded(features), uses)
-        return [torch.log_softmax(self.action_net(latent), 1).clamp(min=LEAST_LOG_PROB) for latent in latents]
+        return [log_softmax(self.action_net(latent)).clamp(min=LEAST_LOG_PROB) for latent in latents]
 
     def gate_logits(self, obs: PyTorchObs) -> torch.Tensor:
         """(B, *obs) -> (B,) log-odds that the gate gives to the first expert."""

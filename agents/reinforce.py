@@ -22,6 +22,7 @@ from agents.acting import LazyTable, WholeTable
 from agents.buffer import RoutedRolloutBuffer
 from agents.gather import Gathered, evened, gather, picked
 from agents.one_pass import OnePassPPO
+from agents.policy import log_softmax
 from agents.products import by_onednn
 from agents.tensor_walk import TensorWalk
 from agents.walk import Path, Walk
@@ -178,12 +179,16 @@ class RoutedReinforce(OnePassPPO):
         """The kept samples (T, N), gathered; rows that make the number even have no weight."""
         found = self._gathered(kept)
         rows = evened(np.arange(len(found.observation)))
-        masks, *sums = (torch.as_tensor(x[rows], dtype=torch.float32, device=self.device) for x in found[1:])
+        masks, *sums = (self._columns(x[rows]) for x in found[1:])
         for column in sums:
             column[len(found.observation) :] = 0
         observation = found.observation[rows]
-        log_prob = torch.as_tensor(self.table.log_prob[observation], device=self.device)
+        log_prob = self._columns(self.table.log_prob[observation])
         return Batch(self.policy.rounded(picked(self.inputs, observation).float()), log_prob, masks, *sums)
+
+    def _columns(self, x: Array) -> torch.Tensor:
+        """As float32; of a matrix, the columns lie together: they are few and long."""
+        return torch.as_tensor(np.asfortranarray(x), dtype=torch.float32, device=self.device)
 
     def _gathered(self, kept: Array) -> Gathered:
         """The kept samples (T, N), their advantages normalised over all of them."""
@@ -206,7 +211,7 @@ class RoutedReinforce(OnePassPPO):
         """One optimiser step; the terms of the loss."""
         total = batch.visits.sum()
         latent = self.policy.mlp_extractor.forward_actor(batch.inputs, batch.masks)
-        log_prob = torch.log_softmax(self.policy.action_net(latent), 1)
+        log_prob = log_softmax(self.policy.action_net(latent))
         ratio = torch.exp(log_prob - batch.log_prob)
         surrogate = batch.gains * ratio.clamp(max=1 + clip_range) + batch.losses * ratio.clamp(min=1 - clip_range)
         values = self.policy.value_net(self.policy.mlp_extractor.forward_critic(batch.inputs)).squeeze(-1)

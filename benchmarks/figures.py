@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 
 from benchmarks.paired import Effort, Ratio, Spread
 
-SUBJECTS = ("env", "learners", "target", "sweep", "grid", "horizon", "blocks", "memory", "evaluation", "floor")
+SUBJECTS = (
+    *("env", "learners", "methods", "target", "sweep"),
+    *("grid", "horizon", "blocks", "memory", "evaluation", "floor"),
+)
 
 
 class Figure(NamedTuple):

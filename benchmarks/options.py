@@ -2,18 +2,20 @@
 
     python -m benchmarks.options [--steps 400000] [--seeds 3] [--only NAME ...]
 
-prints, as the table of docs/learner.md, the exact true return as deployed: mean and standard deviation over seeds.
+prints, as the table of docs/learner.md, the exact true return as deployed, mean and standard deviation over seeds, and
+the CPU-seconds that a run has trained, mean over all runs of the row: this machine's, and of that hour.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 import agents
+from benchmarks.paired import cpu_seconds
 from flows.config import TrainConfig
 from routing import find
 
@@ -32,29 +34,42 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def trained(method: str, oversight: float, seed: int, steps: int, **changed) -> float:
-    """The true return of one run, as the method is deployed."""
+class Found(NamedTuple):
+    """What became of one run."""
+
+    true_return: float  # as the method is deployed
+    cpu: float  # seconds that it has trained
+
+
+def trained(method: str, oversight: float, seed: int, steps: int, **changed) -> Found:
+    """One run."""
     said = {"method": method, "oversight": oversight, "steps": steps, "training": changed}
     config = TrainConfig.model_validate(said)
     settings = config.training.model_dump()
     env = agents.make_vec_env(config.env, settings.pop("n_envs"), oversight_prob=oversight)
-    model = agents.build(env, method, seed, **settings).learn(steps)
+    model = agents.build(env, method, seed, **settings)
+    began = cpu_seconds()
+    model.learn(steps)
+    cpu = cpu_seconds() - began
     evaluate, _ = agents.make_evaluator(config.env, seed, oversight_prob=oversight)
-    return evaluate.each(model.policy, [agents.Use(find(method).deployments[0].scales)])[0].true_return
+    (final,) = evaluate.each(model.policy, [agents.Use(find(method).deployments[0].scales)])
+    return Found(final.true_return, cpu)
 
 
 def lines(steps: int, seeds: int, only: list[str]) -> Iterator[str]:
     """The table in Markdown."""
-    yield "| changed | " + " | ".join(f"{method} p={p:g}" for method, p in CELLS) + " |"
-    yield "|---" * (len(CELLS) + 1) + "|"
+    yield "| changed | " + " | ".join(f"{method} p={p:g}" for method, p in CELLS) + " | CPU-s a run |"
+    yield "|---" * (len(CELLS) + 2) + "|"
     for name, changed in VARIANTS.items():
         if only and name not in only:
             continue
-        found = []
-        for method, oversight in CELLS:
-            returns = [trained(method, oversight, seed, steps, **changed) for seed in range(seeds)]
-            found.append(f"{mean(returns):.3f} ± {stdev(returns):.3f}" if seeds > 1 else f"{returns[0]:.3f}")
-        yield f"| {name} | " + " | ".join(found) + " |"
+        cells = [[trained(*cell, seed, steps, **changed) for seed in range(seeds)] for cell in CELLS]
+        told = [_told([run.true_return for run in runs]) for runs in cells]
+        yield f"| {name} | {' | '.join(told)} | {mean(run.cpu for runs in cells for run in runs):.1f} |"
+
+
+def _told(returns: list[float]) -> str:
+    return f"{mean(returns):.3f} ± {stdev(returns):.3f}" if len(returns) > 1 else f"{returns[0]:.3f}"
 
 
 def main() -> None:

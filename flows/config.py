@@ -175,7 +175,6 @@ PRESETS: dict[Preset, dict[str, Any]] = {
             "filtering_strict",
             "naive",
             "naive_weighted",
-            "naive_early_stopping",
             "reward_model",
             "oracle",
             "gradient_routing@knowledge=blind",

@@ -14,7 +14,8 @@ from torch import nn
 from routing.registry import learned_method
 from routing.treatment import Array, Rollout, Treatment, believed_rewards, judged, untreated
 
-WIDTH, STEPS, BATCH = 64, 64, 256
+WIDTH, BATCH = 64, 512
+SAMPLES_A_STEP = 1024  # of the rollout, for each step of its optimiser: its share of the time is one for all rollouts
 
 
 @learned_method(name="reward_model")
@@ -34,7 +35,7 @@ class RewardModel:
         self.remember(features[judged(verdicts)], verdicts[judged(verdicts)])
         rewards = believed_rewards(rollout)
         if self.model is not None:
-            self.fit(self.model)
+            self.fit(self.model, max(rollout.rewards.size // SAMPLES_A_STEP, 1))
             rewards[dones & np.isnan(score)] = self.predict(features[np.isnan(verdicts)])
         return untreated(rollout)._replace(rewards=rewards)
 
@@ -67,9 +68,9 @@ class RewardModel:
             self.begin(self.features.shape[-1]).load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
 
-    def fit(self, model: nn.Sequential) -> None:
-        """A few steps of least squares on all endings judged so far."""
-        for _ in range(STEPS):
+    def fit(self, model: nn.Sequential, steps: int) -> None:
+        """Some steps of least squares on all endings judged so far."""
+        for _ in range(steps):
             batch = self.rng.integers(len(self.verdicts), size=BATCH)
             target = torch.as_tensor(self.verdicts[batch], dtype=torch.float32)
             loss = nn.functional.mse_loss(model(_tensor(self.features[batch])), target)

@@ -121,7 +121,7 @@ def test_it_does_so_with_every_way_to_walk_and_to_round(tmp_path, setting):
 
 
 def test_it_does_so_wherever_it_was_interrupted(tmp_path):
-    run = TABLES, "naive_early_stopping", "reinforce"
+    run = TABLES, "naive", "reinforce"
     whole = recorded(learned(tmp_path / "whole.pt", *run))
     for killed_at in range(CHECKPOINTS + 1):
         assert recorded(interrupted(tmp_path / f"{killed_at}.pt", killed_at, *run)) == whole

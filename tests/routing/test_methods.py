@@ -37,7 +37,6 @@ ROUTES = [[R, F, G, G, G, F], [R, F, G, G, G, R]]
 TABLE = {  # rewards, weights, masks
     "proxy": (PROXY_REWARDS, ONES, None),
     "naive": (NAIVE_REWARDS, ONES, None),
-    "naive_early_stopping": (NAIVE_REWARDS, ONES, None),
     "naive_weighted": (NAIVE_REWARDS, WEIGHTS, None),
     "oracle": (NAIVE_REWARDS, ONES, None),  # it differs in its overseer
     "filtering": (NAIVE_REWARDS, KNOWN, None),
@@ -117,7 +116,7 @@ def test_reward_model_learns_the_verdict_and_is_blind_to_the_flags(rollout):
     score = np.where(seen, verdict, NAN)
     rollout = Rollout(np.ones((64, 32)), obs.reshape(-1, 4), rollout.flags, Feedback(score, everywhere, 0.5))
     model = find("reward_model").make(0)
-    for _ in range(5):
+    for _ in range(100):  # rollouts of 2048 samples, two steps each
         rewards = model(rollout).rewards
     np.testing.assert_allclose(rewards, verdict, atol=0.1)
     turned = obs.copy()
