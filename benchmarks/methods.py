@@ -1,7 +1,7 @@
 """Four hundred updates, by method
 
 Every registered method trains by `reinforce` in the diamond grid, with networks 64 wide, bf16 products and one epoch
-on 640 copies x 8 steps. The learners stand side by side, and each makes some updates in turn until all have made four
+on 512 copies x 8 steps. The learners stand side by side, and each makes some updates in turn until all have made four
 hundred; a ratio is that of one turn, and the CPU-seconds beside it are those of all turns. A world's tables and a
 learner are made before.
 """
@@ -16,7 +16,7 @@ from routing import METHODS
 
 UNIT = "CPU time as a multiple of gradient_routing's"
 BASE = "gradient_routing"
-SETTINGS: Mapping[str, Any] = {"precision": "bf16", "n_envs": 640, "n_steps": 8, "n_epochs": 1, "learning_rate": 0.008}
+SETTINGS: Mapping[str, Any] = {"precision": "bf16", "n_envs": 512, "n_steps": 8, "n_epochs": 1, "learning_rate": 0.008}
 UPDATES = 400
 
 

@@ -22,6 +22,7 @@ COLOURS = (
 MARKERS = "osD^vPX*<>ph"
 INK, FAINT = "#222831", "#9aa3ad"
 LABEL_GAP = 0.034  # of the axes' height: one line of text
+SAME = 0.015  # of the true return: two lines that are nowhere farther apart cannot be told apart
 STYLE: dict[str, Any] = {"fontsize": 9, "color": INK}
 KNOWN = "known"  # marks the lines of what is known before training
 DOTS: dict[str, Any] = {"color": FAINT, "linewidth": 1, "linestyle": (0, (1, 2))}
@@ -33,7 +34,11 @@ REFERENCES = {  # its name, and on which side of its line that stands
 
 
 def oversight_picture(cells: Sequence[Cell], references: Mapping[float, Reference]) -> bytes:
-    """PNG: true return against oversight, a line for each row, mean and 95 % interval over seeds."""
+    """PNG: true return against oversight, a line for each row, mean and 95 % interval over seeds.
+
+    A deployment rule that keeps nowhere more or less than its method's first one, by `SAME`, has no line.
+    """
+    cells = apart(cells)
     figure = Figure(figsize=(10.5, 6.4), layout="constrained", dpi=150)
     axes = figure.subplots()
     levels = sorted({cell.oversight for cell in cells})
@@ -71,6 +76,18 @@ def curves_picture(curves: Mapping[tuple[str, float], Curve], references: Mappin
     figure.supxlabel("environment steps", **STYLE)
     figure.supylabel("true return, as deployed", **STYLE)
     return _png(figure)
+
+
+def apart(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells, but for those of rules whose line would lie on that of their method's first rule."""
+    means = {(cell.row, cell.oversight): cell.true_return.mean for cell in cells}
+
+    def distance(cell: Cell) -> float:
+        first = means.get((cell.row.partition("/")[0], cell.oversight), math.inf)
+        return abs(cell.true_return.mean - first)
+
+    seen = {cell.row for cell in cells if "/" not in cell.row or distance(cell) > SAME}
+    return [cell for cell in cells if cell.row in seen]
 
 
 def ranked(cells: Sequence[Cell]) -> list[str]:

@@ -68,6 +68,7 @@ def render(results: Results, drawn: dict[str, bytes]) -> str:
     return engine.get_template(PAGE).render(
         results=results,
         levels=by_level(table),
+        hidden=sorted({cell.row for cell in table} - {cell.row for cell in pictures.apart(table)}),
         pictures={name: data_uri(png) for name, png in drawn.items()},
         blocks=results.blocks,
         started=datetime.fromtimestamp(results.started),

@@ -88,10 +88,11 @@ def on_a_device(tables, copies, generator) -> TensorWalk:
     return TensorWalk(tables, copies, generator, torch.device("cpu"))
 
 
-def test_a_learner_elsewhere_walks_there_and_learns_the_same(monkeypatch):
+@pytest.mark.parametrize("whole_episodes", [True, False])
+def test_a_learner_elsewhere_walks_there_and_learns_the_same(monkeypatch, whole_episodes):
     found = {}
     for name in ("here", "elsewhere"):
-        model = learner("oracle", whole_episodes=True, learning_rate=8e-3)
+        model = learner("oracle", whole_episodes=whole_episodes, learning_rate=8e-3)
         if name == "elsewhere":
             model.walk = on_a_device(model.tables, model.n_envs, np.random.default_rng(1))
             monkeypatch.setattr(model, "_table", lambda model=model: WholeTable(model.policy, model.inputs))
@@ -102,12 +103,14 @@ def test_a_learner_elsewhere_walks_there_and_learns_the_same(monkeypatch):
     assert abs(found["here"] - found["elsewhere"]) < 0.1
 
 
-def test_walk_follows_the_tables_and_restarts_at_starts():
-    tables = envs.compile_world(make_vec_env(ENV, 1, size=3, oversight_prob=0.4).env)
-    walk = Walk(tables, 128, np.random.default_rng(0))
+@pytest.mark.parametrize("kind", [Walk, on_a_device])
+def test_walk_follows_the_tables_and_restarts_at_starts(kind):
+    model = learner("naive")
+    model.policy.action_net.weight.data.zero_()  # uniform actions
+    tables = model.tables
+    walk = kind(tables, 128, np.random.default_rng(0))
     state = walk.state.copy()
-    uniform = np.cumsum(np.full((4, len(tables.observations)), 0.25), 0)
-    path = walk.steps(100, lambda observation: uniform[:, observation])
+    path = walk.steps(100, WholeTable(model.policy, model.inputs))
     elapsed = np.zeros(128, int)
     for t in range(100):
         np.testing.assert_array_equal(path.observation[t], tables.observation[state])
@@ -126,6 +129,9 @@ def test_walk_follows_the_tables_and_restarts_at_starts():
             lookup = np.argsort(tables.observation)
             state = np.where(live, state, lookup[path.observation[t + 1]])
     assert path.dones.sum() > 100
+    np.testing.assert_array_equal(walk.elapsed, elapsed)
+    begun = path.observation[1:][path.dones[:-1]]  # drawn by the law of the starts, here a uniform one
+    assert len(np.unique(begun)) > 0.6 * min(len(begun), len(tables.start))
     assert np.isclose(np.bincount(path.action.ravel()) / path.action.size, 0.25, atol=0.02).all()
 
 

@@ -12,7 +12,7 @@ from flows import certificates, report, results
 from flows.aggregate import cells, interval, learning_curves
 from flows.config import TrainConfig
 from flows.mistakes import UserError
-from flows.pictures import colours, ranked, spread
+from flows.pictures import SAME, apart, colours, ranked, spread
 from flows.provenance import run_tags
 from tests.flows import doubles
 
@@ -224,3 +224,15 @@ def test_the_start_of_several_ids_is_a_mistake(store):
 def test_rows_of_one_method_share_a_colour_and_methods_do_not():
     first, blind, rule, other = colours(["naive", "naive@knowledge=blind", "naive/true_return", "oracle"])
     assert first == blind == rule != other
+
+
+def test_a_rule_has_a_line_unless_it_lies_on_that_of_its_methods_first_rule(store, sweep):
+    (plain,) = [cell for cell in cells(results.read(store, sweep)) if (cell.row, cell.oversight) == ("naive", 0.1)]
+
+    def rule(name, by, oversight=0.1):
+        moved = plain.true_return._replace(mean=plain.true_return.mean + by)
+        return plain._replace(row=name, oversight=oversight, true_return=moved)
+
+    far = [rule("naive/far", 0.0), rule("naive/far", 2 * SAME, 0.3)]  # apart at one level is apart
+    table = [plain, rule("naive", 0.0, 0.3), rule("naive/near", SAME / 2), *far, rule("naive@path=a/b", 0.0)]
+    assert [cell.row for cell in apart(table)] == ["naive", "naive", "naive/far", "naive/far", "naive@path=a/b"]
