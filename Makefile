@@ -46,7 +46,7 @@ check: $(STAMP) ## format, lint, types, fast tests
 	@$(BIN)/mypy
 	@$(TESTS) -m "not slow and not soak" -n 2 --dist loadfile $(ARGS)
 
-bench: $(STAMP) ## measure everything against its peers: docs/benchmark.json, .png (eight minutes, two idle cores)
+bench: $(STAMP) ## measure everything against its peers: docs/benchmark.json, .png (ten minutes, two idle cores)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)
 
 audit: $(STAMP) ## known vulnerabilities of what requirements.lock names; asks PyPI

@@ -16,6 +16,7 @@ from flows import artifacts, certificates, report, results
 from flows.checks import check_sweep
 from flows.conclusion import conclude
 from flows.config import CompareConfig, TrainConfig
+from flows.history import unmarked
 from flows.plan import Wish
 from flows.pool import DeadWorkerError
 from flows.progress import title
@@ -43,8 +44,10 @@ def compare(config: CompareConfig = DEFAULTS, wish: Wish = NEW) -> str:
     """How much true return each method keeps as oversight gets scarcer; the sweep's MLflow run id."""
     check_sweep(config)
     with opened(config, wish) as sweep:
-        certified = [sweep.threads.submit(certify, {"config": run}) for run in uncertified(config, sweep.record.folder)]
-        trained = {title(t.config): sweep.threads.submit(train, {"config": t.config}) for t in sweep.plan.todo}
+        with unmarked():
+            worlds = uncertified(config, sweep.record.folder)
+            certified = [sweep.threads.submit(certify, {"config": run}) for run in worlds]
+            trained = {title(t.config): sweep.threads.submit(train, {"config": t.config}) for t in sweep.plan.todo}
         with artifacts.shown(sweep.progress):
             wait([*certified, *trained.values()])
         found = results.read(sweep.store, sweep.record.run_id)

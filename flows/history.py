@@ -12,6 +12,7 @@ from prefect import tags
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
+from prefect.context import TagsContext
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Crashed
@@ -29,13 +30,28 @@ SORTED = TaskRunSort.ID_DESC
 @contextmanager
 def kept() -> Iterator[None]:
     """Flows called inside are this process's; at the end the server has heard all of them."""
-    marks = [f"{name}={value}" for name, value in owner().items()]
+    marks = sorted(_marks())
     with get_client(sync_client=True) as client, tags(*marks):
         close_abandoned(client)
         try:
             yield
         finally:
             deliver(client, marks)
+
+
+@contextmanager
+def unmarked() -> Iterator[None]:
+    """Tasks submitted inside do not inherit the process's marks from their flow.
+
+    A tag of a task is a limit too: before the task begins, the server is asked whether there is one and books a place,
+    in a database that may be busy for seconds.
+    """
+    with TagsContext(current_tags=TagsContext.get().current_tags - _marks()):
+        yield
+
+
+def _marks() -> set[str]:
+    return {f"{name}={value}" for name, value in owner().items()}
 
 
 def close_abandoned(client: SyncPrefectClient) -> int:

@@ -26,6 +26,8 @@ from flows.reuse import copy, twin
 from flows.runners import staffed
 from flows.tracking import CONFIG, RunRecorder, Store
 
+AHEAD = 1  # run that is opened, and waits for a process, while another's books are closed: no process waits for them
+
 
 class Sweep(NamedTuple):
     """An open sweep."""
@@ -103,7 +105,7 @@ def opened(config: CompareConfig, wish: Wish) -> Iterator[Sweep]:
     with (
         only_sweep(project, wait=scheduled),
         staffed(config) as pool,  # processes import while the store opens
-        ThreadPoolTaskRunner[Any](max_workers=config.workers) as threads,
+        ThreadPoolTaskRunner[Any](max_workers=config.workers + AHEAD) as threads,
     ):
         store.reap()
         made = plan(store, config, wish, surroundings(config.env, job.TRAIN))
