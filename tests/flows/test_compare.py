@@ -71,6 +71,12 @@ def history(project: Path) -> list[tuple[str, int]]:
         ).fetchall()
 
 
+def tags(project: Path, what: str) -> set[str]:
+    """Of all flow runs, or task runs."""
+    with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
+        return {text for (text,) in database.execute(f"SELECT tags FROM {what}")}
+
+
 def shown(project: Path) -> set[str]:
     """What Prefect's page shows of flow runs beside their tasks."""
     with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
@@ -90,6 +96,8 @@ def test_a_sweep_is_in_mlflow_and_prefect_and_leaves_no_process(project):
         (f"{method} p=0.1 seed={seed}", "FINISHED") for method in ("naive", "filtering") for seed in (0, 1)
     )
     assert history(project) == [("COMPLETED", 5)]  # four runs and the certificate
+    assert all("pid=" in marks for marks in tags(project, "flow_run"))
+    assert tags(project, "task_run") == {"[]"}  # each would be a limit that the server is asked about
     assert {"progress", "results", "report"} <= shown(project)
     assert server_processes(project) == []
     page = Path(out.partition("report: ")[2].splitlines()[0])
