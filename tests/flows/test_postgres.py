@@ -65,5 +65,5 @@ def test_a_sweep_keeps_everything_in_postgresql_and_its_files_at_the_address(ser
     # another checkout, which has none of the files, makes the report again from what is shared
     other = Store(Project(tmp_path / "other", tmp_path / "other" / "mlruns", f"{server}/mlflow"))
     found = read(other, find(other, "shared"))
-    assert len(found.finished) == 2
+    assert len({row.run_id for row in found.finished}) == 2
     assert (found.folder / "report.html").read_text() == next(elsewhere.rglob("report.html")).read_text()
