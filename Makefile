@@ -38,7 +38,7 @@ test: check ## all tests, the slow ones too
 	@$(TESTS) -m slow $(ARGS)
 
 soak: $(STAMP) ## five hundred runs in one sweep (many minutes)
-	@$(TESTS) -m soak tests/flows/test_soak.py $(ARGS)
+	@$(TESTS) -m soak tests/flows/sweep/test_soak.py $(ARGS)
 
 check: $(STAMP) ## format, lint, types, fast tests
 	@$(BIN)/ruff format --check --quiet $(CODE)

@@ -1,14 +1,15 @@
 """The learner: Stable-Baselines3, with treatments of samples and policies made of blocks."""
 
-from agents.archive import BadAgentError
-from agents.blocks import Use
 from agents.build import build
 from agents.checkpoints import Checkpoints, Choice
 from agents.evaluate import Evaluation, action_probabilities, make_evaluator
-from agents.policy import BlockPolicy
-from agents.ppo import RoutedPPO
-from agents.saving import Agent, load, save
-from agents.state import StateFile
+from agents.learners.labelled_buffer import LabelledRolloutBuffer
+from agents.learners.ppo import RoutedPPO
+from agents.policies.blocks import Use
+from agents.policies.policy import BlockPolicy
+from agents.saving.agent_file import Agent, load, save
+from agents.saving.archive import BadAgentError
+from agents.saving.run_state import StateFile
 from agents.vec_env import GymnasiumVecEnv, make_vec_env
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Choice",
     "Evaluation",
     "GymnasiumVecEnv",
+    "LabelledRolloutBuffer",
     "RoutedPPO",
     "StateFile",
     "Use",

@@ -4,10 +4,10 @@ from functools import partial
 
 import torch
 
-from agents.blocks import Precision
-from agents.policy import BlockPolicy
-from agents.ppo import RoutedPPO
-from agents.reinforce import RoutedReinforce
+from agents.learners.ppo import RoutedPPO
+from agents.learners.reinforce import RoutedReinforce
+from agents.policies.blocks import Precision
+from agents.policies.policy import BlockPolicy
 from agents.vec_env import GymnasiumVecEnv
 from routing import find
 

@@ -8,8 +8,8 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 
-from agents.finite import refuse_not_finite_parameters
-from agents.state import StateFile
+from agents.learners.nan_guard import refuse_not_finite_parameters
+from agents.saving.run_state import StateFile
 from routing import Deployment
 
 Metrics = dict[str, float]

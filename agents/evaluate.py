@@ -13,9 +13,9 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 import envs
-from agents.blocks import Use
-from agents.policy import BlockPolicy
-from agents.products import by_onednn
+from agents.onednn import by_onednn
+from agents.policies.blocks import Use
+from agents.policies.policy import BlockPolicy
 
 ROWS = 4096  # observations at a time: what a network makes of them stays in a processor's cache
 

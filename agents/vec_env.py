@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 
-from envs.kept import tells
+from envs.snapshot import tells
 
 
 def _reached(obs: np.ndarray, done: np.ndarray, info: dict[str, Any]) -> np.ndarray:

@@ -6,11 +6,11 @@ Both are settled before a process starts, so where they are not it starts itself
 import os
 import sys
 
-from flows import quiet
+from flows import process_env
 
 if __name__ == "__main__":
     before = dict(os.environ)
-    quiet.one_thread()
+    process_env.one_thread()
     if dict(os.environ) != before:
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks", *sys.argv[1:]])
     from benchmarks.command import main

@@ -11,8 +11,8 @@ from itertools import product
 import torch
 from torch import nn
 
-from benchmarks.figures import Figure
-from benchmarks.paired import Effort, Way, paired
+from benchmarks.harness.figures import Figure
+from benchmarks.harness.paired import Effort, Way, paired
 from routing import Regions, Router, Rules, units
 
 UNIT = "times the CPU time of the unrouted pass"

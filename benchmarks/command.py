@@ -12,9 +12,9 @@ from typing import Any
 import click
 import torch
 
-from benchmarks import machine, picture
-from benchmarks.figures import SUBJECTS, Figure, Subject, as_json, line, subject
-from benchmarks.paired import Effort
+from benchmarks.harness import machine, plot
+from benchmarks.harness.figures import SUBJECTS, Figure, Subject, as_json, line, subject
+from benchmarks.harness.paired import Effort
 
 QUICK, THOROUGH = Effort(2, 0.05, whole=False), Effort(5, 0.3, whole=True)
 DOCS = Path(__file__).parent.parent / "docs"
@@ -53,7 +53,7 @@ def write(folder: Path, about: dict[str, Any], measured: Measured) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     found = {"machine": about, "subjects": [as_json(one, figures) for one, figures in measured]}
     (folder / "benchmark.json").write_text(json.dumps(found, indent=1) + "\n")
-    picture.draw(measured, folder / "benchmark.png")
+    plot.draw(measured, folder / "benchmark.png")
 
 
 def show(measured: Measured) -> None:

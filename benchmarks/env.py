@@ -17,13 +17,13 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 import envs
-from agents.walk import Walk
-from benchmarks.figures import Figure
-from benchmarks.paired import Effort, Way, paired
+from agents.tabular.rollout import Walk
+from benchmarks.harness.figures import Figure
+from benchmarks.harness.paired import Effort, Way, paired
 from benchmarks.torch_grid import TorchGrid
-from envs.compiled import distinct
 from envs.dynamics import Lookup
 from envs.pomdp import POMDP
+from envs.tables import distinct
 
 UNIT = "times the steps in a CPU-second of Gymnasium's SyncVectorEnv"
 WORLD, COPIES, AT_ONCE = "keyhole/DiamondGhost-v0", 512, 16

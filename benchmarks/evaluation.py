@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import agents
 from agents.evaluate import Evaluator, Exact, Sampled
-from benchmarks.figures import Figure
+from benchmarks.harness.figures import Figure
+from benchmarks.harness.paired import Effort, Spread, Way, paired
 from benchmarks.learners import WORLD
-from benchmarks.paired import Effort, Spread, Way, paired
 
 UNIT = "times the CPU time of the exact evaluation"
 EPISODES, SEEDS, WANTED = 4096, 9, 1e-3

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from agents.products import by_onednn
-from benchmarks.figures import Figure
+from agents.onednn import by_onednn
+from benchmarks.harness.figures import Figure
+from benchmarks.harness.paired import Effort, Way, paired
 from benchmarks.learners import ours
-from benchmarks.paired import Effort, Way, paired
 
 UNIT = "least time of its matrix products / time of the update"
 SIDE = 1024

@@ -11,10 +11,10 @@ import gymnasium
 
 import agents
 import envs
-from benchmarks.figures import Figure
+from benchmarks.harness.figures import Figure
+from benchmarks.harness.paired import Effort, Way, paired
 from benchmarks.learners import WORLD, trained
-from benchmarks.paired import Effort, Way, paired
-from envs.compiled import compiled
+from envs.enumeration import compiled
 
 UNIT = "times the cost in CPU time at 5 x 5"
 BASE = 5

@@ -6,9 +6,9 @@ episode with each copy: a longer limit adds the steps of those that have met not
 
 from collections.abc import Iterator
 
-from benchmarks.figures import Figure
 from benchmarks.grid import BASE, evaluating, updating
-from benchmarks.paired import Effort, paired
+from benchmarks.harness.figures import Figure
+from benchmarks.harness.paired import Effort, paired
 
 UNIT = "times the cost in CPU time at 32 steps"
 USUAL = 32

@@ -17,9 +17,10 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 import agents
-from benchmarks.figures import Figure
-from benchmarks.paired import Effort, Way, paired
-from flows.config import PRESETS, TrainConfig
+from benchmarks.harness.figures import Figure
+from benchmarks.harness.paired import Effort, Way, paired
+from flows.config import TrainConfig
+from flows.presets import PRESETS
 
 UNIT = "steps in a CPU-second, the first of a group being 1"
 WORLD = "keyhole/DiamondGhost-v0"

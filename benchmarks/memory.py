@@ -13,13 +13,13 @@ import gymnasium
 import numpy as np
 
 import envs
-from benchmarks.figures import Figure
+from benchmarks.harness.figures import Figure
+from benchmarks.harness.paired import Effort, Spread
 from benchmarks.learners import WORLD
-from benchmarks.paired import Effort, Spread
 from flows.config import TrainConfig
-from flows.job import TRAIN, Forwarder, Say
-from flows.pool import Pool, Worker
-from flows.train import run
+from flows.running.pool import Pool, Worker
+from flows.running.train import run
+from flows.running.worker import TRAIN, Forwarder, Say
 
 UNIT = "times the memory of a process that has only imported"
 

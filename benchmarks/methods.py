@@ -9,9 +9,9 @@ learner are made before.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.figures import Figure
+from benchmarks.harness.figures import Figure
+from benchmarks.harness.paired import Effort, Spread, Way, cpu_seconds
 from benchmarks.learners import ours
-from benchmarks.paired import Effort, Spread, Way, cpu_seconds
 from routing import METHODS
 
 UNIT = "CPU time as a multiple of gradient_routing's"

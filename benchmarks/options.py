@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 import agents
-from benchmarks.paired import cpu_seconds
+from benchmarks.harness.paired import cpu_seconds
 from flows.config import TrainConfig
 from routing import find
 

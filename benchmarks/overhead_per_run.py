@@ -32,7 +32,7 @@ def project(root: Path) -> None:
 
 def sweep(runs: int, checkpoints: int) -> None:
     """That many runs, two side by side; what it prints is not shown."""
-    from flows.commands import run_sweep
+    from flows.cli.commands import run_sweep
     from flows.config import CompareConfig, Training
 
     config = CompareConfig(
@@ -46,7 +46,7 @@ def sweep(runs: int, checkpoints: int) -> None:
 @contextlib.contextmanager
 def served() -> Iterator[None]:
     """One server of Prefect for all sweeps: this process can be told of one only."""
-    from flows.server import Server
+    from flows.prefect_server.server import Server
 
     server = Server(Path(os.environ["PREFECT_HOME"]))
     try:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from routing import Regions, Router, Rules, module, routed_linear, scale_grad, units
-from routing.twice import join
+from routing.backward.two_pass import join
 
 WIDTH, DEPTH, BATCH, ROUNDS, LABELS = 256, 3, 16_384, 15, ("seen", "unseen")
 HALF = slice(0, WIDTH // 2)

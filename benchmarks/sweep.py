@@ -17,14 +17,14 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import agents
-from benchmarks.figures import Figure
-from benchmarks.paired import Effort, Spread, cpu_seconds, paired
+from benchmarks.harness.figures import Figure
+from benchmarks.harness.paired import Effort, Spread, cpu_seconds, paired
 from flows.config import TrainConfig
-from flows.job import Forwarder
+from flows.prefect_server.server import Server
 from flows.project import MLRUNS, Project
-from flows.server import Server
-from flows.tracking import Store
-from flows.train import run
+from flows.running.train import run
+from flows.running.worker import Forwarder
+from flows.tracking.store import Store
 
 UNIT = "times as many, or as much"
 STEPS, CHECKPOINTS = 200_000, 5

@@ -15,9 +15,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 import agents
 from agents.evaluate import Evaluator
-from benchmarks.figures import Figure
+from benchmarks.harness.figures import Figure
+from benchmarks.harness.paired import Effort, Spread, cpu_seconds
 from benchmarks.learners import WORLD
-from benchmarks.paired import Effort, Spread, cpu_seconds
 from flows.config import TrainConfig
 from routing import find
 

@@ -7,8 +7,7 @@ knowledge; a test holds the two together.
 from typing import NamedTuple
 
 import torch
-
-Tensor = torch.Tensor
+from torch import Tensor
 
 
 class Step(NamedTuple):

@@ -5,9 +5,10 @@ import pkgutil
 from typing import Any
 
 from envs import worlds
-from envs.compiled import NotEnumerable, Tables, compile_world
+from envs.enumeration import compile_world
 from envs.pomdp import POMDP
 from envs.registration import register
+from envs.tables import NotEnumerable, Tables
 
 __all__ = [
     "POMDP",
@@ -26,12 +27,17 @@ for _module in pkgutil.iter_modules(worlds.__path__):
     importlib.import_module(f"envs.worlds.{_module.name}")
 
 
+LAZY = {  # imported on first use: they need scipy, or are called once
+    "certificate": "envs.certificate",
+    "certify": "envs.certificate.certify:certify",
+    "check_vector_env": "envs.checks.vector_env:check_vector_env",
+    "exact": "envs.exact",
+    "memoryless": "envs.exact.memoryless",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """What needs scipy, or is called once, is imported when it is first asked for."""
-    if name == "check_vector_env":
-        return importlib.import_module("envs.checker").check_vector_env
-    if name == "certify":
-        return importlib.import_module("envs.certificate").certify
-    if name in __all__:
-        return importlib.import_module(f"envs.{name}")
-    raise AttributeError(f"module 'envs' has no attribute {name!r}")
+    """Imports what `LAZY` names on first use."""
+    if name not in LAZY:
+        raise AttributeError(f"module 'envs' has no attribute {name!r}")
+    return pkgutil.resolve_name(LAZY[name])

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-Array = np.ndarray
 CELL = 32  # pixels of a cell's side
 
 FLOOR, WALL, AGENT, DIAMOND, GHOST, SIGN, VOID = ".#ADGS "
@@ -24,8 +23,8 @@ INK = (60, 60, 60)
 class Picture(NamedTuple):
     """What a render shows of one state."""
 
-    glyphs: Array  # (H, W) one-character strings
-    watched: Array  # (H, W) bool: cells under the overseer's eye
+    glyphs: np.ndarray  # (H, W) one-character strings
+    watched: np.ndarray  # (H, W) bool: cells under the overseer's eye
     caption: str = ""
 
     @classmethod
@@ -48,7 +47,7 @@ def ansi(picture: Picture) -> str:
     return "\n".join([*rows, picture.caption] if picture.caption else rows)
 
 
-def rgb_array(picture: Picture) -> Array:
+def rgb_array(picture: Picture) -> np.ndarray:
     """(H * 32, W * 32, 3) uint8."""
     rows = [
         np.concatenate([_cell(g, s) for g, s in zip(*row, strict=True)], 1) for row in zip(*picture[:2], strict=True)
@@ -56,7 +55,7 @@ def rgb_array(picture: Picture) -> Array:
     return np.concatenate(rows, 0)
 
 
-def _cell(glyph: str, watched: bool) -> Array:
+def _cell(glyph: str, watched: bool) -> np.ndarray:
     """(32, 32, 3) uint8: a floor, a thin edge, and the thing that stands on it with smooth outlines."""
     y, x = (np.mgrid[:CELL, :CELL] + 0.5) / CELL * 2 - 1  # [-1, 1]
     floor = np.array(WATCHED if watched else COLOURS[FLOOR] if glyph not in COLOURS else _ground(glyph), float)
@@ -72,19 +71,19 @@ def _ground(glyph: str) -> tuple[int, int, int]:
     return COLOURS[glyph] if glyph in (VOID, WALL) else COLOURS[FLOOR]
 
 
-def _nothing(x: Array, y: Array) -> Array:
+def _nothing(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.full_like(x, -1)
 
 
-def _disc(x: Array, y: Array) -> Array:
+def _disc(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return 0.62 - np.hypot(x, y)
 
 
-def _diamond(x: Array, y: Array) -> Array:
+def _diamond(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (0.75 - np.abs(x) * 1.2 - np.abs(y)) / 1.56
 
 
-def _ghost(x: Array, y: Array) -> Array:
+def _ghost(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """A dome on a skirt, with two eyes cut out."""
     dome = 0.55 - np.hypot(x, y + 0.12)
     skirt = np.minimum(0.55 - np.abs(x), np.minimum(y + 0.12, 0.6 + 0.1 * np.cos(x * 17) - y))
@@ -92,7 +91,7 @@ def _ghost(x: Array, y: Array) -> Array:
     return np.minimum(np.maximum(dome, skirt), eyes)
 
 
-def _sign(x: Array, y: Array) -> Array:
+def _sign(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """A board on a post."""
     board = np.minimum(0.6 - np.abs(x), 0.3 - np.abs(y + 0.25))
     post = np.minimum(0.08 - np.abs(x), np.minimum(y, 0.75 - y))

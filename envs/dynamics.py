@@ -7,62 +7,61 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from envs.compiled import Tables, distinct
-from envs.recycled import Recycled
+from envs.array_pool import Recycled
+from envs.tables import Tables, distinct
+from envs.world import sample
 
 if TYPE_CHECKING:
-    from envs.pomdp import POMDP
-
-Array = np.ndarray
+    from envs.world import World
 
 
 class Reached(NamedTuple):
     """What one step of N copies leads to, before any reset."""
 
-    state: Array  # (N, ...) as these dynamics keep it; the caller's to write into
-    reward: Array  # (N,) float
-    true_reward: Array  # (N,) float
-    terminated: Array  # (N,) bool
-    overseer_obs: Array  # (N,) int
-    outcome: Array  # (N,) int
+    state: np.ndarray  # (N, ...) as these dynamics keep it; the caller's to write into
+    reward: np.ndarray  # (N,) float
+    true_reward: np.ndarray  # (N,) float
+    terminated: np.ndarray  # (N,) bool
+    overseer_obs: np.ndarray  # (N,) int
+    outcome: np.ndarray  # (N,) int
 
 
 class Dynamics(Protocol):
     """What moves the copies of a world."""
 
-    def start(self, n: int) -> Array:
+    def start(self, n: int) -> np.ndarray:
         """n states of the start distribution."""
 
-    def encode(self, states: Array) -> Array:
+    def encode(self, states: np.ndarray) -> np.ndarray:
         """(N, K) -> the form in which these dynamics keep states."""
 
-    def decode(self, state: Array) -> Array:
+    def decode(self, state: np.ndarray) -> np.ndarray:
         """The inverse of encode."""
 
-    def observe(self, state: Array) -> Array:
+    def observe(self, state: np.ndarray) -> np.ndarray:
         """The agents' observations, (N, *obs)."""
 
-    def step(self, state: Array, action: Array) -> Reached:
+    def step(self, state: np.ndarray, action: np.ndarray) -> Reached:
         """Where N copies get to by these actions, (N,) int."""
 
 
 class Functions:
     """A world moved by its own functions; a state is a row of K numbers."""
 
-    def __init__(self, world: "POMDP") -> None:
+    def __init__(self, world: "World") -> None:
         self.world = world
         self.start = world.initial
         self.observe = world.observation
 
-    def encode(self, states: Array) -> Array:
+    def encode(self, states: np.ndarray) -> np.ndarray:
         """A copy, for the caller's array is not ours to change."""
         return np.array(states)
 
-    def decode(self, state: Array) -> Array:
+    def decode(self, state: np.ndarray) -> np.ndarray:
         """The same."""
         return state
 
-    def step(self, state: Array, action: Array) -> Reached:
+    def step(self, state: np.ndarray, action: np.ndarray) -> Reached:
         """By the seven functions, with every noise drawn."""
         world = self.world
         noise = {name: sample(world.np_random, p, len(state)) for name, p in world.noise.items()}
@@ -84,7 +83,7 @@ class Lookup:
     All that a kind tells is one record, for one look costs less than four; what is given out are its fields.
     """
 
-    def __init__(self, world: "POMDP", tables: Tables) -> None:
+    def __init__(self, world: "World", tables: Tables) -> None:
         self.world, self.tables = world, tables
         self._blank = Recycled((world.num_envs, *tables.view.shape[1:]), tables.view.dtype)
         n_acting, n_actions, _ = tables.successor.shape
@@ -93,25 +92,25 @@ class Lookup:
         self._told, kind = _kinds(tables)
         self._kind = _small(kind)
 
-    def start(self, n: int) -> Array:
+    def start(self, n: int) -> np.ndarray:
         """Drawn as the world draws them."""
         return self.encode(self.world.initial(n))
 
-    def encode(self, states: Array) -> Array:
+    def encode(self, states: np.ndarray) -> np.ndarray:
         """(N, K) -> rows, of the type that look-ups need not convert."""
         return self.tables.row(states).astype(np.intp)
 
-    def decode(self, state: Array) -> Array:
+    def decode(self, state: np.ndarray) -> np.ndarray:
         """Rows -> (N, K)."""
         return self.tables.states[state]
 
-    def observe(self, state: Array) -> Array:
+    def observe(self, state: np.ndarray) -> np.ndarray:
         """The agents' observations, (N, *obs)."""
         if len(state) != self.world.num_envs:
             return self.tables.view.take(state, 0)
         return self.tables.view.take(state, 0, self._blank(), "clip")  # "raise" would buffer
 
-    def step(self, state: Array, action: Array) -> Reached:
+    def step(self, state: np.ndarray, action: np.ndarray) -> Reached:
         """One index for all tables."""
         at = state * self._n_actions
         at += action
@@ -129,12 +128,12 @@ class Lookup:
         )
 
 
-def _small(numbers: Array) -> Array:
+def _small(numbers: np.ndarray) -> np.ndarray:
     """The same whole numbers in few bytes, so that more of them stay in the processor's cache."""
     return numbers.astype(np.min_scalar_type(numbers.max()))
 
 
-def _kinds(tables: Tables) -> tuple[Array, Array]:
+def _kinds(tables: Tables) -> tuple[np.ndarray, np.ndarray]:
     """What a step can tell, (kinds,) records without repetition, and which of them each step tells, (S_A A Z,) int."""
     columns = {
         "reward": tables.reward.ravel(),
@@ -147,8 +146,3 @@ def _kinds(tables: Tables) -> tuple[Array, Array]:
     for name, column in columns.items():
         told[name] = column[first]
     return told, kind
-
-
-def sample(generator: np.random.Generator, probabilities: Array | tuple[float, ...], n: int) -> Array:
-    """(n,) int drawn from a finite law."""
-    return np.searchsorted(np.cumsum(probabilities)[:-1], generator.random(n), side="right")

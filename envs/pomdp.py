@@ -14,11 +14,12 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs import arguments, compiled, drawing, kept
+from envs import arguments, drawing, enumeration
+from envs.tables import NotEnumerable, Tables
+from envs import snapshot as kept
 from envs.dynamics import Dynamics, Functions, Lookup
 from envs.world import World
 
-Array = np.ndarray
 NOT_DYNAMICS = ("num_envs", "render_mode")
 STARTS_AT_ONCE = 8  # for each copy
 WARM_UP = 500_000  # steps, over all copies, after which making tables has paid
@@ -52,8 +53,8 @@ class POMDP(World, VectorEnv):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.dynamics: Dynamics = Functions(self)
         self._until_lookup = WARM_UP
-        self._state: Array | None = None  # (N, ...) as the dynamics keep it
-        self._starts: Array = np.zeros(0)  # starts that were drawn and not yet used
+        self._state: np.ndarray | None = None  # (N, ...) as the dynamics keep it
+        self._starts: np.ndarray = np.zeros(0)  # starts that were drawn and not yet used
         self._begin_clock(np.zeros(self.num_envs, np.int64))
 
     @property
@@ -62,11 +63,13 @@ class POMDP(World, VectorEnv):
         names = inspect.signature(type(self)).parameters
         return {name: getattr(self, name) for name in names if name not in NOT_DYNAMICS}
 
-    def tabulate(self) -> compiled.Tables:
+    def tabulate(self) -> Tables:
         """This world written out, made once for each set of parameters; raises NotEnumerable."""
-        return compiled.compiled(type(self), **self.parameters)  # type: ignore[arg-type]  # a class is hashable
+        return enumeration.compiled(type(self), **self.parameters)  # type: ignore[arg-type]  # a class is hashable
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Starts every copy afresh, at `options["state"]`, (N, K) int, where that is given."""
         super().reset(seed=seed)
         given = (options or {}).get("state")
@@ -76,7 +79,7 @@ class POMDP(World, VectorEnv):
         info = {"watched": self.watched(self.dynamics.decode(self._state))}  # evaluation stratifies by it
         return self.dynamics.observe(self._state), info
 
-    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Moves every copy; one that ends restarts at once, and `info` tells of the state it reached."""
         if self._state is None:
             raise ResetNeeded(f"{type(self).__name__}: call reset() before step()")
@@ -93,7 +96,7 @@ class POMDP(World, VectorEnv):
             self._restart(done, ended, info)
         return self.dynamics.observe(self._state), reached.reward, terminated, truncated, info
 
-    def _restart(self, done: Array, ended: Array, info: dict[str, Any]) -> None:
+    def _restart(self, done: np.ndarray, ended: np.ndarray, info: dict[str, Any]) -> None:
         """Restarts the copies that have ended, and adds to `info` what was last seen and told of them."""
         last = self.dynamics.observe(self._state[ended])  # type: ignore[index]  # step() has set it
         info["final_info"] = info | {"_overseer_obs": done, "_true_reward": done, "_outcome": done}
@@ -103,14 +106,14 @@ class POMDP(World, VectorEnv):
         self._state[ended] = self._next_starts(len(ended))  # type: ignore[index]
         self._due[ended] = self._now + self.max_episode_steps
 
-    def _next_starts(self, n: int) -> Array:
+    def _next_starts(self, n: int) -> np.ndarray:
         """n starts, drawn many at a time."""
         if len(self._starts) < n:
             self._starts = self.dynamics.start(STARTS_AT_ONCE * self.num_envs)
         taken, self._starts = self._starts[:n], self._starts[n:]
         return taken
 
-    def _begin_clock(self, elapsed: Array) -> None:
+    def _begin_clock(self, elapsed: np.ndarray) -> None:
         """Each copy has made `elapsed` steps, (N,) int, of its episode."""
         self._now = 0
         self._due = self.max_episode_steps - elapsed  # (N,) int: when its time is up
@@ -119,12 +122,12 @@ class POMDP(World, VectorEnv):
         """Moves by table look-up once enough steps were made for tables to pay; the draws are the same."""
         self._until_lookup -= self.num_envs
         if self._until_lookup <= 0:
-            with contextlib.suppress(compiled.NotEnumerable):
+            with contextlib.suppress(NotEnumerable):
                 self.use_tables()
 
     def use_tables(self) -> None:
         """Moves by table look-up from now on; raises NotEnumerable."""
-        lookup = Lookup(self, compiled.compile_world(self))
+        lookup = Lookup(self, enumeration.compile_world(self))
         self._until_lookup = 0
         if self._state is not None:
             self._state = lookup.encode(self.dynamics.decode(self._state))
@@ -151,10 +154,10 @@ class POMDP(World, VectorEnv):
         self._state = self.dynamics.encode(state["state"])
         self._starts = self.dynamics.encode(state["starts"])
         if self._until_lookup <= 0:
-            with contextlib.suppress(compiled.NotEnumerable):
+            with contextlib.suppress(NotEnumerable):
                 self.use_tables()
 
-    def _legal(self, actions: Array) -> Array:
+    def _legal(self, actions: np.ndarray) -> np.ndarray:
         """(N,) int64, the same actions; raises ValueError where they are none."""
         actions = np.asarray(actions)
         if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":

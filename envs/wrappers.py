@@ -14,10 +14,10 @@ from gymnasium import Space
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from envs import arguments, kept
-from envs.compiled import NotEnumerable, Tables, compile_world, distinct
-
-Array = np.ndarray
+from envs import arguments
+from envs import snapshot as kept
+from envs.enumeration import compile_world
+from envs.tables import NotEnumerable, Tables, distinct
 
 
 class View(VectorWrapper):
@@ -28,20 +28,22 @@ class View(VectorWrapper):
         if env.metadata.get("autoreset_mode") is not AutoresetMode.SAME_STEP:
             raise ValueError(f"{env} must restart in the step that ends: give it AutoresetMode.SAME_STEP")
 
-    def view(self, obs: Array) -> Array:
+    def view(self, obs: np.ndarray) -> np.ndarray:
         """(N, *obs) -> what the agents of the N copies are shown."""
         raise NotImplementedError
 
-    def begin(self, fresh: Array) -> None:
+    def begin(self, fresh: np.ndarray) -> None:
         """Called when an episode begins in the copies that are fresh, (N,) bool."""
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Starts every copy afresh."""
         obs, info = self.env.reset(seed=seed, options=options)
         self.begin(np.ones(self.num_envs, bool))
         return self.view(obs), info
 
-    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Moves every copy; the observations in `info` are shown by the same view."""
         obs, reward, terminated, truncated, info = self.env.step(actions)
         if "final_obs" in info:
@@ -49,7 +51,7 @@ class View(VectorWrapper):
             self.begin(info["_final_obs"])
         return self.view(obs), reward, terminated, truncated, info
 
-    def _final(self, obs: Array, final: Array, ended: Array) -> Array:
+    def _final(self, obs: np.ndarray, final: np.ndarray, ended: np.ndarray) -> np.ndarray:
         """(N,) object: what the agents were shown last, None where no episode ended."""
         reached, shown = obs.copy(), np.full(len(final), None, object)
         for i in np.flatnonzero(ended):
@@ -67,7 +69,7 @@ class View(VectorWrapper):
         """Goes on where `snapshot` was taken."""
         kept.tells(self.env).restore(state["env"])
 
-    def observation(self, state: Array) -> Array:
+    def observation(self, state: np.ndarray) -> np.ndarray:
         """What an agent in these states is shown, (N, *obs), where the environment is a world."""
         return self.view(self.env.observation(state))  # type: ignore[attr-defined]
 
@@ -89,7 +91,9 @@ class View(VectorWrapper):
 class AliasObservation(View):
     """Shows the agent a function of the observation: observations with equal images become aliases."""
 
-    def __init__(self, env: VectorEnv, function: Callable[[Array], Array], space: Space | None = None) -> None:
+    def __init__(
+        self, env: VectorEnv, function: Callable[[np.ndarray], np.ndarray], space: Space | None = None
+    ) -> None:
         """`function` is pure, (N, *obs) -> (N, *obs'); `space` of an image, by default of an obs."""
         super().__init__(env)
         self.function = function
@@ -97,11 +101,11 @@ class AliasObservation(View):
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
     @property
-    def flags(self) -> Array:
+    def flags(self) -> np.ndarray:
         """(*obs',) bool: the image of the world's flags."""
         return np.asarray(self.function(self.env.flags[None])[0], bool)  # type: ignore[attr-defined]
 
-    def view(self, obs: Array) -> Array:
+    def view(self, obs: np.ndarray) -> np.ndarray:
         """(N, *obs) -> (N, *obs')."""
         return self.function(obs)
 
@@ -113,7 +117,7 @@ class AgentKnowledge(View):
     that it learns nothing by looking again.
     """
 
-    def __init__(self, env: VectorEnv, knowledge: str, noise: float = 0.1, flags: Array | None = None) -> None:
+    def __init__(self, env: VectorEnv, knowledge: str, noise: float = 0.1, flags: np.ndarray | None = None) -> None:
         """`flags`, (*obs,) bool, are the environment's own unless given."""
         super().__init__(env)
         self.knowledge = arguments.choice("knowledge", knowledge, ("aware", "blind", "noisy"))
@@ -122,13 +126,15 @@ class AgentKnowledge(View):
         self._flipped = np.zeros((env.num_envs, *self.flags.shape), bool)
         self._generator = np.random.default_rng()
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Starts every copy afresh; the seed also seeds the flips."""
         if seed is not None:
             self._generator = np.random.default_rng((seed, 1))  # a stream apart from the environment's
         return super().reset(seed=seed, options=options)
 
-    def begin(self, fresh: Array) -> None:
+    def begin(self, fresh: np.ndarray) -> None:
         """Draws which flags are flipped."""
         draws = self._generator.random((int(fresh.sum()), *self.flags.shape))
         self._flipped[fresh] = (draws < self.noise) & self.flags
@@ -144,14 +150,14 @@ class AgentKnowledge(View):
         self._flipped = state["flipped"].copy()
         self._generator.bit_generator.state = state["generator"]
 
-    def view(self, obs: Array) -> Array:
+    def view(self, obs: np.ndarray) -> np.ndarray:
         """(N, *obs), the flags as this agent sees them."""
         return {"aware": _same, "blind": self._hidden, "noisy": self._noisy}[self.knowledge](obs)
 
-    def _hidden(self, obs: Array) -> Array:
+    def _hidden(self, obs: np.ndarray) -> np.ndarray:
         return np.where(self.flags, np.zeros_like(obs), obs)
 
-    def _noisy(self, obs: Array) -> Array:
+    def _noisy(self, obs: np.ndarray) -> np.ndarray:
         return np.where(self._flipped, 1 - obs, obs).astype(obs.dtype)
 
     def tabulate(self) -> Tables:
@@ -164,5 +170,5 @@ class AgentKnowledge(View):
         return super().tabulate()
 
 
-def _same(obs: Array) -> Array:
+def _same(obs: np.ndarray) -> np.ndarray:
     return obs

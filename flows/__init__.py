@@ -3,7 +3,7 @@
 Importing this package imports neither, and sees to it that both, once imported, stay local and quiet.
 """
 
-from flows import quiet
+from flows import process_env
 from flows.project import here
 
-quiet.settle(here().prefect_home)
+process_env.settle(here().prefect_home)

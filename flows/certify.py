@@ -5,8 +5,8 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from flows.certificates import computed
 from flows.config import EnvironmentId
+from flows.tracking.certificates import computed
 
 WORLD = "envs:keyhole/DiamondGhost-v0"
 
@@ -19,7 +19,7 @@ def certify(env: EnvironmentId = WORLD, env_kwargs: dict[str, Any] | None = None
         env: Gymnasium id, "module:" in front if needed.
         env_kwargs: arguments of the environment, oversight_prob among them.
     """
-    from envs.certificate_report import report
+    from envs.certificate.report import report
 
     certificate = computed(env, env_kwargs or {})
     text = report(certificate)

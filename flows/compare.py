@@ -12,15 +12,16 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 
-from flows import artifacts, certificates, report, results
-from flows.checks import check_sweep
-from flows.conclusion import conclude
-from flows.config import CompareConfig, TrainConfig
-from flows.history import unmarked
-from flows.plan import Wish
-from flows.pool import DeadWorkerError
-from flows.progress import title
-from flows.sweep import current, opened
+from flows.config import CompareConfig, TrainConfig, title
+from flows.errors import DeadWorkerError
+from flows.prefect_server.history import unmarked
+from flows.reporting import report
+from flows.sweep import prefect_artifacts
+from flows.sweep.checks import check_sweep
+from flows.sweep.finalize import conclude
+from flows.sweep.plan import Wish
+from flows.sweep.session import current, opened
+from flows.tracking import certificates, results
 
 DEFAULTS, NEW = CompareConfig(), Wish()
 
@@ -48,12 +49,12 @@ def compare(config: CompareConfig = DEFAULTS, wish: Wish = NEW) -> str:
             worlds = uncertified(config, sweep.record.folder)
             certified = [sweep.threads.submit(certify, {"config": run}) for run in worlds]
             trained = {title(t.config): sweep.threads.submit(train, {"config": t.config}) for t in sweep.plan.todo}
-        with artifacts.shown(sweep.progress):
+        with prefect_artifacts.shown(sweep.progress):
             wait([*certified, *trained.values()])
         found = results.read(sweep.store, sweep.record.run_id)
         page = report.write(sweep.store, found)
         conclude(sweep.store, found)
-        artifacts.conclude(found, page)
+        prefect_artifacts.conclude(found, page)
         failed = [name for name, future in trained.items() if not future.state.is_completed()]
         left = [title(run) for run in sweep.plan.left]
         if failed or left:
@@ -85,7 +86,7 @@ def train(config: TrainConfig) -> str:
 @task(task_run_name="p={config.oversight}", cache_policy=NO_CACHE)
 def certify(config: TrainConfig) -> None:
     """What an overseer can enforce in this world, where that can be computed; kept with the sweep."""
-    found = current().pool.do("flows.job:certificate", config)
+    found = current().pool.do("flows.running.worker:certificate", config)
     if found:
         current().record.params(certificates.params(config.oversight, found))
         certificates.path(current().record.folder, config.oversight).write_text(json.dumps(found, indent=2) + "\n")

@@ -13,11 +13,12 @@ from typing import Any
 
 import psutil
 
-from flows.checks import check_sweep
 from flows.config import CompareConfig
-from flows.mistakes import UserError
-from flows.project import Project, here, writable
-from flows.server import Server
+from flows.errors import UserError
+from flows.prefect_server.server import Server
+from flows.project import Project, here
+from flows.sweep.checks import check_sweep
+from flows.tracking.access import writable
 
 PATIENCE = 60.0  # seconds that a sweep has to close its runs
 NAME = "keyhole"  # of a deployment that the user did not name
@@ -63,7 +64,7 @@ def deployments(config: CompareConfig, cron: str | None, timezone: str) -> list[
 
     from flows.certify import certify
     from flows.compare import compare
-    from flows.report_flow import report
+    from flows.report import report
 
     by_module = EntrypointType.MODULE_PATH
     sweep = compare.to_deployment(
@@ -130,6 +131,6 @@ def _server(project: Project) -> Iterator[Server]:
 
 
 def _open_store(project: Project) -> None:
-    from flows.tracking import Store
+    from flows.tracking.store import Store
 
     assert Store(project).experiment

@@ -3,16 +3,12 @@
 import routing.methods  # noqa: F401  (registers)
 from routing.ablation import ablate, ablated, mean, reinit, zero
 from routing.audit import Audit, audit, moved, snapshot
+from routing.backward.primitives import routed_linear, scale_grad
 from routing.lora import lora, set_scale, start_from_zero
-from routing.overseer import Overseer, View, all_seeing, flipped, limited
-from routing.parts import module, params, units
-from routing.primitives import routed_linear, scale_grad
-from routing.regions import Regions, Rules
-from routing.registry import METHODS, Deployment, Spec, find, learned_method, method
-from routing.router import Router
-from routing.surgery import contract, expand
-from routing.training import optimizer_groups, penalty, silence
-from routing.treatment import (
+from routing.optim import optimizer_groups, penalty, silence
+from routing.oversight.overseer import Overseer, View, all_seeing, flipped, limited
+from routing.oversight.registry import METHODS, Deployment, Spec, find, learned_method, method
+from routing.oversight.treatment import (
     BLOCKS,
     Feedback,
     Method,
@@ -23,6 +19,10 @@ from routing.treatment import (
     judged,
     untreated,
 )
+from routing.regions import Regions, Rules
+from routing.router import Router
+from routing.selectors import module, params, units
+from routing.surgery import contract, expand
 
 __all__ = [
     "BLOCKS",

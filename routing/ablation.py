@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from routing.parts import Output, Region, Tensor
 from routing.regions import Regions
+from routing.selectors import Output, Region
 
 Fill = Callable[[nn.Module, Region], list[Tensor]]
 """Model and region -> what to write in each of its pieces."""

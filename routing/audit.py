@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from routing.parts import Tensor
 from routing.regions import ELSEWHERE, Regions
 from routing.router import Router
 

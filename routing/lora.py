@@ -6,10 +6,10 @@ them out. With one region that trains on everything this is ordinary low-rank ad
 
 from fnmatch import fnmatchcase
 
-from torch import nn
+from torch import Tensor, nn
 
-from routing.names import unknown
-from routing.parts import Part, Region, Tensor, module
+from routing.errors import unknown
+from routing.selectors import Part, Region, module
 
 
 class Adapter(nn.Sequential):

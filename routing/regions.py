@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from routing.names import unknown
-from routing.parts import Part, Region, Tensor
+from routing.errors import unknown
+from routing.selectors import Part, Region
 
 Item = TypeVar("Item")
 

@@ -12,12 +12,11 @@ Levels differ in what they weigh, and so in what they stop:
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
-from routing.attach import Release
-from routing.levels import LEVELS, Attach
-from routing.names import unknown
-from routing.parts import Tensor
+from routing.backward.forward_patch import Release
+from routing.backward.levels import LEVELS, Attach
+from routing.errors import unknown
 from routing.regions import Rules
 
 

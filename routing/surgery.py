@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from routing.parts import READERS, Part, Piece, Tensor, find_module, units
 from routing.regions import Regions
+from routing.selectors import READERS, Part, Piece, find_module, units
 
 Optimizer = torch.optim.Optimizer
 WIDTHS = {0: ("out_features", "out_channels"), 1: ("in_features", "in_channels")}  # axis of a weight -> its size's name

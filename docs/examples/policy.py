@@ -8,8 +8,7 @@ import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents import BlockPolicy, make_evaluator, make_vec_env
-from agents.stock_ppo import LabelledRolloutBuffer
+from agents import BlockPolicy, LabelledRolloutBuffer, make_evaluator, make_vec_env
 from routing import Feedback, Regions, Router, Rules, episode_labels, module
 
 ENV, STEPS, COPIES = "envs:keyhole/DiamondGhost-v0", 64, 64

@@ -14,11 +14,9 @@ import numpy as np
 from gymnasium.spaces import MultiBinary
 
 from envs import arguments, drawing
-from envs.compiled import refuse_above_limit
+from envs.enumeration import refuse_above_limit
 from envs.pomdp import POMDP
 from envs.registration import register
-
-Array = np.ndarray
 
 AGENT, GHOST, DIAMOND, GHOST_WATCHED, DIAMOND_WATCHED, GHOST_SHOWN, DIAMOND_SHOWN = range(7)
 NOTHING, SOMETHING, DIAMOND_SEEN, GHOST_SEEN = range(4)
@@ -63,13 +61,13 @@ class DiamondGhost(POMDP):
         space = MultiBinary((len(PLANES), self.size, self.size))
         super().__init__(num_envs, max_episode_steps, render_mode, space, len(self.action_arrows))
 
-    def _walk(self) -> Array:
+    def _walk(self) -> np.ndarray:
         """(cells, 4) int: the cell each action leads to; the walls hold the walker where it is."""
         row, col = np.divmod(np.arange(self.cells)[:, None], self.size)
         drow, dcol = np.array(self.action_arrows).T
         return np.clip(row + drow, 0, self.size - 1) * self.size + np.clip(col + dcol, 0, self.size - 1)
 
-    def initial(self, n: int) -> Array:
+    def initial(self, n: int) -> np.ndarray:
         """Three distinct cells uniformly, then the flags."""
         draws = self.np_random.random((n, 7)).T.copy()
         state = np.empty((7, n), np.int64)
@@ -85,7 +83,7 @@ class DiamondGhost(POMDP):
         state[3:] = *watched, *self._shown(watched, flipped)
         return state.T
 
-    def starts(self) -> tuple[Array, Array]:
+    def starts(self) -> tuple[np.ndarray, np.ndarray]:
         """Every placement with every value of the coins."""
         watched, p_watched = self._coins(self.oversight_prob)
         flipped, p_flipped = self._coins(self.knowledge_noise if self.knowledge == "noisy" else 0.0)
@@ -95,7 +93,7 @@ class DiamondGhost(POMDP):
         states = np.column_stack((placements[i], watched[j], self._shown(watched[j], flipped[k])))
         return states.astype(np.int64), p_watched[j] * p_flipped[k] / len(placements)
 
-    def _coins(self, p: float) -> tuple[Array, Array]:
+    def _coins(self, p: float) -> tuple[np.ndarray, np.ndarray]:
         """The values that the two flags can take, (C, 2) bool, and their probabilities (C,)."""
         one = np.array([1 - p, p])
         same = np.array([[0, 0], [1, 1]], bool)
@@ -103,37 +101,37 @@ class DiamondGhost(POMDP):
         values, law = (same, one) if self.regime == "iid_episode" else (both, np.outer(one, one).ravel())
         return values[law > 0], law[law > 0]
 
-    def _shown(self, watched: Array, flipped: Array) -> Array:
+    def _shown(self, watched: np.ndarray, flipped: np.ndarray) -> np.ndarray:
         """The flags as this agent is shown them, bool of the same shape."""
         return {"aware": watched, "blind": watched & False, "noisy": watched ^ flipped}[self.knowledge]
 
-    def transition(self, state: Array, action: Array) -> Array:
+    def transition(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
         """The walker moves, everything else stays."""
         after = state.copy()
         after[:, AGENT] = self._moves[state[:, AGENT], action]
         return after
 
-    def terminal(self, state: Array) -> Array:
+    def terminal(self, state: np.ndarray) -> np.ndarray:
         """The walker has met something."""
         return (state[:, AGENT] == state[:, GHOST]) | (state[:, AGENT] == state[:, DIAMOND])
 
-    def reward(self, state: Array, action: Array, next_state: Array) -> Array:
+    def reward(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
         """1 for meeting anything."""
         return self.terminal(next_state).astype(np.float64)
 
-    def true_reward(self, state: Array, action: Array, next_state: Array) -> Array:
+    def true_reward(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
         """+1 for the diamond, -1 for the ghost."""
         agent = next_state[:, AGENT]
         return (agent == next_state[:, DIAMOND]) - (agent == next_state[:, GHOST]).astype(np.float64)
 
-    def observation(self, state: Array) -> Array:
+    def observation(self, state: np.ndarray) -> np.ndarray:
         """Planes agent, ghost, diamond, and each flag at its square if the agent is shown it; int8."""
         planes = self._one_hot[state[:, [AGENT, GHOST, DIAMOND, GHOST, DIAMOND]]]
         planes[:, 3] *= state[:, GHOST_SHOWN, None].astype(np.int8)
         planes[:, 4] *= state[:, DIAMOND_SHOWN, None].astype(np.int8)
         return planes.reshape(-1, len(PLANES), self.size, self.size)
 
-    def overseer_observation(self, state: Array, action: Array, next_state: Array) -> Array:
+    def overseer_observation(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
         """That something was met, and what it was where the square is watched."""
         diamond = next_state[:, AGENT] == next_state[:, DIAMOND]
         ghost = next_state[:, AGENT] == next_state[:, GHOST]
@@ -141,21 +139,21 @@ class DiamondGhost(POMDP):
         on_ghost = SOMETHING + next_state[:, GHOST_WATCHED] * (GHOST_SEEN - SOMETHING)
         return diamond * on_diamond + ghost * on_ghost
 
-    def watched(self, state: Array) -> Array:
+    def watched(self, state: np.ndarray) -> np.ndarray:
         """Either square is watched."""
         return (state[:, GHOST_WATCHED] | state[:, DIAMOND_WATCHED]).astype(bool)
 
-    def outcome(self, state: Array) -> Array:
+    def outcome(self, state: np.ndarray) -> np.ndarray:
         """nothing, diamond, ghost."""
         return (state[:, AGENT] == state[:, DIAMOND]) + 2 * (state[:, AGENT] == state[:, GHOST])
 
-    def layout(self, state: Array) -> Array:
+    def layout(self, state: np.ndarray) -> np.ndarray:
         """The walker in each cell."""
         states = np.tile(state, (self.cells, 1))
         states[:, AGENT] = np.arange(self.cells)
         return states.reshape(self.size, self.size, -1)
 
-    def picture(self, state: Array) -> drawing.Picture:
+    def picture(self, state: np.ndarray) -> drawing.Picture:
         """The grid; a watched square is lit."""
         glyphs, watched = np.full(self.cells, drawing.FLOOR), np.zeros(self.cells, bool)
         glyphs[state[[DIAMOND, GHOST, AGENT]]] = drawing.DIAMOND, drawing.GHOST, drawing.AGENT

@@ -7,9 +7,10 @@ rather than stop in time. (Lang et al. 2024, arXiv 2402.17747, example A.)
 
 import numpy as np
 
-from envs import arguments, shell
+from envs import arguments
 from envs.registration import register
-from envs.shell import FAILS_OTHERWISE, STOPPED, Shell
+from envs.worlds import shell
+from envs.worlds.shell import FAILS_OTHERWISE, STOPPED, Shell
 
 NOTHING, INSTALLED, STILL_NOTHING, SUCCESS, ERROR = range(5)
 

@@ -15,8 +15,6 @@ from envs import arguments, drawing
 from envs.pomdp import POMDP
 from envs.registration import register
 
-Array = np.ndarray
-
 CELL, GOAL, WATCHED, SHOWN = range(4)
 UP, DOWN = range(2)  # the values of GOAL, and the arms' cells after the corridor's
 SIGN_UP, SIGN_DOWN, CORRIDOR, JUNCTION, FLAG = range(5)  # entries of an observation
@@ -53,7 +51,7 @@ class TMaze(POMDP):
         self.flags = np.arange(5) == FLAG
         super().__init__(num_envs, max_episode_steps, render_mode, MultiBinary(5), len(self.action_arrows))
 
-    def _walk(self) -> Array:
+    def _walk(self) -> np.ndarray:
         """(cells, 4) int: along the corridor, and from the junction into an arm, where all walking ends."""
         cells = np.arange(self.length + 3)
         moves = np.tile(cells[:, None], (1, 4))
@@ -63,7 +61,7 @@ class TMaze(POMDP):
         moves[self.length, [0, 2]] = self.length + 1 + np.array([UP, DOWN])
         return moves
 
-    def starts(self) -> tuple[Array, Array]:
+    def starts(self) -> tuple[np.ndarray, np.ndarray]:
         """Every goal with every value of the coin, at the signpost."""
         flip_prob = self.knowledge_noise if self.knowledge == "noisy" else 0.0
         values = np.array(list(itertools.product((UP, DOWN), (0, 1), (0, 1))))
@@ -72,28 +70,28 @@ class TMaze(POMDP):
         shown = {"aware": watched, "blind": 0 * watched, "noisy": watched ^ flipped}[self.knowledge]
         return np.column_stack((0 * goal, goal, watched, shown))[law > 0], law[law > 0]
 
-    def transition(self, state: Array, action: Array) -> Array:
+    def transition(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
         """The walker moves, everything else stays."""
         after = state.copy()
         after[:, CELL] = self._moves[state[:, CELL], action]
         return after
 
-    def terminal(self, state: Array) -> Array:
+    def terminal(self, state: np.ndarray) -> np.ndarray:
         """An arm was reached."""
         return state[:, CELL] > self.length
 
-    def _right(self, state: Array) -> Array:
+    def _right(self, state: np.ndarray) -> np.ndarray:
         return state[:, CELL] == self.length + 1 + state[:, GOAL]
 
-    def reward(self, state: Array, action: Array, next_state: Array) -> Array:
+    def reward(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
         """1 for reaching any arm."""
         return self.terminal(next_state).astype(np.float64)
 
-    def true_reward(self, state: Array, action: Array, next_state: Array) -> Array:
+    def true_reward(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
         """1 for the arm that the sign named."""
         return self._right(next_state).astype(np.float64)
 
-    def observation(self, state: Array) -> Array:
+    def observation(self, state: np.ndarray) -> np.ndarray:
         """sign up, sign down, corridor, junction, flag: (N, 5) int8; the corridor looks alike all along."""
         obs = np.zeros((len(state), 5), np.int8)
         cell = state[:, CELL]
@@ -104,20 +102,20 @@ class TMaze(POMDP):
         obs[:, FLAG] = state[:, SHOWN]
         return obs
 
-    def overseer_observation(self, state: Array, action: Array, next_state: Array) -> Array:
+    def overseer_observation(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
         """That an arm was reached, and in a watched episode which."""
         seen = np.where(self._right(next_state), RIGHT_SEEN, WRONG_SEEN)
         return np.where(self.terminal(next_state), np.where(next_state[:, WATCHED], seen, SOMETHING), NOTHING)
 
-    def watched(self, state: Array) -> Array:
+    def watched(self, state: np.ndarray) -> np.ndarray:
         """The episode is watched."""
         return state[:, WATCHED].astype(bool)
 
-    def outcome(self, state: Array) -> Array:
+    def outcome(self, state: np.ndarray) -> np.ndarray:
         """nothing, right, wrong."""
         return np.where(self.terminal(state), np.where(self._right(state), 1, 2), 0)
 
-    def layout(self, state: Array) -> Array:
+    def layout(self, state: np.ndarray) -> np.ndarray:
         """The walker in each cell of the T."""
         states = np.full((3, self.length + 1, len(state)), -1)
         states[1] = states[0, -1] = states[2, -1] = state
@@ -125,7 +123,7 @@ class TMaze(POMDP):
         states[[0, 2], -1, CELL] = self.length + 1 + np.array([UP, DOWN])
         return states
 
-    def picture(self, state: Array) -> drawing.Picture:
+    def picture(self, state: np.ndarray) -> drawing.Picture:
         """The T with the sign at its start and the goal at its arm; the arms of a watched episode are lit."""
         cells = self.layout(state)[..., CELL]
         glyphs = np.where(cells < 0, drawing.VOID, drawing.FLOOR)
@@ -135,6 +133,6 @@ class TMaze(POMDP):
         return drawing.Picture(glyphs, (cells > self.length) & bool(state[WATCHED]))
 
 
-def _coin(value: Array, p: float) -> Array:
+def _coin(value: np.ndarray, p: float) -> np.ndarray:
     """The probability of each value of a coin that shows 1 with probability p."""
     return np.where(value, p, 1 - p)

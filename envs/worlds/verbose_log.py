@@ -7,9 +7,10 @@ arXiv 2402.17747, example B.)
 
 import numpy as np
 
-from envs import arguments, shell
+from envs import arguments
 from envs.registration import register
-from envs.shell import STOPPED, WORKS, Shell
+from envs.worlds import shell
+from envs.worlds.shell import STOPPED, WORKS, Shell
 
 NOTHING, INSTALLED, STILL_NOTHING, SUCCESS, ERROR, VERBOSE_ERROR = range(6)
 

@@ -7,8 +7,8 @@ keeps only those with a verdict. Fragments cut by the end of the rollout have no
 import numpy as np
 
 from routing.methods.naive import naive
-from routing.registry import method
-from routing.treatment import Rollout, Treatment, episode_labels, judged
+from routing.oversight.registry import method
+from routing.oversight.treatment import Rollout, Treatment, episode_labels, judged
 
 
 @method()

@@ -13,8 +13,8 @@ diamonds or towards ghosts, and what is learned differs much between seeds; so j
 
 import numpy as np
 
-from routing.registry import RETAIN_ALONE, method
-from routing.treatment import (
+from routing.oversight.registry import RETAIN_ALONE, method
+from routing.oversight.treatment import (
     FORGET,
     GATE,
     RETAIN,

@@ -6,8 +6,8 @@ Masking an expert's parameters is no arm of its own: for a whole expert it is th
 """
 
 from routing.methods.gradient_routing import routed, weighted
-from routing.registry import RETAIN_ALONE, method
-from routing.treatment import Rollout, Treatment
+from routing.oversight.registry import RETAIN_ALONE, method
+from routing.oversight.treatment import Rollout, Treatment
 
 
 @method(deployments=(RETAIN_ALONE,), gate_loss=True, baseline=False, level="forward_ablated")

@@ -5,8 +5,8 @@ there the policy passes through good behaviour: stopped in time it would keep so
 whole question. The overseer can read its own verdicts; the true return it cannot.
 """
 
-from routing.registry import WHOLE, Deployment, method
-from routing.treatment import Rollout, Treatment, believed_rewards, untreated
+from routing.oversight.registry import WHOLE, Deployment, method
+from routing.oversight.treatment import Rollout, Treatment, believed_rewards, untreated
 
 
 @method(

@@ -1,8 +1,8 @@
 """Naive oversight in which a judged episode counts for all those that were not: it weighs 1/p."""
 
 from routing.methods.naive import naive
-from routing.registry import method
-from routing.treatment import Rollout, Treatment, inverse_propensity
+from routing.oversight.registry import method
+from routing.oversight.treatment import Rollout, Treatment, inverse_propensity
 
 
 @method()

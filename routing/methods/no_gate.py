@@ -5,8 +5,8 @@ separately, at the full scale that the gated method uses: they are different pol
 """
 
 from routing.methods.gradient_routing import routed, weighted
-from routing.registry import Deployment, method
-from routing.treatment import Rollout, Treatment
+from routing.oversight.registry import Deployment, method
+from routing.oversight.treatment import Rollout, Treatment
 
 HALF = Deployment("half", (0.5, 0.0))
 FULL = Deployment("full", (1.0, 0.0))

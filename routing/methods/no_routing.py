@@ -1,8 +1,8 @@
 """The control for the masks: gradient routing's experts, gate, gate loss and weights; every gradient everywhere."""
 
 from routing.methods.gradient_routing import weighted
-from routing.registry import RETAIN_ALONE, method
-from routing.treatment import Rollout, Treatment
+from routing.oversight.registry import RETAIN_ALONE, method
+from routing.oversight.treatment import Rollout, Treatment
 
 
 @method(deployments=(RETAIN_ALONE,), gate_loss=True)

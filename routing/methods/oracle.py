@@ -1,9 +1,9 @@
 """The upper bound: an overseer from whom nothing is hidden. Nothing but the overseer differs from naive."""
 
 from routing.methods.naive import naive
-from routing.overseer import all_seeing
-from routing.registry import method
-from routing.treatment import Rollout, Treatment
+from routing.oversight.overseer import all_seeing
+from routing.oversight.registry import method
+from routing.oversight.treatment import Rollout, Treatment
 
 
 @method(overseer=all_seeing)

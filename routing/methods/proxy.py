@@ -1,7 +1,7 @@
 """Nobody looks: the proxy reward trains all of the policy. What every level of oversight has to beat."""
 
-from routing.registry import method
-from routing.treatment import Rollout, Treatment, untreated
+from routing.oversight.registry import method
+from routing.oversight.treatment import Rollout, Treatment, untreated
 
 
 @method()

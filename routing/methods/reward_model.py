@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from routing.registry import learned_method
-from routing.treatment import Array, Rollout, Treatment, believed_rewards, judged, untreated
+from routing.oversight.registry import learned_method
+from routing.oversight.treatment import Rollout, Treatment, believed_rewards, judged, untreated
 
 WIDTH, BATCH = 64, 512
 SAMPLES_A_STEP = 1024  # of the rollout, for each step of its optimiser: its share of the time is one for all rollouts
@@ -39,7 +39,7 @@ class RewardModel:
             rewards[dones & np.isnan(score)] = self.predict(features[np.isnan(verdicts)])
         return untreated(rollout)._replace(rewards=rewards)
 
-    def remember(self, features: Array, verdicts: Array) -> None:
+    def remember(self, features: np.ndarray, verdicts: np.ndarray) -> None:
         """Keep (n, d) judged endings; the first ones make the model."""
         if self.model is None and len(verdicts):
             self.features = features[:0]
@@ -79,7 +79,7 @@ class RewardModel:
             self.optimizer.step()
 
     @torch.no_grad()
-    def predict(self, features: Array) -> Array:
+    def predict(self, features: np.ndarray) -> np.ndarray:
         """(n, d) endings -> (n,) rewards, within the range of the verdicts so far."""
         assert self.model is not None, "no ending has been judged yet"
         return self.model(_tensor(features)).numpy().clip(self.verdicts.min(), self.verdicts.max())
@@ -96,5 +96,5 @@ def network(inputs: int, seed: int) -> nn.Sequential:
         )
 
 
-def _tensor(features: Array) -> torch.Tensor:
+def _tensor(features: np.ndarray) -> torch.Tensor:
     return torch.as_tensor(features, dtype=torch.float32)

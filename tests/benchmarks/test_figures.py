@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from benchmarks import picture
-from benchmarks.figures import SUBJECTS, Figure, Subject, as_json, line, subject
-from benchmarks.paired import Ratio, Spread
+from benchmarks.harness import plot
+from benchmarks.harness.figures import SUBJECTS, Figure, Subject, as_json, line, subject
+from benchmarks.harness.paired import Ratio, Spread
 
 RATIO = Ratio(Spread(4.0, 2.0, 5.0), Spread(3.0, 2.0, 4.0), 1000.0, 7)
 DOTS = Subject("dots", "Dots", "times as fast", lambda effort: iter([]))
@@ -37,6 +37,6 @@ def test_a_figure_as_json_keeps_unit_repetitions_and_spread():
 
 def test_figures_of_one_subject_make_dots_or_lines(tmp_path):
     points = [Figure.of_cost(f"c {x}", RATIO, series="c", x=x) for x in (1, 2, 16)]
-    picture.draw([(DOTS, [Figure("a", RATIO.cpu, 7)]), (LINES, points)], tmp_path / "benchmark.png")
+    plot.draw([(DOTS, [Figure("a", RATIO.cpu, 7)]), (LINES, points)], tmp_path / "benchmark.png")
     assert (tmp_path / "benchmark.png").stat().st_size > 1000
     assert "2 to 5" in line(Figure("a", RATIO.cpu, 7))

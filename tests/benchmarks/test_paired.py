@@ -1,6 +1,6 @@
 import time
 
-from benchmarks.paired import Spread, cpu_seconds, paired
+from benchmarks.harness.paired import Spread, cpu_seconds, paired
 
 
 def nap(milliseconds):

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import envs
-from envs import exact, memoryless
-from envs.shell import INSTALL, INSTALLED, OTHERWISE, PLAINLY, START, STOP
+from envs.exact import evaluation as exact
+from envs.exact import memoryless
+from envs.worlds.shell import INSTALL, INSTALLED, OTHERWISE, PLAINLY, START, STOP
 
 
 def world(name, **keywords):

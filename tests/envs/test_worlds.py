@@ -8,7 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from envs.compiled import Keys, Places, distinct
+from envs.tables import Keys, Places, distinct
 
 
 def test_the_single_form_passes_gymnasiums_own_checker(variant):

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from flows import project
-from flows.__main__ import main
-from flows.tracking import Store
+from flows.cli.main import main
+from flows.tracking.store import Store
 
 
 @pytest.fixture(scope="session")

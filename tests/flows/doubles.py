@@ -59,7 +59,7 @@ def first_time(config: TrainConfig, recorder) -> bool:
 
 def dies_midway(config: TrainConfig, recorder) -> None:
     """Trains; kills its process at the third evaluation when tried for the first time."""
-    from flows import train
+    from flows.running import train
 
     recorder.left = 3 if first_time(config, recorder) else -1
     tell = recorder.metrics

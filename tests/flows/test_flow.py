@@ -8,7 +8,7 @@ import pytest
 
 from flows.compare import compare
 from flows.config import CompareConfig
-from flows.mistakes import UserError
+from flows.errors import UserError
 
 
 def test_a_schedule_can_send_the_flow_to_another_process():

@@ -9,11 +9,10 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from routing import Regions, Router, Rules, module, params, units
 
-Tensor = torch.Tensor
 B, LABELS = 7, ("x", "y", "z")
 HALF = slice(0, 4)
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from routing import routed_linear, scale_grad
-from routing.convolution import Shape, weighed_convolution
-from routing.primitives import Weight, scale_grads
-from routing.twice import join
+from routing.backward.convolution import Shape, weighed_convolution
+from routing.backward.primitives import Weight, scale_grads
+from routing.backward.two_pass import join
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Agents and interrupted runs on disk, as data: nothing here unpickles."""

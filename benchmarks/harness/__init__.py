@@ -1,0 +1,1 @@
+"""How a benchmark is timed, compared and drawn; the subjects are the files beside this package."""

@@ -1,0 +1,177 @@
+"""A certificate for people: lines for the terminal, and one page with the aliased pairs drawn."""
+
+import base64
+import html as markup
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from envs import drawing
+from envs.certificate.aliasing import AliasedPair, Step
+from envs.certificate.certify import Certificate
+
+SECTIONS = {
+    "Returns": (
+        ("true optimum J*", "optimal_return"),
+        ("enforceable W, worst ties", "enforceable_return"),
+        ("enforceable W, uniform ties", "enforceable_return_uniform_ties"),
+        ("naive optimum, true", "naive_optimum_return"),
+        ("naive optimum, believed", "naive_optimum_believed_return"),
+        ("what is seen of it allows", "manski_interval"),
+        ("memoryless, deterministic", "memoryless_return.deterministic"),
+        ("memoryless, stochastic", "memoryless_return.stochastic"),
+        ("remembering everything", "remembering_return"),
+    ),
+    "Regret of naive oversight": (
+        ("unenforceable, J* - W", "unenforceable"),
+        ("misspecified, W - naive", "misspecified"),
+    ),
+    "What the overseer cannot see": (
+        ("alias gap", "alias_gap"),
+        ("aliased pairs of steps", "aliased_pairs.count"),
+        ("blocks it never tells apart", "permanently_aliased_blocks"),
+        ("blocks the agent never does", "permanently_aliased_blocks_of_agent"),
+        ("ambiguity of the reward", "ambiguity_dimension"),
+        ("positivity, flags aside", "positivity"),
+        ("positivity, given flags", "positivity_with_flags"),
+    ),
+    "How the naive optimum is misjudged": (
+        ("overestimated by", "overestimation_error"),
+        ("underestimated by", "underestimation_error"),
+        ("the optimum is overestimated by", "overestimation_error_of_optimum"),
+        ("the optimum is underestimated by", "underestimation_error_of_optimum"),
+        ("deceptive inflation", "deceptive_inflation"),
+        ("overjustification", "overjustification"),
+    ),
+}
+
+
+def report(certificate: Certificate) -> str:
+    """Text for the terminal."""
+    lines = [_title(certificate), f"The agent {certificate.agent}.", _size(certificate)]
+    for section, rows in _sections(certificate):
+        lines += ["", section, *(f"  {name:<34}{value:>12}  {note}".rstrip() for name, value, note in rows)]
+    lines += ["", "Seen alike, worst first"]
+    lines += [line for pair in certificate.aliased_pairs.worst for line in _pair_lines(pair)] or ["  nothing"]
+    return "\n".join([*lines, "", _rewards(certificate)])
+
+
+def _title(certificate: Certificate) -> str:
+    return " ".join([certificate.world, *(f"{name}={value}" for name, value in certificate.parameters.items())])
+
+
+def _rewards(certificate: Certificate) -> str:
+    rewards = (f"{label} {reward:.4g}" for label, reward in certificate.enforceable_reward.items())
+    return f"W is enforced by rewarding: {', '.join(rewards)}"
+
+
+def _size(certificate: Certificate) -> str:
+    size = f"{certificate.states} states to act in, {certificate.horizon} steps, discount {certificate.gamma:g}"
+    return f"{size}; returns are discounted and per episode."
+
+
+def _sections(certificate: Certificate) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """Each section with its rows: name, value, and what is said of it."""
+    known = certificate.to_dict() | {
+        "unenforceable": certificate.optimal_return - certificate.enforceable_return,
+        "misspecified": certificate.enforceable_return - certificate.naive_optimum_return,
+    }
+    for section, rows in SECTIONS.items():
+        yield section, [(name, _text(_at(known, key)), certificate.notes.get(key, "")) for name, key in rows]
+
+
+def _at(known: dict[str, Any], key: str) -> Any:
+    """The entry under a key like `memoryless_return.stochastic`."""
+    first, _, rest = key.partition(".")
+    return _at(known[first], rest) if rest else known[first]
+
+
+def _text(value: Any) -> str:
+    """A number as one reads it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return f"[{', '.join(_text(item) for item in value)}]"
+    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}".replace(",", " ")
+
+
+def _pair_lines(pair: AliasedPair) -> list[str]:
+    steps = [
+        f"    {step.true_reward:+g}  {step.action} in {step.state} to {step.next_state}, "
+        f"{step.visits:.3g} times an episode at random"
+        for step in (pair.better, pair.worse)
+    ]
+    return [f"  {pair.label!r} hides a difference of {pair.difference:g}", *steps]
+
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #26282c }}
+table {{ border-collapse: collapse; table-layout: fixed; width: 100% }}
+td {{ padding: .15rem .6rem; border-bottom: 1px solid #e4e0d6; width: 17rem }}
+td.number {{ text-align: right; font-variant-numeric: tabular-nums; width: 9rem }}
+td.note {{ color: #777; width: auto }}
+h2 {{ font-size: 1.1rem; margin: 2rem 0 .4rem }} code {{ background: #f4f1ea; padding: .1rem .3rem }}
+.pair {{ display: flex; flex-wrap: wrap; gap: 2.5rem; margin: .6rem 0 }} figure {{ margin: 0 }}
+.step {{ display: flex; align-items: center; gap: .8rem }} img {{ max-height: 10rem; image-rendering: pixelated }}
+figcaption {{ text-align: center; color: #555; font-size: 13px }}
+</style></head><body><h1>{world}</h1><p><code>{title}</code></p><p>The agent {agent}. {size}</p>{sections}
+<p>{rewards}</p><h2>Seen alike by the overseer, worst first</h2>{pairs}</body></html>
+"""
+
+
+def html(certificate: Certificate) -> str:
+    """A page that needs no network."""
+    sections = "".join(
+        f"<h2>{markup.escape(section)}</h2><table>{''.join(map(_row, rows))}</table>"
+        for section, rows in _sections(certificate)
+    )
+    pairs = "".join(map(_drawn_pair, certificate.aliased_pairs.worst)) or "<p>Nothing.</p>"
+    texts = {"world": certificate.world, "title": _title(certificate), "agent": certificate.agent}
+    texts["rewards"] = _rewards(certificate)
+    escaped = {name: markup.escape(text) for name, text in texts.items()}
+    return PAGE.format(**escaped, size=_size(certificate), sections=sections, pairs=pairs)
+
+
+def _row(row: tuple[str, str, str]) -> str:
+    name, value, note = map(markup.escape, row)
+    return f'<tr><td>{name}</td><td class="number">{value}</td><td class="note">{note}</td></tr>'
+
+
+def _drawn_pair(pair: AliasedPair) -> str:
+    steps = "".join(map(_drawn_step, (pair.better, pair.worse)))
+    label = markup.escape(pair.label)
+    return f'<p>“{label}” hides a difference of {pair.difference:g}.</p><div class="pair">{steps}</div>'
+
+
+def _drawn_step(step: Step) -> str:
+    pictures = f"{_figure(step.before)}<span>{markup.escape(step.action)} →</span>{_figure(step.after)}"
+    worth = f"true reward {step.true_reward:+g}, {step.visits:.3g} times an episode at random"
+    return f'<figure><div class="step">{pictures}</div><figcaption>{worth}</figcaption></figure>'
+
+
+def _figure(picture: drawing.Picture) -> str:
+    """What a picture shows; one that is only a caption is its text."""
+    caption = markup.escape(picture.caption)
+    if picture.is_text:
+        return f"<code>{caption}</code>"
+    image = base64.b64encode(png(drawing.rgb_array(picture))).decode()
+    seen = f'<img alt="{markup.escape(drawing.ansi(picture))}" src="data:image/png;base64,{image}">'
+    return f"<figure>{seen}{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """(H, W, 3) uint8 as a PNG file."""
+    height, width, _ = pixels.shape
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], 1)  # filter 0 each
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
+    body = b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body

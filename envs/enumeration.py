@@ -1,0 +1,128 @@
+"""A world with finitely many states is a set of tables, found by walking from its starts till nothing is new.
+
+Every action and every value of the noise is tried in every state that is not terminal, through the world's
+own functions; nothing is asked of its author but a start distribution written out.
+
+Letters: S states of which the first S_A are not terminal, A actions, Z values of the noise, O observations.
+"""
+
+import functools
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from envs import validation
+from envs.tables import NotEnumerable, Tables, distinct, index
+
+if TYPE_CHECKING:
+    from envs.world import World
+
+MAX_STATES = 1_000_000
+
+
+def compile_world(world: Any) -> Tables:
+    """The tables of a world, or of a view of one; raises NotEnumerable."""
+    tabulate = getattr(type(world), "tabulate", None)  # not the instance's: a wrapper may pass names through
+    if tabulate is None:
+        raise NotEnumerable(
+            f"{type(world).__name__} has no tables: evaluate it by sampling, or write it as an envs.POMDP"
+        )
+    return tabulate(world)
+
+
+@functools.lru_cache(maxsize=16)
+def compiled(world_class: Any, **parameters: Any) -> Tables:
+    """The tables of world_class(**parameters), kept in memory."""
+    world = world_class(1, **parameters)
+    starts, probabilities = world.starts()
+    validation.laws(world, starts, probabilities)
+    world.reset(seed=0)
+    states = _closure(world, starts)
+    keys = index(states)
+    acting = states[~world.terminal(states)]
+    steps = [_step(world, acting, action, noise) for action, noise in _moves(world)]
+    shape = (len(acting), int(world.single_action_space.n), -1)
+    next_state, reward, true_reward, overseer_obs = (
+        np.stack(column, 1).reshape(shape) for column in zip(*((keys.find(s[0]), *s[1:]) for s in steps), strict=True)
+    )
+    _refuse_impure(world, validation.some(acting), validation.some(states))
+    view = world.observation(states)
+    first, observation = distinct(view[: len(acting)])
+    return Tables(
+        states=states,
+        successor=next_state,
+        noise=functools.reduce(np.multiply.outer, map(np.array, world.noise.values()), np.ones(1)).ravel(),
+        reward=reward.astype(np.float64),
+        true_reward=true_reward.astype(np.float64),
+        overseer_obs=overseer_obs,
+        observations=view[first],
+        observation=observation,
+        view=view,
+        outcome=world.outcome(states),
+        watched=world.watched(states),
+        start=keys.find(starts),
+        start_probability=probabilities,
+        gamma=world.gamma,
+        horizon=validation.horizon(world, states, next_state),
+        outcomes=world.outcomes,
+        keys=keys,
+    )
+
+
+def _moves(world: "World") -> list[tuple[int, dict[str, int]]]:
+    """Every action with every value of the noise."""
+    actions = range(int(world.single_action_space.n))  # type: ignore[attr-defined]
+    values = itertools.product(*(range(len(p)) for p in world.noise.values()))
+    return [
+        (action, dict(zip(world.noise, value, strict=True))) for action, value in itertools.product(actions, values)
+    ]
+
+
+def _transition(world: "World", states: np.ndarray, action: int, noise: dict[str, int]) -> np.ndarray:
+    n = len(states)
+    return world.transition(states, np.full(n, action), **{name: np.full(n, value) for name, value in noise.items()})
+
+
+def _step(world: "World", states: np.ndarray, action: int, noise: dict[str, int]) -> tuple[np.ndarray, ...]:
+    """Next states (n, K), proxy and true rewards, overseer observations (n,), of one move everywhere."""
+    after = _transition(world, states, action, noise)
+    told = (states, np.full(len(states), action), after)
+    return after, world.reward(*told), world.true_reward(*told), world.overseer_observation(*told)
+
+
+def _refuse_impure(world: "World", acting: np.ndarray, states: np.ndarray) -> None:
+    """Asks every function twice; raises ValueError where the answers differ."""
+    names = ("transition", "reward", "true_reward", "overseer_observation")
+    for action, noise in _moves(world):
+        after, *told = _step(world, acting, action, noise)
+        given = (acting, np.full(len(acting), action), after)
+        again = [_transition(world, acting, action, noise), *(getattr(world, name)(*given) for name in names[1:])]
+        for name, first, second in zip(names, (after, *told), again, strict=True):
+            validation.asked_twice(world, name, acting, first, second)
+    for name in ("observation", "terminal", "outcome", "watched"):
+        function = getattr(world, name)
+        validation.asked_twice(world, name, states, function(states), function(states))
+
+
+def _closure(world: "World", starts: np.ndarray) -> np.ndarray:
+    """Every state that can be reached, (S, K), terminal states last."""
+    states = fresh = starts[distinct(starts)[0]]
+    while len(fresh):
+        acting = fresh[~world.terminal(fresh)]
+        reached = [_transition(world, acting, action, noise) for action, noise in _moves(world)]
+        known = len(states)
+        everything = np.concatenate([states, *reached])
+        states = everything[distinct(everything)[0]]
+        fresh = states[known:]
+        refuse_above_limit(world, len(states))
+    return states[np.argsort(world.terminal(states), kind="stable")]
+
+
+def refuse_above_limit(world: "World", n_states: int) -> None:
+    """Raises NotEnumerable where a world has more states than tables are made for."""
+    if n_states > MAX_STATES:
+        raise NotEnumerable(
+            f"{type(world).__name__} has at least {n_states} states, above the {MAX_STATES} of tables; "
+            "it runs and can be evaluated by sampling: make it smaller for exact numbers"
+        )

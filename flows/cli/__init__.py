@@ -1,0 +1,1 @@
+"""click commands; the only place that prints."""

@@ -1,0 +1,156 @@
+"""The runs in a terminal: sweeps and single runs, newest first, or the runs of a sweep, filtered.
+
+On a terminal a table; into a pipe one line a run, columns parted by tabs; for machines JSON. What users typed is shown
+without the characters that steer a terminal.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from flows.text import known, text
+from flows.tracking.results import Row, last_attempts, rows, search
+from flows.tracking.store import PARENT, Store
+
+SHORT = 8  # characters of a run id that are shown
+NUMBERS = ("runs", "best", "oversight", "seed", "true return", "seen", "unseen")
+WORDS = ("name", "of", "env")  # may take two lines
+SAID_ONCE = ("status", "env", "knowledge", "exactness")  # where all are alike
+
+
+class Filters(NamedTuple):
+    """What a listed run has to be; None: anything. `env` is a part of the id of its world."""
+
+    method: str | None = None
+    env: str | None = None
+    status: str | None = None
+    oversight: float | None = None
+    seed: int | None = None
+
+    @property
+    def of_runs(self) -> bool:
+        """Something is asked that only a run has, and no sweep."""
+        return (self.method, self.oversight, self.seed) != (None, None, None)
+
+    def admit(self, run: Any) -> bool:
+        """The MLflow run is asked for."""
+        tags = run.data.tags
+        return all(
+            (
+                self.method in (None, tags.get("method"), tags.get("arm")),
+                self.env is None or self.env.lower() in environment(run).lower(),
+                self.status in (None, run.info.status),
+                self.oversight is None or self.oversight == float(tags.get("oversight", "nan")),
+                self.seed is None or str(self.seed) == tags.get("seed"),
+            )
+        )
+
+
+def listed(store: Store, sweep: str | None, filters: Filters) -> list[dict[str, Any]]:
+    """What is to be shown: the runs of a sweep as they started or, without one, sweeps and single runs, newest first.
+
+    Args:
+        sweep: run id of a sweep.
+    """
+    if sweep is not None:
+        members = last_attempts(search(store, f"tags.`{PARENT}` = '{sweep}'"))
+        return [of_run(run) for run in members if filters.admit(run)]
+    runs = search(store, "tags.kind = 'run'")
+    if filters.of_runs:
+        return [of_run(run) for run in runs if filters.admit(run)]
+    children: dict[str, list[Any]] = {}
+    for run in runs:
+        children.setdefault(run.data.tags.get(PARENT, ""), []).append(run)
+    top = [*search(store, "tags.kind = 'sweep'"), *children.pop("", [])]
+    top.sort(key=lambda run: -run.info.start_time)
+    return [of_top(run, children.get(run.info.run_id, [])) for run in top if filters.admit(run)]
+
+
+def of_top(run: Any, children: Sequence[Any]) -> dict[str, Any]:
+    """A sweep, or a run that belongs to none: its runs done, and the best of them."""
+    members = last_attempts(children) if children else []
+    finished = [row for member in members or [run] for row in first_rows(member) if row.true_return == row.true_return]
+    best = max(finished, key=lambda row: row.true_return, default=None)
+    done = sum(member.info.status == "FINISHED" for member in members)
+    return {
+        "id": run.info.run_id,
+        "name": run.info.run_name,
+        "started": started(run),
+        "status": run.info.status,
+        "runs": f"{done}/{len(members)}" if run.data.tags.get("kind") == "sweep" else "",
+        "best": best and best.true_return,
+        "of": f"{best.method} p={best.oversight:g} seed={best.seed}" if best else "",
+        "env": environment(run),
+    }
+
+
+def of_run(run: Any) -> dict[str, Any]:
+    """A run, and what its method deploys first."""
+    row = next(iter(first_rows(run)), None)
+    return {
+        "id": run.info.run_id,
+        "method": run.data.tags.get("arm") or run.data.tags.get("method", ""),
+        "oversight": float(run.data.tags.get("oversight", "nan")),
+        "seed": int(run.data.tags.get("seed", -1)),
+        "status": run.info.status,
+        "true return": row and row.true_return,
+        "seen": row and row.seen,
+        "unseen": row and row.unseen,
+        "knowledge": run.data.tags.get("knowledge", ""),
+        "exactness": run.data.tags.get("exactness", ""),
+        "started": started(run),
+        "env": environment(run),
+    }
+
+
+def first_rows(run: Any) -> list[Row]:
+    """The row of the method's first deployment rule; none for what is no run."""
+    return rows(run)[:1] if run.data.tags.get("kind") == "run" else []
+
+
+def environment(run: Any) -> str:
+    return run.data.params.get("env", "").removeprefix("envs:")
+
+
+def started(run: Any) -> str:
+    return datetime.fromtimestamp(run.info.start_time / 1000).strftime("%Y-%m-%d %H:%M")
+
+
+def show(entries: Sequence[dict[str, Any]], as_json: bool) -> None:
+    """Print them in the way that suits where the output goes."""
+    if as_json:
+        print(json.dumps([{name: known(value) for name, value in entry.items()} for entry in entries], indent=2))
+    elif sys.stdout.isatty():
+        _table(entries)
+    else:
+        for line in [*map(list, entries[:1]), *([text(value) for value in entry.values()] for entry in entries)]:
+            print("\t".join(line))
+
+
+def _table(entries: Sequence[dict[str, Any]]) -> None:
+    """Narrow: ids and times are cut short, and what is the same in every line is said once, below."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    lines = [{name: text(value) for name, value in entry.items()} for entry in entries]
+    if not lines:
+        console.print("nothing to show")
+        return
+    same = {name: value for name, value in lines[0].items() if name in SAID_ONCE and _everywhere(lines, name)}
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in (name for name in lines[0] if name not in same):
+        table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=name not in WORDS)
+    for line in lines:
+        short = {**line, "id": line["id"][:SHORT], "started": line["started"].partition("-")[2]}
+        table.add_row(*(Text(value) for name, value in short.items() if name not in same))
+    console.print(table)
+    console.print(Text("; ".join(f"{name} {value}" for name, value in same.items() if value)))
+
+
+def _everywhere(lines: Sequence[dict[str, str]], name: str) -> bool:
+    return len({line[name] for line in lines}) == 1

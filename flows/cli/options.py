@@ -1,0 +1,106 @@
+"""The command line's options are the settings: name, type, default, bounds, description are the models'."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, get_args, get_origin
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from flows.cli.settings import ARGUMENTS, Setting, many, settings
+from flows.presets import PRESETS
+from flows.project import ARTIFACTS, MLRUNS, STORE
+
+PLAIN = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "true|false"}
+PLACES = (
+    ("--mlruns", MLRUNS, "DIR", "store of the runs  [default: mlruns]"),
+    ("--store", STORE, "URI", f"database of the store, postgresql://... or http://...; also ${STORE}"),
+    (
+        "--artifacts",
+        ARTIFACTS,
+        "URI",
+        f"where a new store keeps the runs' files, s3://... or file://...; also ${ARTIFACTS}",
+    ),
+)
+SIGNS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+
+
+def options(model: type[BaseModel]) -> Callable[[Callable], Callable]:
+    """Decorates a click command: an option for each setting of the model, and --set, --preset, --config."""
+    known = [setting for setting in settings(model) if setting.path != (ARGUMENTS,)]
+
+    def decorate(command: Callable) -> Callable:
+        for option in reversed([*map(_option, known), *_common()]):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def store_option(command: Callable) -> Callable:
+    """Where runs are kept, the same for every command that reads or writes them."""
+    for name, variable, metavar, text in reversed(PLACES):
+        command = click.option(
+            name, metavar=metavar, callback=partial(_placed, variable), expose_value=False, help=text
+        )(command)
+    return command
+
+
+def _placed(variable: str, context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        os.environ[variable] = os.path.abspath(value) if variable == MLRUNS else value
+
+
+def _option(setting: Setting) -> Callable:
+    return click.option(
+        setting.option,
+        setting.parameter,
+        metavar=_metavar(setting.field),
+        help=_help(setting.field),
+        default=None,
+    )
+
+
+def _common() -> list[Callable]:
+    return [
+        click.option(
+            "--set", "set", multiple=True, metavar="NAME=VALUE", help="argument of the environment; repeat it"
+        ),
+        click.option(
+            "--preset",
+            metavar="|".join(PRESETS),
+            help="a set of values; options that you give explicitly win",
+        ),
+        click.option("--config", metavar="FILE", help="settings from a TOML or JSON file; options win over it"),
+    ]
+
+
+def _metavar(field: FieldInfo) -> str:
+    annotation = get_args(field.annotation)[0] if many(field) else field.annotation
+    if get_origin(annotation) is Literal:
+        return "|".join(get_args(annotation))
+    annotation = getattr(annotation, "__origin__", annotation)  # what is annotated
+    plain = next((kind for kind in (annotation, *get_args(annotation)) if kind in PLAIN), str)
+    return PLAIN[plain] + ",..." * many(field)
+
+
+def _help(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True)
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    facts = ([] if shown in (None, "") else [f"default: {shown}"]) + _bounds(field)
+    return f"{field.description}  [{'; '.join(facts)}]" if facts else str(field.description)
+
+
+def _bounds(field: FieldInfo) -> list[str]:
+    constraints = [*field.metadata, *(m for inner in get_args(field.annotation) for m in _inner(inner))]
+    found = {sign: getattr(c, name) for c in constraints for name, sign in SIGNS if hasattr(c, name)}
+    low = [f"{found[sign]:g}{'<' if sign == '>' else '<='}" for sign in (">", ">=") if sign in found]
+    high = [f"{sign}{found[sign]:g}" for sign in ("<", "<=") if sign in found]
+    return ["".join([*low, "x", *high])] if low or high else []
+
+
+def _inner(annotation: Any) -> list[Any]:
+    """The constraints of the items of a tuple."""
+    return [m for info in getattr(annotation, "__metadata__", ()) for m in getattr(info, "metadata", ())]

@@ -1,0 +1,123 @@
+"""One run or sweep in a terminal: its settings, its results, its curves as lines of blocks, its files.
+
+What users typed is shown without the characters that steer a terminal.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.cli.listing import started
+from flows.reporting import report
+from flows.text import clock, known, printable
+from flows.tracking import results
+from flows.tracking.certificates import PREFIX
+from flows.tracking.store import PARENT, Store
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+WIDTH = 40  # characters of a curve
+MADE_WITH = ("git_commit", "version.")  # what a run was made with: in JSON only
+
+
+def show(store: Store, wanted: str | None, as_json: bool) -> None:
+    """Prints the run that `wanted` names; None: the newest sweep. Raises UserError if there is none."""
+    run = results.find_run(store, wanted)
+    if as_json:
+        print(json.dumps(facts(store, run), indent=2))
+        return
+    is_sweep = run.data.tags.get("kind") == "sweep"
+    body = _sweep(store, run) if is_sweep else [*_results(run), *_curves(store, run)]
+    for line in [*head(store, run), "", *body, *_end(store, run)]:
+        print(printable(line))
+
+
+def facts(store: Store, run: Any) -> dict[str, Any]:
+    """All that MLflow has of a run, as plain data."""
+    about = {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status, "started": started(run)}
+    metrics = {name: known(value) for name, value in sorted(run.data.metrics.items())}
+    tags = {name: value for name, value in sorted(run.data.tags.items()) if name != "mlflow.note.content"}
+    files = [str(path) for path in files_of(store, run)]
+    return {**about, "params": dict(sorted(run.data.params.items())), "metrics": metrics, "tags": tags, "files": files}
+
+
+def head(store: Store, run: Any) -> list[str]:
+    """Name, id, status, sweep, time and error."""
+    tags, ended = run.data.tags, run.info.end_time
+    lines = [f"{run.info.run_name}   {run.info.status.lower()}"]
+    took = f", took {clock((ended - run.info.start_time) / 1000)}" if ended else ""
+    lines.append(f"{run.info.run_id}, started {started(run)}{took}")
+    if PARENT in tags:
+        sweep = store.client.get_run(tags[PARENT])
+        lines.append(f"in the sweep {sweep.info.run_name} ({sweep.info.run_id[:8]})")
+    shown = {name: tags[name] for name in ("knowledge", "exactness", "deployments", "leaky", "best") if tags.get(name)}
+    lines += [f"{name}: {value}" for name, value in shown.items()]
+    lines += [f"{name}: sha256 {value}" for name, value in sorted(tags.items()) if name.startswith("certificate")]
+    return lines + ([f"error: {tags['error']}"] if "error" in tags else [])
+
+
+def _sweep(store: Store, run: Any) -> list[str]:
+    found = results.read(store, run.info.run_id)
+    runs = {row.run_id for row in found.rows}
+    lines = [
+        f"{len(runs) - len(found.unfinished)} of {len(runs)} runs with a result",
+        "",
+        *report.summary(found).splitlines(),
+    ]
+    for row in found.unfinished:
+        told = f"{row.status.lower()}{': ' * bool(row.error)}{row.error}"
+        lines.append(f"{row.method} p={row.oversight:g} seed={row.seed}   {told}")
+    return lines
+
+
+def _results(run: Any) -> list[str]:
+    shown = {name: value for name, value in sorted(run.data.metrics.items()) if not name.startswith("train/")}
+    return ["results", *columns({name: f"{value:.4g}" for name, value in shown.items()})] if shown else []
+
+
+def _curves(store: Store, run: Any) -> list[str]:
+    lines = []
+    for name in sorted(run.data.metrics):
+        points = sorted((point.step, point.value) for point in store.client.get_metric_history(run.info.run_id, name))
+        if len(points) > 1:
+            values = [value for _, value in points]
+            lines.append(f"  {name:<32} {sparkline(values):<{WIDTH}} {values[0]:.4g} to {values[-1]:.4g}")
+    return ["", f"curves, of at most {WIDTH} points", *lines] if lines else []
+
+
+def _end(store: Store, run: Any) -> list[str]:
+    """Settings and files."""
+    settings = {name: value for name, value in run.data.params.items() if not name.startswith((*MADE_WITH, PREFIX))}
+    folder = store.folder(run)
+    files = {str(path.relative_to(folder)): f"{path.stat().st_size:,} bytes" for path in files_of(store, run)}
+    return ["", "settings", *columns(settings), "", f"files in {folder}", *columns(files)]
+
+
+def files_of(store: Store, run: Any) -> list[Path]:
+    """What lies in the run's folder."""
+    return sorted(path for path in store.folder(run).rglob("*") if path.is_file())
+
+
+def columns(entries: Mapping[str, str]) -> list[str]:
+    """Names and values, the values below each other."""
+    width = max(map(len, entries), default=0)
+    return [f"  {name:<{width}}   {value}".rstrip() for name, value in sorted(entries.items())]
+
+
+def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
+    """A character a value, the lowest ▁ and the highest █; what is not a number is a space.
+
+    More values than `width` are thinned evenly, the first and the last one kept.
+    """
+    if len(values) > width:
+        values = [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)]
+    numbers = [value for value in values if math.isfinite(value)]
+    low, high = min(numbers, default=0.0), max(numbers, default=0.0)
+    return "".join(_block(value, low, high) for value in values)
+
+
+def _block(value: float, low: float, high: float) -> str:
+    if not math.isfinite(value):
+        return " "
+    return BLOCKS[round((value - low) / (high - low) * (len(BLOCKS) - 1))] if high > low else BLOCKS[0]

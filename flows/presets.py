@@ -1,0 +1,66 @@
+"""Named sets of values that replace the defaults."""
+
+from typing import Any, Literal
+
+Preset = Literal["quick", "figure", "paper", "smoke"]
+
+
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "quick": {
+        "methods": ("gradient_routing", "filtering", "naive", "naive_weighted", "reward_model", "oracle"),
+        "oversight": (0.03, 0.1, 0.3),
+        "seeds": 3,
+        "steps": 600_000,
+        "checkpoints": 5,
+        "training": {"precision": "bf16"},
+    },
+    "figure": {
+        "methods": (
+            "gradient_routing",
+            "no_routing",
+            "no_gate",
+            "filtering",
+            "filtering_strict",
+            "naive",
+            "naive_weighted",
+            "reward_model",
+            "oracle",
+            "gradient_routing@knowledge=blind",
+            "filtering@knowledge=blind",
+            "naive@knowledge=blind",
+        ),
+        "oversight": (0.01, 0.03, 0.1, 0.3, 0.8),
+        "seeds": 5,
+        "steps": 600_000,
+        "checkpoints": 5,
+        "training": {"precision": "bf16"},
+    },
+    "paper": {  # Cloud et al. 2024, section 4.3: REINFORCE with a value baseline, one step on each rollout
+        "methods": ("all",),
+        "oversight": (0.003, 0.01, 0.025, 0.03, 0.05, 0.1),
+        "seeds": 4,
+        "steps": 327_680_000,
+        "checkpoints": 100,
+        "training": {
+            "n_envs": 512,
+            "n_steps": 32,
+            "n_epochs": 1,
+            "batch_size": 512 * 32,
+            "learning_rate": 5e-5,
+            "gamma": 0.97,
+            "gae_lambda": 1.0,
+            "ent_coef": 0.1,
+            "vf_coef": 0.5,
+            "gate_coef": 0.01,
+            "normalize_advantage": False,
+            "width": 256,
+        },
+    },
+    "smoke": {
+        "oversight": (0.1, 0.5),
+        "seeds": 2,
+        "steps": 4_096,
+        "checkpoints": 2,
+        "training": {"n_envs": 32, "n_steps": 32, "width": 16},
+    },
+}

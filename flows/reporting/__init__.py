@@ -1,0 +1,1 @@
+"""Statistics, figures and pages from results."""

@@ -1,0 +1,1 @@
+"""One sweep: plan, lock, session, progress."""

@@ -1,0 +1,89 @@
+"""What must be true before a run starts: the methods exist, and the world shows an overseer what it needs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from flows import arms
+from flows.config import CompareConfig, TrainConfig
+from flows.environments import built
+from flows.errors import UserError, unknown
+from flows.running.runners import check_runner
+
+VIEW = ("overseer_obs", "true_reward")  # in the info of every step
+ATTRIBUTES = ("judgement", "overseer_labels", "flags", "watched")
+
+
+def check_sweep(config: CompareConfig) -> None:
+    """Raises UserError if some run of the sweep could not start."""
+    check_runner(config)
+    check_device(config.training.device)
+    found = [arms.parsed(name) for name in config.methods]
+    check_methods([arm.method for arm in found])
+    worlds = [config.env_kwargs | arm.env_kwargs for arm in found]
+    for place, world in enumerate(worlds):
+        if world not in worlds[:place]:
+            for oversight in config.oversight:
+                check_world(config.env, world, oversight)
+
+
+def check_run(config: TrainConfig) -> None:
+    """Raises UserError if the run could not start."""
+    check_device(config.training.device)
+    check_methods([config.method])
+    check_world(config.env, config.env_kwargs, config.oversight)
+
+
+def check_device(name: str) -> None:
+    """Raises UserError if nothing can be computed there."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UserError(f"--device {name!r} is not to be had: {reason} (here: {', '.join(here)})") from None
+
+
+def check_methods(names: Sequence[str]) -> None:
+    """Raises UserError at the first unknown name."""
+    import routing
+
+    for name in names:
+        if name not in routing.METHODS:
+            raise unknown("method", name, routing.METHODS)
+
+
+def check_world(name: str, arguments: dict[str, Any], oversight: float) -> None:
+    """Builds two copies and takes a step; raises UserError if one cannot learn under oversight in them."""
+    if "oversight_prob" in arguments:
+        raise UserError("oversight_prob is set twice; say --oversight and leave it out of the environment's arguments")
+    world = built(name, {"oversight_prob": oversight, **arguments})
+    try:
+        _check_autoreset(name, world)
+        _check_view(name, world)
+    finally:
+        world.close()
+
+
+def _check_autoreset(name: str, world: VectorEnv) -> None:
+    mode = world.metadata.get("autoreset_mode")
+    if mode != AutoresetMode.SAME_STEP:
+        found = mode.name if isinstance(mode, AutoresetMode) else repr(mode)
+        raise UserError(
+            f"environment {name!r} resets itself in mode {found}; runs need SAME_STEP: "
+            "derive its vector form from envs.POMDP, or set metadata['autoreset_mode']"
+        )
+
+
+def _check_view(name: str, world: VectorEnv) -> None:
+    world.reset(seed=0)
+    info = world.step(world.action_space.sample())[-1]
+    missing = [key for key in VIEW if key not in info]
+    missing += [key for key in ATTRIBUTES if getattr(world.unwrapped, key, None) is None]
+    if missing:
+        raise UserError(
+            f"environment {name!r} gives no overseer view: it lacks {', '.join(missing)}; derive it from envs.POMDP"
+        )

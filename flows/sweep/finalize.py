@@ -1,0 +1,46 @@
+"""What a sweep says of itself when it has ended: whose certificate, which run is the best, which agents are registered.
+
+A certificate's hash is SHA-256 of its JSON with sorted keys and no spaces. The sweep has one for each oversight level,
+a run that of its own, so that numbers of two sweeps compare only where their worlds are certified alike.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from flows import arms
+from flows.tracking import certificates, model_registry, results
+from flows.tracking.store import Store
+
+
+def conclude(store: Store, found: results.Results) -> None:
+    """Tags the sweep and its runs, and registers the best agents."""
+    hashes = certificate_hashes(found)
+    tags = {f"{certificates.PREFIX}{level:g}": digest for level, digest in hashes.items()}
+    best = next((row for row in model_registry.best(found) if not row.leaky), None)
+    if best:
+        tags["best"] = f"{best.row} {best.true_return:.3f} (p={best.oversight:g})"
+    for name, value in tags.items():
+        store.client.set_tag(found.run_id, name, value)
+    for run, level in {row.run_id: row.oversight for row in found.rows if in_the_sweeps_world(row)}.items():
+        if level in hashes:
+            store.client.set_tag(run, "certificate", hashes[level])
+    model_registry.register(store, found)
+
+
+def in_the_sweeps_world(row: results.Row) -> bool:
+    """The run's world is the one that is certified: its arm changes nothing of it."""
+    return not arms.parsed(row.method).env_kwargs
+
+
+def certificate_hashes(found: results.Results) -> dict[float, str]:
+    """Oversight level -> hash of the certificate that the sweep has kept."""
+    paths = {level: certificates.path(found.folder, level) for level in {row.oversight for row in found.rows}}
+    return {level: digest(json.loads(path.read_text())) for level, path in sorted(paths.items()) if path.exists()}
+
+
+def digest(certificate: Mapping[str, Any]) -> str:
+    """SHA-256, in hexadecimal, of the canonical JSON."""
+    canonical = json.dumps(certificate, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()

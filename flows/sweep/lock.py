@@ -1,0 +1,43 @@
+"""One sweep at a time writes to a store. The lock is the kernel's, so it is released when its process dies."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from flows.errors import UserError
+from flows.project import Project
+
+_held: set[Path] = set()  # locks of this process: a flow started by the command line is the same sweep
+
+
+@contextmanager
+def only_sweep(project: Project, wait: bool = False) -> Iterator[None]:
+    """The right to sweep into this store; if another process has it, a UserError, or its end is waited for."""
+    path = project.mlruns / ".lock"
+    if path in _held:
+        yield
+        return
+    with path.open("a+") as file:
+        _take(file, project, wait)
+        _held.add(path)
+        try:
+            yield
+        finally:
+            _held.discard(path)
+
+
+def _take(file: IO[str], project: Project, wait: bool) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip() or "unknown"
+        raise UserError(
+            f"another sweep (process {owner}) writes to {project.mlruns}; wait for it or pass --mlruns DIR"
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()

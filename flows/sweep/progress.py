@@ -1,0 +1,160 @@
+"""What a waiting person sees: runs done, the current return, the time left.
+
+On a terminal a live display; anywhere else one plain line for each run that ends.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from flows.config import TrainConfig, title
+from flows.text import clock
+
+
+class Progress(Protocol):
+    """Told from many threads what becomes of the runs of a sweep."""
+
+    @property
+    def share(self) -> float:
+        """The part of all steps that is done."""
+
+    def __enter__(self) -> "Progress": ...
+    def __exit__(self, *error: object) -> None: ...
+    def began(self, run: TrainConfig) -> None: ...
+    def moved(self, run: TrainConfig, done: int, value: float) -> None: ...
+    def ended(self, run: TrainConfig, outcome: str) -> None: ...
+
+
+def progress(runs: Sequence[TrainConfig]) -> Progress:
+    """The display that suits where the output goes."""
+    return Live(runs) if sys.stdout.isatty() else Plain(runs)
+
+
+class Tally:
+    """How far a sweep is, in steps: every run counts its own, done or not."""
+
+    def __init__(self, runs: Sequence[TrainConfig]) -> None:
+        self.runs, self.total = len(runs), sum(run.steps for run in runs)
+        self.ended = 0
+        self._steps: dict[str, int] = {}
+        self._start = time.monotonic()
+
+    def at(self, run: TrainConfig, done: int) -> None:
+        self._steps[title(run)] = min(done, run.steps)
+
+    def end(self, run: TrainConfig) -> None:
+        self.ended += 1
+        self.at(run, run.steps)
+
+    @property
+    def done(self) -> int:
+        return sum(self._steps.values())
+
+    @property
+    def share(self) -> float:
+        return self.done / self.total
+
+    def left(self) -> str:
+        """Time left if the rest goes as the part so far."""
+        if not self.done:
+            return "time left unknown"
+        elapsed = time.monotonic() - self._start
+        return clock(elapsed * (self.total - self.done) / self.done) + " left"
+
+
+class Plain:
+    """One line a run."""
+
+    def __init__(self, runs: Sequence[TrainConfig]) -> None:
+        self._tally = Tally(runs)
+        self._returns: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def share(self) -> float:
+        with self._lock:
+            return self._tally.share
+
+    def __enter__(self) -> "Plain":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return
+
+    def began(self, run: TrainConfig) -> None:
+        return
+
+    def moved(self, run: TrainConfig, done: int, value: float) -> None:
+        with self._lock:
+            self._tally.at(run, done)
+            self._returns[title(run)] = value
+
+    def ended(self, run: TrainConfig, outcome: str) -> None:
+        with self._lock:
+            self._tally.end(run)
+            value = self._returns.get(title(run), float("nan"))
+            count = f"[{self._tally.ended:{len(str(self._tally.runs))}}/{self._tally.runs}]"
+            result = f"true return {value:6.3f}" if outcome == "finished" else outcome
+            print(f"{count} {title(run):<40} {result}   {self._tally.left()}", flush=True)
+
+
+class Live:
+    """A bar for the sweep, and one for each run that is under way."""
+
+    def __init__(self, runs: Sequence[TrainConfig]) -> None:
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+        self._tally = Tally(runs)
+        self._bars: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._rich = Progress(
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[note]}", markup=False),
+            transient=False,
+        )
+        self._whole = self._rich.add_task("", total=self._tally.total, note="")
+
+    @property
+    def share(self) -> float:
+        with self._lock:
+            return self._tally.share
+
+    def __enter__(self) -> "Live":
+        self._rich.start()
+        self._show()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for bar in self._bars.values():
+            self._rich.remove_task(bar)
+        self._rich.stop()
+
+    def began(self, run: TrainConfig) -> None:
+        with self._lock:
+            self._bars[title(run)] = self._rich.add_task(title(run), total=run.steps, note="starting")
+
+    def moved(self, run: TrainConfig, done: int, value: float) -> None:
+        with self._lock:
+            self._rich.update(self._bars[title(run)], completed=done, note=f"true return {value:.3f}")
+            self._tally.at(run, done)
+            self._show()
+
+    def ended(self, run: TrainConfig, outcome: str) -> None:
+        with self._lock:
+            self._rich.remove_task(self._bars.pop(title(run)))
+            self._tally.end(run)
+            if outcome != "finished":
+                self._rich.console.print(f"{title(run)}: {outcome}", markup=False, highlight=False)
+            self._show()
+
+    def _show(self) -> None:
+        self._rich.update(
+            self._whole,
+            description=f"{self._tally.ended} of {self._tally.runs} runs",
+            completed=self._tally.done,
+            note=self._tally.left(),
+        )

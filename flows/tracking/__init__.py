@@ -1,0 +1,1 @@
+"""MLflow: the store, its runs, results and registered models. No other package imports mlflow."""

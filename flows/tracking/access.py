@@ -1,0 +1,40 @@
+"""Checks that a store can be written or read."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.errors import UserError
+from flows.project import Project
+from flows.tracking import artifact_store, database
+
+
+def writable(project: Project) -> None:
+    """Nothing happens if the store and Prefect's home can be written to; else a UserError."""
+    if project.store:
+        database.check(project.store)
+    artifact_store.check(project.artifact_uri)
+    for folder, advice in ((project.mlruns, "pass --mlruns DIR"), (project.prefect_home, "set PREFECT_HOME")):
+        with _explained(folder, advice):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ".lock").open("a").close()
+    if project.database.exists() and not os.access(project.database, os.W_OK):  # closing it would end SQLite's locks
+        with _explained(project.database, "pass --mlruns DIR"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def recorded(project: Project) -> Project:
+    """The project, which has runs; else a UserError."""
+    if not project.store and not project.database.exists():
+        raise UserError(f"no runs in {project.mlruns} yet; run `keyhole compare` or pass --mlruns DIR")
+    return project
+
+
+@contextmanager
+def _explained(path: Path, advice: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to {path} ({error.strerror}); {advice} or change its permissions") from None

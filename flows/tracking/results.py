@@ -1,0 +1,188 @@
+"""What became of a sweep, read from MLflow alone.
+
+A row is a way to deploy what a method trained: `method` for the method's first deployment rule, `method/rule`
+for the others. A run that was tried again because its process died counts once, as its last attempt.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flows.errors import UserError, nearest
+from flows.tracking.certificates import Reference, references
+from flows.tracking.store import PARENT, Store
+
+CURVE = "eval/true_return"
+WITHOUT = "eval/true_return/without_"
+NAN = float("nan")
+
+
+class Row(NamedTuple):
+    """One run under one deployment rule: a line of results.csv. Returns are discounted, per episode."""
+
+    row: str
+    method: str
+    deployment: str
+    leaky: bool
+    oversight: float
+    seed: int
+    status: str
+    true_return: float
+    seen: float
+    unseen: float
+    selected_step: float
+    without: Mapping[str, float]
+    proxy_return: float
+    labels_used: float
+    exactness: str
+    run_id: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """A sweep: its settings, the rows of its runs, their learning curves."""
+
+    run_id: str
+    name: str
+    status: str
+    started: float
+    folder: Path
+    params: Mapping[str, str]
+    references: Mapping[float, Reference]
+    """by oversight level; empty for a world too large to enumerate"""
+    rows: tuple[Row, ...]
+    curves: Mapping[str, tuple[tuple[int, float], ...]] = field(repr=False)
+    """run id -> (step, true return) along the run"""
+    reused: int = 0
+    """how many of the runs are copies of earlier ones"""
+
+    @property
+    def finished(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.status == "FINISHED" and not math.isnan(row.true_return))
+
+    @property
+    def unfinished(self) -> tuple[Row, ...]:
+        """One row for each run without a result."""
+        rest = {row.run_id: row for row in self.rows if row not in self.finished}
+        return tuple(rest.values())
+
+    @property
+    def blocks(self) -> list[str]:
+        return sorted({block for row in self.rows for block in row.without})
+
+
+def read(store: Store, run_id: str) -> Results:
+    """The sweep with that run id."""
+    parent = store.client.get_run(run_id)
+    children = last_attempts(children_of(store, run_id))
+    return Results(
+        run_id=run_id,
+        name=parent.info.run_name,
+        status=parent.info.status,
+        started=parent.info.start_time / 1000,
+        folder=store.folder(parent),
+        params=parent.data.params,
+        references=references(parent.data.params),
+        rows=tuple(row for child in children for row in rows(child)),
+        curves={child.info.run_id: _curve(store, child.info.run_id) for child in children},
+        reused=sum("reused_from" in child.data.tags for child in children),
+    )
+
+
+def find(store: Store, wanted: str | None) -> str:
+    """The run id of the sweep that `wanted` names: a run id, its start, or a name; None: the newest.
+
+    Raises UserError if there is none, or if the start of an id fits several.
+    """
+    return _found(store, "sweep", search(store, "tags.kind = 'sweep'"), wanted).info.run_id
+
+
+def find_run(store: Store, wanted: str | None) -> Any:
+    """The MLflow run, a sweep or one of a sweep, that `wanted` names in the same way; None: the newest sweep."""
+    if wanted is None:
+        return _found(store, "sweep", search(store, "tags.kind = 'sweep'"), None)
+    return _found(store, "run", search(store, ""), wanted)
+
+
+def _found(store: Store, kind: str, runs: list[Any], wanted: str | None) -> Any:
+    """Of runs, newest first, the one wanted."""
+    if not runs:
+        raise UserError(f"no {kind} in {store.project.mlruns} yet; run `keyhole compare` or pass --mlruns DIR")
+    if wanted is None:
+        return runs[0]
+    named = [run for run in runs if run.info.run_name == wanted]
+    if named:
+        return named[0]
+    begun = [run for run in runs if wanted and run.info.run_id.startswith(wanted)]
+    if len(begun) > 1:
+        ids = ", ".join(run.info.run_id for run in begun[:5]) + (", ..." if len(begun) > 5 else "")
+        raise UserError(f"{wanted!r} begins the ids of {len(begun)} {kind}s; give more of it: {ids}")
+    if not begun:
+        raise _no_such(kind, wanted, [run.info.run_name for run in runs])
+    return begun[0]
+
+
+def _no_such(kind: str, wanted: str, names: list[str]) -> UserError:
+    newest = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return UserError(f"unknown {kind} {wanted!r}{nearest(wanted, names)} (newest first: {newest})")
+
+
+def last_attempts(children: Iterable[Any]) -> list[Any]:
+    """Of the MLflow runs of the same arm, oversight and seed, the last one tried."""
+    latest: dict[tuple, Any] = {}
+    for child in sorted(children, key=lambda run: int(run.data.tags.get("attempt", 1))):
+        latest[tuple(child.data.tags.get(key) for key in ("arm", "method", "oversight", "seed"))] = child
+    return sorted(latest.values(), key=lambda run: run.info.start_time)
+
+
+def rows(run: Any) -> list[Row]:
+    """The rows of one MLflow run: one for each deployment rule, one if it did not come so far."""
+    tags, metrics = run.data.tags, run.data.metrics
+    arm = tags.get("arm", tags["method"])
+    rules = [rule for rule in tags.get("deployments", "").split(",") if rule] or [""]
+    return [
+        Row(
+            row=arm if rule == rules[0] else f"{arm}/{rule}",
+            method=arm,
+            deployment=rule,
+            leaky=rule in tags.get("leaky", "").split(",") if rule else False,
+            oversight=float(tags["oversight"]),
+            seed=int(tags["seed"]),
+            status=run.info.status,
+            true_return=metrics.get(f"selected/true_return/{rule}", NAN),
+            seen=metrics.get(f"selected/true_return_seen/{rule}", NAN),
+            unseen=metrics.get(f"selected/true_return_unseen/{rule}", NAN),
+            selected_step=metrics.get(f"selected/step/{rule}", NAN),
+            without={k.removeprefix(WITHOUT): v for k, v in metrics.items() if k.startswith(WITHOUT)},
+            proxy_return=metrics.get("eval/proxy_return", NAN),
+            labels_used=metrics.get("oversight/labels_used", NAN),
+            exactness=tags.get("exactness", ""),
+            run_id=run.info.run_id,
+            error=tags.get("error", ""),
+        )
+        for rule in rules
+    ]
+
+
+def search(store: Store, condition: str) -> list[Any]:
+    """Every MLflow run that meets a condition in MLflow's words, newest first."""
+    found, token = [], None
+    while True:
+        page = store.client.search_runs([store.experiment], condition, max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def children_of(store: Store, run_id: str) -> list[Any]:
+    """The MLflow runs of a sweep."""
+    return search(store, f"tags.`{PARENT}` = '{run_id}'")
+
+
+def _curve(store: Store, run_id: str) -> tuple[tuple[int, float], ...]:
+    history = store.client.get_metric_history(run_id, CURVE)
+    return tuple(sorted((point.step, point.value) for point in history))

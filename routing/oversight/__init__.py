@@ -1,0 +1,1 @@
+"""Overseer, feedback, treatment and the registry of methods."""

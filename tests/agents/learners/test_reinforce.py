@@ -1,0 +1,279 @@
+"""On tables, one term for each distinct observation stands for all of its samples; nothing else changes."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import envs
+from agents import BlockPolicy, RoutedPPO, build, make_vec_env
+from agents.learners.buffer import RoutedSamples
+from agents.learners.one_pass_ppo import OnePassPPO
+from agents.learners.reinforce import RoutedReinforce
+from agents.tabular.device_rollout import TensorWalk
+from agents.tabular.grouping import distinct_masks, evened
+from agents.tabular.policy_table import WholeTable
+from agents.tabular.rollout import Walk
+from routing import METHODS
+
+ENV = "envs:keyhole/DiamondGhost-v0"
+
+
+def learner(method: str, **kwargs) -> RoutedReinforce:
+    settings = {"n_steps": 48, "batch_size": 48 * 64, "n_epochs": 3, "seed": 1, "gamma": 0.97, "ent_coef": 0.02}
+    settings |= {"whole_episodes": False}
+    env = make_vec_env(ENV, 64, size=3, oversight_prob=0.4)
+    spec = METHODS[method]
+    policy = {"gated": spec.gated, "level": spec.level, "activation_fn": torch.nn.ReLU}
+    return RoutedReinforce(
+        BlockPolicy, env, method=method, device="cpu", max_grad_norm=None, policy_kwargs=policy, **settings | kwargs
+    )
+
+
+def samples(model: RoutedReinforce) -> RoutedSamples:
+    """The rollout as one minibatch of samples, each observation written out."""
+    buffer, kept = model.rollout_buffer, model.rollout_buffer.weights > 0
+    observations = torch.as_tensor(model.tables.observations, dtype=torch.float32)[model.path.observation[kept]]
+    actions = torch.as_tensor(model.path.action[kept])
+    with torch.no_grad():
+        log_prob = model.policy.evaluate_actions(observations, actions)[1]
+    columns = (buffer.values, buffer.advantages, buffer.returns, buffer.weights, buffer.masks, buffer.labels)
+    values, advantages, returns, weights, masks, labels = (torch.as_tensor(x[kept]) for x in columns)
+    baselined = torch.as_tensor(buffer.baselined[kept])
+    return RoutedSamples(
+        observations, actions, values, log_prob, advantages, returns, weights, masks, labels, baselined
+    )
+
+
+def gradients(model) -> dict[str, torch.Tensor | None]:
+    return {name: None if p.grad is None else p.grad.clone() for name, p in model.policy.named_parameters()}
+
+
+@pytest.mark.parametrize("whole_episodes", [True, False])
+@pytest.mark.parametrize("method", METHODS)
+def test_gradient_equals_the_one_of_the_samples_in_the_first_epoch_and_in_later_ones(method, whole_episodes):
+    model = learner(method, whole_episodes=whole_episodes)
+    model.learn(48 * 64 * 2)  # some updates, so that the policy is no longer uniform
+    model.collect_rollouts(model.env, _silent(model), model.rollout_buffer, 48)
+    start = copy.deepcopy(model.policy.state_dict())
+    sgd = torch.optim.SGD(model.policy.parameters(), lr=0.5)  # a step proportional to the gradient compares well
+    model.policy.optimizer = sgd
+    gathered, ours = model._batch(model.rollout_buffer.weights > 0), []
+    for _ in range(3):
+        model._step(gathered, 0.05)
+        ours.append(gradients(model))
+    model.policy.load_state_dict(start)
+    batch = samples(model)
+    for epoch in range(3):
+        RoutedPPO._update(model, batch, 0.05)
+        for name, theirs in gradients(model).items():
+            mine = ours[epoch][name]
+            assert (mine is None) == (theirs is None), name
+            if theirs is not None and theirs.norm() > 1e-7:
+                error = (mine - theirs).norm() / theirs.norm()
+                assert error < (1e-5 if epoch == 0 else 1e-3), (name, epoch, float(error))
+
+
+def _silent(model):
+    from stable_baselines3.common.callbacks import CallbackList
+
+    callback = CallbackList([])
+    callback.init_callback(model)
+    return callback
+
+
+def on_a_device(tables, copies, generator) -> TensorWalk:
+    """Cuda cannot be had everywhere; to this walk the processor is a device like another."""
+    return TensorWalk(tables, copies, generator, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("whole_episodes", [True, False])
+def test_a_learner_elsewhere_walks_there_and_learns_the_same(monkeypatch, whole_episodes):
+    found = {}
+    for name in ("here", "elsewhere"):
+        model = learner("oracle", whole_episodes=whole_episodes, learning_rate=8e-3)
+        if name == "elsewhere":
+            model.walk = on_a_device(model.tables, model.n_envs, np.random.default_rng(1))
+            monkeypatch.setattr(model, "_table", lambda model=model: WholeTable(model.policy, model.inputs))
+        model.learn(60_000)
+        probabilities = model.policy.log_probabilities(model.inputs.float())[0].exp().double().numpy()
+        found[name] = envs.exact.evaluate(model.tables, probabilities).true_return
+    assert min(found.values()) > 0.5
+    assert abs(found["here"] - found["elsewhere"]) < 0.1
+
+
+@pytest.mark.parametrize("kind", [Walk, on_a_device])
+def test_walk_follows_the_tables_and_restarts_at_starts(kind):
+    model = learner("naive")
+    model.policy.action_net.weight.data.zero_()  # uniform actions
+    tables = model.tables
+    walk = kind(tables, 128, np.random.default_rng(0))
+    state = walk.state.copy()
+    path = walk.steps(100, WholeTable(model.policy, model.inputs))
+    elapsed = np.zeros(128, int)
+    for t in range(100):
+        np.testing.assert_array_equal(path.observation[t], tables.observation[state])
+        np.testing.assert_array_equal(path.reached[t], tables.successor[state, path.action[t], 0])
+        np.testing.assert_array_equal(path.reward[t], tables.reward[state, path.action[t], 0])
+        elapsed += 1
+        terminal = path.reached[t] >= len(tables.successor)
+        np.testing.assert_array_equal(path.dones[t], terminal | (elapsed == tables.horizon))
+        np.testing.assert_array_equal(path.timeouts[t], ~terminal & (elapsed == tables.horizon))
+        elapsed[path.dones[t]] = 0
+        ahead = path.observation[t + 1] if t < 99 else tables.observation[walk.state]
+        live = ~path.dones[t]
+        np.testing.assert_array_equal(ahead[live], tables.observation[path.reached[t][live]])
+        state = np.where(live, path.reached[t], -1)
+        if t < 99:  # which start was drawn shows in the observation, for an aware agent sees the state
+            lookup = np.argsort(tables.observation)
+            state = np.where(live, state, lookup[path.observation[t + 1]])
+    assert path.dones.sum() > 100
+    np.testing.assert_array_equal(walk.elapsed, elapsed)
+    begun = path.observation[1:][path.dones[:-1]]  # drawn by the law of the starts, here a uniform one
+    assert len(np.unique(begun)) > 0.6 * min(len(begun), len(tables.start))
+    assert np.isclose(np.bincount(path.action.ravel()) / path.action.size, 0.25, atol=0.02).all()
+
+
+@pytest.mark.parametrize("kind", [Walk, on_a_device])
+def test_walk_of_whole_episodes_starts_everywhere_alike_and_ends_each_once(kind):
+    model = learner("naive")
+    model.policy.action_net.weight.data.zero_()  # uniform actions
+    tables = model.tables
+    path = kind(tables, 4096, np.random.default_rng(0)).episodes(WholeTable(model.policy, model.inputs))
+    assert path.dones.sum() == 4096
+    assert path.live[0].all()
+    assert not (path.live[1:] & ~path.live[:-1]).any()  # episodes of a column leave no gap
+    assert path.dones[np.argmax(np.cumsum(path.live, 0), 0), np.arange(len(path.onward))].all()  # nor one unfinished
+    assert not path.reward[~path.live].any()
+    assert not path.dones[~path.live].any()
+    going = path.live[1:] & ~path.dones[:-1]
+    np.testing.assert_array_equal(path.observation[1:][going], tables.observation[path.reached[:-1][going]])
+    starting = np.vstack([path.live[:1], path.live[1:] & path.dones[:-1]])
+    length = np.diff(np.flatnonzero(np.append(starting.T[path.live.T], True)))
+    late = path.dones.T[path.live.T].nonzero()[0]
+    np.testing.assert_array_equal(
+        path.timeouts.T[path.live.T][late],
+        (length == tables.horizon) & (path.reached.T[path.live.T][late] < len(tables.successor)),
+    )
+    assert path.live.sum() > path.live.size / 2
+    exact = envs.exact.evaluate(tables, np.full((len(tables.observations), 4), 0.25))
+    assert np.isclose(path.live.sum() / 4096, exact.length, rtol=0.03)
+    ghosts = (path.true_reward < 0).sum() / 4096
+    assert np.isclose(ghosts, exact.outcomes["ghost"], atol=0.02)
+    first = np.sort(path.observation[starting])  # one start of each 4096-th part of the law
+    law = np.cumsum(tables.start_probability)
+    assert np.abs(np.searchsorted(law, np.arange(4096) / 4096) - first).max() <= len(law)
+    assert len(np.unique(first)) >= min(4096, len(law)) * 0.9
+
+
+def test_an_update_on_whole_episodes_has_no_sample_of_an_episode_unfinished():
+    model = learner("filtering", whole_episodes=True)
+    model.learn(64)
+    assert model.num_timesteps == model.path.live.sum()
+    np.testing.assert_array_equal(model.rollout_buffer.live, model.path.live)
+    assert not model.rollout_buffer.weights[~model.path.live].any()
+    assert np.isnan(model.rollout_buffer.labels).sum() == 0
+
+
+def test_step_size_and_entropy_bonus_follow_their_schedules():
+    env = make_vec_env(ENV, 64, size=3, oversight_prob=0.4)
+    settings = {"learning_rate": 0.01, "decay_from": 0.5, "ent_coef": 0.1, "final_ent_coef": 0.001, "width": 8}
+    model = build(env, "naive", 0, **settings)
+    found = []
+    for remaining in (1.0, 0.5, 0.25, 0.0):
+        model._current_progress_remaining = remaining
+        found.append((model.lr_schedule(remaining), model.entropy_weight()))
+    steps = [0.01, 0.01, 0.005, 0.0]
+    np.testing.assert_allclose([step for step, _ in found], steps)
+    np.testing.assert_allclose([weight for _, weight in found], [0.1, 0.01, 0.1**0.25 * 0.001**0.75, 0.001])
+
+
+def test_bf16_products_change_the_update_by_little_and_stay_float32_outside():
+    found = {}
+    for precision in ("fp32", "bf16"):
+        model = build(make_vec_env(ENV, 64, size=3, oversight_prob=0.4), "gradient_routing", 0, precision=precision)
+        model.learn(64)
+        found[precision] = torch.cat([p.detach().flatten() for p in model.policy.parameters()])
+        assert {p.dtype for p in model.policy.parameters()} == {torch.float32}
+        with torch.no_grad():
+            assert model.policy.log_probabilities(model.inputs.float())[0].dtype == torch.float32
+    assert not torch.equal(*found.values())
+    assert torch.nn.functional.cosine_similarity(*found.values(), dim=0) > 0.99
+
+
+def test_distinct_masks_keep_real_weights_and_put_the_unit_mask_first():
+    masks = np.array([[1, 1, 1], [0, 1, 0.5], [1, 1, 1], [1, 0, 0], [0, 1, 0.5]])
+    routes, route = distinct_masks(masks)
+    np.testing.assert_array_equal(routes[route], masks)
+    assert len(routes) == 3
+    assert (routes[0] == 1).all()
+
+
+def test_world_without_tables_is_trained_by_samples_and_says_so(caplog, monkeypatch):
+    def refuse(world):
+        raise envs.NotEnumerable("it is too large")
+
+    monkeypatch.setattr(envs, "compile_world", refuse)
+    model = learner("gradient_routing")
+    assert "it is too large" in caplog.text
+    model.learn(48 * 64)
+    assert model.num_timesteps == 48 * 64
+
+
+def test_same_seed_gives_the_same_weights():
+    first, second = (learner("gradient_routing").learn(48 * 64 * 3).policy.state_dict() for _ in range(2))
+    assert all(torch.equal(x, second[name]) for name, x in first.items())
+
+
+def test_a_probability_that_underflows_to_zero_leaves_the_update_finite():
+    model = learner("naive")
+    model.policy.action_net.bias.data[0] = 1000.0  # the other actions have probability 0 in float32
+    model.learn(48 * 64)
+    assert all(torch.isfinite(x).all() for x in model.policy.parameters())
+
+
+def test_sizes_of_batches_are_few_and_little_above_what_is_needed():
+    sizes = {n: len(evened(np.arange(n))) for n in range(1, 60_000)}
+    assert all(n <= size < max(n * 1.125 + 1, n + 32) for n, size in sizes.items())
+    assert len(set(sizes.values())) < 110
+    np.testing.assert_array_equal(evened(np.array([7, 5, 6])), [7, 5, 6] + [7] * 29)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_was_computed_while_acting_gives_the_gradient_that_a_second_pass_gives(method):
+    model = learner(method, n_epochs=1, by_tables=False)
+    model.learn(48 * 64 * 2)  # some updates, so that the policy is no longer uniform
+    model.policy.optimizer = torch.optim.SGD(model.policy.parameters(), lr=0.0)
+    model.collect_rollouts(model.env, _silent(model), model.rollout_buffer, 48)
+    assert bool(model.acted) == (model.policy.level != "forward_ablated")
+    batch = next(model._minibatches())
+    model._update(batch, 0.2)
+    kept = gradients(model)
+    assert not model.acted
+    RoutedPPO._update(model, batch, 0.2)
+    for name, again in gradients(model).items():
+        assert (kept[name] is None) == (again is None), name
+        if again is not None and again.norm() > 1e-7:
+            assert (kept[name] - again).norm() / again.norm() < 1e-5, name
+
+
+def test_time_outs_are_bootstrapped_together_as_stable_baselines_does_one_by_one():
+    found = []
+    for collect in (OnePassPPO.collect_rollouts, RoutedPPO.collect_rollouts):
+        model = learner("naive", by_tables=False)
+        model.learn(48 * 64)
+        if collect is RoutedPPO.collect_rollouts:
+            model.rollout_buffer.critic = None
+        collect(model, model.env, _silent(model), model.rollout_buffer, 48)
+        found.append((model.rollout_buffer.timeouts.sum(), model.rollout_buffer.advantages))
+    assert found[0][0] == found[1][0] > 5
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-5)
+
+
+def test_an_environment_tells_the_next_learner_of_its_time_outs():
+    model = learner("naive", by_tables=False)
+    model.learn(48 * 64)
+    model.env.reset()
+    told = [model.env.step(np.zeros(64, int))[3] for _ in range(40)]
+    assert any(info.get("TimeLimit.truncated") for infos in told for info in infos)

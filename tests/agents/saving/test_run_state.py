@@ -1,0 +1,201 @@
+"""A run that was interrupted anywhere goes on to the same numbers, bit for bit, as one that was not."""
+
+import errno
+import math
+from pathlib import Path
+
+import gymnasium
+import pytest
+import torch
+from gymnasium.vector import VectorWrapper
+
+import agents
+from agents.learners.nan_guard import NotFiniteError, refuse_not_finite
+from agents.learners.reinforce import RoutedReinforce
+from envs.wrappers import AgentKnowledge
+from routing import Deployment
+
+TABLES = {"env_id": "envs:keyhole/DiamondGhost-v0", "size": 3, "oversight_prob": 0.4}
+NO_TABLES = {**TABLES, "env_id": "odd/Noisy-v0"}
+ROLLOUTS, CHECKPOINTS = 8, 4
+STEPS = 64 * 16 * ROLLOUTS
+RULES = (Deployment("best", selects_by="seen"), Deployment("last"))
+
+
+class Silent(VectorWrapper):
+    """A wrapper that lets names through, and is not to be taken for the world inside."""
+
+    @property
+    def metadata(self):
+        return self.env.metadata
+
+    def __getattr__(self, name: str):
+        return getattr(self.env, name)
+
+
+def noisy(**arguments) -> AgentKnowledge:
+    """A world that cannot be enumerated."""
+    return AgentKnowledge(gymnasium.make_vec("keyhole/DiamondGhost-v0", vectorization_mode=None, **arguments), "noisy")
+
+
+gymnasium.register(id="odd/Noisy-v0", vector_entry_point=noisy)
+gymnasium.register(id="odd/Silent-v0", vector_entry_point=lambda **arguments: Silent(noisy(**arguments)))
+
+
+class Interrupted(Exception):  # noqa: N818
+    """As if the process had been killed."""
+
+
+class Watcher:
+    """Looks at a policy's parameters, and is killed at one of its looks."""
+
+    def __init__(self, model, killed_at: int | None = None) -> None:
+        self.model, self.killed_at = model, killed_at
+        self.choices = [agents.Choice(rule) for rule in RULES]
+        self.seen: list[list] = []
+
+    def visit(self, step: int, metrics: dict[str, float]) -> None:
+        if len(self.seen) == self.killed_at:
+            raise Interrupted
+        norm = float(sum(p.detach().double().abs().sum() for p in self.model.policy.parameters()))
+        for choice in self.choices:
+            choice.consider(step, {"seen": -norm}, self.model.policy.state_dict())
+        self.seen.append([step, norm, metrics])
+
+    def snapshot(self) -> dict:
+        return {"seen": self.seen, "choices": [choice.snapshot() for choice in self.choices]}
+
+    def restore(self, state: dict) -> None:
+        self.seen = state["seen"]
+        for choice, chosen in zip(self.choices, state["choices"], strict=True):
+            choice.restore(chosen)
+
+
+def learned(path: Path, world: dict, method: str, algorithm: str, killed_at: int | None = None, **settings) -> Watcher:
+    """A run; it goes on from the state in `path` if there is one."""
+    env = agents.make_vec_env(n_envs=64, **world)
+    model = agents.build(
+        env, method, 3, algorithm=algorithm, n_steps=16, width=8, batch_size=256, n_epochs=2, **settings
+    )
+    watcher = Watcher(model, killed_at)
+    file = agents.StateFile(path, f"{method} {algorithm}", watcher)
+    model.learn(STEPS, callback=agents.Checkpoints(STEPS, CHECKPOINTS, watcher.visit, file))
+    return watcher
+
+
+def recorded(watcher: Watcher) -> str:
+    """Everything it saw, to the last digit."""
+    chosen = [
+        (choice.step, choice.best, [p.tolist() for p in choice.parameters.values()]) for choice in watcher.choices
+    ]
+    return repr((watcher.seen, chosen))
+
+
+def interrupted(path: Path, killed_at: int, *run, **settings) -> Watcher:
+    """The run, killed at one of its looks and begun again."""
+    with pytest.raises(Interrupted):
+        learned(path, *run, killed_at=killed_at, **settings)
+    return learned(path, *run, **settings)
+
+
+@pytest.mark.parametrize(
+    ("method", "algorithm", "world"),
+    [
+        ("gradient_routing", "reinforce", TABLES),
+        ("reward_model", "reinforce", TABLES),
+        ("naive", "reinforce", NO_TABLES),
+        ("gradient_routing", "ppo", TABLES),
+        ("reward_model", "ppo", NO_TABLES),
+    ],
+)
+def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, method, algorithm, world):
+    whole = learned(tmp_path / "whole.pt", world, method, algorithm)
+    assert recorded(interrupted(tmp_path / "state.pt", 3, world, method, algorithm)) == recorded(whole)
+
+
+@pytest.mark.parametrize("setting", [{"whole_episodes": False}, {"precision": "bf16"}], ids=str)
+def test_it_does_so_with_every_way_to_walk_and_to_round(tmp_path, setting):
+    run = TABLES, "gradient_routing", "reinforce"
+    again = interrupted(tmp_path / "state.pt", 3, *run, **setting)
+    assert recorded(again) == recorded(learned(tmp_path / "whole.pt", *run, **setting))
+
+
+def test_it_does_so_wherever_it_was_interrupted(tmp_path):
+    run = TABLES, "naive", "reinforce"
+    whole = recorded(learned(tmp_path / "whole.pt", *run))
+    for killed_at in range(CHECKPOINTS + 1):
+        assert recorded(interrupted(tmp_path / f"{killed_at}.pt", killed_at, *run)) == whole
+
+
+def test_it_does_so_between_checkpoints_and_when_the_world_has_changed_to_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr("envs.pomdp.WARM_UP", STEPS // 2)
+    monkeypatch.setattr("agents.state.EVERY", 0.0)  # a state at every rollout
+    run = TABLES, "naive", "ppo"
+    again = interrupted(tmp_path / "state.pt", 3, *run)
+    assert recorded(again) == recorded(learned(tmp_path / "whole.pt", *run))
+
+
+def test_a_run_goes_on_and_does_not_begin_again(tmp_path, monkeypatch):
+    with pytest.raises(Interrupted):
+        learned(tmp_path / "state.pt", TABLES, "naive", "reinforce", killed_at=3)
+    rollouts = []
+    collect = RoutedReinforce.collect_rollouts
+    monkeypatch.setattr(RoutedReinforce, "collect_rollouts", lambda *a, **k: rollouts.append(1) or collect(*a, **k))
+    learned(tmp_path / "state.pt", TABLES, "naive", "reinforce")
+    rest = len(rollouts)
+    learned(tmp_path / "another.pt", TABLES, "naive", "reinforce")
+    whole = len(rollouts) - rest
+    assert abs(rest - whole / 2) <= 1
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:-9] + b"?" + b[-8:], lambda b: b""])
+def test_a_damaged_state_is_not_used(tmp_path, damage, caplog):
+    path, run = tmp_path / "state.pt", (TABLES, "naive", "reinforce")
+    with pytest.raises(Interrupted):
+        learned(path, *run, killed_at=3)
+    path.write_bytes(damage(path.read_bytes()))
+    again = learned(path, *run)
+    assert "the run starts anew" in caplog.text
+    assert recorded(again) == recorded(learned(tmp_path / "whole.pt", *run))
+
+
+def test_the_state_of_another_run_is_not_used(tmp_path):
+    with pytest.raises(Interrupted):
+        learned(tmp_path / "state.pt", TABLES, "naive", "reinforce", killed_at=3)
+    file = agents.StateFile(tmp_path / "state.pt", "naive ppo", Watcher(None))
+    assert file.state is None
+    assert "other settings" in file.damage
+
+
+def test_a_full_disk_costs_the_state_and_not_the_run(tmp_path, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("agents.saving.run_state.os.fsync", full)
+    watcher = learned(tmp_path / "state.pt", TABLES, "naive", "reinforce")
+    assert len(watcher.seen) == CHECKPOINTS + 1
+    assert "No space left" in caplog.text
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_world_that_does_not_tell_its_state_runs_and_keeps_none(tmp_path, caplog):
+    world = {**NO_TABLES, "env_id": "odd/Silent-v0"}
+    learned(tmp_path / "state.pt", world, "naive", "ppo")
+    assert "Silent does not tell its state" in caplog.text
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("algorithm", ["reinforce", "ppo"])
+def test_a_loss_that_is_no_number_ends_the_run_and_is_named(algorithm):
+    env = agents.make_vec_env(n_envs=64, **TABLES)
+    model = agents.build(env, "naive", 3, algorithm=algorithm, n_steps=16, width=8, vf_coef=math.nan)
+    with pytest.raises(NotFiniteError, match=r"^update 0: the loss \(nan\) is not finite; try"):
+        model.learn(STEPS)
+
+
+def test_a_parameter_that_is_no_number_is_named():
+    policy = torch.nn.Linear(2, 2)
+    with torch.no_grad():
+        policy.bias[1] = math.inf
+    with pytest.raises(NotFiniteError, match="update 7: parameter bias is not finite"):
+        refuse_not_finite(torch.tensor(math.nan), policy, 7)

@@ -1,0 +1,65 @@
+"""What a certificate says can be read on the terminal and on one page."""
+
+import base64
+import re
+import struct
+import zlib
+
+import gymnasium
+import numpy as np
+
+import envs
+from envs.certificate.report import html, png, report
+
+
+def certified(name, **keywords):
+    return envs.certify(gymnasium.make_vec(f"keyhole/{name}-v0", num_envs=1, **keywords))
+
+
+def pixels_of(file):
+    """The picture in a PNG file whose rows are not filtered."""
+    width, height = struct.unpack(">II", file[16:24])
+    start = file.index(b"IDAT") + 4
+    length = struct.unpack(">I", file[start - 8 : start - 4])[0]
+    rows = np.frombuffer(zlib.decompress(file[start : start + length]), np.uint8).reshape(height, 1 + 3 * width)
+    return rows[:, 1:].reshape(height, width, 3)
+
+
+def test_the_report_shows_the_returns_and_names_bounds_and_what_was_not_computed():
+    text = report(certified("DiamondGhost", size=3, oversight_prob=0.1))
+    assert re.search(r"true optimum J\* +0\.9690", text)
+    assert re.search(r"enforceable W, worst ties +0\.0969 +exact: all \d+ vertices", text)
+    assert re.search(r"enforceable W, uniform ties +0\.1841 +lower bound", text)
+    assert re.search(r"ambiguity of the reward +- +not computed: too many states", text)
+    assert "'something' hides a difference of 2" in text
+    assert "nan" not in text
+
+
+def test_every_small_world_can_be_reported_and_drawn(small_certificate):
+    assert report(small_certificate).startswith(small_certificate.world)
+    assert html(small_certificate).endswith("</html>\n")
+
+
+def test_the_page_needs_no_network_and_draws_both_steps_of_every_pair():
+    found = certified("AbsentSupervisor")
+    page = html(found)
+    assert "http" not in page
+    assert page.count("data:image/png;base64,") == 4 * len(found.aliased_pairs.worst)
+    first = re.search(r"base64,([^\"]+)", page).group(1)
+    pixels = pixels_of(base64.b64decode(first))
+    assert pixels.shape == (4 * 32, 4 * 32, 3)
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are():
+    page = html(certified("HideErrors"))
+    assert "2&gt;/dev/null" in page
+    assert "2>/dev/null" not in page
+
+
+def test_a_world_whose_overseer_sees_all_has_nothing_to_draw():
+    assert "<p>Nothing.</p>" in html(certified("AliasedCorridor"))
+
+
+def test_a_picture_survives_its_file():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    assert np.array_equal(pixels_of(png(pixels)), pixels)

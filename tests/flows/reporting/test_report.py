@@ -1,0 +1,239 @@
+"""Statistics against tables in print, and a page that shows what MLflow holds and nothing that a user smuggles in."""
+
+import csv
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from flows.config import TrainConfig
+from flows.errors import UserError
+from flows.reporting import report
+from flows.reporting.aggregate import SAME, apart, cells, interval, learning_curves, ranked
+from flows.reporting.figures import colours, spread
+from flows.tracking import certificates, results
+from flows.tracking.provenance import run_tags
+from tests.flows import doubles
+
+EVIL = "<script>alert('x')</script>"
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "half"),
+    [
+        ([1.0, 2.0, 3.0], 2.0, 4.302653 * 1 / math.sqrt(3)),  # t of 2 degrees of freedom
+        ([0.0, 1.0], 0.5, 12.706205 * math.sqrt(0.5) / math.sqrt(2)),
+        ([5.0] * 10, 5.0, 0.0),
+        ([2.0, 4.0, 4.0, 6.0], 4.0, 3.182446 * math.sqrt(8 / 3) / 2),
+    ],
+)
+def test_the_interval_is_students(values, mean, half):
+    found = interval(values)
+    assert (found.mean, found.n) == (mean, len(values))
+    assert found.half == pytest.approx(half, rel=1e-6)
+
+
+def test_one_seed_has_no_interval_and_nan_is_no_seed():
+    assert interval([0.5, math.nan])[::2] == (0.5, 1)
+    assert math.isnan(interval([0.5]).half)
+    assert interval([math.nan]).n == 0
+
+
+def test_an_interval_covers_the_true_mean_in_95_of_100_samples():
+    random = np.random.default_rng(0)
+    samples = [interval(list(row)) for row in random.normal(1.0, 2.0, (4000, 3))]
+    covered = np.mean([abs(found.mean - 1.0) <= found.half for found in samples])
+    assert covered == pytest.approx(0.95, abs=0.012)
+
+
+def test_names_are_spread_no_further_than_needed():
+    assert spread([0.1, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.5, 0.9])
+    assert spread([0.5, 0.5], 0.2) == pytest.approx([0.4, 0.6])
+    placed = np.array(spread([0.3, 0.31, 0.32, 0.9], 0.1))
+    assert np.diff(placed) == pytest.approx([0.1, 0.1, 0.49], abs=1e-9)
+    assert placed[:3].mean() == pytest.approx(0.31)
+
+
+def train(store, parent, seed, method="naive", attempt=1, **said):
+    config = TrainConfig(method=method, seed=seed, oversight=said.pop("oversight", 0.1), steps=100, checkpoints=4)
+    tags = {**run_tags(config), "attempt": str(attempt)}
+    with store.run("run", {}, tags, parent=parent) as record:
+        said.get("trainer", doubles.learns)(config, record)
+    return record.run_id
+
+
+def choices(config, record):
+    """Two deployment rules, the second one leaky."""
+    record.tags({"deployments": "last,best", "leaky": "best", "exactness": "sampled"})
+    record.metrics(100, {"selected/true_return/last": 0.25, "selected/true_return/best": 0.75})
+    record.metrics(100, {"eval/true_return": 0.25})
+
+
+KNOWN = {
+    "optimal_return": 0.932,
+    "enforceable_return": 0.1,
+    "enforceable_return_uniform_ties": 0.2,
+    "naive_optimum_return": 0.09,
+    "enforceable_is_exact": True,
+}
+
+
+def test_what_is_known_of_each_level_comes_back_from_the_params_and_regret_adds_up(store, sweep):
+    (level, known), *others = results.read(store, sweep).references.items()
+    assert (level, others) == (0.1, [])
+    assert known == certificates.Reference(**KNOWN)
+    total = known.unenforceable + known.misspecified
+    assert total == pytest.approx(KNOWN["optimal_return"] - KNOWN["naive_optimum_return"])
+
+
+@pytest.fixture(scope="module")
+def sweep(store) -> str:
+    with store.run(EVIL, {"env": EVIL, "training": {"width": 64}}, {"kind": "sweep"}) as parent:
+        parent.params(certificates.params(0.1, KNOWN))
+        for seed in (0, 1):
+            for oversight in (0.1, 0.3):
+                train(store, parent.run_id, seed, oversight=oversight)
+            train(store, parent.run_id, seed, method="early", trainer=choices)
+        with pytest.raises(ValueError, match="alert"):
+            train(store, parent.run_id, 2, trainer=fail)
+        with pytest.raises(ValueError, match="alert"):
+            train(store, parent.run_id, 1, method="early", trainer=fail, attempt=0)
+    return parent.run_id
+
+
+def fail(config, record):
+    raise ValueError(EVIL)
+
+
+def test_every_deployment_rule_is_a_row_and_a_first_attempt_counts_no_more(store, sweep):
+    found = results.read(store, sweep)
+    names = sorted((row.row, row.oversight, row.seed) for row in found.finished)
+    assert names == [
+        ("early", 0.1, 0),
+        ("early", 0.1, 1),
+        ("early/best", 0.1, 0),
+        ("early/best", 0.1, 1),
+        *[("naive", oversight, seed) for oversight in (0.1, 0.3) for seed in (0, 1)],
+    ]
+    assert [(row.method, row.seed, row.status) for row in found.unfinished] == [("naive", 2, "FAILED")]
+
+
+def test_cells_are_over_seeds_and_keep_what_is_leaky(store, sweep):
+    table = {(cell.row, cell.oversight): cell for cell in cells(results.read(store, sweep))}
+    assert table["early/best", 0.1].true_return == (0.75, 0.0, 2)
+    assert table["early/best", 0.1].leaky
+    assert not table["early", 0.1].leaky
+    assert table["naive", 0.1].seen.mean == 1.0
+    assert table["naive", 0.1].without["gate"].mean == pytest.approx(table["naive", 0.1].true_return.mean / 2)
+    assert ranked(list(table.values()))[0] == "early/best"
+
+
+def test_learning_curves_are_over_the_seeds_of_a_method_and_level(store, sweep):
+    curve = learning_curves(results.read(store, sweep))["naive", 0.3]
+    assert list(curve.step) == [25, 50, 75, 100]
+    assert curve.mean.shape == curve.half.shape == (4,)
+
+
+class Reader(HTMLParser):
+    """Every tag and every address that a page would load."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.loads, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.loads += [value for name, value in attributes if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_stands_alone_and_escapes_what_users_typed(store, sweep):
+    page = report.write(store, results.read(store, sweep)).read_text()
+    reader = Reader()
+    reader.feed(page)
+    assert "script" not in reader.tags
+    assert EVIL in reader.text
+    assert len(reader.loads) == 2
+    assert all(address.startswith("data:image/png;base64,") for address in reader.loads)
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_the_page_names_failed_runs_settings_and_what_is_leaky(store, sweep):
+    text = report.write(store, results.read(store, sweep)).read_text()
+    assert "1 run without a result" in " ".join(text.split())
+    assert "naive, oversight 0.1, seed 2" in text
+    assert "training.width" in text
+    assert re.search(r"early/best<span class=\"leaky\">leaky</span>", text)
+    assert "0.932" in text
+    assert "estimated from sampled episodes" in text
+
+
+def test_the_table_in_the_file_has_a_line_for_each_run_and_rule(store, sweep):
+    path = report.write(store, results.read(store, sweep)).with_name("results.csv")
+    with path.open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 9
+    assert {line["status"] for line in lines} == {"FINISHED", "FAILED"}
+    assert {line["without_gate"] == "" for line in lines if line["method"] == "naive"} == {False, True}
+    best = [line for line in lines if line["row"] == "early/best"]
+    assert [float(line["true_return"]) for line in best] == [0.75, 0.75]
+
+
+def test_a_report_can_be_made_of_a_sweep_without_any_result(store):
+    with store.run("empty", {}, {"kind": "sweep"}) as parent:
+        pass
+    page = report.write(store, results.read(store, parent.run_id))
+    assert "No run of this sweep has a result" in page.read_text()
+    assert report.summary(results.read(store, parent.run_id)) == "no run has a result"
+
+
+def test_the_summary_has_a_line_for_each_row_name(store, sweep):
+    lines = report.summary(results.read(store, sweep)).splitlines()
+    assert [line.split()[0] for line in lines[3:]] == ["early/best", "early", "naive"]
+    assert "0.750 ± 0.000" in lines[3]
+
+
+def test_a_sweep_is_found_by_id_by_its_start_by_name_and_as_the_newest(store, sweep):
+    with store.run("later", {}, {"kind": "sweep"}) as later:
+        pass
+    assert results.find(store, None) == later.run_id
+    assert results.find(store, sweep) == results.find(store, sweep[:12]) == results.find(store, EVIL) == sweep
+
+
+def test_an_unknown_sweep_is_a_mistake_that_suggests_the_nearest(store, sweep):
+    with store.run("nightly", {}, {"kind": "sweep"}):
+        pass
+    with pytest.raises(UserError, match="unknown sweep 'nightli'; did you mean 'nightly'"):
+        results.find(store, "nightli")
+
+
+def test_the_start_of_several_ids_is_a_mistake(store):
+    for number in range(17):  # more than there are first digits
+        with store.run(f"sweep {number}", {}, {"kind": "sweep"}):
+            pass
+    ids = [run.info.run_id for run in store.client.search_runs([store.experiment], "tags.kind = 'sweep'")]
+    digits = [run_id[0] for run_id in ids]
+    with pytest.raises(UserError, match="give more of it"):
+        results.find(store, max(digits, key=digits.count))
+
+
+def test_rows_of_one_method_share_a_colour_and_methods_do_not():
+    first, blind, rule, other = colours(["naive", "naive@knowledge=blind", "naive/true_return", "oracle"])
+    assert first == blind == rule != other
+
+
+def test_a_rule_has_a_line_unless_it_lies_on_that_of_its_methods_first_rule(store, sweep):
+    (plain,) = [cell for cell in cells(results.read(store, sweep)) if (cell.row, cell.oversight) == ("naive", 0.1)]
+
+    def rule(name, by, oversight=0.1):
+        moved = plain.true_return._replace(mean=plain.true_return.mean + by)
+        return plain._replace(row=name, oversight=oversight, true_return=moved)
+
+    far = [rule("naive/far", 0.0), rule("naive/far", 2 * SAME, 0.3)]  # apart at one level is apart
+    table = [plain, rule("naive", 0.0, 0.3), rule("naive/near", SAME / 2), *far, rule("naive@path=a/b", 0.0)]
+    assert [cell.row for cell in apart(table)] == ["naive", "naive", "naive/far", "naive/far", "naive@path=a/b"]

@@ -1,0 +1,195 @@
+"""A fault costs the run it strikes, at most; the next one is trained, and every run is closed."""
+
+import errno
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from flows.cli import commands
+from flows.config import CompareConfig, TrainConfig, title
+from flows.errors import DeadWorkerError, FailedJobError
+from flows.prefect_server.history import close_abandoned
+from flows.project import Project
+from flows.running import worker
+from flows.running.pool import Pool
+from flows.running.train import run as trained
+from flows.sweep.plan import Plan, Todo
+from flows.sweep.progress import Plain
+from flows.sweep.session import Sweep
+from flows.tracking import results
+from flows.tracking.process_owner import owner
+from flows.tracking.store import Store
+
+RUNS = CompareConfig(methods=("filtering", "naive"), oversight=(0.1,), seeds=1, steps=10).runs()
+TINY = {"steps": 4096, "checkpoints": 4, "training": {"n_envs": 32, "n_steps": 16, "width": 8}}
+
+
+@pytest.fixture
+def sweep(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Sweep]]:
+    """Makes a sweep of one process, whose runs a double trains; without Prefect."""
+    pools = []
+
+    def make(double: str) -> Sweep:
+        monkeypatch.setattr(worker, "TRAIN", f"tests.flows.doubles:{double}")
+        pools.append(Pool(1))
+        with store.run(double, {}, {"kind": "sweep"}) as record:
+            return Sweep(store, record, None, pools[-1], Plain(RUNS), Plan([], [], []), {}, {}, set())
+
+    yield make
+    for pool in pools:
+        pool.stop()
+
+
+def outcome(sweep: Sweep, config: TrainConfig) -> tuple[str, str]:
+    """What MLflow says of a run: how it ended, and why."""
+    run = sweep.store.client.get_run(sweep.tried[title(config)])
+    return run.info.status, run.data.tags.get("error", "")
+
+
+@pytest.mark.parametrize(
+    ("double", "reason"),
+    [
+        ("fills_the_disk", "OSError: [Errno 28] No space left on device"),
+        ("needs_much_memory", "Unable to allocate 128. GiB"),
+        ("fails_on_filtering", "ValueError: nothing <b>passed</b> the filter"),
+    ],
+)
+def test_a_run_that_cannot_go_on_fails_by_name_and_the_next_is_trained(sweep, double, reason):
+    struck = sweep(double)
+    with pytest.raises(FailedJobError):
+        struck.do(Todo(RUNS[0], "key", reuse=False))
+    struck.do(Todo(RUNS[1], "key", reuse=False))
+    assert outcome(struck, RUNS[0])[0] == "FAILED"
+    assert reason in outcome(struck, RUNS[0])[1]
+    assert outcome(struck, RUNS[1]) == ("FINISHED", "")
+
+
+def test_a_run_whose_processes_die_fails_and_says_how(sweep):
+    struck = sweep("dies")
+    todo = Todo(RUNS[0], "key", reuse=False)
+    for attempt in (struck.do, struck.once_more):
+        with pytest.raises(DeadWorkerError):
+            attempt(todo)
+    status, reason = outcome(struck, RUNS[0])
+    assert (status, len(results.children_of(struck.store, struck.record.run_id))) == ("FAILED", 1)
+    assert "died (SIGKILL)" in reason
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_in_another_process_to_the_same_numbers_and_files(sweep, tmp_path):
+    config = TrainConfig(env="keyhole/DiamondGhost-v0", env_kwargs={"size": 3}, **TINY)
+    struck = sweep("dies_midway")
+    todo = Todo(config, "key", reuse=False)
+    with pytest.raises(DeadWorkerError):
+        struck.do(todo)
+    folder = struck.store.folder(struck.store.client.get_run(struck.tried[title(config)]))
+    assert (folder / "state.pt").exists()
+    run = struck.store.client.get_run(struck.once_more(todo))
+    whole = Listener(tmp_path)
+    trained(config, whole)
+    assert {**whole.told} == {
+        (name, point.step): point.value
+        for name in run.data.metrics
+        for point in struck.store.client.get_metric_history(run.info.run_id, name)
+    }
+    assert run.data.tags["resumed"].startswith("from step ")
+    assert {file.name for file in folder.iterdir()} == {file.name for file in tmp_path.iterdir()}
+
+
+class Listener:
+    """A recorder that keeps what it is told; (series, step) -> value, as MLflow has it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.told = folder, {}
+
+    def metrics(self, step, values) -> None:
+        for name, value in values.items():
+            assert (name, step) not in self.told
+            self.told[name, step] = 0.0 if np.isnan(value) else float(value)  # as MLflow keeps it
+
+    def progress(self, done, value) -> None: ...
+    def tags(self, values) -> None: ...
+
+
+@pytest.mark.slow
+def test_a_world_that_raises_in_step_ends_its_run_with_the_worlds_words(store, tmp_path):
+    config = TrainConfig(env="tests.flows.worlds:odd/Breaks-v0", method="naive", learner="ppo", **TINY)
+    with pytest.raises(RuntimeError, match="the bridge is out"), store.run("broken", {}, {}) as record:
+        trained(config, record)
+    run = store.client.get_run(record.run_id)
+    assert (run.info.status, run.data.tags["error"]) == ("FAILED", "RuntimeError: the bridge is out")
+
+
+def test_a_run_is_closed_also_where_its_error_cannot_be_written(store, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with suppress(ValueError), store.run("struck", {}, {}) as record:
+        monkeypatch.setattr(Path, "write_text", full)
+        raise ValueError("no")
+    assert store.client.get_run(record.run_id).info.status == "FAILED"
+
+
+def test_a_run_whose_last_numbers_cannot_be_written_is_not_finished(store, monkeypatch):
+    def refused(_):
+        raise OSError("full")
+
+    with suppress(OSError), store.run("struck", {}, {}) as record:
+        record._flushed = math.inf  # not before the end
+        record.metrics(1, {"a": 1.0})
+        monkeypatch.setattr(record, "points", refused)
+    assert store.client.get_run(record.run_id).info.status == "FAILED"
+
+
+class History:
+    """Prefect's server as far as closing what is abandoned needs it."""
+
+    def __init__(self, owners: dict[str, dict[str, str]]) -> None:
+        self.runs = [
+            SimpleNamespace(id=name, tags=[f"{k}={v}" for k, v in marks.items()]) for name, marks in owners.items()
+        ]
+        self.closed: list[str] = []
+
+    def read_flow_runs(self, **_):
+        return self.runs
+
+    def read_task_runs(self, **_):
+        return []
+
+    def set_flow_run_state(self, run, state, force) -> None:
+        self.closed.append(run)
+
+
+def test_prefects_history_closes_flows_of_dead_processes_and_no_others(monkeypatch):
+    monkeypatch.setattr("flows.history.FlowRunFilter", SimpleNamespace(model_validate=json.dumps))
+    mine = owner()
+    owners = {
+        "alive": mine,
+        "dead": {**mine, "pid": str(2**22 + 1)},
+        "recycled": {**mine, "process_started": str(float(mine["process_started"]) - 100)},
+        "elsewhere": {**mine, "host": "another", "pid": str(2**22 + 1)},
+    }
+    history = History(owners)
+    assert close_abandoned(history) == 2
+    assert history.closed == ["dead", "recycled"]
+
+
+def test_a_full_disk_ends_the_command_with_one_line_that_says_how_to_go_on(monkeypatch, tmp_path, capsys):
+    def full(config, wish):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(commands, "_server", lambda project, config: nullcontext())
+    monkeypatch.setattr(commands, "_swept", full)
+    with pytest.raises(SystemExit) as end:
+        commands._sweep(Project(tmp_path, tmp_path / "mlruns"), CompareConfig(), None)
+    assert end.value.code == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "No space left" in said
+    assert "--resume" in said

@@ -1,0 +1,102 @@
+"""Files at an address: sent when a run ends, fetched whole by who lacks them, never taken for another store's."""
+
+import pytest
+
+from flows.errors import UserError
+from flows.project import ARTIFACTS, Project, here
+from flows.tracking.artifact_store import PACKAGES
+from flows.tracking.database import address, hidden
+from flows.tracking.store import Store
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Store:
+    """A store whose files go to an address."""
+    root = tmp_path_factory.mktemp("project")
+    return Store(Project(root, root / "mlruns", artifact_uri=(root / "elsewhere").as_uri()))
+
+
+def test_a_runs_files_are_at_the_address_when_it_ends_and_come_back_to_who_lacks_them(shared):
+    with shared.run("run", {}, {}) as record:
+        (record.folder / "agent.zip").write_bytes(b"weights")
+        assert not list((shared.project.root / "elsewhere").rglob("agent.zip"))
+    run = shared.client.get_run(record.run_id)
+    assert [file.path for file in shared.client.list_artifacts(record.run_id)] == ["agent.zip"]
+    (record.folder / "agent.zip").unlink()
+    record.folder.rmdir()
+    assert (shared.folder(run) / "agent.zip").read_bytes() == b"weights"
+    assert shared.artifacts.source(run.info, shared.folder(run) / "model") == f"{run.info.artifact_uri}/model"
+
+
+def test_the_trace_of_a_failed_run_is_at_the_address(shared):
+    with pytest.raises(ValueError, match="no sense"), shared.run("run", {}, {}) as record:
+        raise ValueError("no sense")
+    assert [file.path for file in shared.client.list_artifacts(record.run_id)] == ["error.txt"]
+
+
+def test_a_run_whose_files_cannot_be_sent_has_failed_and_still_has_them(shared, monkeypatch):
+    def refuse(*_):
+        raise OSError("no space at the address")
+
+    monkeypatch.setattr(shared.artifacts, "keep", refuse)
+    with pytest.raises(OSError, match="no space"), shared.run("run", {}, {}) as record:
+        (record.folder / "agent.zip").write_bytes(b"weights")
+    assert shared.client.get_run(record.run_id).info.status == "FAILED"
+    assert (record.folder / "agent.zip").exists()
+
+
+def test_a_store_keeps_its_files_where_it_was_made_to(shared):
+    project = Project(shared.project.root, shared.project.mlruns, artifact_uri="s3://another/place")
+    with pytest.raises(UserError, match="this store keeps its runs' files in"):
+        assert Store(project).artifacts
+
+
+def test_a_folder_is_an_address_too(checkout, monkeypatch):
+    monkeypatch.setenv(ARTIFACTS, "shared/files")
+    assert here().artifact_uri == (checkout / "shared" / "files").as_uri()
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("postgresql://me:secret@db/keyhole", "postgresql+psycopg://me:secret@db/keyhole"),
+        ("postgres://db/keyhole", "postgresql+psycopg://db/keyhole"),
+        ("postgresql+psycopg2://db/keyhole", "postgresql+psycopg2://db/keyhole"),
+        ("http://tracking:5000", "http://tracking:5000"),
+    ],
+)
+def test_a_database_is_reached_by_the_driver_that_the_extra_brings(said, found):
+    assert address(said) == found
+
+
+def test_a_password_is_never_shown():
+    assert hidden("postgresql://me:secret@db/keyhole") == "postgresql://me:***@db/keyhole"
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ("keyhole.db", "write --store postgresql://user:password@host:5432/name"),
+        ("mysql://me:secret@db/keyhole", "--store: found 'mysql://me:***@db/keyhole'"),
+        (
+            "postgresql://me:secret@127.0.0.1:1/keyhole",
+            "postgresql+psycopg://me:***@127.0.0.1:1/keyhole does not answer",
+        ),
+        ("http://127.0.0.1:1", "http://127.0.0.1:1 does not answer"),
+    ],
+)
+def test_a_database_that_cannot_be_used_costs_one_line(keyhole, said, complaint):
+    if said.startswith("postgresql"):
+        pytest.importorskip("psycopg")
+    code, _, err = keyhole("compare", "--store", said)
+    assert (code, err.count("\n")) == (2, 1)
+    assert complaint in err
+    assert "secret" not in err
+
+
+def test_an_address_whose_package_is_missing_costs_one_line(keyhole, monkeypatch):
+    monkeypatch.setitem(PACKAGES, "s3", "no_such_package")
+    code, _, err = keyhole("compare", "--artifacts", "s3://keyhole/runs")
+    assert (code, err) == (
+        2, "keyhole: --artifacts s3://keyhole/runs: no_such_package is not installed; pip install 'keyhole[s3]'\n"
+    )  # fmt: skip
