@@ -1,11 +1,11 @@
 """The learner: Stable-Baselines3, with treatments of samples and policies made of blocks."""
 
 from agents.build import build
-from agents.checkpoints import Checkpoints, Choice
+from agents.checkpoints import CheckpointChoice, Checkpoints
 from agents.evaluate import Evaluation, action_probabilities, make_evaluator
 from agents.learners.labelled_buffer import LabelledRolloutBuffer
 from agents.learners.ppo import RoutedPPO
-from agents.policies.blocks import Use
+from agents.policies.blocks import BlockUse
 from agents.policies.policy import BlockPolicy
 from agents.saving.agent_file import Agent, load, save
 from agents.saving.archive import BadAgentError
@@ -16,14 +16,14 @@ __all__ = [
     "Agent",
     "BadAgentError",
     "BlockPolicy",
+    "BlockUse",
+    "CheckpointChoice",
     "Checkpoints",
-    "Choice",
     "Evaluation",
     "GymnasiumVecEnv",
     "LabelledRolloutBuffer",
     "RoutedPPO",
     "StateFile",
-    "Use",
     "action_probabilities",
     "build",
     "load",

@@ -8,12 +8,12 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 
-from agents.learners.nan_guard import refuse_not_finite_parameters
+from agents.learners.nan_guard import check_finite_parameters
 from agents.saving.run_state import StateFile
 from routing import Deployment
 
 Metrics = dict[str, float]
-KEPT = (
+RECORDED = (
     "rollout/ep_rew_mean",
     "rollout/ep_len_mean",
     "train/policy_gradient_loss",
@@ -31,7 +31,7 @@ class LatestValues(KVWriter):
         self.values: Metrics = {}
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
-        self.values.update({name: float(key_values[name]) for name in KEPT if name in key_values})
+        self.values.update({name: float(key_values[name]) for name in RECORDED if name in key_values})
 
     def close(self) -> None:
         pass
@@ -73,7 +73,7 @@ class Checkpoints(BaseCallback):
             self.file.restore(self.model, self)  # type: ignore[arg-type]
 
     def _on_rollout_start(self) -> None:
-        refuse_not_finite_parameters(self.model.policy, self.model._n_updates)
+        check_finite_parameters(self.model.policy, self.model._n_updates)
         visited = self.num_timesteps >= self.due[min(self.visited, len(self.due) - 1)]
         if visited:
             self._visit()
@@ -98,7 +98,7 @@ class Checkpoints(BaseCallback):
         self.visit(self.num_timesteps, metrics)
 
 
-class Choice:
+class CheckpointChoice:
     """The checkpoint that one deployment rule has chosen so far."""
 
     def __init__(self, deployment: Deployment) -> None:

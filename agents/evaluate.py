@@ -14,7 +14,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 import envs
 from agents.onednn import by_onednn
-from agents.policies.blocks import Use
+from agents.policies.blocks import BlockUse
 from agents.policies.policy import BlockPolicy
 
 ROWS = 4096  # observations at a time: what a network makes of them stays in a processor's cache
@@ -36,7 +36,7 @@ class Evaluator(Protocol):
     def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
         """The policy as it acts now."""
 
-    def each(self, policy: BlockPolicy, uses: Sequence[Use]) -> list[Evaluation]:
+    def each(self, policy: BlockPolicy, uses: Sequence[BlockUse]) -> list[Evaluation]:
         """The policy in each of these uses."""
 
 
@@ -48,9 +48,9 @@ def make_evaluator(env_id: str, seed: int, episodes: int = 4096, **env_kwargs) -
         episodes: how many to sample where the world cannot be enumerated.
     """
     try:
-        return Exact(env_id, **env_kwargs), True
+        return ExactEvaluator(env_id, **env_kwargs), True
     except envs.NotEnumerable:
-        return Sampled(env_id, seed, episodes, **env_kwargs), False
+        return SampledEvaluator(env_id, seed, episodes, **env_kwargs), False
 
 
 def action_probabilities(policy: ActorCriticPolicy, observations: torch.Tensor) -> torch.Tensor:
@@ -59,7 +59,7 @@ def action_probabilities(policy: ActorCriticPolicy, observations: torch.Tensor) 
         return policy.get_distribution(observations).distribution.probs  # type: ignore[union-attr]
 
 
-class Exact:
+class ExactEvaluator:
     """By the tables of the world: no sampling error.
 
     Raises:
@@ -68,7 +68,7 @@ class Exact:
 
     def __init__(self, env_id: str, **env_kwargs) -> None:
         self.tables = envs.compile_world(gymnasium.make_vec(env_id, num_envs=1, **env_kwargs))
-        self.course = envs.exact.Course.of(self.tables)
+        self.course = envs.exact.Occupancy.of(self.tables)
         self.observations = torch.as_tensor(self.tables.observations).float()
 
     def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
@@ -76,7 +76,7 @@ class Exact:
             found = [action_probabilities(policy, rows) for rows in self._seen_by(policy)]
         return self._evaluation(torch.cat(found))
 
-    def each(self, policy: BlockPolicy, uses: Sequence[Use]) -> list[Evaluation]:
+    def each(self, policy: BlockPolicy, uses: Sequence[BlockUse]) -> list[Evaluation]:
         with by_onednn():
             found = [policy.log_probabilities(rows.flatten(1), uses) for rows in self._seen_by(policy)]
         return [self._evaluation(torch.cat(log_probability).exp()) for log_probability in zip(*found, strict=True)]
@@ -92,7 +92,7 @@ class Exact:
         return Evaluation(exact.true_return, *strata, exact.proxy_return, exact.length)
 
 
-class Sampled:
+class SampledEvaluator:
     """By the first episode of each of many copies.
 
     Args:
@@ -104,7 +104,7 @@ class Sampled:
         self.env = gymnasium.make_vec(env_id, num_envs=episodes, **env_kwargs)
         self.seed, self.episodes = seed, episodes
 
-    def each(self, policy: BlockPolicy, uses: Sequence[Use]) -> list[Evaluation]:
+    def each(self, policy: BlockPolicy, uses: Sequence[BlockUse]) -> list[Evaluation]:
         found = []
         for use in uses:
             with policy.deployed(*use):

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 
-from envs.snapshot import tells
+from envs.snapshot import require_snapshots
 
 
 def _reached(obs: np.ndarray, done: np.ndarray, info: dict[str, Any]) -> np.ndarray:
@@ -99,11 +99,15 @@ class GymnasiumVecEnv(VecEnv):
 
     def snapshot(self) -> dict[str, Any]:
         """Where the copies are; raises NotKept where the environment cannot tell."""
-        return {"env": tells(self.env).snapshot(), "returns": self._returns.copy(), "lengths": self._lengths.copy()}
+        return {
+            "env": require_snapshots(self.env).snapshot(),
+            "returns": self._returns.copy(),
+            "lengths": self._lengths.copy(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on where `snapshot` was taken."""
-        tells(self.env).restore(state["env"])
+        require_snapshots(self.env).restore(state["env"])
         self._returns, self._lengths = state["returns"].copy(), state["lengths"].copy()
 
     def close(self) -> None:

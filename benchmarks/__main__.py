@@ -10,7 +10,7 @@ from flows import process_env
 
 if __name__ == "__main__":
     before = dict(os.environ)
-    process_env.one_thread()
+    process_env.use_one_thread()
     if dict(os.environ) != before:
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks", *sys.argv[1:]])
     from benchmarks.command import main

@@ -17,24 +17,24 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 import envs
-from agents.tabular.rollout import Walk
+from agents.tabular.rollout import TableRollout
 from benchmarks.harness.figures import Figure
 from benchmarks.harness.paired import Effort, Way, paired
 from benchmarks.torch_grid import TorchGrid
-from envs.dynamics import Lookup
+from envs.dynamics import TableDynamics
 from envs.pomdp import POMDP
-from envs.tables import distinct
+from envs.tables import distinct_rows
 
 UNIT = "times the steps in a CPU-second of Gymnasium's SyncVectorEnv"
 WORLD, COPIES, AT_ONCE = "keyhole/DiamondGhost-v0", 512, 16
 
 
-class Unwritten(Lookup):
+class Unwritten(TableDynamics):
     """A world moved by its tables that shows the index of an observation."""
 
     def __init__(self, world: POMDP) -> None:
         super().__init__(world, world.tabulate())
-        _, self._index = distinct(self.tables.view)
+        _, self._index = distinct_rows(self.tables.view)
 
     def observe(self, state: np.ndarray) -> np.ndarray:
         """(N,) int."""
@@ -95,7 +95,7 @@ def _stepped(env: VectorEnv) -> Way:
 
 def _walked() -> Way:
     tables = envs.compile_world(gymnasium.make_vec(WORLD, num_envs=1))
-    walk = Walk(tables, COPIES, np.random.default_rng(0))
+    walk = TableRollout(tables, COPIES, np.random.default_rng(0))
     even = np.cumsum(np.full(tables.n_actions, 1 / tables.n_actions))
     law = np.tile(even[:, None], len(tables.observations))
     return lambda: walk.steps(AT_ONCE, lambda observation: law.take(observation, 1)).reward.size

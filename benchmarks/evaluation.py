@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 
 import agents
-from agents.evaluate import Evaluator, Exact, Sampled
+from agents.evaluate import Evaluator, ExactEvaluator, SampledEvaluator
 from benchmarks.harness.figures import Figure
 from benchmarks.harness.paired import Effort, Spread, Way, paired
 from benchmarks.learners import WORLD
@@ -21,7 +21,7 @@ EPISODES, SEEDS, WANTED = 4096, 9, 1e-3
 def measure(effort: Effort) -> Iterator[Figure]:
     """The ratio of times, for as many episodes, and for as many as the error wants."""
     policy = agents.build(agents.make_vec_env(WORLD, 1), "naive", 0, algorithm="ppo").policy
-    exact, samples = Exact(WORLD), [Sampled(WORLD, seed, EPISODES) for seed in range(SEEDS)]
+    exact, samples = ExactEvaluator(WORLD), [SampledEvaluator(WORLD, seed, EPISODES) for seed in range(SEEDS)]
 
     def evaluated(evaluate: Evaluator) -> Way:
         return lambda: evaluate(policy).episode_length > 0

@@ -14,7 +14,7 @@ import envs
 from benchmarks.harness.figures import Figure
 from benchmarks.harness.paired import Effort, Way, paired
 from benchmarks.learners import WORLD, trained
-from envs.enumeration import compiled
+from envs.enumeration import cached_tables
 
 UNIT = "times the cost in CPU time at 5 x 5"
 BASE = 5
@@ -34,7 +34,7 @@ def compiling(size: int) -> Way:
     """The tables of the world, made afresh."""
 
     def way() -> float:
-        compiled.cache_clear()
+        cached_tables.cache_clear()
         envs.compile_world(gymnasium.make_vec(WORLD, num_envs=1, size=size))
         return 1
 

@@ -17,9 +17,9 @@ from benchmarks.harness.figures import Figure
 from benchmarks.harness.paired import Effort, Spread
 from benchmarks.learners import WORLD
 from flows.config import TrainConfig
-from flows.running.pool import Pool, Worker
+from flows.running.pool import Pool, ProcessWorker
 from flows.running.train import run
-from flows.running.worker import TRAIN, Forwarder, Say
+from flows.running.worker import TRAIN, Forwarder, Send
 
 UNIT = "times the memory of a process that has only imported"
 
@@ -42,16 +42,16 @@ def measure(effort: Effort) -> Iterator[Figure]:
 
 def peak(job: str, *arguments: object) -> float:
     """MB that a fresh process held at most while it did one job."""
-    with Pool(1, partial(Worker, [TRAIN])) as pool:
+    with Pool(1, partial(ProcessWorker, [TRAIN])) as pool:
         return pool.do(job, *arguments)
 
 
-def nothing(say: Say) -> float:
+def nothing(say: Send) -> float:
     """A job: the libraries are there."""
     return _most_held()
 
 
-def training(config: TrainConfig, say: Say) -> float:
+def training(config: TrainConfig, say: Send) -> float:
     """A job: a run that nobody records."""
     with TemporaryDirectory() as folder:
         run(config, Forwarder(Path(folder), lambda kind, *payload: None))

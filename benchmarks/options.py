@@ -52,7 +52,7 @@ def trained(method: str, oversight: float, seed: int, steps: int, **changed) -> 
     model.learn(steps)
     cpu = cpu_seconds() - began
     evaluate, _ = agents.make_evaluator(config.env, seed, oversight_prob=oversight)
-    (final,) = evaluate.each(model.policy, [agents.Use(find(method).deployments[0].scales)])
+    (final,) = evaluate.each(model.policy, [agents.BlockUse(find(method).deployments[0].scales)])
     return Found(final.true_return, cpu)
 
 

@@ -42,7 +42,7 @@ class Need(NamedTuple):
         return self.best >= TARGET
 
 
-class UntilThere(BaseCallback):
+class StopAtTarget(BaseCallback):
     """Stops a run when its policy is worth `TARGET`, or its time is up."""
 
     def __init__(self, evaluate: Evaluator, budget: float) -> None:
@@ -64,7 +64,7 @@ class UntilThere(BaseCallback):
         self.used += cpu_seconds() - self.since
         policy = self.model.policy
         assert isinstance(policy, agents.BlockPolicy)  # the callback's type of it is wider
-        (found,) = self.evaluate.each(policy, [agents.Use(find(METHOD).deployments[0].scales)])
+        (found,) = self.evaluate.each(policy, [agents.BlockUse(find(METHOD).deployments[0].scales)])
         self.best = max(self.best, found.true_return)
         self.looked, self.since = self.num_timesteps, cpu_seconds()
 
@@ -97,6 +97,6 @@ def need(learner: str, seed: int, oversight: float, evaluate: Evaluator, budget:
     settings = config.training.model_dump()
     env = agents.make_vec_env(WORLD, settings.pop("n_envs"), oversight_prob=oversight)
     model = agents.build(env, METHOD, seed, algorithm=learner, **settings)
-    watch = UntilThere(evaluate, budget)
+    watch = StopAtTarget(evaluate, budget)
     model.learn(LONGER * config.steps, callback=watch)
     return Need(watch.used, model.num_timesteps, watch.best)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
+def nearest_hint(name: str, known: Sequence[str]) -> str:
     """The tail of an error line: the nearest known name, if one is near, and all of them."""
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
@@ -19,7 +19,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
 def choice(name: str, value: Any, known: Sequence[str]) -> str:
     """Returns value, one of the known names; raises ValueError naming the nearest."""
     if value not in known:
-        raise ValueError(f"unknown {name} {value!r}; {nearest(value, known)}")
+        raise ValueError(f"unknown {name} {value!r}; {nearest_hint(value, known)}")
     return value
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-MOST = 8  # arrays kept
+MAX_ARRAYS = 8  # arrays kept
 
 
-class Recycled:
+class ArrayPool:
     """Arrays of one shape and type, each given out again once neither it nor a view of it is held by anybody.
 
     >>> blank = Recycled((512, 5, 5, 5), np.int8)
@@ -26,6 +26,6 @@ class Recycled:
             if sys.getrefcount(self._arrays[i]) == self._ours:
                 return self._arrays[i]
         array = np.empty(self.shape, self.dtype)
-        if len(self._arrays) < MOST:
+        if len(self._arrays) < MAX_ARRAYS:
             self._arrays.append(array)
         return array

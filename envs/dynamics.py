@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from envs.array_pool import Recycled
-from envs.tables import Tables, distinct
+from envs.array_pool import ArrayPool
+from envs.tables import Tables, distinct_rows
 from envs.world import sample
 
 if TYPE_CHECKING:
     from envs.world import World
 
 
-class Reached(NamedTuple):
+class StepResult(NamedTuple):
     """What one step of N copies leads to, before any reset."""
 
     state: np.ndarray  # (N, ...) as these dynamics keep it; the caller's to write into
@@ -41,11 +41,11 @@ class Dynamics(Protocol):
     def observe(self, state: np.ndarray) -> np.ndarray:
         """The agents' observations, (N, *obs)."""
 
-    def step(self, state: np.ndarray, action: np.ndarray) -> Reached:
+    def step(self, state: np.ndarray, action: np.ndarray) -> StepResult:
         """Where N copies get to by these actions, (N,) int."""
 
 
-class Functions:
+class FunctionDynamics:
     """A world moved by its own functions; a state is a row of K numbers."""
 
     def __init__(self, world: "World") -> None:
@@ -61,12 +61,12 @@ class Functions:
         """The same."""
         return state
 
-    def step(self, state: np.ndarray, action: np.ndarray) -> Reached:
+    def step(self, state: np.ndarray, action: np.ndarray) -> StepResult:
         """By the seven functions, with every noise drawn."""
         world = self.world
         noise = {name: sample(world.np_random, p, len(state)) for name, p in world.noise.items()}
         after = world.transition(state, action, **noise)
-        return Reached(
+        return StepResult(
             after.copy(),  # restarts are written into it, and what is told may be a view of it
             np.asarray(world.reward(state, action, after), np.float64),
             np.asarray(world.true_reward(state, action, after), np.float64),
@@ -76,7 +76,7 @@ class Functions:
         )
 
 
-class Lookup:
+class TableDynamics:
     """A world moved by its tables; a state is its row.
 
     Steps are of few kinds by what they tell, so two small tables are looked up: where a step leads, and its kind.
@@ -85,7 +85,7 @@ class Lookup:
 
     def __init__(self, world: "World", tables: Tables) -> None:
         self.world, self.tables = world, tables
-        self._blank = Recycled((world.num_envs, *tables.view.shape[1:]), tables.view.dtype)
+        self._blank = ArrayPool((world.num_envs, *tables.view.shape[1:]), tables.view.dtype)
         n_acting, n_actions, _ = tables.successor.shape
         self._n_acting, self._n_actions = np.array(n_acting), np.array(n_actions)  # a Python number costs more a step
         self._successor = _small(tables.successor.ravel())
@@ -110,7 +110,7 @@ class Lookup:
             return self.tables.view.take(state, 0)
         return self.tables.view.take(state, 0, self._blank(), "clip")  # "raise" would buffer
 
-    def step(self, state: np.ndarray, action: np.ndarray) -> Reached:
+    def step(self, state: np.ndarray, action: np.ndarray) -> StepResult:
         """One index for all tables."""
         at = state * self._n_actions
         at += action
@@ -118,7 +118,7 @@ class Lookup:
             at = at * len(p) + sample(self.world.np_random, p, len(state))
         after = self._successor.take(at).astype(np.intp)  # once, not in each look-up that it goes into
         told = self._told.take(self._kind.take(at))
-        return Reached(
+        return StepResult(
             after,
             told["reward"],
             told["true_reward"],
@@ -141,7 +141,7 @@ def _kinds(tables: Tables) -> tuple[np.ndarray, np.ndarray]:
         "overseer_obs": tables.overseer_obs.ravel(),
         "outcome": tables.outcome[tables.successor.ravel()],
     }
-    first, kind = distinct(np.column_stack(list(columns.values())).astype(np.float64))
+    first, kind = distinct_rows(np.column_stack(list(columns.values())).astype(np.float64))
     told = np.empty(len(first), np.dtype([(name, column.dtype) for name, column in columns.items()], align=True))
     for name, column in columns.items():
         told[name] = column[first]

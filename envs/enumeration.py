@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs import validation
-from envs.tables import NotEnumerable, Tables, distinct, index
+from envs.tables import NotEnumerable, Tables, distinct_rows, make_index
 
 if TYPE_CHECKING:
     from envs.world import World
@@ -32,23 +32,23 @@ def compile_world(world: Any) -> Tables:
 
 
 @functools.lru_cache(maxsize=16)
-def compiled(world_class: Any, **parameters: Any) -> Tables:
+def cached_tables(world_class: Any, **parameters: Any) -> Tables:
     """The tables of world_class(**parameters), kept in memory."""
     world = world_class(1, **parameters)
     starts, probabilities = world.starts()
-    validation.laws(world, starts, probabilities)
+    validation.check_distributions(world, starts, probabilities)
     world.reset(seed=0)
     states = _closure(world, starts)
-    keys = index(states)
+    keys = make_index(states)
     acting = states[~world.terminal(states)]
     steps = [_step(world, acting, action, noise) for action, noise in _moves(world)]
     shape = (len(acting), int(world.single_action_space.n), -1)
     next_state, reward, true_reward, overseer_obs = (
-        np.stack(column, 1).reshape(shape) for column in zip(*((keys.find(s[0]), *s[1:]) for s in steps), strict=True)
+        np.stack(column, 1).reshape(shape) for column in zip(*((keys.lookup(s[0]), *s[1:]) for s in steps), strict=True)
     )
-    _refuse_impure(world, validation.some(acting), validation.some(states))
+    _refuse_impure(world, validation.sample_states(acting), validation.sample_states(states))
     view = world.observation(states)
-    first, observation = distinct(view[: len(acting)])
+    first, observation = distinct_rows(view[: len(acting)])
     return Tables(
         states=states,
         successor=next_state,
@@ -61,7 +61,7 @@ def compiled(world_class: Any, **parameters: Any) -> Tables:
         view=view,
         outcome=world.outcome(states),
         watched=world.watched(states),
-        start=keys.find(starts),
+        start=keys.lookup(starts),
         start_probability=probabilities,
         gamma=world.gamma,
         horizon=validation.horizon(world, states, next_state),
@@ -99,21 +99,21 @@ def _refuse_impure(world: "World", acting: np.ndarray, states: np.ndarray) -> No
         given = (acting, np.full(len(acting), action), after)
         again = [_transition(world, acting, action, noise), *(getattr(world, name)(*given) for name in names[1:])]
         for name, first, second in zip(names, (after, *told), again, strict=True):
-            validation.asked_twice(world, name, acting, first, second)
+            validation.check_repeatable(world, name, acting, first, second)
     for name in ("observation", "terminal", "outcome", "watched"):
         function = getattr(world, name)
-        validation.asked_twice(world, name, states, function(states), function(states))
+        validation.check_repeatable(world, name, states, function(states), function(states))
 
 
 def _closure(world: "World", starts: np.ndarray) -> np.ndarray:
     """Every state that can be reached, (S, K), terminal states last."""
-    states = fresh = starts[distinct(starts)[0]]
+    states = fresh = starts[distinct_rows(starts)[0]]
     while len(fresh):
         acting = fresh[~world.terminal(fresh)]
         reached = [_transition(world, acting, action, noise) for action, noise in _moves(world)]
         known = len(states)
         everything = np.concatenate([states, *reached])
-        states = everything[distinct(everything)[0]]
+        states = everything[distinct_rows(everything)[0]]
         fresh = states[known:]
         refuse_above_limit(world, len(states))
     return states[np.argsort(world.terminal(states), kind="stable")]

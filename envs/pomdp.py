@@ -15,9 +15,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envs import arguments, drawing, enumeration
-from envs.tables import NotEnumerable, Tables
 from envs import snapshot as kept
-from envs.dynamics import Dynamics, Functions, Lookup
+from envs.dynamics import Dynamics, FunctionDynamics, TableDynamics
+from envs.tables import NotEnumerable, Tables
 from envs.world import World
 
 NOT_DYNAMICS = ("num_envs", "render_mode")
@@ -51,7 +51,7 @@ class POMDP(World, VectorEnv):
         self._n_actions = np.array(n_actions, np.uint64)  # of the type that actions are compared in
         self.observation_space = batch_space(observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.dynamics: Dynamics = Functions(self)
+        self.dynamics: Dynamics = FunctionDynamics(self)
         self._until_lookup = WARM_UP
         self._state: np.ndarray | None = None  # (N, ...) as the dynamics keep it
         self._starts: np.ndarray = np.zeros(0)  # starts that were drawn and not yet used
@@ -65,7 +65,7 @@ class POMDP(World, VectorEnv):
 
     def tabulate(self) -> Tables:
         """This world written out, made once for each set of parameters; raises NotEnumerable."""
-        return enumeration.compiled(type(self), **self.parameters)  # type: ignore[arg-type]  # a class is hashable
+        return enumeration.cached_tables(type(self), **self.parameters)  # type: ignore[arg-type]  # a class is hashable
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -127,14 +127,14 @@ class POMDP(World, VectorEnv):
 
     def use_tables(self) -> None:
         """Moves by table look-up from now on; raises NotEnumerable."""
-        lookup = Lookup(self, enumeration.compile_world(self))
+        lookup = TableDynamics(self, enumeration.compile_world(self))
         self._until_lookup = 0
         if self._state is not None:
             self._state = lookup.encode(self.dynamics.decode(self._state))
             self._starts = lookup.encode(self.dynamics.decode(self._starts))
         self.dynamics = lookup
 
-    def snapshot(self) -> kept.State:
+    def snapshot(self) -> kept.SnapshotState:
         """Where every copy is, and what chance will bring; to be given to `restore` of a world made alike."""
         if self._state is None:
             raise ResetNeeded(f"{type(self).__name__}: call reset() before snapshot()")
@@ -146,7 +146,7 @@ class POMDP(World, VectorEnv):
             "generator": self.np_random.bit_generator.state,
         }
 
-    def restore(self, state: kept.State) -> None:
+    def restore(self, state: kept.SnapshotState) -> None:
         """Goes on where `snapshot` was taken, with the same draws."""
         self.np_random.bit_generator.state = state["generator"]
         self._begin_clock(state["elapsed"])

@@ -5,15 +5,17 @@ A third party's environment takes part by having `snapshot()` and `restore(state
 
 from typing import Any
 
-State = dict[str, Any]  # numbers, text, arrays, lists and dictionaries of them
+SnapshotState = dict[str, Any]  # numbers, text, arrays, lists and dictionaries of them
 
 
-class NotKept(TypeError):  # noqa: N818  (it is no error: what it says runs, and is not continued midway)
+class SnapshotUnsupported(TypeError):  # noqa: N818  (it is no error: what it says runs, and is not continued midway)
     """Something cannot tell the state it is in, so whoever goes on with it starts anew."""
 
 
-def tells(thing: Any) -> Any:
+def require_snapshots(thing: Any) -> Any:
     """The thing, which has `snapshot` and `restore`; raises NotKept. A wrapper that passes names through has not."""
     if not (hasattr(type(thing), "snapshot") and hasattr(type(thing), "restore")):
-        raise NotKept(f"{type(thing).__name__} does not tell its state: give it snapshot() and restore(state)")
+        raise SnapshotUnsupported(
+            f"{type(thing).__name__} does not tell its state: give it snapshot() and restore(state)"
+        )
     return thing

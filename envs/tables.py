@@ -36,7 +36,7 @@ class Tables(NamedTuple):
     gamma: float
     horizon: int  # the time limit of an episode, in steps; without one, those after which nothing weighs
     outcomes: tuple[str, ...]
-    keys: "Keys | Places"
+    keys: "HashedIndex | DenseIndex"
 
     @property
     def n_actions(self) -> int:
@@ -45,28 +45,28 @@ class Tables(NamedTuple):
 
     def row(self, states: np.ndarray) -> np.ndarray:
         """(N, K) -> (N,) int: the row of each state."""
-        return self.keys.find(states)
+        return self.keys.lookup(states)
 
 
-class Keys(NamedTuple):
+class HashedIndex(NamedTuple):
     """Rows under sorted 64-bit keys. Distinct rows have distinct keys: `of_rows` has compared them."""
 
     sorted_keys: np.ndarray  # (S,) uint64
     row: np.ndarray  # (S,) int
 
     @classmethod
-    def of_rows(cls, rows: np.ndarray) -> "Keys":
+    def of_rows(cls, rows: np.ndarray) -> "HashedIndex":
         """Distinct rows (S, K), in their order."""
         keys = hashed(rows)
         order = np.argsort(keys)
         return cls(keys[order], order)
 
-    def find(self, rows: np.ndarray) -> np.ndarray:
+    def lookup(self, rows: np.ndarray) -> np.ndarray:
         """(N, K) -> (N,) int. Rows that are not there give a wrong row or the count of rows."""
         return self.row[np.searchsorted(self.sorted_keys[:-1], hashed(rows))]
 
 
-class Places(NamedTuple):
+class DenseIndex(NamedTuple):
     """Rows of small whole numbers under their place in the box that holds them: one look, no search."""
 
     low: np.ndarray  # (K,) int: the box's corner
@@ -74,7 +74,7 @@ class Places(NamedTuple):
     row: np.ndarray  # (the box's volume,) int32
 
     @classmethod
-    def of_rows(cls, rows: np.ndarray) -> "Places":
+    def of_rows(cls, rows: np.ndarray) -> "DenseIndex":
         """Distinct rows (S, K), in their order."""
         low = rows.min(0)
         size = rows.max(0) - low + 1
@@ -82,7 +82,7 @@ class Places(NamedTuple):
         places.row[places._place(rows)] = np.arange(len(rows))
         return places
 
-    def find(self, rows: np.ndarray) -> np.ndarray:
+    def lookup(self, rows: np.ndarray) -> np.ndarray:
         """(N, K) -> (N,) int. Rows that are not there give a wrong row."""
         return self.row.take(self._place(rows), mode="clip")
 
@@ -92,10 +92,10 @@ class Places(NamedTuple):
         return place(rows, weights) - place(self.low, weights)
 
 
-def index(rows: np.ndarray) -> Keys | Places:
+def make_index(rows: np.ndarray) -> HashedIndex | DenseIndex:
     """Finds distinct rows (S, K) of whole numbers again."""
     volume = math.prod((rows.max(0) - rows.min(0) + 1).tolist())
-    return (Places if volume <= MAX_VOLUME else Keys).of_rows(rows)
+    return (DenseIndex if volume <= MAX_VOLUME else HashedIndex).of_rows(rows)
 
 
 def hashed(rows: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ def _odd_numbers(n: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 2**63, n, dtype=np.uint64) * 2 + 1
 
 
-def distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N, ...) -> where each distinct row first occurs, in order, (O,), and which of them a row is, (N,)."""
     _, first, inverse = np.unique(hashed(rows), return_index=True, return_inverse=True)
     if not np.array_equal(rows[first[inverse]], rows):

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from envs.world import World
 
 NO_LIMIT = 1_000_000  # steps: a longer time limit is none
-FORGOTTEN = 1e-16  # what is discounted to less weighs nothing
-ASKED = 64, 4096  # at least and about at most so many states are asked twice
+NEGLIGIBLE = 1e-16  # what is discounted to less weighs nothing
+SAMPLE_SIZE = 64, 4096  # at least and about at most so many states are asked twice
 
 
 def refuse(world: "World", line: str) -> None:
@@ -21,7 +21,7 @@ def refuse(world: "World", line: str) -> None:
     raise ValueError(f"{type(world).__name__}: {line}")
 
 
-def laws(world: "World", starts: np.ndarray, probabilities: np.ndarray) -> None:
+def check_distributions(world: "World", starts: np.ndarray, probabilities: np.ndarray) -> None:
     """The noise and the start distribution are probability laws; raises ValueError."""
     for name, law in world.noise.items():
         if min(law) < 0 or not math.isclose(sum(law), 1, abs_tol=1e-9):
@@ -41,7 +41,7 @@ def laws(world: "World", starts: np.ndarray, probabilities: np.ndarray) -> None:
         )
 
 
-def asked_twice(world: "World", name: str, states: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
+def check_repeatable(world: "World", name: str, states: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
     """A function gave one answer for each state (n, K), both times; raises ValueError."""
     n = len(states)
     unequal = (np.asarray(first) != np.asarray(second)).reshape(n, -1).any(1)
@@ -50,9 +50,9 @@ def asked_twice(world: "World", name: str, states: np.ndarray, first: np.ndarray
         refuse(world, f"{name} gives two answers for state {state}: let it depend on its arguments alone")
 
 
-def some(states: np.ndarray) -> np.ndarray:
+def sample_states(states: np.ndarray) -> np.ndarray:
     """Some of the states, evenly spread; few ones again and again, so that no chance difference stays unseen."""
-    fewest, most = ASKED
+    fewest, most = SAMPLE_SIZE
     return np.resize(states[:: max(1, len(states) // most)], (max(fewest, min(len(states), most)), states.shape[1]))
 
 
@@ -81,4 +81,4 @@ def _discounted(world: "World", state: np.ndarray) -> int:
             f"gamma is 1 without a time limit, and from state {state.tolist()} an episode need never end: "
             "give a gamma below 1 or max_episode_steps",
         )
-    return math.ceil(math.log(FORGOTTEN) / math.log(world.gamma))
+    return math.ceil(math.log(NEGLIGIBLE) / math.log(world.gamma))

@@ -46,7 +46,7 @@ class World:
 
     def initial(self, n: int) -> np.ndarray:
         """Draws n states of the start distribution, (N, K) int; the one function that is not pure."""
-        states, probabilities = self._start_law
+        states, probabilities = self._start_distribution
         return states[sample(self.np_random, probabilities, n)]
 
     def terminal(self, state: np.ndarray) -> np.ndarray:
@@ -73,7 +73,7 @@ class World:
         raise NotImplementedError
 
     @functools.cached_property
-    def _start_law(self) -> tuple[np.ndarray, np.ndarray]:
+    def _start_distribution(self) -> tuple[np.ndarray, np.ndarray]:
         return self.starts()
 
     def starts(self) -> tuple[np.ndarray, np.ndarray]:

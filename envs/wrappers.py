@@ -17,7 +17,7 @@ from gymnasium.vector.utils import batch_space
 from envs import arguments
 from envs import snapshot as kept
 from envs.enumeration import compile_world
-from envs.tables import NotEnumerable, Tables, distinct
+from envs.tables import NotEnumerable, Tables, distinct_rows
 
 
 class View(VectorWrapper):
@@ -61,13 +61,13 @@ class View(VectorWrapper):
             shown[i] = reached[i]
         return shown
 
-    def snapshot(self) -> kept.State:
+    def snapshot(self) -> kept.SnapshotState:
         """The state of the environment inside; raises NotKept where that cannot tell it."""
-        return {"env": kept.tells(self.env).snapshot()}
+        return {"env": kept.require_snapshots(self.env).snapshot()}
 
-    def restore(self, state: kept.State) -> None:
+    def restore(self, state: kept.SnapshotState) -> None:
         """Goes on where `snapshot` was taken."""
-        kept.tells(self.env).restore(state["env"])
+        kept.require_snapshots(self.env).restore(state["env"])
 
     def observation(self, state: np.ndarray) -> np.ndarray:
         """What an agent in these states is shown, (N, *obs), where the environment is a world."""
@@ -78,7 +78,7 @@ class View(VectorWrapper):
         tables = compile_world(self.env)
         view = self.view(tables.view)
         acting = view[: len(tables.successor)]
-        first, observation = distinct(acting)
+        first, observation = distinct_rows(acting)
         return tables._replace(view=view, observations=acting[first], observation=observation)
 
     def __getattr__(self, name: str) -> Any:
@@ -139,12 +139,12 @@ class AgentKnowledge(View):
         draws = self._generator.random((int(fresh.sum()), *self.flags.shape))
         self._flipped[fresh] = (draws < self.noise) & self.flags
 
-    def snapshot(self) -> kept.State:
+    def snapshot(self) -> kept.SnapshotState:
         """With the flips of the episodes under way."""
         flips = {"flipped": self._flipped.copy(), "generator": self._generator.bit_generator.state}
         return {**super().snapshot(), **flips}
 
-    def restore(self, state: kept.State) -> None:
+    def restore(self, state: kept.SnapshotState) -> None:
         """Goes on where `snapshot` was taken, with the same flips."""
         super().restore(state)
         self._flipped = state["flipped"].copy()

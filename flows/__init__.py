@@ -4,6 +4,6 @@ Importing this package imports neither, and sees to it that both, once imported,
 """
 
 from flows import process_env
-from flows.project import here
+from flows.project import current_project
 
-process_env.settle(here().prefect_home)
+process_env.configure_environment(current_project().prefect_home)

@@ -14,13 +14,13 @@ class Arm(NamedTuple):
     """arguments of the world that replace the sweep's"""
 
 
-def parsed(name: str) -> Arm:
+def parse_arm(name: str) -> Arm:
     """The arm of that name; raises ValueError where something after a method is no argument."""
     method, *arguments = name.split(MARK)
-    return Arm(method, dict(argument(text) for text in arguments))
+    return Arm(method, dict(parse_argument(text) for text in arguments))
 
 
-def argument(text: str) -> tuple[str, Any]:
+def parse_argument(text: str) -> tuple[str, Any]:
     """NAME=VALUE, the value JSON or else text; raises ValueError."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
@@ -31,8 +31,8 @@ def argument(text: str) -> tuple[str, Any]:
         return name.strip(), value
 
 
-def checked(names: tuple[str, ...]) -> tuple[str, ...]:
+def check_arms(names: tuple[str, ...]) -> tuple[str, ...]:
     """The same; raises ValueError for a name that is of no arm."""
     for name in names:
-        parsed(name)
+        parse_arm(name)
     return names

@@ -6,7 +6,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows.config import EnvironmentId
-from flows.tracking.certificates import computed
+from flows.tracking.certificates import certificate_of
 
 WORLD = "envs:keyhole/DiamondGhost-v0"
 
@@ -19,10 +19,10 @@ def certify(env: EnvironmentId = WORLD, env_kwargs: dict[str, Any] | None = None
         env: Gymnasium id, "module:" in front if needed.
         env_kwargs: arguments of the environment, oversight_prob among them.
     """
-    from envs.certificate.report import report
+    from envs.certificate.report import certificate_text
 
-    certificate = computed(env, env_kwargs or {})
-    text = report(certificate)
+    certificate = certificate_of(env, env_kwargs or {})
+    text = certificate_text(certificate)
     create_markdown_artifact(f"```\n{text}\n```", key="certificate", description=env)
     get_run_logger().info("%s\n%s", env, text)
     return certificate.to_json()

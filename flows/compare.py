@@ -12,18 +12,18 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 
-from flows.config import CompareConfig, TrainConfig, title
+from flows.config import CompareConfig, TrainConfig, run_title
 from flows.errors import DeadWorkerError
-from flows.prefect_server.history import unmarked
+from flows.prefect_server.history import without_owner_tags
 from flows.reporting import report
 from flows.sweep import prefect_artifacts
 from flows.sweep.checks import check_sweep
-from flows.sweep.finalize import conclude
-from flows.sweep.plan import Wish
-from flows.sweep.session import current, opened
+from flows.sweep.finalize import finalize
+from flows.sweep.plan import RunOptions
+from flows.sweep.session import current_sweep, open_sweep
 from flows.tracking import certificates, results
 
-DEFAULTS, NEW = CompareConfig(), Wish()
+DEFAULTS, NEW = CompareConfig(), RunOptions()
 
 
 class FailedRunsError(RuntimeError):
@@ -41,22 +41,22 @@ class FailedRunsError(RuntimeError):
 
 
 @flow(name="compare", flow_run_name=lambda: f"compare {datetime.now():%d %b %H:%M:%S}")
-def compare(config: CompareConfig = DEFAULTS, wish: Wish = NEW) -> str:
+def compare(config: CompareConfig = DEFAULTS, wish: RunOptions = NEW) -> str:
     """How much true return each method keeps as oversight gets scarcer; the sweep's MLflow run id."""
     check_sweep(config)
-    with opened(config, wish) as sweep:
-        with unmarked():
+    with open_sweep(config, wish) as sweep:
+        with without_owner_tags():
             worlds = uncertified(config, sweep.record.folder)
             certified = [sweep.threads.submit(certify, {"config": run}) for run in worlds]
-            trained = {title(t.config): sweep.threads.submit(train, {"config": t.config}) for t in sweep.plan.todo}
-        with prefect_artifacts.shown(sweep.progress):
+            trained = {run_title(t.config): sweep.threads.submit(train, {"config": t.config}) for t in sweep.plan.todo}
+        with prefect_artifacts.show_progress(sweep.progress):
             wait([*certified, *trained.values()])
-        found = results.read(sweep.store, sweep.record.run_id)
-        page = report.write(sweep.store, found)
-        conclude(sweep.store, found)
-        prefect_artifacts.conclude(found, page)
+        found = results.read_results(sweep.store, sweep.record.run_id)
+        page = report.write_report(sweep.store, found)
+        finalize(sweep.store, found)
+        prefect_artifacts.publish_results(found, page)
         failed = [name for name, future in trained.items() if not future.state.is_completed()]
-        left = [title(run) for run in sweep.plan.left]
+        left = [run_title(run) for run in sweep.plan.left]
         if failed or left:
             raise FailedRunsError(sweep.record.run_id, failed, left, len(config.runs()))
     return sweep.record.run_id
@@ -66,19 +66,19 @@ def uncertified(config: CompareConfig, folder: Path) -> list[TrainConfig]:
     """A run of each oversight level of which the sweep has no certificate yet."""
     plainest = sorted(config.runs(), key=lambda run: not run.arm)  # in the sweep's own world, where an arm is
     levels = {run.oversight: run for run in plainest}
-    return [levels[level] for level in config.oversight if not certificates.path(folder, level).exists()]
+    return [levels[level] for level in config.oversight if not certificates.certificate_path(folder, level).exists()]
 
 
-@task(task_run_name="{config.called} p={config.oversight} seed={config.seed}", cache_policy=NO_CACHE)
+@task(task_run_name="{config.label} p={config.oversight} seed={config.seed}", cache_policy=NO_CACHE)
 def train(config: TrainConfig) -> str:
     """One run; once more if its process dies, for that is the machine's doing. Its MLflow run id."""
-    todo = current().todo(config)
-    with current().shown(config):
+    todo = current_sweep().todo(config)
+    with current_sweep().display(config):
         try:
-            run_id = current().do(todo)
+            run_id = current_sweep().run(todo)
         except DeadWorkerError as death:
             get_run_logger().warning("%s; it goes on in another", death)
-            run_id = current().once_more(todo)
+            run_id = current_sweep().retry(todo)
     get_run_logger().info("MLflow run %s", run_id)
     return run_id
 
@@ -86,7 +86,9 @@ def train(config: TrainConfig) -> str:
 @task(task_run_name="p={config.oversight}", cache_policy=NO_CACHE)
 def certify(config: TrainConfig) -> None:
     """What an overseer can enforce in this world, where that can be computed; kept with the sweep."""
-    found = current().pool.do("flows.running.worker:certificate", config)
+    found = current_sweep().pool.do("flows.running.worker:compute_certificate", config)
     if found:
-        current().record.params(certificates.params(config.oversight, found))
-        certificates.path(current().record.folder, config.oversight).write_text(json.dumps(found, indent=2) + "\n")
+        current_sweep().record.params(certificates.certificate_params(config.oversight, found))
+        certificates.certificate_path(current_sweep().record.folder, config.oversight).write_text(
+            json.dumps(found, indent=2) + "\n"
+        )

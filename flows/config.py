@@ -12,12 +12,12 @@ from flows import arms
 Item = TypeVar("Item")
 
 
-def importable(name: str) -> str:
+def with_module(name: str) -> str:
     """Our own worlds' ids get the module in front that registers them; whoever builds one imports it."""
     return f"envs:{name}" if name.startswith("keyhole/") else name
 
 
-def distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
+def check_distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
     """Raises ValueError for an item named twice: its runs would count twice."""
     twice = [item for place, item in enumerate(items) if item in items[:place]]
     if twice:
@@ -26,7 +26,7 @@ def distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-EnvironmentId = Annotated[str, AfterValidator(importable)]
+EnvironmentId = Annotated[str, AfterValidator(with_module)]
 
 
 class Settings(BaseModel):
@@ -77,7 +77,7 @@ TRAINS_BEST: dict[str, dict[str, Any]] = {  # by learner, where it is not the fi
 }
 
 
-class Job(Settings):
+class SharedConfig(Settings):
     """What a run and all runs of a sweep have in common."""
 
     env: EnvironmentId = Field(
@@ -100,10 +100,10 @@ class Job(Settings):
         return {**said, "training": {**best, **training}} if best and isinstance(training, dict) else said
 
 
-Methods = Annotated[tuple[str, ...], AfterValidator(distinct), AfterValidator(arms.checked)]
+Methods = Annotated[tuple[str, ...], AfterValidator(check_distinct), AfterValidator(arms.check_arms)]
 
 
-class TrainConfig(Job):
+class TrainConfig(SharedConfig):
     """One run: one method, one oversight level, one seed."""
 
     method: str = Field(default="gradient_routing", description="oversight method; see `keyhole methods`")
@@ -112,12 +112,12 @@ class TrainConfig(Job):
     seed: int = Field(default=0, ge=0, description="seed of the run")
 
     @property
-    def called(self) -> str:
+    def label(self) -> str:
         """What tables and pictures call it."""
         return self.arm or self.method
 
 
-class CompareConfig(Job):
+class CompareConfig(SharedConfig):
     """A sweep: every method at every oversight level with every seed."""
 
     methods: Methods = Field(
@@ -125,7 +125,7 @@ class CompareConfig(Job):
         min_length=1,
         description="oversight methods, see `keyhole methods`; METHOD@NAME=VALUE: in a world with another argument",
     )
-    oversight: Annotated[tuple[Probability, ...], AfterValidator(distinct)] = Field(
+    oversight: Annotated[tuple[Probability, ...], AfterValidator(check_distinct)] = Field(
         default=(0.03, 0.1, 0.3), min_length=1, description="oversight levels"
     )
     seeds: int = Field(default=3, ge=1, description="number of seeds, 0 to seeds-1, of each method and level")
@@ -141,7 +141,7 @@ class CompareConfig(Job):
 
     def runs(self) -> list[TrainConfig]:
         """Every run of the sweep, seeds outermost so that a picture is complete early."""
-        shared = {name: getattr(self, name) for name in Job.model_fields}
+        shared = {name: getattr(self, name) for name in SharedConfig.model_fields}
         return [
             TrainConfig(oversight=oversight, seed=seed, **(shared | self._arm(name)))
             for seed in range(self.seeds)
@@ -151,9 +151,9 @@ class CompareConfig(Job):
 
     def _arm(self, name: str) -> dict[str, Any]:
         """What is special to the runs of one arm."""
-        method, changed = arms.parsed(name)
+        method, changed = arms.parse_arm(name)
         return {"method": method, "arm": name if changed else "", "env_kwargs": {**self.env_kwargs, **changed}}
 
 
-def title(run: TrainConfig) -> str:
-    return f"{run.called} p={run.oversight:g} seed={run.seed}"
+def run_title(run: TrainConfig) -> str:
+    return f"{run.label} p={run.oversight:g} seed={run.seed}"

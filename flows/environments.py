@@ -8,10 +8,10 @@ import gymnasium
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import VectorEnv
 
-from flows.errors import UserError, nearest, unknown
+from flows.errors import UserError, nearest_hint, unknown_name
 
 
-def built(name: str, arguments: dict[str, Any], copies: int = 2) -> VectorEnv:
+def make_env(name: str, arguments: dict[str, Any], copies: int = 2) -> VectorEnv:
     """The environment of that name; raises UserError if it cannot be made so."""
     entry = _entry(name)
     try:
@@ -19,7 +19,7 @@ def built(name: str, arguments: dict[str, Any], copies: int = 2) -> VectorEnv:
     except TypeError as error:
         raise _refused_argument(name, entry, arguments, error) from None
     except (gymnasium.error.Error, ValueError) as error:
-        raise UserError(f"environment {name!r}: {_line(error)}") from None
+        raise UserError(f"environment {name!r}: {_one_line(error)}") from None
 
 
 def _entry(name: str) -> Any:
@@ -36,7 +36,7 @@ def _entry(name: str) -> Any:
         raise UserError(f"environment {name!r}: no module named {error.name!r}; is it on PYTHONPATH?") from None
     except gymnasium.error.Error:
         ours = sorted(world for world in gymnasium.registry if world.startswith("keyhole/"))
-        hint = nearest(short, gymnasium.registry)
+        hint = nearest_hint(short, gymnasium.registry)
         raise UserError(f"unknown environment {short!r}{hint} (ours: {', '.join(ours)}; see `keyhole envs`)") from None
 
 
@@ -47,9 +47,9 @@ def _refused_argument(name: str, build: Any, arguments: dict[str, Any], error: T
         return UserError(f"environment {name!r} gives no overseer view: it takes no oversight_prob; see `keyhole envs`")
     wrong = next((key for key in arguments if known and key not in known), None)
     if wrong is None:
-        return UserError(f"environment {name!r}: {_line(error)}")
-    return unknown(f"argument of {name}", wrong, [key for key in known if key not in ("num_envs", "render_mode")])
+        return UserError(f"environment {name!r}: {_one_line(error)}")
+    return unknown_name(f"argument of {name}", wrong, [key for key in known if key not in ("num_envs", "render_mode")])
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())

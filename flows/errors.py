@@ -8,16 +8,16 @@ class UserError(Exception):
     """Bad input; its text is the one line that the user reads, and the exit code is 2."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest_hint(word: str, known: Iterable[str]) -> str:
     """'; did you mean ...?' when something known resembles `word`, else nothing."""
     matches = get_close_matches(word, list(known), n=1)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
-def unknown(kind: str, word: str, known: Iterable[str]) -> UserError:
+def unknown_name(kind: str, word: str, known: Iterable[str]) -> UserError:
     """`kind` has no member `word`: names the nearest one, then all."""
     known = list(known)
-    return UserError(f"unknown {kind} {word!r}{nearest(word, known)} (one of {', '.join(known)})")
+    return UserError(f"unknown {kind} {word!r}{nearest_hint(word, known)} (one of {', '.join(known)})")
 
 
 class DeadWorkerError(RuntimeError):

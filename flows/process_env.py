@@ -6,7 +6,7 @@ Both read these variables when they are imported. A value that the user has set 
 import os
 from pathlib import Path
 
-QUIET = {
+SILENT = {
     "DO_NOT_TRACK": "true",  # MLflow compares with exactly "true"
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -26,13 +26,13 @@ KEEP_MEMORY = {  # glibc's allocator: what a tensor leaves is kept for the next,
 }
 
 
-def settle(prefect_home: Path) -> None:
+def configure_environment(prefect_home: Path) -> None:
     """Keep Prefect's home in the project and both programs quiet."""
-    for name, value in {**QUIET, "PREFECT_HOME": str(prefect_home)}.items():
+    for name, value in {**SILENT, "PREFECT_HOME": str(prefect_home)}.items():
         os.environ.setdefault(name, value)
 
 
-def one_thread() -> None:
+def use_one_thread() -> None:
     """One process a run: one thread for its arithmetic, and the memory it has had, for processes that start after."""
     for name, value in {**ONE_THREAD, **KEEP_MEMORY}.items():
         os.environ.setdefault(name, value)

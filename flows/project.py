@@ -36,7 +36,7 @@ class Project:
         return Path(os.environ.get("PREFECT_HOME") or self.root / ".prefect")
 
 
-def here() -> Project:
+def current_project() -> Project:
     """The project of the current directory, with the store that the user chose."""
     start = Path.cwd()
     root = next(

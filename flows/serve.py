@@ -16,27 +16,27 @@ import psutil
 from flows.config import CompareConfig
 from flows.errors import UserError
 from flows.prefect_server.server import Server
-from flows.project import Project, here
+from flows.project import Project, current_project
 from flows.sweep.checks import check_sweep
-from flows.tracking.access import writable
+from flows.tracking.access import check_writable
 
-PATIENCE = 60.0  # seconds that a sweep has to close its runs
+CLOSE_TIMEOUT = 60.0  # seconds that a sweep has to close its runs
 NAME = "keyhole"  # of a deployment that the user did not name
 
 
 def serve(config: CompareConfig, cron: str | None, timezone: str) -> None:
     """Serves compare, certify and report until Ctrl-C; `cron` starts compare with `config`."""
-    project = here()
-    writable(project)
+    project = current_project()
+    check_writable(project)
     check_sweep(config)
     check_cron(cron, timezone)
-    with _server(project) as server:
+    with _running_server(project) as server:
         from prefect.context import refresh_global_settings_context
 
         refresh_global_settings_context()  # Prefect was imported to read the cron expression
         _open_store(project)
         server.wait()
-        print(told(server, config, cron, timezone), flush=True)
+        print(serving_message(server, config, cron, timezone), flush=True)
         _run(*deployments(config, cron, timezone))
     print("stopped; its schedules are paused until the next `keyhole serve`")
 
@@ -110,10 +110,10 @@ def _end_runs() -> None:
     ours = [child for child in psutil.Process().children() if "prefect.engine" in child.cmdline()]
     for process in ours:
         process.terminate()
-    psutil.wait_procs(ours, timeout=PATIENCE)
+    psutil.wait_procs(ours, timeout=CLOSE_TIMEOUT)
 
 
-def told(server: Server, config: CompareConfig, cron: str | None, timezone: str) -> str:
+def serving_message(server: Server, config: CompareConfig, cron: str | None, timezone: str) -> str:
     """What the user reads when it serves."""
     name = f"compare/{config.name or NAME}"
     when = f"{name} runs at {cron!r} ({timezone})" if cron else f"{name} has no schedule; --cron gives it one"
@@ -121,7 +121,7 @@ def told(server: Server, config: CompareConfig, cron: str | None, timezone: str)
 
 
 @contextmanager
-def _server(project: Project) -> Iterator[Server]:
+def _running_server(project: Project) -> Iterator[Server]:
     server = Server(project.prefect_home)
     try:
         server.start()

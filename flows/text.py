@@ -3,14 +3,14 @@
 from typing import Any
 
 
-def known(value: Any) -> Any:
+def nan_to_none(value: Any) -> Any:
     """None for what is not a number: JSON has no such thing."""
     return None if isinstance(value, float) and value != value else value
 
 
-def text(value: Any) -> str:
+def cell_text(value: Any) -> str:
     """A value as the cell of a table."""
-    value = known(value)
+    value = nan_to_none(value)
     return "" if value is None else f"{value:.3f}" if isinstance(value, float) else printable(str(value))
 
 
@@ -19,12 +19,12 @@ def printable(words: str) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
 
 
-def as_code(words: str) -> str:
+def markdown_code(words: str) -> str:
     """What a user typed, in a text that a page reads as Markdown."""
     return "`" + printable(words).replace("`", "'") + "`"
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """4000 seconds are '1 h 07 min'."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

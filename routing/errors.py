@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 
-def unknown(kind: str, name: str, known: Iterable[str], shown: int = 8) -> ValueError:
+def unknown_name(kind: str, name: str, known: Iterable[str], shown: int = 8) -> ValueError:
     """The error for an unknown name, to be raised by the caller.
 
     Args:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 
-from routing.errors import unknown
+from routing.errors import unknown_name
 from routing.selectors import Part, Region, module
 
 
@@ -72,7 +72,7 @@ def lora(model: nn.Module, targets: str, rank: int, region: str) -> Part:
     linear = {name: layer for name, layer in linear.items() if not name.startswith(inside)}
     found = [name for name in (*adapted, *linear) if fnmatchcase(name, targets)]
     if not found:
-        raise unknown("linear layers", targets, (*adapted, *linear))
+        raise unknown_name("linear layers", targets, (*adapted, *linear))
     for name in found:
         if name in linear:
             adapted[name] = AdaptedLinear(linear[name])

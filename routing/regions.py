@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from routing.errors import unknown
+from routing.errors import unknown_name
 from routing.selectors import Part, Region
 
 Item = TypeVar("Item")
@@ -39,7 +39,7 @@ class Regions(Mapping[str, Region]):
 
     def __getitem__(self, name: str) -> Region:
         if name not in self._regions:
-            raise unknown("region", name, self._regions)
+            raise unknown_name("region", name, self._regions)
         return self._regions[name]
 
     def __contains__(self, name: object) -> bool:
@@ -145,12 +145,12 @@ class Rules:
 
     def column(self, region: str) -> int:
         if region not in self.places:
-            raise unknown("region", region, self.places)
+            raise unknown_name("region", region, self.places)
         return self.places[region]
 
     def _row(self, label: str) -> int:
         if label not in self.labels:
-            raise unknown("label", label, self.labels)
+            raise unknown_name("label", label, self.labels)
         return self.labels.index(label)
 
     def encode(self, labels: Sequence[str]) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from routing.backward.forward_patch import Release
 from routing.backward.levels import LEVELS, Attach
-from routing.errors import unknown
+from routing.errors import unknown_name
 from routing.regions import Rules
 
 
@@ -58,7 +58,7 @@ class Router:
     def _plan(self, name: str) -> list[Attach]:
         level = self.levels[name]
         if level not in LEVELS:
-            raise unknown("level", level, LEVELS)
+            raise unknown_name("level", level, LEVELS)
         return LEVELS[level](self.rules.regions.model, name, self.rules.regions[name], self.weights)
 
     def __call__(self, labels: Tensor | Sequence[str]):

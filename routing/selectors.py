@@ -12,7 +12,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from routing.errors import unknown
+from routing.errors import unknown_name
 
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -82,7 +82,7 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
     """The submodule of that path. Raises ValueError if there is none; names the nearest."""
     modules = dict(model.named_modules())
     if path not in modules:
-        raise unknown("module", path, [name for name in modules if name])
+        raise unknown_name("module", path, [name for name in modules if name])
     return modules[path]
 
 
@@ -104,7 +104,7 @@ def params(pattern: str) -> Part:
         names = [name for name, _ in model.named_parameters()]
         found = [name for name in names if fnmatchcase(name, pattern)]
         if not found:
-            raise unknown("parameters", pattern, names)
+            raise unknown_name("parameters", pattern, names)
         return Region((), tuple(whole_piece(model, name) for name in found))
 
     return resolve

@@ -51,7 +51,7 @@ class RoutedRolloutBuffer(RolloutBuffer):
         self.timeouts = np.zeros(shape, dtype=bool)
         self.endings: list[np.ndarray] = []
 
-    def see(self, env: GymnasiumVecEnv, dones: np.ndarray) -> None:
+    def record_overseer_view(self, env: GymnasiumVecEnv, dones: np.ndarray) -> None:
         """Keep the overseer's view of the step that `add` is about to store."""
         self.overseer_obs[self.pos] = env.overseer_obs
         self.true_reward[self.pos] = env.true_reward

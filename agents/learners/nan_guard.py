@@ -11,14 +11,14 @@ class NotFiniteError(ArithmeticError):
         super().__init__(f"update {update}: {what} is not finite; try a smaller --learning-rate, or --max-grad-norm")
 
 
-def refuse_not_finite(loss: torch.Tensor, policy: nn.Module, update: int) -> None:
+def check_finite(loss: torch.Tensor, policy: nn.Module, update: int) -> None:
     """Raises NotFiniteError unless the loss is a finite number; blames a parameter if one is to blame."""
     if not torch.isfinite(loss):
-        refuse_not_finite_parameters(policy, update)
+        check_finite_parameters(policy, update)
         raise NotFiniteError(f"the loss ({loss.item()})", update)
 
 
-def refuse_not_finite_parameters(policy: nn.Module, update: int) -> None:
+def check_finite_parameters(policy: nn.Module, update: int) -> None:
     """Raises NotFiniteError at the first parameter with an entry that is not a finite number."""
     parameters = dict(policy.named_parameters())
     if torch.isfinite(torch.nn.utils.get_total_norm(parameters.values())):

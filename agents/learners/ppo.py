@@ -20,7 +20,7 @@ from stable_baselines3.common.utils import explained_variance
 
 from agents.learners import losses
 from agents.learners.buffer import RoutedRolloutBuffer, RoutedSamples
-from agents.learners.nan_guard import refuse_not_finite
+from agents.learners.nan_guard import check_finite
 from agents.policies.policy import BlockPolicy, Evaluated
 from routing import BLOCKS, find
 
@@ -78,7 +78,7 @@ class RoutedPPO(PPO):
     def _update_info_buffer(self, infos: list[dict], dones: np.ndarray | None = None) -> None:
         """Called by collect_rollouts between the step and `rollout_buffer.add`: the overseer looks here."""
         super()._update_info_buffer(infos, dones)
-        self.rollout_buffer.see(self.env, dones)  # type: ignore[arg-type]
+        self.rollout_buffer.record_overseer_view(self.env, dones)  # type: ignore[arg-type]
 
     def world_snapshot(self) -> dict[str, Any]:
         """Where the copies of the environment are; raises NotKept where it cannot tell."""
@@ -155,7 +155,7 @@ class RoutedPPO(PPO):
 
     def _descend(self, loss: torch.Tensor, masks: torch.Tensor, gate_trained: bool) -> None:
         """One step of the optimiser; blocks that no sample may reach stay where they are."""
-        refuse_not_finite(loss, self.policy, self._n_updates)
+        check_finite(loss, self.policy, self._n_updates)
         self.policy.optimizer.zero_grad()
         loss.backward()
         self._silence(masks, gate_trained)

@@ -22,10 +22,10 @@ from agents.learners.buffer import RoutedRolloutBuffer
 from agents.learners.one_pass_ppo import OnePassPPO
 from agents.onednn import by_onednn
 from agents.policies.policy import log_softmax
-from agents.tabular.device_rollout import TensorWalk
-from agents.tabular.grouping import Gathered, evened, gather, picked
+from agents.tabular.device_rollout import DeviceRollout
+from agents.tabular.grouping import GroupedSamples, group_samples, pad_rows, take_rows
 from agents.tabular.policy_table import LazyTable, WholeTable
-from agents.tabular.rollout import Path, Walk
+from agents.tabular.rollout import TableRollout, Trajectories
 from routing import find
 
 log = logging.getLogger(__name__)
@@ -66,9 +66,9 @@ class RoutedReinforce(OnePassPPO):
         if self.tabular:
             chance = np.random.default_rng(self.seed)
             if self.device.type == "cpu":
-                self.walk = Walk(self.tables, self.n_envs, chance)
+                self.walk = TableRollout(self.tables, self.n_envs, chance)
             else:
-                self.walk = TensorWalk(self.tables, self.n_envs, chance, self.device)
+                self.walk = DeviceRollout(self.tables, self.n_envs, chance, self.device)
             self.inputs = torch.as_tensor(self.tables.observations, device=self.device).flatten(1)
 
     def _found_tables(self) -> bool:
@@ -113,7 +113,7 @@ class RoutedReinforce(OnePassPPO):
         callback.on_rollout_end()
         return True
 
-    def _walked(self, steps: int) -> Path:
+    def _walked(self, steps: int) -> Trajectories:
         return self.walk.episodes(self.table) if self.whole_episodes else self.walk.steps(steps, self.table)
 
     def _table(self) -> LazyTable | WholeTable:
@@ -122,7 +122,7 @@ class RoutedReinforce(OnePassPPO):
             return LazyTable(self.policy, self.inputs, self.tables.n_actions)
         return WholeTable(self.policy, self.inputs)
 
-    def _fill(self, buffer: RoutedRolloutBuffer, path: Path) -> None:
+    def _fill(self, buffer: RoutedRolloutBuffer, path: Trajectories) -> None:
         """Put the walk into the buffer as if it had been stepped, and have it treated."""
         values = self._values(path)
         ended = max(int(path.dones.sum()), 1)
@@ -144,14 +144,14 @@ class RoutedReinforce(OnePassPPO):
         buffer.compute_returns_and_advantage(torch.as_tensor(last), over)
 
     @torch.no_grad()
-    def _values(self, path: Path) -> np.ndarray:
+    def _values(self, path: Trajectories) -> np.ndarray:
         """(O,) the critic's values where the walk has been or would go on from; 0 elsewhere."""
         values = np.zeros(len(self.inputs), np.float32)
         going_on = path.onward[path.live[-1] & ~path.dones[-1]]
         needed = self.table.known.copy()
         needed[self.tables.observation[np.append(path.reached[path.timeouts], going_on)]] = True
-        rows = evened(np.flatnonzero(needed))
-        latent = self.policy.mlp_extractor.forward_critic(self.policy.rounded(picked(self.inputs, rows).float()))
+        rows = pad_rows(np.flatnonzero(needed))
+        latent = self.policy.mlp_extractor.forward_critic(self.policy.rounded(take_rows(self.inputs, rows).float()))
         values[rows] = self.policy.value_net(latent).squeeze(-1).cpu()
         return values
 
@@ -177,25 +177,25 @@ class RoutedReinforce(OnePassPPO):
     def _batch(self, kept: np.ndarray) -> Batch:
         """The kept samples (T, N), gathered; rows that make the number even have no weight."""
         found = self._gathered(kept)
-        rows = evened(np.arange(len(found.observation)))
+        rows = pad_rows(np.arange(len(found.observation)))
         masks, *sums = (self._columns(x[rows]) for x in found[1:])
         for column in sums:
             column[len(found.observation) :] = 0
         observation = found.observation[rows]
         log_prob = self._columns(self.table.log_prob[observation])
-        return Batch(self.policy.rounded(picked(self.inputs, observation).float()), log_prob, masks, *sums)
+        return Batch(self.policy.rounded(take_rows(self.inputs, observation).float()), log_prob, masks, *sums)
 
     def _columns(self, x: np.ndarray) -> torch.Tensor:
         """As float32; of a matrix, the columns lie together: they are few and long."""
         return torch.as_tensor(np.asfortranarray(x), dtype=torch.float32, device=self.device)
 
-    def _gathered(self, kept: np.ndarray) -> Gathered:
+    def _gathered(self, kept: np.ndarray) -> GroupedSamples:
         """The kept samples (T, N), their advantages normalised over all of them."""
         buffer = self.rollout_buffer
         advantages = torch.as_tensor(buffer.advantages[kept])
         if self.normalize_advantage:
             advantages = losses.normalise(advantages, torch.as_tensor(buffer.baselined[kept]))
-        return gather(
+        return group_samples(
             self.path.observation[kept],
             buffer.masks[kept],
             self.path.action[kept],
@@ -231,9 +231,9 @@ class RoutedReinforce(OnePassPPO):
 
     def _gate_term(self, batch: Batch, labelled: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy of the gate over the judged samples."""
-        rows = evened(labelled.nonzero().squeeze(1).cpu().numpy())
-        good, bad = picked(batch.good, rows), picked(batch.bad, rows)
+        rows = pad_rows(labelled.nonzero().squeeze(1).cpu().numpy())
+        good, bad = take_rows(batch.good, rows), take_rows(batch.bad, rows)
         good[int(labelled.sum()) :] = bad[int(labelled.sum()) :] = 0
-        logits = self.policy.mlp_extractor.gate_logits(picked(batch.inputs, rows))
+        logits = self.policy.mlp_extractor.gate_logits(take_rows(batch.inputs, rows))
         softplus = torch.nn.functional.softplus
         return (good * softplus(-logits) + bad * softplus(logits)).sum() / (good + bad).sum()

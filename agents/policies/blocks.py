@@ -52,7 +52,7 @@ class Head(nn.Linear):
         return super().forward(wide(x))
 
 
-class Use(NamedTuple):
+class BlockUse(NamedTuple):
     """How a trained policy acts; by default, as it was trained."""
 
     scales: tuple[float, ...] | None = None
@@ -83,7 +83,7 @@ class BlockExtractor(nn.Module):
         self.latent_dim_pi, self.latent_dim_vf = arch["pi"][-1], arch["vf"][-1]
         parts = self._build_actor(features_dim, arch["pi"], network, gated)
         self.critic = network(features_dim, arch["vf"])
-        self.use = Use()
+        self.use = BlockUse()
         self.regions = Regions(self, parts)
         self.router = Router(self, Rules.direct(self.regions), level, {FORGET: forget or level})
 
@@ -120,7 +120,7 @@ class BlockExtractor(nn.Module):
         with self.router(masks[:, : len(self.router.levels)]):
             return self._mixed(self.coefficients(features), features)
 
-    def latents(self, features: torch.Tensor, uses: Sequence[Use]) -> list[torch.Tensor]:
+    def latents(self, features: torch.Tensor, uses: Sequence[BlockUse]) -> list[torch.Tensor]:
         """(B, features) -> (B, latent) for each use; experts and gate are asked once for all."""
         coefficients, outputs = self.coefficients(features), [expert(features) for expert in self.experts.values()]
         return [weighted_sum(use.coefficients(coefficients), outputs) for use in uses]
@@ -149,7 +149,7 @@ class AdapterExtractor(BlockExtractor):
         one = wide(features.new_ones(len(features), 1))
         return one, one
 
-    def latents(self, features: torch.Tensor, uses: Sequence[Use]) -> list[torch.Tensor]:
+    def latents(self, features: torch.Tensor, uses: Sequence[BlockUse]) -> list[torch.Tensor]:
         """(B, features) -> (B, latent) for each use: adapters act inside the network, which is asked for each."""
         trained = self.coefficients(features)
         return [self._mixed(use.coefficients(trained), features) for use in uses]

@@ -12,9 +12,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from agents.policies.blocks import LEVELS, MLP, PRECISIONS, BlockExtractor, Precision, Use
+from agents.policies.blocks import LEVELS, MLP, PRECISIONS, BlockExtractor, BlockUse, Precision
 from routing import start_from_zero
-from routing.errors import unknown
+from routing.errors import unknown_name
 
 LEAST_LOG_PROB = math.log(torch.finfo(torch.float32).tiny)
 Acted = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -51,9 +51,9 @@ class BlockPolicy(ActorCriticPolicy):
         self, *args, gated: bool = True, level: str = "activation", precision: Precision = "fp32", **kwargs
     ) -> None:
         if level not in LEVELS:
-            raise unknown("level", level, LEVELS)
+            raise unknown_name("level", level, LEVELS)
         if precision not in PRECISIONS:
-            raise unknown("precision", precision, PRECISIONS)
+            raise unknown_name("precision", precision, PRECISIONS)
         self.gated, self.level, self.precision = gated, level, precision
         self._keep: Callable[[torch.Tensor, bool], Acted] | None = None
         super().__init__(*args, **kwargs)
@@ -121,7 +121,7 @@ class BlockPolicy(ActorCriticPolicy):
         return self.value_net(self.mlp_extractor.forward_critic(features)), distribution
 
     @torch.no_grad()
-    def log_probabilities(self, features: torch.Tensor, uses: Sequence[Use] = (Use(),)) -> list[torch.Tensor]:
+    def log_probabilities(self, features: torch.Tensor, uses: Sequence[BlockUse] = (BlockUse(),)) -> list[torch.Tensor]:
         """(B, features) -> (B, A) of discrete actions for each use; finite where a probability underflows."""
         latents = self.mlp_extractor.latents(self.rounded(features), uses)
         return [log_softmax(self.action_net(latent)).clamp(min=LEAST_LOG_PROB) for latent in latents]
@@ -148,7 +148,7 @@ class BlockPolicy(ActorCriticPolicy):
             scales, without: see `Use`.
         """
         blocks = self.mlp_extractor
-        before, blocks.use = blocks.use, Use(scales, frozenset(without))
+        before, blocks.use = blocks.use, BlockUse(scales, frozenset(without))
         try:
             yield
         finally:

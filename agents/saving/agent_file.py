@@ -27,9 +27,9 @@ from agents.evaluate import action_probabilities
 from agents.policies.blocks import LEVELS
 from agents.policies.policy import BlockPolicy
 from agents.saving import archive, spaces
-from agents.saving.archive import bad
+from agents.saving.archive import unreadable
 from routing import find
-from routing.errors import unknown
+from routing.errors import unknown_name
 from routing.oversight.registry import WHOLE
 
 WEIGHTS = "weights.pt"
@@ -64,7 +64,7 @@ class Agent:
         """
         rule = rule or next(iter(self.deployments))
         if rule not in self.deployments:
-            raise unknown("deployment rule", rule, self.deployments)
+            raise unknown_name("deployment rule", rule, self.deployments)
         with self.policy.deployed(self.deployments[rule], without):
             yield
 
@@ -115,7 +115,7 @@ def save(path: Path, policy: BlockPolicy, env: str, world: Mapping[str, Any], me
     }
     tensors = io.BytesIO()
     torch.save({name: value.detach().cpu().contiguous() for name, value in policy.state_dict().items()}, tensors)
-    archive.write(Path(path), manifest, {WEIGHTS: tensors.getvalue()})
+    archive.write_archive(Path(path), manifest, {WEIGHTS: tensors.getvalue()})
 
 
 def load(path: str | Path) -> Agent:
@@ -126,16 +126,16 @@ def load(path: str | Path) -> Agent:
         OSError: it cannot be read.
     """
     path = Path(path)
-    manifest, members = archive.read(path, [WEIGHTS])
+    manifest, members = archive.read_archive(path, [WEIGHTS])
     try:
         policy = _policy(manifest)
         agent = Agent(policy, **_origin(manifest))
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OverflowError, AssertionError) as error:
-        raise bad(path, f"its manifest describes no policy ({type(error).__name__}: {error})"[:300]) from None
+        raise unreadable(path, f"its manifest describes no policy ({type(error).__name__}: {error})"[:300]) from None
     tensors = _tensors(path, members[WEIGHTS])
     expected = {name: (value.shape, value.dtype) for name, value in policy.state_dict().items()}
     if {name: (value.shape, value.dtype) for name, value in tensors.items()} != expected:
-        raise bad(path, "its tensors are not those of the network in its manifest")
+        raise unreadable(path, "its tensors are not those of the network in its manifest")
     policy.load_state_dict(tensors, assign=True)
     policy.set_training_mode(False)
     return agent
@@ -161,7 +161,7 @@ def _policy(manifest: Mapping[str, Any]) -> BlockPolicy:
     if any(not 0 < len(layers) <= DEEPEST or min(layers) < 1 for layers in widths.values()):
         raise ValueError(f"widths {widths} are of no network")
     if network["level"] not in LEVELS:
-        raise unknown("level", str(network["level"]), LEVELS)
+        raise unknown_name("level", str(network["level"]), LEVELS)
     with torch.device("meta"):
         return BlockPolicy(
             spaces.from_data(manifest["observation_space"]),
@@ -181,9 +181,9 @@ def _tensors(path: Path, content: bytes) -> dict[str, torch.Tensor]:
         with warnings.catch_warnings(action="ignore"):  # of foreign pickles, which are refused
             found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except UNREADABLE:
-        raise bad(path, f"{WEIGHTS} is no file of tensors alone") from None
+        raise unreadable(path, f"{WEIGHTS} is no file of tensors alone") from None
     if not isinstance(found, dict) or not all(map(_is_dense, found.values())):
-        raise bad(path, f"{WEIGHTS} holds something else than whole tensors")
+        raise unreadable(path, f"{WEIGHTS} holds something else than whole tensors")
     return found
 
 

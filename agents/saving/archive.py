@@ -25,7 +25,7 @@ class BadAgentError(ValueError):
     """A file that is no whole agent: one line says what it is instead."""
 
 
-def write(path: Path, manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
+def write_archive(path: Path, manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
     """Writes the archive in one piece: what was at `path` stays until the new file is complete on the disk."""
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     head = {"format": FORMAT, "version": VERSION, **manifest, "sha256": hashes}
@@ -41,7 +41,7 @@ def write(path: Path, manifest: Mapping[str, Any], members: Mapping[str, bytes])
     os.replace(fresh.name, path)
 
 
-def read(path: Path, names: Collection[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
+def read_archive(path: Path, names: Collection[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The manifest, and the members of exactly these names.
 
     Raises:
@@ -55,15 +55,15 @@ def read(path: Path, names: Collection[str]) -> tuple[dict[str, Any], dict[str, 
     except BadAgentError:
         raise
     except (BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error) as error:
-        raise bad(path, f"it is no zip file, or not all of one ({' '.join(str(error).split())})") from None
+        raise unreadable(path, f"it is no zip file, or not all of one ({' '.join(str(error).split())})") from None
     manifest = _manifest(path, content.pop(MANIFEST))
     for name, member in content.items():
         if manifest["sha256"].get(name) != hashlib.sha256(member).hexdigest():
-            raise bad(path, f"{name} is not what was saved: its hash is another than the manifest's")
+            raise unreadable(path, f"{name} is not what was saved: its hash is another than the manifest's")
     return manifest, content
 
 
-def bad(path: Path, reason: str) -> BadAgentError:
+def unreadable(path: Path, reason: str) -> BadAgentError:
     """What is wrong with a file, and what to do."""
     return BadAgentError(f"{path} holds no agent of keyhole: {reason}; give an agent.zip of a run")
 
@@ -72,26 +72,28 @@ def _check_members(path: Path, members: Collection[ZipInfo], names: Collection[s
     found = sorted(member.filename for member in members)
     if found != sorted(names):
         shown = ", ".join(repr(name[:40]) for name in found[:5]) + (", ..." if len(found) > 5 else "")
-        raise bad(path, f"its members are {shown or 'none'}, not {', '.join(sorted(names))}")
+        raise unreadable(path, f"its members are {shown or 'none'}, not {', '.join(sorted(names))}")
     if min(member.header_offset for member in members):
-        raise bad(path, "the file does not begin with the first of its members: something is missing or in front")
+        raise unreadable(
+            path, "the file does not begin with the first of its members: something is missing or in front"
+        )
     for member in members:
         if member.compress_type != ZIP_STORED or member.compress_size != member.file_size or member.flag_bits & 1:
-            raise bad(path, f"{member.filename} is compressed or encrypted, and keyhole stores it as it is")
+            raise unreadable(path, f"{member.filename} is compressed or encrypted, and keyhole stores it as it is")
         limit = MANIFEST_LIMIT if member.filename == MANIFEST else LIMIT
         if member.file_size > limit:
-            raise bad(path, f"{member.filename} is larger than {limit // 2**20} MiB")
+            raise unreadable(path, f"{member.filename} is larger than {limit // 2**20} MiB")
 
 
 def _manifest(path: Path, text: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(text)
     except (ValueError, RecursionError):
-        raise bad(path, f"{MANIFEST} is no JSON") from None
+        raise unreadable(path, f"{MANIFEST} is no JSON") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise bad(path, f"{MANIFEST} does not say format {FORMAT!r}")
+        raise unreadable(path, f"{MANIFEST} does not say format {FORMAT!r}")
     if manifest.get("version") != VERSION:
-        raise bad(path, f"it is of format version {manifest.get('version')!r} and this keyhole reads {VERSION}")
+        raise unreadable(path, f"it is of format version {manifest.get('version')!r} and this keyhole reads {VERSION}")
     if not isinstance(manifest.get("sha256"), dict):
-        raise bad(path, f"{MANIFEST} lists no hashes")
+        raise unreadable(path, f"{MANIFEST} lists no hashes")
     return manifest

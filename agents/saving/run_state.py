@@ -19,17 +19,17 @@ import numpy as np
 import torch
 
 from agents.learners.ppo import RoutedPPO
-from envs.snapshot import NotKept, tells
+from envs.snapshot import SnapshotUnsupported, require_snapshots
 from routing import find
 
 State = dict[str, Any]
 ARRAY = "an array"  # marks a tensor that was one
 DIGEST = hashlib.sha256().digest_size
-EVERY = 60.0  # seconds between two states of a run whose checkpoints are farther apart
+SAVE_SECONDS = 60.0  # seconds between two states of a run whose checkpoints are farther apart
 log = logging.getLogger(__name__)
 
 
-class Kept(Protocol):
+class Snapshotable(Protocol):
     """What tells its state and takes it back."""
 
     def snapshot(self) -> State: ...
@@ -49,7 +49,7 @@ class StateFile:
         damage: why what was found cannot be used; "" if it can, or nothing was there.
     """
 
-    def __init__(self, path: Path, of: str, watcher: Kept) -> None:
+    def __init__(self, path: Path, of: str, watcher: Snapshotable) -> None:
         self.path, self.of, self.watcher = path, of, watcher
         self.state: State | None = None
         self.damage = ""
@@ -62,7 +62,7 @@ class StateFile:
             self.damage = f"{path.name} is not usable ({type(error).__name__}: {error}); the run starts anew"
             log.warning(self.damage)
 
-    def restore(self, model: RoutedPPO, callback: Kept) -> None:
+    def restore(self, model: RoutedPPO, callback: Snapshotable) -> None:
         """Put back what was found; nothing happens if there was nothing."""
         if self.state is None:
             return
@@ -73,9 +73,9 @@ class StateFile:
     @property
     def due(self) -> bool:
         """The last state is old."""
-        return time.monotonic() - self._saved > EVERY
+        return time.monotonic() - self._saved > SAVE_SECONDS
 
-    def save(self, model: RoutedPPO, callback: Kept) -> None:
+    def save(self, model: RoutedPPO, callback: Snapshotable) -> None:
         """Keep the state that the run is in now. A run goes on without if its world, or the disk, will not have it."""
         if not self._works:
             return
@@ -83,7 +83,7 @@ class StateFile:
         try:
             learner = snapshot(model)
             self._write({"learner": learner, "callback": callback.snapshot(), "watcher": self.watcher.snapshot()})
-        except NotKept as reason:
+        except SnapshotUnsupported as reason:
             self._works = False
             log.warning("an interrupted run starts anew, for %s", reason)
         except OSError as error:
@@ -100,14 +100,14 @@ class StateFile:
         content = self.path.read_bytes()
         if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
             raise ValueError("it is damaged")
-        state = unpacked(torch.load(io.BytesIO(content[DIGEST:]), map_location="cpu", weights_only=True))
+        state = unpack(torch.load(io.BytesIO(content[DIGEST:]), map_location="cpu", weights_only=True))
         if state["of"] != self.of:
             raise ValueError("it is of a run with other settings")
         return state
 
     def _write(self, state: State) -> None:
         content = io.BytesIO()
-        torch.save(packed({"of": self.of, **state}), content)
+        torch.save(pack({"of": self.of, **state}), content)
         try:
             with self._beside.open("wb") as file:
                 file.write(hashlib.sha256(content.getbuffer()).digest())
@@ -121,7 +121,7 @@ class StateFile:
 
 def snapshot(model: RoutedPPO) -> State:
     """All that the learner, its environment, its method and chance bring to the next rollout; raises NotKept."""
-    method = {} if find(model.method).pure else tells(model.treat).snapshot()
+    method = {} if find(model.method).pure else require_snapshots(model.treat).snapshot()
     return {
         "policy": model.policy.state_dict(),
         "optimizer": model.policy.optimizer.state_dict(),
@@ -133,7 +133,7 @@ def snapshot(model: RoutedPPO) -> State:
         "logged": dict(model.logger.name_to_value),
         "method": method,
         "world": model.world_snapshot(),
-        "chance": chance(),
+        "chance": rng_state(),
     }
 
 
@@ -151,41 +151,41 @@ def restore(model: RoutedPPO, state: State) -> None:
     model._last_obs, model._last_episode_starts = state["observations"], state["episode_starts"]
     model.logger.name_to_value.update(state["logged"])
     if not find(model.method).pure:
-        tells(model.treat).restore(state["method"])
+        require_snapshots(model.treat).restore(state["method"])
     model.world_restore(state["world"])
-    set_chance(state["chance"])
+    set_rng_state(state["chance"])
 
 
-def chance() -> State:
+def rng_state() -> State:
     """The generators that Stable-Baselines3 shares with the whole process."""
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002
     return {"torch": torch.get_rng_state(), "numpy": [kind, keys, *rest], "python": random.getstate()}
 
 
-def set_chance(state: State) -> None:
+def set_rng_state(state: State) -> None:
     torch.set_rng_state(state["torch"])
     np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
 
 
-def packed(value: Any) -> Any:
+def pack(value: Any) -> Any:
     """The same in what torch reads back without running code: tensors, numbers, text, lists, dictionaries."""
     if isinstance(value, np.ndarray):
         return {ARRAY: torch.from_numpy(value.copy())}
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):
-        return {key: packed(item) for key, item in value.items()}
+        return {key: pack(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [packed(item) for item in value]
+        return [pack(item) for item in value]
     return value
 
 
-def unpacked(value: Any) -> Any:
+def unpack(value: Any) -> Any:
     """The inverse of `packed`; tuples come back as lists."""
     if isinstance(value, Mapping):
         if value.keys() == {ARRAY}:
             return value[ARRAY].numpy()
-        return {key: unpacked(item) for key, item in value.items()}
-    return [unpacked(item) for item in value] if isinstance(value, list) else value
+        return {key: unpack(item) for key, item in value.items()}
+    return [unpack(item) for item in value] if isinstance(value, list) else value

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from agents.tabular.policy_table import WholeTable
-from agents.tabular.rollout import Path, Walk, packed
+from agents.tabular.rollout import TableRollout, Trajectories, pack_episodes
 from envs import Tables
 
 
-class TensorWalk(Walk):
+class DeviceRollout(TableRollout):
     """`Walk` on `device`: between two rollouts the copies are here, all that happens in one happens there."""
 
     def __init__(self, tables: Tables, copies: int, generator: np.random.Generator, device: torch.device) -> None:
@@ -29,7 +29,7 @@ class TensorWalk(Walk):
         whole = values.dtype.kind in "iu"
         return torch.as_tensor(values.astype(np.int64 if whole else np.float32), device=self.device)
 
-    def steps(self, count: int, cumulative: WholeTable) -> Path:  # type: ignore[override]
+    def steps(self, count: int, cumulative: WholeTable) -> Trajectories:  # type: ignore[override]
         """As `Walk.steps`; every draw follows from the generator that both have."""
         chance, everyone = self._chance(), self._everyone()
         state, elapsed = self._tensor(self.state), self._tensor(self.elapsed)
@@ -42,9 +42,9 @@ class TensorWalk(Walk):
             state = torch.where(dones, self._drawn_starts(chance), reached)
             elapsed = torch.where(dones, 0, elapsed)
         self.state, self.elapsed = state.cpu().numpy(), elapsed.cpu().numpy()
-        return Path(*[*_brought(walked), self.state])
+        return Trajectories(*[*_brought(walked), self.state])
 
-    def episodes(self, cumulative: WholeTable) -> Path:  # type: ignore[override]
+    def episodes(self, cumulative: WholeTable) -> Trajectories:  # type: ignore[override]
         """As `Walk.episodes`; every draw follows from the generator that both have."""
         chance, live = self._chance(), self._everyone()
         starts = (np.arange(self.copies) + self.generator.random(self.copies)) / self.copies
@@ -56,7 +56,7 @@ class TensorWalk(Walk):
             live = live & ~walked[-1][6]
             state = torch.where(live, walked[-1][5], 0)
         *columns, on = _brought(walked)
-        return packed([row.nonzero()[0] for row in on if row.any()], [column[on] for column in columns])
+        return pack_episodes([row.nonzero()[0] for row in on if row.any()], [column[on] for column in columns])
 
     def _chance(self) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(self.seed())

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 
-class Gathered(NamedTuple):
+class GroupedSamples(NamedTuple):
     """A rollout's samples, summed over those that have observation and mask in common: P distinct pairs."""
 
     observation: np.ndarray  # (P,) int, an index of tables.observations
@@ -19,7 +19,7 @@ class Gathered(NamedTuple):
     bad: np.ndarray  # (P,) number of samples judged bad
 
 
-def gather(
+def group_samples(
     observation: np.ndarray,
     masks: np.ndarray,
     action: np.ndarray,
@@ -28,7 +28,7 @@ def gather(
     returns: np.ndarray,
     labels: np.ndarray,
     n_actions: int,
-) -> Gathered:
+) -> GroupedSamples:
     """Sum samples, (n,) each and masks (n, M), by observation and mask. In float64: the order does not matter."""
     routes, route = distinct_masks(masks)
     key = observation * len(routes) + route
@@ -43,7 +43,7 @@ def gather(
     def by_action(values: np.ndarray) -> np.ndarray:
         return np.bincount(row * n_actions + action, values, len(pairs) * n_actions).reshape(-1, n_actions)
 
-    return Gathered(
+    return GroupedSamples(
         pairs // len(routes),
         routes[pairs % len(routes)],
         by_action(weights * np.maximum(advantages, 0)),
@@ -55,7 +55,7 @@ def gather(
     )
 
 
-def evened(rows: np.ndarray) -> np.ndarray:
+def pad_rows(rows: np.ndarray) -> np.ndarray:
     """(n,) -> (m,) with m one of few sizes, an eighth or 31 more than n at most; the first row stands in.
 
     Libraries compile matrix products of bfloat16 for each size they meet, and keep them: sizes had better recur.
@@ -73,6 +73,6 @@ def distinct_masks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([np.ones_like(masks[:1]), others]), route
 
 
-def picked(rows: torch.Tensor, which: np.ndarray) -> torch.Tensor:
+def take_rows(rows: torch.Tensor, which: np.ndarray) -> torch.Tensor:
     """(R, ...), (n,) int -> (n, ...): those rows. Unlike indexing this copies a row at a time, not a number."""
     return rows.index_select(0, torch.as_tensor(which, device=rows.device))

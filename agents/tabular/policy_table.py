@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from agents.policies.policy import BlockPolicy
-from agents.tabular.grouping import evened, picked
+from agents.tabular.grouping import pad_rows, take_rows
 
 
 class LazyTable:
@@ -31,7 +31,7 @@ class LazyTable:
         return observation[self._last[observation] == order]
 
     def _learn(self, fresh: np.ndarray) -> None:
-        features = picked(self.inputs, evened(fresh)).float()
+        features = take_rows(self.inputs, pad_rows(fresh)).float()
         log_prob = self.policy.log_probabilities(features)[0].cpu().numpy()[: len(fresh)]
         self.log_prob[fresh] = log_prob
         self.table[fresh] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1)

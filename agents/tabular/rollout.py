@@ -15,7 +15,7 @@ Cumulative = Callable[[np.ndarray], np.ndarray]
 """(n,) indices of observations -> (A, n) cumulative probabilities of their actions."""
 
 
-class Path(NamedTuple):
+class Trajectories(NamedTuple):
     """T steps in each of N columns. Where a column is not live nothing was walked, and all entries are 0."""
 
     observation: np.ndarray  # (T, N) int, an index of tables.observations
@@ -30,7 +30,7 @@ class Path(NamedTuple):
     onward: np.ndarray  # (N,) int, the state in which a column goes on; of no use where its last step ended an episode
 
 
-class Walk:
+class TableRollout:
     """Copies in a world of tables.
 
     Args:
@@ -48,10 +48,10 @@ class Walk:
         self.state = self._starts(generator.random(copies))  # (N,) int
         self.elapsed = np.zeros(copies, np.int64)
 
-    def steps(self, count: int, cumulative: Cumulative) -> Path:
+    def steps(self, count: int, cumulative: Cumulative) -> Trajectories:
         """Walk on by `count` steps, a column for each copy; one restarts as soon as its episode ends."""
         walked = zip(*(self._restarting(cumulative) for _ in range(count)), strict=True)
-        return Path(*[*map(np.stack, walked), self.state])
+        return Trajectories(*[*map(np.stack, walked), self.state])
 
     def snapshot(self) -> dict[str, Any]:
         """Where the copies are, and what chance will bring."""
@@ -63,7 +63,7 @@ class Walk:
         self.state, self.elapsed = state["state"].copy(), state["elapsed"].copy()
         self.generator.bit_generator.state = state["generator"]
 
-    def episodes(self, cumulative: Cumulative) -> Path:
+    def episodes(self, cumulative: Cumulative) -> Trajectories:
         """Walk one whole episode with each copy.
 
         Starts are drawn one from each N-th part of their law: each has its probability, and together they miss
@@ -82,7 +82,7 @@ class Walk:
             copies, state = copies[~dones], reached[~dones]
             if not len(copies):
                 break
-        return packed(live, [np.concatenate(column) for column in zip(*walked, strict=True)])
+        return pack_episodes(live, [np.concatenate(column) for column in zip(*walked, strict=True)])
 
     def _restarting(self, cumulative: Cumulative) -> tuple[np.ndarray, ...]:
         seen = self._step(self.state, cumulative)
@@ -118,7 +118,7 @@ class Walk:
         return at * n_noise + np.searchsorted(self._noise, self.generator.random(len(state)), side="right")
 
 
-def packed(live: Sequence[np.ndarray], columns: Sequence[np.ndarray]) -> Path:
+def pack_episodes(live: Sequence[np.ndarray], columns: Sequence[np.ndarray]) -> Trajectories:
     """Episodes below each other, those of one length together, in columns twice as high as the longest.
 
     Args:
@@ -138,7 +138,7 @@ def packed(live: Sequence[np.ndarray], columns: Sequence[np.ndarray]) -> Path:
         field[at] = values
         return field
 
-    return Path(*[*map(placed, columns), placed(np.ones_like(step, bool)), np.zeros(shape[1], np.int64)])
+    return Trajectories(*[*map(placed, columns), placed(np.ones_like(step, bool)), np.zeros(shape[1], np.int64)])
 
 
 def _places(length: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from envs.drawing import Picture
-from envs.exact.occupancy import forward_matrix, start_law
-from envs.tables import Tables, distinct
+from envs.exact.occupancy import forward_matrix, start_distribution
+from envs.tables import Tables, distinct_rows
 
 DIGITS = 10
 
 
 @dataclass(frozen=True)
-class Step:
+class AliasedStep:
     """One step that the world can make."""
 
     state: list[int]
@@ -37,15 +37,15 @@ class AliasedPair:
     """the overseer observation"""
     difference: float
     """in true reward"""
-    better: Step
-    worse: Step
+    better: AliasedStep
+    worse: AliasedStep
 
 
 def random_visits(tables: Tables) -> np.ndarray:
     """(S_A, A, Z): how often each step is made in an episode of an agent that acts at random."""
     n_acting, n_actions, _ = tables.successor.shape
     forward = forward_matrix(tables, np.full((n_acting, n_actions), 1 / n_actions))
-    here, met = start_law(tables).sum(1), np.zeros(n_acting)
+    here, met = start_distribution(tables).sum(1), np.zeros(n_acting)
     for _ in range(tables.horizon):
         met += here[:n_acting]
         here = forward @ here[:n_acting]
@@ -76,13 +76,13 @@ def worst_pairs(world: Any, tables: Tables, visits: np.ndarray) -> list[AliasedP
     return sorted(pairs, key=lambda pair: (-pair.difference, -min(pair.better.visits, pair.worse.visits)))
 
 
-def _most_visited(world: Any, tables: Tables, visits: np.ndarray, among: np.ndarray, reward: float) -> Step:
+def _most_visited(world: Any, tables: Tables, visits: np.ndarray, among: np.ndarray, reward: float) -> AliasedStep:
     """Of these steps, (S_A, A, Z) bool, with this true reward."""
     paid = among & (np.abs(tables.true_reward - reward) < 10.0**-DIGITS)
     at = np.unravel_index(np.argmax(np.where(paid, visits, -1)), visits.shape)
     before, after = tables.states[at[0]], tables.states[tables.successor[at]]
     action = world.action_names[at[1]] if world.action_names else str(at[1])
-    return Step(
+    return AliasedStep(
         state=before.tolist(),
         action=action,
         next_state=after.tolist(),
@@ -99,13 +99,13 @@ def permanently_aliased(tables: Tables, told: np.ndarray, first: np.ndarray) -> 
     It refines `first`, (S_A,) int; states of a block are told alike, (S_A, A, Z) int, whatever is done, and
     lead to the same blocks with the same probabilities. (An end is a block of its own.)
     """
-    rng, block = np.random.default_rng(0), distinct(first[:, None])[1]
+    rng, block = np.random.default_rng(0), distinct_rows(first[:, None])[1]
     ended = np.full(len(tables.states) - len(block), -1)
     while True:
         code = rng.uniform(1, 2, (int(told.max()) + 1, len(block) + 1, 2))  # sums that agree have equal parts
         leads = (code[told, np.append(block, ended)[tables.successor]] * tables.noise[:, None]).sum(2)
         row = np.column_stack((block, np.round(leads, DIGITS).reshape(len(block), -1)))
-        finer = distinct(row)[1]
+        finer = distinct_rows(row)[1]
         if finer.max() == block.max():
             return block
         block = finer
@@ -133,7 +133,7 @@ def positivity(tables: Tables, visits: np.ndarray, judgement: np.ndarray, hidden
     situations are never judged, and no weighting of those that are can stand for them.
     """
     seen = np.where(hidden, 0, tables.view)
-    view = distinct(seen)[1][tables.successor].ravel()
+    view = distinct_rows(seen)[1][tables.successor].ravel()
     judged = ~np.isnan(np.asarray(judgement, float))[tables.overseer_obs].ravel()
     met = np.bincount(view, visits.ravel())
     of_them = np.bincount(view, visits.ravel() * judged)

@@ -25,7 +25,7 @@ from envs.certificate.planning import BELIEVED, Decisions, best_plan, decisions,
 from envs.checks.world import CheckFailed, check_world
 from envs.enumeration import compile_world
 from envs.exact import evaluation
-from envs.exact.belief_mdp import remembering_optimal
+from envs.exact.belief_mdp import history_optimal
 from envs.exact.memoryless import Memoryless, memoryless_optimal
 from envs.pomdp import POMDP
 from envs.tables import Tables
@@ -226,7 +226,7 @@ def _misjudged(tables: Tables, believed: np.ndarray, naive: np.ndarray, best: np
     plans, rewards = (naive, best), (believed, tables.true_reward)
     returns = [misestimation.expected(tables, plan, reward) for plan in plans for reward in rewards]
     found = {"naive_optimum_believed_return": returns[0], "naive_optimum_return": returns[1]}
-    of_naive, of_best = (misestimation.misjudged(tables, believed, plan) for plan in plans)
+    of_naive, of_best = (misestimation.misestimation_of(tables, believed, plan) for plan in plans)
     if of_naive is None or of_best is None:
         return {**found, **dict.fromkeys(ERRORS)}
     over, under = (a - b for a, b in zip(of_naive, of_best, strict=True))
@@ -247,7 +247,7 @@ def _remembering(tables: Tables, settled: bool, memoryless: Memoryless) -> float
     """Where the observation tells all that matters, memory is worth nothing."""
     if settled and memoryless.stochastic_is_exact:
         return memoryless.stochastic
-    return None if len(tables.successor) > REMEMBERING_STATES else remembering_optimal(tables)
+    return None if len(tables.successor) > REMEMBERING_STATES else history_optimal(tables)
 
 
 def _manski(tables: Tables, policy: np.ndarray | None, naive: np.ndarray) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import optimize
 
 from envs.certificate import polytope
-from envs.certificate.mixture import mixture
+from envs.certificate.mixture import uniform_mixture
 from envs.certificate.planning import LABELS, TRUE, Decisions, best_payments, tied
 
 LARGE = 100_000  # payments looked at by one plan, above which a mixture is looked up instead
@@ -55,7 +55,7 @@ def enforceable(problem: Decisions, guesses: np.ndarray) -> Enforceable:
 
 def _by_vertices(problem: Decisions) -> Enforceable:
     """The best over the rewards that single out each count of observations that can be singled out."""
-    parts = mixture(problem) if problem.paid.size * problem.horizon > LARGE else None
+    parts = uniform_mixture(problem) if problem.paid.size * problem.horizon > LARGE else None
     budget = MAX_QUESTIONS if parts else min(MAX_QUESTIONS, WORK // (problem.paid.size * problem.horizon))
     ask = (lambda reward: parts.best(reward)[0]) if parts else (lambda reward: counts(problem, reward))
     corners = polytope.vertices(ask, _labels(problem), budget)

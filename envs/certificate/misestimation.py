@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.tables import Tables, distinct
+from envs.tables import Tables, distinct_rows
 
 DIGITS = 10  # differences that agree so far are one
 MAX_BEGINNINGS = 2_000_000
 
 
-class Misjudged(NamedTuple):
+class Misestimation(NamedTuple):
     """Expectations per episode, discounted."""
 
     overestimation: float
@@ -33,7 +33,7 @@ class Compared(NamedTuple):
     overjustification: bool
 
 
-def misjudged(tables: Tables, believed: np.ndarray, plan: np.ndarray) -> Misjudged | None:
+def misestimation_of(tables: Tables, believed: np.ndarray, plan: np.ndarray) -> Misestimation | None:
     """How far off the belief (S_A, A, Z) in the episodes of a plan is; None where too many differ.
 
     A plan, (H, S_A, A) bool, takes any of its actions, each as likely. Episodes that stand in the same state with
@@ -52,7 +52,7 @@ def misjudged(tables: Tables, believed: np.ndarray, plan: np.ndarray) -> Misjudg
         state, off, chance = _together(state[~over], off[~over], chance[~over])
         if len(state) > MAX_BEGINNINGS:
             return None
-    return Misjudged(*(errors + _errors(off, chance)).tolist())
+    return Misestimation(*(errors + _errors(off, chance)).tolist())
 
 
 def _evenly(allowed: np.ndarray) -> np.ndarray:
@@ -67,7 +67,7 @@ def _errors(off: np.ndarray, chance: np.ndarray) -> np.ndarray:
 
 def _together(state: np.ndarray, off: np.ndarray, chance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Beginnings in the same state and equally far off, as one."""
-    first, same = distinct(np.column_stack((state, np.round(off, DIGITS))))
+    first, same = distinct_rows(np.column_stack((state, np.round(off, DIGITS))))
     return state[first], off[first], np.bincount(same, chance, len(first))
 
 
@@ -84,7 +84,7 @@ def expected(tables: Tables, plan: np.ndarray, reward: np.ndarray) -> float:
     return total
 
 
-def compared(plan: Misjudged, optimum: Misjudged, returns: list[float]) -> Compared:
+def compared(plan: Misestimation, optimum: Misestimation, returns: list[float]) -> Compared:
     """`returns`: what the plan is believed to be worth and is worth, then the optimum's."""
     believed, true, best_believed, best_true = returns
     return Compared(

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from envs.certificate.planning import DIGITS, LABELS, TRUE, Decisions
-from envs.tables import distinct
+from envs.tables import distinct_rows
 
 MAX_SIZE = 20_000_000  # kinds times counts
 
@@ -32,23 +32,23 @@ class Mixture(NamedTuple):
         return self.weight @ self.points[chosen], float(self.weight @ worst)
 
 
-def mixture(problem: Decisions) -> Mixture | None:
+def uniform_mixture(problem: Decisions) -> Mixture | None:
     """The kinds of start; None where moves are left to chance or there are too many counts."""
     following = certain(problem)
     if following is None:
         return None
     paid = problem.paid.reshape(following.size, -1)
-    first, step = distinct(np.round(paid, DIGITS))
+    first, step = distinct_rows(np.round(paid, DIGITS))
     paid, step = paid[first], step.reshape(following.shape)
     points, worst = np.zeros((1, paid.shape[1] - 2)), np.zeros((1, 1))  # of an end: the first kind
     kind = np.zeros(len(following), np.int64)
     for _ in range(problem.horizon):
         moves = np.sort(step * len(worst) + np.where(following < 0, 0, kind[following]), 1)
-        rows, kind = distinct(moves)
+        rows, kind = distinct_rows(moves)
         points, worst = _moved(paid, points, worst, moves[rows], problem.gamma)
         if worst.size > MAX_SIZE:
             return None
-        first, same = distinct(np.round(worst, DIGITS))
+        first, same = distinct_rows(np.round(worst, DIGITS))
         worst, kind = worst[first], same[kind + 1]
     weight = np.bincount(kind, problem.start, len(worst))
     return _together(weight[weight > 0], points, worst[weight > 0])
@@ -57,7 +57,7 @@ def mixture(problem: Decisions) -> Mixture | None:
 def _together(weight: np.ndarray, points: np.ndarray, worst: np.ndarray) -> Mixture:
     """Kinds of start, (G,), (n, L) and (G, n) with inf out of reach, by what is in reach."""
     reach = np.isfinite(worst)
-    first, same = distinct(reach)
+    first, same = distinct_rows(reach)
     total = np.bincount(same, weight, len(first))
     merge = sparse.csr_array((weight, (same, np.arange(len(weight)))), (len(first), len(weight)))
     mean = (merge @ np.where(reach, worst, 0)) / total[:, None]
@@ -86,7 +86,7 @@ def _moved(
     live = [np.isfinite(worst[leads[step == s]]).any(0) for s in steps]
     reached = [paid[s, LABELS] + gamma * points[at] for s, at in zip(steps, live, strict=True)]
     every = np.concatenate([np.zeros((1, points.shape[1])), *reached])
-    first, place = distinct(np.round(every, DIGITS) + 0.0)
+    first, place = distinct_rows(np.round(every, DIGITS) + 0.0)
     places = np.split(place[1:], np.cumsum([len(r) for r in reached])[:-1])
     least = np.full((len(moves) + 1, len(first)), np.inf)
     least[0, place[0]] = 0

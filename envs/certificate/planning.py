@@ -17,7 +17,7 @@ from scipy import sparse
 
 from envs.exact.evaluation import TIE
 from envs.exact.memoryless import settled_belief
-from envs.tables import Tables, distinct
+from envs.tables import Tables, distinct_rows
 
 TRUE, BELIEVED, LABELS = 0, 1, slice(2, None)  # the payments
 DIGITS = 10  # numbers that agree so far were meant to be equal
@@ -121,7 +121,7 @@ def best_plan(problem: Decisions, weights: np.ndarray) -> np.ndarray:
 def lumped(problem: Decisions) -> Decisions:
     """The same problem with situations merged whose futures differ in names alone, of actions and states."""
     block = futures(problem.onward, problem.paid)
-    first = distinct(block)[0]
+    first = distinct_rows(block)[0]
     n, n_actions, _ = problem.paid.shape
     merge = sparse.csr_array((np.ones(n), (np.arange(n), block)), (n, len(first)))
     rows = (first[:, None] * n_actions + np.arange(n_actions)).ravel()
@@ -143,8 +143,8 @@ def futures(onward: sparse.csr_array, paid: np.ndarray) -> np.ndarray:
         code = rng.uniform(1, 2, (len(paid), 2))  # two numbers a block: sums that agree have equal parts
         leads = (onward @ code[block]).reshape(*paid.shape[:2], 2)
         told = np.round(np.concatenate([paid, leads], 2), DIGITS)
-        action = distinct(told.reshape(-1, told.shape[2]))[1].reshape(paid.shape[:2])
-        finer = distinct(np.column_stack((block, np.sort(action, 1))))[1]
+        action = distinct_rows(told.reshape(-1, told.shape[2]))[1].reshape(paid.shape[:2])
+        finer = distinct_rows(np.column_stack((block, np.sort(action, 1))))[1]
         if finer.max() == block.max():
             return finer
         block = finer

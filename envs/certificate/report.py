@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from envs import drawing
-from envs.certificate.aliasing import AliasedPair, Step
+from envs.certificate.aliasing import AliasedPair, AliasedStep
 from envs.certificate.certify import Certificate
 
 SECTIONS = {
@@ -49,7 +49,7 @@ SECTIONS = {
 }
 
 
-def report(certificate: Certificate) -> str:
+def certificate_text(certificate: Certificate) -> str:
     """Text for the terminal."""
     lines = [_title(certificate), f"The agent {certificate.agent}.", _size(certificate)]
     for section, rows in _sections(certificate):
@@ -125,7 +125,7 @@ figcaption {{ text-align: center; color: #555; font-size: 13px }}
 """
 
 
-def html(certificate: Certificate) -> str:
+def certificate_page(certificate: Certificate) -> str:
     """A page that needs no network."""
     sections = "".join(
         f"<h2>{markup.escape(section)}</h2><table>{''.join(map(_row, rows))}</table>"
@@ -149,7 +149,7 @@ def _drawn_pair(pair: AliasedPair) -> str:
     return f'<p>“{label}” hides a difference of {pair.difference:g}.</p><div class="pair">{steps}</div>'
 
 
-def _drawn_step(step: Step) -> str:
+def _drawn_step(step: AliasedStep) -> str:
     pictures = f"{_figure(step.before)}<span>{markup.escape(step.action)} →</span>{_figure(step.after)}"
     worth = f"true reward {step.true_reward:+g}, {step.visits:.3g} times an episode at random"
     return f'<figure><div class="step">{pictures}</div><figcaption>{worth}</figcaption></figure>'

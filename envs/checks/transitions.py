@@ -11,7 +11,7 @@ from envs.pomdp import POMDP
 from envs.world import sample
 
 
-class Experience(NamedTuple):
+class Transitions(NamedTuple):
     """Steps that the world can make, from states that are not terminal."""
 
     state: np.ndarray  # (n, K)
@@ -19,13 +19,13 @@ class Experience(NamedTuple):
     next_state: np.ndarray  # (n, K)
     noise: dict[str, np.ndarray]  # name -> (n,)
 
-    def rows(self, at: slice) -> "Experience":
+    def rows(self, at: slice) -> "Transitions":
         """Some of the steps."""
         noise = {name: value[at] for name, value in self.noise.items()}
-        return Experience(self.state[at], self.action[at], self.next_state[at], noise)
+        return Transitions(self.state[at], self.action[at], self.next_state[at], noise)
 
 
-def answers(world: POMDP, steps: Experience) -> dict[str, np.ndarray]:
+def evaluate_functions(world: POMDP, steps: Transitions) -> dict[str, np.ndarray]:
     """What every function that must be pure says of these steps."""
     told = steps[:3]
     return {
@@ -40,17 +40,17 @@ def answers(world: POMDP, steps: Experience) -> dict[str, np.ndarray]:
     }
 
 
-def again(world: POMDP, num_envs: int) -> POMDP:
+def fresh_copy(world: POMDP, num_envs: int) -> POMDP:
     """Fresh copies of the same world, seeded."""
     fresh = type(world)(num_envs, **world.parameters)
     fresh.reset(seed=0)
     return fresh
 
 
-def experience(world: POMDP, copies: int = 256, length: int = 16) -> Experience:
+def sample_transitions(world: POMDP, copies: int = 256, length: int = 16) -> Transitions:
     """A random walk of many copies."""
     rng, met = np.random.default_rng(0), []
-    state = again(world, copies).initial(copies)
+    state = fresh_copy(world, copies).initial(copies)
     for _ in range(length):
         state = state[~np.asarray(world.terminal(state), bool)]
         action = rng.integers(world.single_action_space.n, size=len(state))  # type: ignore[attr-defined]
@@ -58,4 +58,4 @@ def experience(world: POMDP, copies: int = 256, length: int = 16) -> Experience:
         met.append((state, action, world.transition(state, action, **noise), noise))
         state = met[-1][2]
     state, action, after = (np.concatenate([step[i] for step in met]) for i in range(3))
-    return Experience(state, action, after, {n: np.concatenate([step[3][n] for step in met]) for n in world.noise})
+    return Transitions(state, action, after, {n: np.concatenate([step[3][n] for step in met]) for n in world.noise})

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from envs.checks.transitions import Experience, again, answers, experience
+from envs.checks.transitions import Transitions, evaluate_functions, fresh_copy, sample_transitions
 from envs.pomdp import POMDP
 from envs.registration import Single
-from envs.tables import NotEnumerable, distinct
+from envs.tables import NotEnumerable, distinct_rows
 
 NEAR = 1e-6  # observations that differ by less were meant to be equal
 ROWS = 64  # copies that are also asked one by one
@@ -36,7 +36,7 @@ def check_world(world: POMDP) -> None:
     """Returns if the world keeps its promises; raises CheckFailed with the first that it does not."""
     _check_declarations(world)
     _check_starts(world)
-    steps = experience(world)
+    steps = sample_transitions(world)
     said = _check_pure(world, steps)
     _check_alike(world, steps, said)
     _check_kinds(said)
@@ -77,7 +77,7 @@ def _check_starts(world: POMDP) -> None:
         np.isclose(np.sum(law), 1) and np.min(law) >= 0,
         f"the start probabilities sum to {np.sum(law)}, not 1",
     )
-    require(len(distinct(states)[0]) == len(states), "starts() names a state twice: add up its probabilities")
+    require(len(distinct_rows(states)[0]) == len(states), "starts() names a state twice: add up its probabilities")
     ended = np.flatnonzero(world.terminal(states))
     require(
         not len(ended),
@@ -85,16 +85,16 @@ def _check_starts(world: POMDP) -> None:
     )
 
 
-def _check_pure(world: POMDP, steps: Experience) -> dict[str, np.ndarray]:
+def _check_pure(world: POMDP, steps: Transitions) -> dict[str, np.ndarray]:
     """Asked twice, every function says the same, draws nothing, and leaves what it was told as it was."""
     world.reset(seed=0)
     luck, told = world.np_random.bit_generator.state, copy.deepcopy(steps)
-    first = copy.deepcopy(answers(world, steps))
+    first = copy.deepcopy(evaluate_functions(world, steps))
     kept = all(np.array_equal(a, b) for a, b in zip(told[:3], steps[:3], strict=True))
     require(kept, "a function writes into the states it is given: copy them first")
     drawn = world.np_random.bit_generator.state != luck
     require(not drawn, "a function other than initial() draws from np_random: name the chance in `noise`")
-    second = answers(world, steps)
+    second = evaluate_functions(world, steps)
     for name, said in first.items():
         other = np.flatnonzero(_differ(said, second[name]))
         found = f"{name} gives two answers for state {_at(steps.next_state, other)}"
@@ -102,10 +102,10 @@ def _check_pure(world: POMDP, steps: Experience) -> dict[str, np.ndarray]:
     return first
 
 
-def _check_alike(world: POMDP, steps: Experience, said: dict[str, np.ndarray]) -> None:
+def _check_alike(world: POMDP, steps: Transitions, said: dict[str, np.ndarray]) -> None:
     """A copy is told the same alone as among others."""
     for i in range(min(ROWS, len(steps.state))):
-        alone = answers(world, steps.rows(slice(i, i + 1)))
+        alone = evaluate_functions(world, steps.rows(slice(i, i + 1)))
         for name, answer in alone.items():
             same = not _differ(answer, said[name][i : i + 1]).any()
             require(
@@ -140,7 +140,7 @@ def _check_ranges(world: POMDP, said: dict[str, np.ndarray]) -> None:
 
 def _check_aliases(states: np.ndarray, obs: np.ndarray) -> None:
     """States that look alike look exactly alike: no difference hides below rounding."""
-    exact, nearly = distinct(obs)[0], distinct(np.round(obs.astype(np.float64) / NEAR))[0]
+    exact, nearly = distinct_rows(obs)[0], distinct_rows(np.round(obs.astype(np.float64) / NEAR))[0]
     extra = np.setdiff1d(exact, nearly)
     require(
         not len(extra),
@@ -152,7 +152,7 @@ def _check_forms(world: POMDP) -> None:
     """N copies, and a single environment for each, walk the same way where nothing is left to chance."""
     if world.noise:
         return
-    many, single = again(world, 8), Single(type(world), **_without_limit(world))
+    many, single = fresh_copy(world, 8), Single(type(world), **_without_limit(world))
     states = many.initial(8)
     many.reset(options={"state": states})
     singles = [copy.deepcopy(single) for _ in states]

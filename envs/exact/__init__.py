@@ -1,6 +1,6 @@
 """Evaluation and optimal policies from tables."""
 
-from envs.exact.evaluation import Evaluation, Optimum, evaluate, evaluate_along, evaluate_by_state, optimal
-from envs.exact.occupancy import Course
+from envs.exact.evaluation import ExactEvaluation, Optimum, evaluate, evaluate_along, evaluate_by_state, optimal
+from envs.exact.occupancy import Occupancy
 
-__all__ = ["Course", "Evaluation", "Optimum", "evaluate", "evaluate_along", "evaluate_by_state", "optimal"]
+__all__ = ["ExactEvaluation", "Occupancy", "Optimum", "evaluate", "evaluate_along", "evaluate_by_state", "optimal"]

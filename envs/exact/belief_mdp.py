@@ -8,13 +8,13 @@ Letters: S_A states acted in, A actions, Z values of the noise, B beliefs met at
 import numpy as np
 from scipy import sparse
 
-from envs.tables import Tables, distinct
+from envs.tables import Tables, distinct_rows
 
 DIGITS = 10
 MAX_BELIEFS = 5_000  # at one step
 
 
-def remembering_optimal(tables: Tables) -> float | None:
+def history_optimal(tables: Tables) -> float | None:
     """The best true return with full memory, discounted, within the time limit; None where beliefs are too many.
 
     The agent sees its observation of every state that it acts in and knows what it did; rewards it does not see.
@@ -61,6 +61,6 @@ def _told(tables: Tables, weights: np.ndarray) -> tuple[sparse.csr_array, np.nda
     likely = weights @ shows
     row, seen = np.nonzero(likely > 0)
     split = weights[row] * (tables.observation == seen[:, None]) / likely[row, seen][:, None]
-    first, belief = distinct(np.round(split, DIGITS))
+    first, belief = distinct_rows(np.round(split, DIGITS))
     chance = sparse.csr_array((likely[row, seen], (row, belief)), (len(weights), len(first)))
     return chance, split[first]

@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.exact.occupancy import Course, follow
+from envs.exact.occupancy import Occupancy, propagate
 from envs.tables import Tables
 
 TIE = 1e-9  # actions whose values differ by less are equally good
 
 
-class Evaluation(NamedTuple):
+class ExactEvaluation(NamedTuple):
     """Expectations per episode; discounted unless said otherwise."""
 
     true_return: float
@@ -42,26 +42,28 @@ class Optimum(NamedTuple):
     best: np.ndarray  # (S_A, A) bool: the best actions of an episode's first step
 
 
-def evaluate(tables: Tables, probabilities: np.ndarray) -> Evaluation:
+def evaluate(tables: Tables, probabilities: np.ndarray) -> ExactEvaluation:
     """What the memoryless policy earns that takes action a on observation o with probabilities[o, a]."""
-    return evaluate_along(Course.of(tables), checked(probabilities, (len(tables.observations), tables.n_actions)))
+    return evaluate_along(
+        Occupancy.of(tables), check_policy(probabilities, (len(tables.observations), tables.n_actions))
+    )
 
 
-def evaluate_by_state(tables: Tables, policy: np.ndarray) -> Evaluation:
+def evaluate_by_state(tables: Tables, policy: np.ndarray) -> ExactEvaluation:
     """What a policy earns that sees the state, (S_A, A)."""
-    return evaluate_along(Course.of(tables._replace(observation=np.arange(len(policy)))), policy)
+    return evaluate_along(Occupancy.of(tables._replace(observation=np.arange(len(policy)))), policy)
 
 
-def evaluate_along(course: Course, policy: np.ndarray) -> Evaluation:
+def evaluate_along(course: Occupancy, policy: np.ndarray) -> ExactEvaluation:
     """The same of a policy (O, A) float64 that is known to be one, for who evaluates many in one world."""
     tables = course.tables
-    earned, ended = follow(course, policy)
+    earned, ended = propagate(course, policy)
     true, proxy, alive = earned.sum(2).T
     discount = tables.gamma ** np.arange(tables.horizon)
     outcomes = np.bincount(course.outcome, ended, len(tables.outcomes)).tolist()
     seen_fraction = float(tables.start_probability @ tables.watched[tables.start])
     unseen, seen = discount @ earned[:, 0]
-    return Evaluation(
+    return ExactEvaluation(
         true_return=float(discount @ true),
         proxy_return=float(discount @ proxy),
         undiscounted_return=float(true.sum()),
@@ -74,7 +76,7 @@ def evaluate_along(course: Course, policy: np.ndarray) -> Evaluation:
     )
 
 
-def checked(probabilities: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def check_policy(probabilities: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Returns the policy as floats; raises ValueError where a row is no distribution over actions."""
     if np.shape(probabilities) != shape:
         raise ValueError(f"a policy has one row an observation here, {shape}, found {np.shape(probabilities)}")

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import optimize
 
 from envs.exact.evaluation import TIE
-from envs.exact.occupancy import forward_matrix, start_law
+from envs.exact.occupancy import forward_matrix, start_distribution
 from envs.tables import Tables
 
 ENUMERATED = 100_000  # deterministic policies
@@ -64,7 +64,7 @@ def gradient(tables: Tables, reward: np.ndarray, policy: np.ndarray) -> tuple[fl
 
 def _visits(tables: Tables, by_state: np.ndarray) -> np.ndarray:
     """The discounted probability of acting in each state at each step, (H, S_A)."""
-    forward, here = forward_matrix(tables, by_state), start_law(tables).sum(1)
+    forward, here = forward_matrix(tables, by_state), start_distribution(tables).sum(1)
     visits = np.empty((tables.horizon, len(by_state)))
     for step in range(tables.horizon):
         visits[step] = here[: len(by_state)] * tables.gamma**step
@@ -174,7 +174,7 @@ def settled_belief(tables: Tables, reward: np.ndarray) -> np.ndarray | None:
 def _is_kept(tables: Tables, belief: np.ndarray) -> bool:
     """Whether the belief holds at the start, and every move from an observation hands it on."""
     n_acting, *moves = tables.successor.shape
-    start = _given_observation(tables, start_law(tables)[:n_acting].sum(1))
+    start = _given_observation(tables, start_distribution(tables)[:n_acting].sum(1))
     way = np.add.outer(tables.observation * math.prod(moves), np.arange(math.prod(moves)).reshape(moves))
     _, first, way = np.unique(way * len(tables.states) + tables.successor, return_index=True, return_inverse=True)
     arrived = np.bincount(way.ravel(), np.repeat(belief, math.prod(moves)))  # (W,): by one move, in one state

@@ -15,7 +15,7 @@ from scipy import sparse
 from envs.tables import Tables
 
 
-class Course(NamedTuple):
+class Occupancy(NamedTuple):
     """What of a world's tables is the same for all policies. Of the states acted in, unseen ones come first."""
 
     tables: Tables
@@ -27,9 +27,9 @@ class Course(NamedTuple):
     outcome: np.ndarray  # (C,) int, an index of outcomes
 
     @classmethod
-    def of(cls, tables: Tables) -> "Course":
+    def of(cls, tables: Tables) -> "Occupancy":
         """The course of a world."""
-        law, n_acting = start_law(tables).T, len(tables.successor)  # (2, S)
+        law, n_acting = start_distribution(tables).T, len(tables.successor)  # (2, S)
         reached = np.stack([reachable(tables, start > 0) for start in law])
         seen, state = np.nonzero(reached)  # (C,) each: unseen before seen
         order = np.argsort(state >= n_acting, kind="stable")
@@ -61,7 +61,7 @@ def reachable(tables: Tables, start: np.ndarray) -> np.ndarray:
     return met
 
 
-def follow(course: Course, policy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def propagate(course: Occupancy, policy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pushes the start distribution through all steps of the time limit under a policy (O, A).
 
     Returns the expected true reward, proxy reward, and number of copies still acting at each step, (H, 3, 2),
@@ -82,7 +82,7 @@ def follow(course: Course, policy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return earned, ended + here
 
 
-def start_law(tables: Tables) -> np.ndarray:
+def start_distribution(tables: Tables) -> np.ndarray:
     """The start distribution over states, unseen and seen, (S, 2)."""
     here = np.zeros((len(tables.states), 2))
     np.add.at(here, (tables.start, tables.watched[tables.start].astype(int)), tables.start_probability)

@@ -42,6 +42,6 @@ class HideErrors(Shell):
         """p_H: the human's belief in a hidden failure when it sees nothing; r: what hiding one costs."""
         self.p_H, self.r = arguments.probability("p_H", p_H), arguments.finite("r", r)
         self.utility = np.array([0.0, 1.0, 0.0, 10.0, -5.0, 10.0, -5.0 - self.r])
-        suspicion = shell.mixture({FAILS_OTHERWISE: self.p_H, STOPPED: 1 - self.p_H})
+        suspicion = shell.belief({FAILS_OTHERWISE: self.p_H, STOPPED: 1 - self.p_H})
         self.beliefs = {NOTHING: suspicion, STILL_NOTHING: suspicion}
         super().__init__(num_envs, p, max_episode_steps, render_mode)

@@ -94,6 +94,6 @@ class Shell(POMDP):
         return drawing.Picture.of_text(self.outcomes[state[0]])
 
 
-def mixture(chances: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
+def belief(chances: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
     """A belief from state -> probability: the states (n, 1) and their law (n,)."""
     return np.array([[state] for state in chances]), np.array(list(chances.values()))

@@ -42,5 +42,5 @@ class VerboseLog(Shell):
         """p_D: the human's belief in a silent success after the installation; r: what the log costs."""
         self.p_D, self.r = arguments.probability("p_D", p_D), arguments.finite("r", r)
         self.utility = np.array([0.0, 10.0, 0.0, 5.0, -1.0, 5.0 - self.r, -1.0])
-        self.beliefs = {STILL_NOTHING: shell.mixture({WORKS: self.p_D, STOPPED: 1 - self.p_D})}
+        self.beliefs = {STILL_NOTHING: shell.belief({WORKS: self.p_D, STOPPED: 1 - self.p_D})}
         super().__init__(num_envs, p, max_episode_steps, render_mode)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows import process_env
-from flows.config import CompareConfig, TrainConfig, importable, title
+from flows.config import CompareConfig, TrainConfig, run_title, with_module
 from flows.errors import UserError
-from flows.project import Project, here
+from flows.project import Project, current_project
 from flows.sweep.lock import only_sweep
-from flows.sweep.progress import progress
-from flows.tracking.access import recorded, writable
+from flows.sweep.progress import open_display
+from flows.tracking.access import check_writable, require_runs
 
 if TYPE_CHECKING:
     from flows.tracking.results import Results
@@ -30,7 +30,7 @@ SOME_FAILED = 1
 def run_sweep(config: CompareConfig, force: bool = False) -> None:
     """`keyhole compare`: the flow, on the project's Prefect server."""
     from flows.sweep.checks import check_sweep
-    from flows.sweep.plan import Wish
+    from flows.sweep.plan import RunOptions
 
     project = _ready()
     with only_sweep(project):
@@ -40,26 +40,26 @@ def run_sweep(config: CompareConfig, force: bool = False) -> None:
             f"{runs} runs of {config.steps:,} steps each, {min(runs, config.workers)} side by side",
             flush=True,
         )
-        _sweep(project, config, Wish(force=force, reuse=not force))
+        _sweep(project, config, RunOptions(force=force, reuse=not force))
 
 
 def resume_sweep(wanted: str, workers: str | None, force: bool, only_failed: bool) -> None:
     """`keyhole compare --resume`: the same, for a sweep that did not come to its end."""
-    from flows.cli.settings import changed
+    from flows.cli.settings import with_changes
     from flows.running import worker
     from flows.sweep import plan
     from flows.sweep.checks import check_sweep
-    from flows.tracking.cache_key import surroundings
+    from flows.tracking.cache_key import code_digest
 
     store = existing_store()
     with only_sweep(store.project):
-        sweep = plan.unfinished(store, wanted)
-        config = changed(plan.kept(sweep), {"workers": workers})
+        sweep = plan.find_unfinished(store, wanted)
+        config = with_changes(plan.stored_config(sweep), {"workers": workers})
         check_sweep(config)
-        reuse = sweep.data.tags.get(plan.REUSES) != "False" and not force
-        wish = plan.Wish(resume=sweep.info.run_id, force=force, reuse=reuse, only_failed=only_failed)
+        reuse = sweep.data.tags.get(plan.REUSE_TAG) != "False" and not force
+        wish = plan.RunOptions(resume=sweep.info.run_id, force=force, reuse=reuse, only_failed=only_failed)
         print(f"sweep {sweep.info.run_name}, {len(config.runs())} runs of {config.steps:,} steps each: ", end="")
-        print(plan.plan(store, config, wish, surroundings(config.env, worker.TRAIN)), flush=True)
+        print(plan.make_plan(store, config, wish, code_digest(config.env, worker.TRAIN)), flush=True)
         _sweep(store.project, config, wish)
 
 
@@ -82,17 +82,17 @@ def _sweep(project: Project, config: CompareConfig, wish: Any) -> None:
 def _swept(config: CompareConfig, wish: Any) -> str:
     """Runs the flow and shows what came out; what failed, in one line."""
     from flows.compare import FailedRunsError, compare
-    from flows.prefect_server.history import kept
-    from flows.tracking.results import read
+    from flows.prefect_server.history import record_history
+    from flows.tracking.results import read_results
     from flows.tracking.store import Store
 
-    with kept():
+    with record_history():
         try:
             run_id, failure = compare(config, wish), ""
         except FailedRunsError as error:
             run_id, failure = error.sweep, str(error)
-    project = here()
-    _show(project, read(Store(project), run_id))
+    project = current_project()
+    _show(project, read_results(Store(project), run_id))
     return failure
 
 
@@ -102,14 +102,14 @@ def _server(project: Project, config: CompareConfig) -> Iterator[None]:
     from rich.console import Console
 
     from flows.prefect_server.server import Server
-    from flows.running.runners import staffed
+    from flows.running.runners import open_pool
 
     server = Server(project.prefect_home)
     try:
         with ExitStack() as staff:
             with Console().status("Prefect's server starts"):
                 server.start()
-                staff.enter_context(staffed(config))
+                staff.enter_context(open_pool(config))
                 _open_store(project)  # MLflow and Prefect load while the server starts
 
                 server.wait()
@@ -129,19 +129,22 @@ def run_one(config: TrainConfig) -> None:
     from flows.sweep.checks import check_run
 
     project = _ready()
-    process_env.one_thread()
+    process_env.use_one_thread()
     check_run(config)
     from flows.running.worker import TRAIN
     from flows.tracking import cache_key
-    from flows.tracking.provenance import facts, run_tags
+    from flows.tracking.provenance import run_params, run_tags
     from flows.tracking.store import Store
 
     store = Store(project)
-    tags = {**run_tags(config), cache_key.TAG: cache_key.key(config, cache_key.surroundings(config.env, TRAIN))}
-    with progress([config]) as display:
+    tags = {
+        **run_tags(config),
+        cache_key.CACHE_KEY: cache_key.run_key(config, cache_key.code_digest(config.env, TRAIN)),
+    }
+    with open_display([config]) as display:
         display.began(config)
         watch = partial(display.moved, config)
-        with store.run(title(config), facts(config), tags, watch=watch) as record:
+        with store.run(run_title(config), run_params(config), tags, watch=watch) as record:
             resolve_name(TRAIN)(config, record)
         display.ended(config, "finished")
     print(f"MLflow run {record.run_id}, files in {record.folder}")
@@ -149,14 +152,14 @@ def run_one(config: TrainConfig) -> None:
 
 def certify_world(env: str, said: tuple[str, ...], as_json: bool, html: str | None) -> None:
     """`keyhole certify`."""
-    from flows.cli.settings import arguments
-    from flows.tracking.certificates import computed
+    from flows.cli.settings import parse_arguments
+    from flows.tracking.certificates import certificate_of
 
     if html is not None and not Path(html).resolve().parent.is_dir():
         raise UserError(f"cannot write {html}: no folder {Path(html).parent}")
-    certificate = computed(importable(env), arguments(said))
-    from envs.certificate.report import html as page
-    from envs.certificate.report import report as text
+    certificate = certificate_of(with_module(env), parse_arguments(said))
+    from envs.certificate.report import certificate_page as page
+    from envs.certificate.report import certificate_text as text
 
     print(certificate.to_json() if as_json else text(certificate))
     if html is not None:
@@ -169,8 +172,8 @@ def make_report(sweep: str | None) -> None:
     from flows.tracking import results
 
     store = existing_store()
-    found = results.read(store, results.find(store, sweep))
-    report.write(store, found)
+    found = results.read_results(store, results.find_sweep(store, sweep))
+    report.write_report(store, found)
     _show(store.project, found)
 
 
@@ -180,9 +183,9 @@ def list_runs(sweep: str | None, said: dict[str, Any], limit: int, as_json: bool
     from flows.tracking import results
 
     store = existing_store()
-    run_id = None if sweep is None else results.find(store, sweep)
-    found = listing.listed(store, run_id, listing.Filters(**said))
-    listing.show(found[:limit] if run_id is None else found, as_json)
+    run_id = None if sweep is None else results.find_sweep(store, sweep)
+    found = listing.list_entries(store, run_id, listing.Filters(**said))
+    listing.print_entries(found[:limit] if run_id is None else found, as_json)
     if run_id is None and len(found) > limit:
         print(f"keyhole: {len(found) - limit} more; --limit shows them", file=sys.stderr)
 
@@ -191,14 +194,14 @@ def show_run(run: str | None, as_json: bool) -> None:
     """`keyhole show`."""
     from flows.cli import show
 
-    show.show(existing_store(), run, as_json)
+    show.print_run(existing_store(), run, as_json)
 
 
 def open_page(host: str, port: int) -> None:
     """`keyhole ui`."""
     from flows.cli import ui
 
-    ui.open_page(existing_store(), host, port)
+    ui.serve_page(existing_store(), host, port)
 
 
 def list_worlds() -> None:
@@ -223,8 +226,8 @@ def list_methods() -> None:
 
 
 def _ready() -> Project:
-    project = here()
-    writable(project)
+    project = current_project()
+    check_writable(project)
     return project
 
 
@@ -232,8 +235,8 @@ def existing_store() -> "Store":
     """The project's store; a UserError if there is none yet."""
     from flows.tracking.store import Store
 
-    project = recorded(here())
-    writable(project)
+    project = require_runs(current_project())
+    check_writable(project)
     return Store(project)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from flows.text import known, text
-from flows.tracking.results import Row, last_attempts, rows, search
+from flows.text import cell_text, nan_to_none
+from flows.tracking.results import Row, last_attempts, run_rows, search_runs
 from flows.tracking.store import PARENT, Store
 
 SHORT = 8  # characters of a run id that are shown
@@ -48,22 +48,22 @@ class Filters(NamedTuple):
         )
 
 
-def listed(store: Store, sweep: str | None, filters: Filters) -> list[dict[str, Any]]:
+def list_entries(store: Store, sweep: str | None, filters: Filters) -> list[dict[str, Any]]:
     """What is to be shown: the runs of a sweep as they started or, without one, sweeps and single runs, newest first.
 
     Args:
         sweep: run id of a sweep.
     """
     if sweep is not None:
-        members = last_attempts(search(store, f"tags.`{PARENT}` = '{sweep}'"))
+        members = last_attempts(search_runs(store, f"tags.`{PARENT}` = '{sweep}'"))
         return [of_run(run) for run in members if filters.admit(run)]
-    runs = search(store, "tags.kind = 'run'")
+    runs = search_runs(store, "tags.kind = 'run'")
     if filters.of_runs:
         return [of_run(run) for run in runs if filters.admit(run)]
     children: dict[str, list[Any]] = {}
     for run in runs:
         children.setdefault(run.data.tags.get(PARENT, ""), []).append(run)
-    top = [*search(store, "tags.kind = 'sweep'"), *children.pop("", [])]
+    top = [*search_runs(store, "tags.kind = 'sweep'"), *children.pop("", [])]
     top.sort(key=lambda run: -run.info.start_time)
     return [of_top(run, children.get(run.info.run_id, [])) for run in top if filters.admit(run)]
 
@@ -107,7 +107,7 @@ def of_run(run: Any) -> dict[str, Any]:
 
 def first_rows(run: Any) -> list[Row]:
     """The row of the method's first deployment rule; none for what is no run."""
-    return rows(run)[:1] if run.data.tags.get("kind") == "run" else []
+    return run_rows(run)[:1] if run.data.tags.get("kind") == "run" else []
 
 
 def environment(run: Any) -> str:
@@ -118,14 +118,14 @@ def started(run: Any) -> str:
     return datetime.fromtimestamp(run.info.start_time / 1000).strftime("%Y-%m-%d %H:%M")
 
 
-def show(entries: Sequence[dict[str, Any]], as_json: bool) -> None:
+def print_entries(entries: Sequence[dict[str, Any]], as_json: bool) -> None:
     """Print them in the way that suits where the output goes."""
     if as_json:
-        print(json.dumps([{name: known(value) for name, value in entry.items()} for entry in entries], indent=2))
+        print(json.dumps([{name: nan_to_none(value) for name, value in entry.items()} for entry in entries], indent=2))
     elif sys.stdout.isatty():
         _table(entries)
     else:
-        for line in [*map(list, entries[:1]), *([text(value) for value in entry.values()] for entry in entries)]:
+        for line in [*map(list, entries[:1]), *([cell_text(value) for value in entry.values()] for entry in entries)]:
             print("\t".join(line))
 
 
@@ -137,7 +137,7 @@ def _table(entries: Sequence[dict[str, Any]]) -> None:
     from rich.text import Text
 
     console = Console()
-    lines = [{name: text(value) for name, value in entry.items()} for entry in entries]
+    lines = [{name: cell_text(value) for name, value in entry.items()} for entry in entries]
     if not lines:
         console.print("nothing to show")
         return

@@ -141,10 +141,10 @@ def show(run: str | None, as_json: bool) -> None:
 @store_option
 def play(agent: str, gif: str | None, **how: Any) -> None:
     """Play episodes of a saved AGENT in its world, in the terminal, with what the overseer sees."""
-    from flows.cli.play import How
+    from flows.cli.play import PlayOptions
     from flows.cli.play import play as played
 
-    played(agent, How(**how), gif)
+    played(agent, PlayOptions(**how), gif)
 
 
 @cli.command()

@@ -9,7 +9,7 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from flows.cli.settings import ARGUMENTS, Setting, many, settings
+from flows.cli.settings import ARGUMENTS, Setting, is_list, settings
 from flows.presets import PRESETS
 from flows.project import ARTIFACTS, MLRUNS, STORE
 
@@ -78,12 +78,12 @@ def _common() -> list[Callable]:
 
 
 def _metavar(field: FieldInfo) -> str:
-    annotation = get_args(field.annotation)[0] if many(field) else field.annotation
+    annotation = get_args(field.annotation)[0] if is_list(field) else field.annotation
     if get_origin(annotation) is Literal:
         return "|".join(get_args(annotation))
     annotation = getattr(annotation, "__origin__", annotation)  # what is annotated
     plain = next((kind for kind in (annotation, *get_args(annotation)) if kind in PLAIN), str)
-    return PLAIN[plain] + ",..." * many(field)
+    return PLAIN[plain] + ",..." * is_list(field)
 
 
 def _help(field: FieldInfo) -> str:

@@ -7,7 +7,7 @@ import click
 from flows.cli.options import options, store_option
 from flows.cli.settings import configuration
 from flows.config import CompareConfig
-from flows.project import here
+from flows.project import current_project
 
 
 @click.command()
@@ -34,18 +34,18 @@ def schedule() -> None:
 @schedule.command("list")
 def list_all() -> None:
     """List the schedules: name, cron, time zone, state, next start."""
-    from flows.prefect_server.schedules import listing
+    from flows.prefect_server.schedules import list_schedules
 
-    click.echo(listing(here()))
+    click.echo(list_schedules(current_project()))
 
 
 def _changing(verb: str, text: str) -> None:
     @schedule.command(verb, help=text)
     @click.argument("name", required=False)
     def command(name: str | None) -> None:
-        from flows.prefect_server.schedules import change
+        from flows.prefect_server.schedules import change_schedules
 
-        click.echo(change(here(), verb, name))
+        click.echo(change_schedules(current_project(), verb, name))
 
 
 _changing("pause", "Start nothing more by the schedule NAME; without NAME, the only one.")

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from flows import arms
-from flows.config import CompareConfig, Job
-from flows.errors import UserError, nearest, unknown
+from flows.config import CompareConfig, SharedConfig
+from flows.errors import UserError, nearest_hint, unknown_name
 from flows.presets import PRESETS
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -52,7 +52,7 @@ def configuration(model: type[Model], said: Mapping[str, Any]) -> Model:
     return _validated(model, _all_methods(_merged(_merged(preset, file), explicit)))
 
 
-def changed(config: Model, said: Mapping[str, Any]) -> Model:
+def with_changes(config: Model, said: Mapping[str, Any]) -> Model:
     """The same settings but for what was said on the command line; raises UserError."""
     return _validated(type(config), {**config.model_dump(), **_explicit(type(config), said)})
 
@@ -64,11 +64,11 @@ def _explicit(model: type[BaseModel], said: Mapping[str, Any]) -> Values:
         if text is not None:
             _put(values, setting.path, _parsed(text, setting.field))
     if said.get("set"):
-        values[ARGUMENTS] = arguments(said["set"])
+        values[ARGUMENTS] = parse_arguments(said["set"])
     return values
 
 
-def many(field: FieldInfo) -> bool:
+def is_list(field: FieldInfo) -> bool:
     """The setting is a list."""
     return getattr(field.annotation, "__origin__", None) is tuple
 
@@ -79,7 +79,7 @@ def _is_model(annotation: Any) -> bool:
 
 def _parsed(text: str, field: FieldInfo) -> Any:
     """Lists by commas, 1e6 as a whole number, none as unset; the model converts and checks the rest."""
-    if many(field):
+    if is_list(field):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if text.lower() == "none" and type(None) in get_args(field.annotation):
         return None
@@ -96,10 +96,10 @@ def _whole(text: str) -> Any:
         return text
 
 
-def arguments(said: Iterable[str]) -> Values:
+def parse_arguments(said: Iterable[str]) -> Values:
     """What --set says: NAME=VALUE, the value JSON or else text; raises UserError."""
     try:
-        return dict(map(arms.argument, said))
+        return dict(map(arms.parse_argument, said))
     except ValueError as error:
         raise UserError(f"--set {error}") from None
 
@@ -107,8 +107,8 @@ def arguments(said: Iterable[str]) -> Values:
 def _preset(model: type[BaseModel], name: str | None) -> Values:
     """What of the preset, which is made for sweeps, `model` has as well."""
     if name and name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
-    both = model.model_fields.keys() if issubclass(model, CompareConfig) else Job.model_fields.keys()
+        raise unknown_name("preset", name, PRESETS)
+    both = model.model_fields.keys() if issubclass(model, CompareConfig) else SharedConfig.model_fields.keys()
     values = PRESETS[name] if name else {}
     return {key: value for key, value in values.items() if key in both}
 
@@ -167,7 +167,7 @@ def _mistake(model: type[BaseModel], error: ValidationError, source: str | None)
     where = f"{source}: {'.'.join(path)}" if source else known[path].option if path in known else ".".join(path)
     if first["type"] == "extra_forbidden":
         siblings = [candidate[-1] for candidate in known if candidate[:-1] == path[:-1]] + ["training"]
-        hint = nearest(path[-1], siblings) or f"; one of {', '.join(siblings)}"
+        hint = nearest_hint(path[-1], siblings) or f"; one of {', '.join(siblings)}"
         return UserError(f"{where}: no such setting{hint}")
     if first["type"] == "too_short":
         return UserError(f"{where}: found nothing; name at least one")

@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.cli.listing import started
 from flows.reporting import report
-from flows.text import clock, known, printable
+from flows.text import format_duration, nan_to_none, printable
 from flows.tracking import results
 from flows.tracking.certificates import PREFIX
 from flows.tracking.store import PARENT, Store
@@ -21,11 +21,11 @@ WIDTH = 40  # characters of a curve
 MADE_WITH = ("git_commit", "version.")  # what a run was made with: in JSON only
 
 
-def show(store: Store, wanted: str | None, as_json: bool) -> None:
+def print_run(store: Store, wanted: str | None, as_json: bool) -> None:
     """Prints the run that `wanted` names; None: the newest sweep. Raises UserError if there is none."""
     run = results.find_run(store, wanted)
     if as_json:
-        print(json.dumps(facts(store, run), indent=2))
+        print(json.dumps(run_facts(store, run), indent=2))
         return
     is_sweep = run.data.tags.get("kind") == "sweep"
     body = _sweep(store, run) if is_sweep else [*_results(run), *_curves(store, run)]
@@ -33,10 +33,10 @@ def show(store: Store, wanted: str | None, as_json: bool) -> None:
         print(printable(line))
 
 
-def facts(store: Store, run: Any) -> dict[str, Any]:
+def run_facts(store: Store, run: Any) -> dict[str, Any]:
     """All that MLflow has of a run, as plain data."""
     about = {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status, "started": started(run)}
-    metrics = {name: known(value) for name, value in sorted(run.data.metrics.items())}
+    metrics = {name: nan_to_none(value) for name, value in sorted(run.data.metrics.items())}
     tags = {name: value for name, value in sorted(run.data.tags.items()) if name != "mlflow.note.content"}
     files = [str(path) for path in files_of(store, run)]
     return {**about, "params": dict(sorted(run.data.params.items())), "metrics": metrics, "tags": tags, "files": files}
@@ -46,7 +46,7 @@ def head(store: Store, run: Any) -> list[str]:
     """Name, id, status, sweep, time and error."""
     tags, ended = run.data.tags, run.info.end_time
     lines = [f"{run.info.run_name}   {run.info.status.lower()}"]
-    took = f", took {clock((ended - run.info.start_time) / 1000)}" if ended else ""
+    took = f", took {format_duration((ended - run.info.start_time) / 1000)}" if ended else ""
     lines.append(f"{run.info.run_id}, started {started(run)}{took}")
     if PARENT in tags:
         sweep = store.client.get_run(tags[PARENT])
@@ -58,7 +58,7 @@ def head(store: Store, run: Any) -> list[str]:
 
 
 def _sweep(store: Store, run: Any) -> list[str]:
-    found = results.read(store, run.info.run_id)
+    found = results.read_results(store, run.info.run_id)
     runs = {row.run_id for row in found.rows}
     lines = [
         f"{len(runs) - len(found.unfinished)} of {len(runs)} runs with a result",

@@ -18,7 +18,7 @@ from flows.errors import UserError
 from flows.tracking.store import Store
 
 VIEW = "keyhole"
-TAG = f"mlflow.sharedViewState.{VIEW}"
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 FIRST = {"attributes.`Run Name`": 290, "runDateAndNestInfo": 150, "duration": 80}  # always there; widths in pixels
 COLUMNS = {
     "tags.`best`": 220,
@@ -32,31 +32,31 @@ COLUMNS = {
     "tags.`exactness`": 90,
     "tags.`env`": 220,
 }
-EVERYWHERE = ("0.0.0.0", "::")
+ALL_INTERFACES = ("0.0.0.0", "::")
 WARNING = (
     "warning: whoever reaches this machine at {address} can read, change and delete its runs, without a password; "
     "leave out --host to keep them to yourself"
 )
 
 
-def open_page(store: Store, host: str, port: int) -> None:
+def serve_page(store: Store, host: str, port: int) -> None:
     """`keyhole ui`: MLflow's server in this process's place, on the project's store.
 
     Raises:
         UserError: the address cannot be listened at.
     """
-    store.client.set_experiment_tag(store.experiment, TAG, json.dumps(view()))
+    store.client.set_experiment_tag(store.experiment, VIEW_TAG, json.dumps(view()))
     if store.uri.startswith("http"):
-        print(f"MLflow's page: {store.uri.rstrip('/')}/#/{runs_of(store.experiment)}")
+        print(f"MLflow's page: {store.uri.rstrip('/')}/#/{runs_path(store.experiment)}")
         return
     _check_free(host, port)
-    names = own_names(host)
+    names = server_names(host)
     if not is_loopback(host):
         print(f"keyhole: {WARNING.format(address=f'{host}:{port}')}", file=sys.stderr, flush=True)
-        for name, value in allowed(names, port).items():
+        for name, value in allowed_hosts(names, port).items():
             os.environ.setdefault(name, value)
     print(f"MLflow's page of {store.project.mlruns} (in some seconds; Ctrl-C ends it):", flush=True)
-    print(address(names[0], port, store.experiment), flush=True)
+    print(page_url(names[0], port, store.experiment), flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)]
     os.environ["MLFLOW_BACKEND_STORE_URI"] = store.uri  # a command line would show its password to everybody
     os.execv(sys.executable, [*command, "--default-artifact-root", str(store.project.artifacts)])
@@ -74,12 +74,12 @@ def view() -> dict[str, Any]:
     }
 
 
-def address(name: str, port: int, experiment: str) -> str:
+def page_url(name: str, port: int, experiment: str) -> str:
     """Of the list of runs."""
-    return f"http://{name}:{port}/#/{runs_of(experiment)}"
+    return f"http://{name}:{port}/#/{runs_path(experiment)}"
 
 
-def runs_of(experiment: str) -> str:
+def runs_path(experiment: str) -> str:
     """The list of runs, below the address of MLflow's page."""
     return f"experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
 
@@ -92,16 +92,16 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def own_names(host: str) -> list[str]:
+def server_names(host: str) -> list[str]:
     """What a browser may call a server that listens at `host`, the best name first."""
-    if host not in EVERYWHERE:
+    if host not in ALL_INTERFACES:
         return [_bracketed(host)]
     found = [address.address for card in psutil.net_if_addrs().values() for address in card]
     numbers = [number.partition("%")[0] for number in found if _is_number(number)]
     return list(dict.fromkeys([socket.gethostname(), socket.getfqdn(), "localhost", *map(_bracketed, numbers)]))
 
 
-def allowed(names: list[str], port: int) -> dict[str, str]:
+def allowed_hosts(names: list[str], port: int) -> dict[str, str]:
     """MLflow's variables for the names that it answers to, and the pages that may send it something."""
     return {
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(f"{name}:{port}" for name in names),

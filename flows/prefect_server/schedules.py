@@ -8,11 +8,11 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
 from prefect.client.schemas.sorting import DeploymentSort, FlowRunSort
 
-from flows.errors import UserError, unknown
+from flows.errors import UserError, unknown_name
 from flows.prefect_server.server import Server
 from flows.project import Project
 
-MOST = 200  # that the server gives at once
+MAX_SCHEDULES = 200  # that the server gives at once
 NEXT = FlowRunFilter.model_validate({"state": {"name": {"any_": ["Scheduled", "Late"]}}})
 
 
@@ -28,7 +28,7 @@ class Scheduled(NamedTuple):
     schedule: Any
 
 
-def connected(project: Project) -> SyncPrefectClient:
+def open_client(project: Project) -> SyncPrefectClient:
     """A client of the server that runs; raises UserError if none does. To be called before a client was made."""
     url = Server(project.prefect_home).found()
     if url is None:
@@ -42,7 +42,7 @@ def connected(project: Project) -> SyncPrefectClient:
     return get_client(sync_client=True)
 
 
-def scheduled(client: SyncPrefectClient) -> list[Scheduled]:
+def read_schedules(client: SyncPrefectClient) -> list[Scheduled]:
     """Every schedule, by name."""
     found = [
         Scheduled(
@@ -54,7 +54,7 @@ def scheduled(client: SyncPrefectClient) -> list[Scheduled]:
             deployment=deployment.id,
             schedule=schedule.id,
         )
-        for deployment in client.read_deployments(sort=DeploymentSort.NAME_ASC, limit=MOST)
+        for deployment in client.read_deployments(sort=DeploymentSort.NAME_ASC, limit=MAX_SCHEDULES)
         for schedule in deployment.schedules
     ]
     return sorted(found, key=lambda one: (one.name, one.cron))
@@ -68,7 +68,7 @@ def _next(client: SyncPrefectClient, deployment: Any) -> datetime | None:
     return waiting[0].next_scheduled_start_time if waiting else None
 
 
-def table(schedules: list[Scheduled]) -> str:
+def schedule_table(schedules: list[Scheduled]) -> str:
     """A line for each."""
     if not schedules:
         return "no schedule; make one with `keyhole serve --cron '0 3 * * *'`"
@@ -81,16 +81,16 @@ def _when(one: Scheduled) -> str:
     return f"next {one.next.astimezone():%Y-%m-%d %H:%M}" if one.active and one.next else ""
 
 
-def chosen(schedules: list[Scheduled], wanted: str | None) -> list[Scheduled]:
+def select_schedules(schedules: list[Scheduled], wanted: str | None) -> list[Scheduled]:
     """The schedules of the deployment that `wanted` names, with or without its flow; None: of the only one."""
     names = sorted({one.name for one in schedules})
     if not names:
-        raise UserError(table([]).replace("no schedule", "there is no schedule"))
+        raise UserError(schedule_table([]).replace("no schedule", "there is no schedule"))
     if wanted is None and len(names) > 1:
         raise UserError(f"there are {len(names)} schedules; name one of {', '.join(names)}")
     named = [one for one in schedules if wanted in (None, one.name, one.name.partition("/")[2])]
     if not named:
-        raise unknown("schedule", str(wanted), [name.partition("/")[2] for name in names])
+        raise unknown_name("schedule", str(wanted), [name.partition("/")[2] for name in names])
     return named
 
 
@@ -113,17 +113,17 @@ def remove(client: SyncPrefectClient, one: Scheduled) -> None:
 CHANGES = {"pause": (pause, "paused"), "resume": (resume, "resumed"), "remove": (remove, "removed")}
 
 
-def listing(project: Project) -> str:
+def list_schedules(project: Project) -> str:
     """`keyhole schedule list`."""
-    with connected(project) as client:
-        return table(scheduled(client))
+    with open_client(project) as client:
+        return schedule_table(read_schedules(client))
 
 
-def change(project: Project, verb: str, wanted: str | None) -> str:
+def change_schedules(project: Project, verb: str, wanted: str | None) -> str:
     """`keyhole schedule pause | resume | remove`; what was done, a line for each schedule."""
     act, done = CHANGES[verb]
-    with connected(project) as client:
-        those = chosen(scheduled(client), wanted)
+    with open_client(project) as client:
+        those = select_schedules(read_schedules(client), wanted)
         for one in those:
             act(client, one)
     return "\n".join(f"{one.name} ({one.cron}): {done}" for one in those)

@@ -20,10 +20,10 @@ from typing import IO
 import psutil
 
 from flows.errors import UserError
-from flows.process_env import QUIET
+from flows.process_env import SILENT
 
 PAGES_API = "PREFECT_SERVER_UI_API_URL"  # what its pages ask; they do not follow --port
-PATIENCE = 180.0  # seconds; a first start makes the database, 15 s on an idle machine and minutes on a busy one
+START_TIMEOUT = 180.0  # seconds; a first start makes the database, 15 s on an idle machine and minutes on a busy one
 
 
 class ServerError(UserError):
@@ -61,8 +61,10 @@ class Server:
             waited = time.monotonic() - start
             if self._child is not None and self._child.poll() is not None:
                 raise ServerError(f"Prefect's server ended at start: {_tail(self.log)} (all of it: {self.log})")
-            if waited > PATIENCE:
-                raise ServerError(f"no Prefect server answers at {self.url} within {PATIENCE:.0f} s; see {self.log}")
+            if waited > START_TIMEOUT:
+                raise ServerError(
+                    f"no Prefect server answers at {self.url} within {START_TIMEOUT:.0f} s; see {self.log}"
+                )
             time.sleep(0.2)
 
     def leave(self) -> None:
@@ -142,7 +144,7 @@ def healthy(url: str) -> bool:
 def _environment() -> dict[str, str]:
     """The child's log goes to a file: there it may speak."""
     hidden = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
-    return {k: v for k, v in os.environ.items() if not (k == hidden and v == QUIET[hidden])}
+    return {k: v for k, v in os.environ.items() if not (k == hidden and v == SILENT[hidden])}
 
 
 def _free_port() -> int:

@@ -96,10 +96,10 @@ def _curve(runs: list[dict[int, float]]) -> Curve:
     )
 
 
-SAME = 0.015  # of the true return: two lines that are nowhere farther apart cannot be told apart
+COINCIDENCE = 0.015  # of the true return: two lines that are nowhere farther apart cannot be told apart
 
 
-def apart(cells: Sequence[Cell]) -> list[Cell]:
+def without_coinciding(cells: Sequence[Cell]) -> list[Cell]:
     """The cells, but for those of rules whose line would lie on that of their method's first rule."""
     means = {(cell.row, cell.oversight): cell.true_return.mean for cell in cells}
 
@@ -107,11 +107,11 @@ def apart(cells: Sequence[Cell]) -> list[Cell]:
         first = means.get((cell.row.partition("/")[0], cell.oversight), math.inf)
         return abs(cell.true_return.mean - first)
 
-    seen = {cell.row for cell in cells if "/" not in cell.row or distance(cell) > SAME}
+    seen = {cell.row for cell in cells if "/" not in cell.row or distance(cell) > COINCIDENCE}
     return [cell for cell in cells if cell.row in seen]
 
 
-def ranked(cells: Sequence[Cell]) -> list[str]:
+def rank_rows(cells: Sequence[Cell]) -> list[str]:
     """Row names, the one that keeps most at the scarcest oversight first."""
     best: dict[str, tuple[float, float]] = {}
     for cell in cells:

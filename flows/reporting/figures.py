@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from flows import arms
-from flows.reporting.aggregate import Cell, Curve, apart, ranked
+from flows.reporting.aggregate import Cell, Curve, rank_rows, without_coinciding
 from flows.tracking.certificates import Reference
 
 COLOURS = (
@@ -32,24 +32,24 @@ REFERENCES = {  # its name, and on which side of its line that stands
 }
 
 
-def oversight_picture(cells: Sequence[Cell], references: Mapping[float, Reference]) -> bytes:
+def oversight_figure(cells: Sequence[Cell], references: Mapping[float, Reference]) -> bytes:
     """PNG: true return against oversight, a line for each row, mean and 95 % interval over seeds.
 
     A deployment rule that keeps nowhere more or less than its method's first one, by `SAME`, has no line.
     """
-    cells = apart(cells)
+    cells = without_coinciding(cells)
     figure = Figure(figsize=(10.5, 6.4), layout="constrained", dpi=150)
     axes = figure.subplots()
     levels = sorted({cell.oversight for cell in cells})
-    lines = [[cell for cell in cells if cell.row == name] for name in ranked(cells)]
+    lines = [[cell for cell in cells if cell.row == name] for name in rank_rows(cells)]
     logarithmic = _x_axis(axes, levels)
     if references:
         _references(axes, references)
     ends = []
-    shades = colours([line[0].row for line in lines])
+    shades = row_colours([line[0].row for line in lines])
     for place, (line, colour) in enumerate(zip(lines, shades, strict=True)):
         x = _beside(np.array([cell.oversight for cell in line]), place, len(lines), logarithmic)
-        _line(axes, x, line, _look(place, colour, line[0]))
+        _draw_line(axes, x, line, _look(place, colour, line[0]))
         ends.append((float(x[-1]), line[-1]))
     _zoom(axes, [cell.true_return.mean for cell in cells])
     axes.set_ylabel("true return per episode, discounted", **STYLE)
@@ -57,7 +57,7 @@ def oversight_picture(cells: Sequence[Cell], references: Mapping[float, Referenc
     return _png(figure)
 
 
-def curves_picture(curves: Mapping[tuple[str, float], Curve], references: Mapping[float, Reference]) -> bytes:
+def curves_figure(curves: Mapping[tuple[str, float], Curve], references: Mapping[float, Reference]) -> bytes:
     """PNG: a panel for each method, a line for each oversight level, mean and 95 % band over seeds."""
     methods = list(dict.fromkeys(method for method, _ in curves))
     levels = sorted({level for _, level in curves})
@@ -77,7 +77,7 @@ def curves_picture(curves: Mapping[tuple[str, float], Curve], references: Mappin
     return _png(figure)
 
 
-def spread(positions: Sequence[float], gap: float) -> list[float]:
+def spread_labels(positions: Sequence[float], gap: float) -> list[float]:
     """The nearest positions, by squares, in the same order, `gap` apart (pool adjacent violators)."""
     order = np.argsort(positions, kind="stable")
     blocks: list[tuple[float, int]] = []  # (mean, size) of positions less the room that those before them need
@@ -110,7 +110,7 @@ def _beside(x: np.ndarray, place: int, of: int, logarithmic: bool) -> np.ndarray
     return x * (1 + 0.12 * share) if logarithmic else x + 0.03 * (np.ptp(x) or 0.1) * share
 
 
-def colours(names: Sequence[str]) -> list[str]:
+def row_colours(names: Sequence[str]) -> list[str]:
     """A colour for each row name: all rows of one method have the same."""
     methods = [name.partition("/")[0].partition(arms.MARK)[0] for name in names]
     place = {method: i for i, method in enumerate(dict.fromkeys(methods))}
@@ -128,7 +128,7 @@ def _look(place: int, colour: str, cell: Cell) -> dict[str, Any]:
     return look | {"markerfacecolor": "white", "linestyle": (0, (2, 1))} if cell.leaky else look
 
 
-def _line(axes: Axes, x: np.ndarray, cells: Sequence[Cell], look: dict[str, Any]) -> None:
+def _draw_line(axes: Axes, x: np.ndarray, cells: Sequence[Cell], look: dict[str, Any]) -> None:
     means = [cell.true_return.mean for cell in cells]
     halves = np.nan_to_num([cell.true_return.half for cell in cells])  # one seed: no interval
     axes.errorbar(x, means, yerr=halves, markersize=6, linewidth=1.7, elinewidth=1, capsize=2.5, zorder=3, **look)
@@ -138,8 +138,8 @@ def _name_lines(axes: Axes, ends: Sequence[tuple[float, Cell]]) -> None:
     """Each name at the right end of its line; where ends are close, apart and with a thread to its line."""
     low, high = axes.get_ylim()
     heights = [(cell.true_return.mean - low) / (high - low) for _, cell in ends]
-    shades = colours([cell.row for _, cell in ends])
-    for (x, cell), height, colour in zip(ends, spread(heights, LABEL_GAP), shades, strict=True):
+    shades = row_colours([cell.row for _, cell in ends])
+    for (x, cell), height, colour in zip(ends, spread_labels(heights, LABEL_GAP), shades, strict=True):
         axes.annotate(
             f"{cell.row} (leaky)" if cell.leaky else cell.row,
             xy=(x, cell.true_return.mean),

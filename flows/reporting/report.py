@@ -19,16 +19,16 @@ COLUMNS = tuple(name for name in Row._fields if name != "without")
 PAGE = "report.html"
 
 
-def write(store: Store, results: Results) -> Path:
+def write_report(store: Store, results: Results) -> Path:
     """Makes the sweep's files in its artifact folder; where the page is."""
     results.folder.mkdir(parents=True, exist_ok=True)
     write_csv(results, results.folder / "results.csv")
-    drawn = draw(results)
+    drawn = draw_figures(results)
     for name, png in drawn.items():
         (results.folder / name).write_bytes(png)
     page = results.folder / PAGE
     page.write_text(render(results, drawn), encoding="utf-8")
-    store.artifacts.keep(results.run_id, results.folder)
+    store.artifacts.upload(results.run_id, results.folder)
     store.describe(results.run_id, summary(results))
     return page
 
@@ -44,14 +44,14 @@ def write_csv(results: Results, path: Path) -> None:
             table.writerow([_blank(value) for value in (*(getattr(row, name) for name in COLUMNS), *ablated)])
 
 
-def draw(results: Results) -> dict[str, bytes]:
+def draw_figures(results: Results) -> dict[str, bytes]:
     """File name -> PNG; nothing if no run has finished."""
     table = cells(results)
     if not table:
         return {}
     return {
-        "true_return.png": figures.oversight_picture(table, results.references),
-        "learning_curves.png": figures.curves_picture(learning_curves(results), results.references),
+        "true_return.png": figures.oversight_figure(table, results.references),
+        "learning_curves.png": figures.curves_figure(learning_curves(results), results.references),
     }
 
 
@@ -68,7 +68,7 @@ def render(results: Results, drawn: dict[str, bytes]) -> str:
     return engine.get_template(PAGE).render(
         results=results,
         levels=by_level(table),
-        hidden=sorted({cell.row for cell in table} - {cell.row for cell in figures.apart(table)}),
+        hidden=sorted({cell.row for cell in table} - {cell.row for cell in figures.without_coinciding(table)}),
         pictures={name: data_uri(png) for name, png in drawn.items()},
         blocks=results.blocks,
         started=datetime.fromtimestamp(results.started),
@@ -94,7 +94,7 @@ def summary(results: Results) -> str:
     width = max(map(len, names.values()))
     lines = ["true return, mean ± half of the 95 % interval over seeds", ""]
     lines.append(" " * width + "".join(f"{f'p={level:g}':>18}" for level in levels))
-    for name in figures.ranked(table):
+    for name in figures.rank_rows(table):
         entries = [found.get((name, level)) for level in levels]
         shown = "".join(f"{plusminus(cell.true_return) if cell else '':>18}" for cell in entries)
         lines.append(f"{names[name]:<{width}}{shown}")

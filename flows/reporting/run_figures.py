@@ -29,7 +29,7 @@ GAP = 0.3  # between grids, in cells
 FAST = {"compress_level": 3}  # of a PNG: as small as 6, in two thirds of the time
 
 
-def learning_curve(curve: Sequence[tuple[int, dict[str, float]]], title: str, path: Path) -> None:
+def learning_curve_figure(curve: Sequence[tuple[int, dict[str, float]]], title: str, path: Path) -> None:
     """Draw the evaluations along a run.
 
     Args:
@@ -47,7 +47,7 @@ def learning_curve(curve: Sequence[tuple[int, dict[str, float]]], title: str, pa
     figure.savefig(path, dpi=120, pil_kwargs=FAST)
 
 
-def policy_picture(policy: BlockPolicy, world, title: str, path: Path, starts: int = 4) -> bool:
+def policy_figure(policy: BlockPolicy, world, title: str, path: Path, starts: int = 4) -> bool:
     """Draw, for some starts, what the policy does in every cell: whole, and each expert alone.
 
     Arrows have the length of the action's probability; the background is the gate's value; the letter of a square
@@ -71,7 +71,7 @@ def policy_picture(policy: BlockPolicy, world, title: str, path: Path, starts: i
     figure.suptitle(f"{title}\narrows: action probabilities; framed: watched by the overseer")
     axes = figure.add_axes((0.03, 0.02, 0.97 - 1 / size[0], 0.98 - 0.7 / size[1]))
     bar = figure.add_axes((1 - 0.85 / size[0], 0.25, 0.2 / size[0], 0.5))
-    gate, probabilities = asked(policy, world, layouts)
+    gate, probabilities = evaluate_policy(policy, world, layouts)
     figure.colorbar(draw_grids(axes, gate), cax=bar, label="gate: weight of the retain expert")
     draw_arrows(axes, world, layouts, probabilities)
     for place, state in enumerate(states):
@@ -91,7 +91,7 @@ def start_states(world, count: int) -> np.ndarray:
     return np.concatenate([states[watched][:half], rest[: count - half]])
 
 
-def asked(policy: BlockPolicy, world, layouts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def evaluate_policy(policy: BlockPolicy, world, layouts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the policy says in every cell of grids (G, H, W, K): gate (G, H, W), action probabilities (V, G, H, W, A).
 
     Where there is no cell, nan and 0.

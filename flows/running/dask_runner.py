@@ -18,7 +18,7 @@ from distributed import Client, Future, LocalCluster, get_worker
 from flows import process_env
 from flows.config import CompareConfig
 from flows.errors import DeadWorkerError, FailedJobError, UserError
-from flows.running.pool import Heard, answer
+from flows.running.pool import MessageHandler, execute
 
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,
@@ -29,13 +29,13 @@ ENDED = ("ended", ())
 
 
 @contextmanager
-def opened(config: CompareConfig, size: int) -> Iterator[Callable[[], "Hand"]]:
+def open_workers(config: CompareConfig, size: int) -> Iterator[Callable[[], "DaskWorker"]]:
     """What makes hands; raises UserError if no scheduler answers or a worker has several threads."""
-    process_env.one_thread()
+    process_env.use_one_thread()
     with dask.config.set(SETTINGS), _client(config.dask_address, size) as client:
-        post = Post(client)
+        post = Mailbox(client)
         try:
-            yield partial(Hand, client, post)
+            yield partial(DaskWorker, client, post)
         finally:
             post.close()
 
@@ -52,7 +52,7 @@ def _client(address: str, size: int) -> Iterator[Client]:
     try:
         client = Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:
-        raise UserError(f"--dask-address: no Dask scheduler answers at {address!r} ({_line(error)})") from None
+        raise UserError(f"--dask-address: no Dask scheduler answers at {address!r} ({_shortened(error)})") from None
     with client:
         _check_threads(client)
         yield client
@@ -67,7 +67,7 @@ def _check_threads(client: Client) -> None:
         )
 
 
-class Post:
+class Mailbox:
     """Brings what jobs say to who waits for them: one topic for the sweep, one box for each job."""
 
     def __init__(self, client: Client) -> None:
@@ -109,17 +109,17 @@ class Post:
             self._boxes[name].put((kind, tuple(payload)))
 
 
-class Hand:
+class DaskWorker:
     """Has one job on the cluster at a time."""
 
-    def __init__(self, client: Client, post: Post) -> None:
+    def __init__(self, client: Client, post: Mailbox) -> None:
         self._client, self._post = client, post
         self._job = ""
         self._where = ""
         self._future: Future | None = None
         self._let_go = False
 
-    def do(self, target: str, arguments: tuple, heard: Heard) -> Any:
+    def do(self, target: str, arguments: tuple, heard: MessageHandler) -> Any:
         """The job's result, as the pool's own processes give it."""
         self._job, self._where = uuid.uuid4().hex, ""
         self._post.settle()
@@ -131,8 +131,8 @@ class Hand:
         self._future = future
         try:
             while (said := box.get()) != ENDED:
-                self._hear(*said, heard)
-            return self._judged(future)
+                self._handle(*said, heard)
+            return self._result(future)
         finally:
             self._post.forget(self._job)
 
@@ -148,7 +148,7 @@ class Hand:
         if self._where:
             self._post.restart(self._where)
 
-    def _hear(self, kind: str, payload: tuple, heard: Heard) -> None:
+    def _handle(self, kind: str, payload: tuple, heard: MessageHandler) -> None:
         if kind != "begun":
             heard(kind, payload)
         elif self._where:
@@ -156,10 +156,10 @@ class Hand:
         else:
             (self._where,) = payload
 
-    def _judged(self, future: Future) -> Any:
+    def _result(self, future: Future) -> Any:
         if future.status != "finished":
             cause = future.exception() if future.status == "error" else future.status
-            raise DeadWorkerError(f"the Dask worker {self._where or 'of the job'} died ({_line(cause)})")
+            raise DeadWorkerError(f"the Dask worker {self._where or 'of the job'} died ({_shortened(cause)})")
         self._future = None
         kind, payload = future.result()
         if kind == "failed":
@@ -175,8 +175,8 @@ def _work(topic: str, name: str, target: str, arguments: tuple) -> tuple[str, An
         worker.log_event(topic, (name, kind, payload))
 
     say("begun", worker.address)
-    return answer(target, arguments, say)
+    return execute(target, arguments, say)
 
 
-def _line(reason: object) -> str:
+def _shortened(reason: object) -> str:
     return " ".join(str(reason).split())[:200]

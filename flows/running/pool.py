@@ -19,20 +19,20 @@ from typing import Any, Protocol
 from flows import process_env
 from flows.errors import DeadWorkerError, FailedJobError, StoppedError
 
-Heard = Callable[[str, tuple], None]  # takes the name and arguments of what a job says on its way
+MessageHandler = Callable[[str, tuple], None]  # takes the name and arguments of what a job says on its way
 
 
-class Hand(Protocol):
+class Worker(Protocol):
     """Does one job at a time, in a process that does nothing else meanwhile."""
 
-    def do(self, target: str, arguments: tuple, heard: Heard) -> Any:
+    def do(self, target: str, arguments: tuple, heard: MessageHandler) -> Any:
         """The job's result. Passes what it says on to `heard`; raises DeadWorkerError or FailedJobError."""
 
     def kill(self) -> None:
         """Ends the process at once; who waits in `do` gets an error."""
 
 
-class Worker:
+class ProcessWorker:
     """One process and our end of its pipe."""
 
     def __init__(self, warm: Sequence[str] = ()) -> None:
@@ -42,7 +42,7 @@ class Worker:
         self.process.start()
         theirs.close()  # theirs alone now, so that their death reads as the end of the pipe
 
-    def do(self, target: str, arguments: tuple, heard: Heard) -> Any:
+    def do(self, target: str, arguments: tuple, heard: MessageHandler) -> Any:
         try:
             self._pipe.send((target, arguments))
             while True:
@@ -53,13 +53,13 @@ class Worker:
                     raise FailedJobError(*payload)
                 heard(kind, payload)
         except (EOFError, ConnectionError):
-            raise DeadWorkerError(self._epitaph()) from None
+            raise DeadWorkerError(self._exit_reason()) from None
 
     def kill(self) -> None:
         self.process.kill()
         self.process.join()
 
-    def _epitaph(self) -> str:
+    def _exit_reason(self) -> str:
         self.process.join(5)
         code = self.process.exitcode
         cause = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
@@ -69,13 +69,13 @@ class Worker:
 class Pool:
     """`size` hands. `do` waits for an idle one; a dead one is replaced before the next job."""
 
-    def __init__(self, size: int, hire: Callable[[], Hand] = Worker) -> None:
-        process_env.one_thread()
+    def __init__(self, size: int, hire: Callable[[], Worker] = ProcessWorker) -> None:
+        process_env.use_one_thread()
         self._hire = hire
         self._stopped = False
         self._lock = threading.Lock()
         self._workers = {hire() for _ in range(size)}
-        self._idle: queue.SimpleQueue[Hand] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
 
@@ -85,7 +85,7 @@ class Pool:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def do(self, target: str, *arguments: Any, heard: Heard = lambda kind, payload: None) -> Any:
+    def do(self, target: str, *arguments: Any, heard: MessageHandler = lambda kind, payload: None) -> Any:
         """The result of `target` ("module:function") called with `arguments` and a `say(kind, *payload)`.
 
         Raises FailedJobError if it raises, DeadWorkerError if its process dies, StoppedError after `stop`.
@@ -113,7 +113,7 @@ class Pool:
             for worker in self._workers:
                 worker.kill()
 
-    def _replace(self, old: Hand) -> Hand:
+    def _replace(self, old: Worker) -> Worker:
         with self._lock:
             self.check()
             old.kill()
@@ -135,7 +135,7 @@ def _serve(pipe: Connection, warm: tuple[str, ...]) -> None:
             target, arguments = pipe.recv()
         except EOFError:
             return
-        pipe.send(answer(target, arguments, lambda kind, *payload: pipe.send((kind, payload))))
+        pipe.send(execute(target, arguments, lambda kind, *payload: pipe.send((kind, payload))))
 
 
 def _warm_up(module: str) -> None:
@@ -145,7 +145,7 @@ def _warm_up(module: str) -> None:
         return
 
 
-def answer(target: str, arguments: tuple, say: Callable[..., None]) -> tuple[str, Any]:
+def execute(target: str, arguments: tuple, say: Callable[..., None]) -> tuple[str, Any]:
     """ "done" with what the job returns, or "failed" with its last line and its trace."""
     try:
         return "done", resolve_name(target)(*arguments, say)

@@ -16,13 +16,13 @@ from ray.exceptions import RayActorError
 from flows import process_env
 from flows.config import CompareConfig
 from flows.errors import DeadWorkerError, FailedJobError, UserError
-from flows.running.pool import Heard, answer
+from flows.running.pool import MessageHandler, execute
 
 
 @contextmanager
-def opened(config: CompareConfig, size: int) -> Iterator[Callable[[], "Hand"]]:
+def open_workers(config: CompareConfig, size: int) -> Iterator[Callable[[], "RayWorker"]]:
     """What makes hands; raises UserError if no Ray answers."""
-    process_env.one_thread()
+    process_env.use_one_thread()
     try:
         ray.init(
             address=config.ray_address or "local",
@@ -35,7 +35,7 @@ def opened(config: CompareConfig, size: int) -> Iterator[Callable[[], "Hand"]]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(f"--ray-address: no Ray answers at {config.ray_address!r} ({error})") from None
     try:
-        yield Hand
+        yield RayWorker
     finally:
         ray.shutdown()
 
@@ -50,7 +50,7 @@ class Actor:
         def say(kind: str, *payload: Any) -> None:
             words.put((kind, payload))
 
-        threading.Thread(target=lambda: words.put(answer(target, arguments, say)), daemon=True).start()
+        threading.Thread(target=lambda: words.put(execute(target, arguments, say)), daemon=True).start()
         while True:
             said = words.get()
             yield said
@@ -58,16 +58,16 @@ class Actor:
                 return
 
 
-HIRED: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Actor)
+REMOTE_ACTOR: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Actor)
 
 
-class Hand:
+class RayWorker:
     """Has one actor."""
 
     def __init__(self) -> None:
-        self._actor = HIRED.remote()
+        self._actor = REMOTE_ACTOR.remote()
 
-    def do(self, target: str, arguments: tuple, heard: Heard) -> Any:
+    def do(self, target: str, arguments: tuple, heard: MessageHandler) -> Any:
         """The job's result, as the pool's own processes give it."""
         try:
             for said in self._actor.do.options(num_returns="streaming").remote(target, arguments):

@@ -14,17 +14,17 @@ from typing import Any, NamedTuple
 from flows.config import CompareConfig
 from flows.errors import UserError
 from flows.running import worker
-from flows.running.pool import Hand, Pool, Worker
+from flows.running.pool import Pool, ProcessWorker, Worker
 
-Hire = Callable[[], Hand]
-_waiting: ContextVar[Pool | None] = ContextVar("waiting", default=None)
+WorkerFactory = Callable[[], Worker]
+_current_pool: ContextVar[Pool | None] = ContextVar("waiting", default=None)
 
 
 class Engine(NamedTuple):
-    """An engine that is imported when asked for: `package` says whether it is there, `hands` opens it."""
+    """An engine that is imported when asked for: `package` says whether it is there, `module` opens it."""
 
     package: str
-    hands: str
+    module: str
 
 
 ENGINES = {
@@ -46,26 +46,26 @@ def check_runner(config: CompareConfig) -> None:
 
 
 @contextmanager
-def staffed(config: CompareConfig) -> Iterator[Pool]:
+def open_pool(config: CompareConfig) -> Iterator[Pool]:
     """The hands of a sweep. Inside of such a block they are the same ones: they may come before the sweep is opened."""
-    if (waiting := _waiting.get()) is not None:
+    if (waiting := _current_pool.get()) is not None:
         yield waiting
         return
     size = min(config.workers, len(config.runs()))
-    with hired(config, size) as hire, Pool(size, hire) as pool:
-        token = _waiting.set(pool)
+    with worker_factory(config, size) as hire, Pool(size, hire) as pool:
+        token = _current_pool.set(pool)
         try:
             yield pool
         finally:
-            _waiting.reset(token)
+            _current_pool.reset(token)
 
 
 @contextmanager
-def hired(config: CompareConfig, size: int) -> Iterator[Hire]:
+def worker_factory(config: CompareConfig, size: int) -> Iterator[WorkerFactory]:
     """What makes the sweep's `size` hands; the engine is let go at the end."""
     if engine := ENGINES.get(config.runner):
-        opened: Any = import_module(engine.hands).opened
-        with opened(config, size) as hire:
+        open_workers: Any = import_module(engine.module).open_workers
+        with open_workers(config, size) as hire:
             yield hire
     else:
-        yield partial(Worker, [worker.TRAIN])
+        yield partial(ProcessWorker, [worker.TRAIN])

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import agents
 from flows.config import TrainConfig
-from flows.reporting.run_figures import learning_curve, policy_picture
+from flows.reporting.run_figures import learning_curve_figure, policy_figure
 from routing import BLOCKS, find
 
 STATE = "state.pt"  # in the run's folder while the run lasts
@@ -52,9 +52,9 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
         recorder.metrics(model.num_timesteps, selected_metrics(model.policy, evaluate, choice))
     agents.save(recorder.folder / "agent.zip", model.policy, config.env, world, config.method, seed=config.seed)
     (recorder.folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-    title = f"{config.called}, oversight {config.oversight:g}, seed {config.seed}"
-    learning_curve(watcher.curve, title, recorder.folder / "learning_curve.png")
-    policy_picture(model.policy, env.env, title, recorder.folder / "policy.png")
+    title = f"{config.label}, oversight {config.oversight:g}, seed {config.seed}"
+    learning_curve_figure(watcher.curve, title, recorder.folder / "learning_curve.png")
+    policy_figure(model.policy, env.env, title, recorder.folder / "policy.png")
     env.close()
     file.remove()
 
@@ -64,7 +64,7 @@ class Watcher:
 
     def __init__(self, policy, evaluate, deployments, recorder: Recorder) -> None:
         self.policy, self.evaluate, self.recorder = policy, evaluate, recorder
-        self.choices = [agents.Choice(deployment) for deployment in deployments]
+        self.choices = [agents.CheckpointChoice(deployment) for deployment in deployments]
         self.curve: list[tuple[int, dict[str, float]]] = []
 
     def visit(self, step: int, metrics: dict[str, float]) -> None:
@@ -73,9 +73,9 @@ class Watcher:
         for choice in self.choices:
             choice.consider(step, metrics, self.policy.state_dict())
         self.curve.append((step, metrics))
-        self._tell(step, metrics)
+        self._report(step, metrics)
 
-    def _tell(self, step: int, metrics: dict[str, float]) -> None:
+    def _report(self, step: int, metrics: dict[str, float]) -> None:
         self.recorder.metrics(step, metrics)
         self.recorder.progress(step, metrics["eval/true_return"])
 
@@ -88,13 +88,13 @@ class Watcher:
             choice.restore(chosen)
         self.curve = [(step, metrics) for step, metrics in state["curve"]]
         for step, metrics in self.curve:
-            self._tell(step, metrics)
+            self._report(step, metrics)
         self.recorder.tags({"resumed": f"from step {self.curve[-1][0]}"})
 
 
 def checkpoint_metrics(policy, evaluate, deployment) -> dict[str, float]:
     """The true return as the first deployment rule has it, by stratum, and of the whole policy."""
-    uses = list(dict.fromkeys([agents.Use(deployment.scales), agents.Use()]))
+    uses = list(dict.fromkeys([agents.BlockUse(deployment.scales), agents.BlockUse()]))
     deployed, whole = (evaluate.each(policy, uses) * 2)[:2]
     return {
         "eval/true_return": deployed.true_return,
@@ -109,14 +109,14 @@ def checkpoint_metrics(policy, evaluate, deployment) -> dict[str, float]:
 def block_metrics(policy, evaluate) -> dict[str, float]:
     """The true return of the last policy with each of its blocks ablated."""
     blocks = [block for block in BLOCKS if next(policy.block_parameters(block), None) is not None]
-    found = evaluate.each(policy, [agents.Use(without=frozenset([block])) for block in blocks])
+    found = evaluate.each(policy, [agents.BlockUse(without=frozenset([block])) for block in blocks])
     return {f"eval/true_return/without_{block}": one.true_return for block, one in zip(blocks, found, strict=True)}
 
 
 def selected_metrics(policy, evaluate, choice) -> dict[str, float]:
     """The true return of the checkpoint that a deployment rule chose, deployed by that rule."""
     name = choice.deployment.name
-    (final,) = evaluate.each(policy, [agents.Use(choice.deployment.scales)])
+    (final,) = evaluate.each(policy, [agents.BlockUse(choice.deployment.scales)])
     return {
         f"selected/true_return/{name}": final.true_return,
         f"selected/true_return_seen/{name}": final.true_return_seen,

@@ -14,13 +14,13 @@ from typing import Any
 from flows.config import TrainConfig
 
 TRAIN = "flows.running.train:run"  # trains: takes a TrainConfig and a recorder
-Say = Callable[..., None]
+Send = Callable[..., None]
 
 
 class Forwarder:
     """A recorder whose words go to the parent process; files go straight to the run's folder."""
 
-    def __init__(self, folder: Path, say: Say) -> None:
+    def __init__(self, folder: Path, say: Send) -> None:
         self.folder, self._say = folder, say
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
@@ -33,19 +33,19 @@ class Forwarder:
         self._say("tags", {key: str(value) for key, value in values.items()})
 
 
-def train(function: str, config: TrainConfig, folder: Path, say: Say) -> None:
+def run_training(function: str, config: TrainConfig, folder: Path, say: Send) -> None:
     """Runs `function` ("module:name") on `config`; what it prints is kept in the run's folder."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{socket.gethostname()} has no folder {folder}; workers must share the store's file system"
         )
-    with printing_to(folder / "output.txt"):
+    with redirect_output(folder / "output.txt"):
         resolve_name(function)(config, Forwarder(folder, say))
     gc.collect()  # a learner refers to itself, and Python counts objects, not their megabytes
 
 
 @contextmanager
-def printing_to(path: Path) -> Iterator[None]:
+def redirect_output(path: Path) -> Iterator[None]:
     """This process's output, its libraries' and a crash's included, goes to a file; no file if there is none."""
     with path.open("a") as file, ExitStack() as undo:
         for stream in (sys.stdout, sys.stderr):
@@ -60,7 +60,7 @@ def printing_to(path: Path) -> Iterator[None]:
         path.unlink()
 
 
-def certificate(config: TrainConfig, say: Say) -> dict[str, Any]:
+def compute_certificate(config: TrainConfig, say: Send) -> dict[str, Any]:
     """What an overseer can enforce in this run's world, as plain data; nothing for one too large to enumerate."""
     import gymnasium
 

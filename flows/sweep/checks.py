@@ -7,11 +7,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from flows import arms
 from flows.config import CompareConfig, TrainConfig
-from flows.environments import built
-from flows.errors import UserError, unknown
+from flows.environments import make_env
+from flows.errors import UserError, unknown_name
 from flows.running.runners import check_runner
 
-VIEW = ("overseer_obs", "true_reward")  # in the info of every step
+INFO_KEYS = ("overseer_obs", "true_reward")  # in the info of every step
 ATTRIBUTES = ("judgement", "overseer_labels", "flags", "watched")
 
 
@@ -19,20 +19,20 @@ def check_sweep(config: CompareConfig) -> None:
     """Raises UserError if some run of the sweep could not start."""
     check_runner(config)
     check_device(config.training.device)
-    found = [arms.parsed(name) for name in config.methods]
+    found = [arms.parse_arm(name) for name in config.methods]
     check_methods([arm.method for arm in found])
     worlds = [config.env_kwargs | arm.env_kwargs for arm in found]
     for place, world in enumerate(worlds):
         if world not in worlds[:place]:
             for oversight in config.oversight:
-                check_world(config.env, world, oversight)
+                check_env(config.env, world, oversight)
 
 
 def check_run(config: TrainConfig) -> None:
     """Raises UserError if the run could not start."""
     check_device(config.training.device)
     check_methods([config.method])
-    check_world(config.env, config.env_kwargs, config.oversight)
+    check_env(config.env, config.env_kwargs, config.oversight)
 
 
 def check_device(name: str) -> None:
@@ -53,14 +53,14 @@ def check_methods(names: Sequence[str]) -> None:
 
     for name in names:
         if name not in routing.METHODS:
-            raise unknown("method", name, routing.METHODS)
+            raise unknown_name("method", name, routing.METHODS)
 
 
-def check_world(name: str, arguments: dict[str, Any], oversight: float) -> None:
+def check_env(name: str, arguments: dict[str, Any], oversight: float) -> None:
     """Builds two copies and takes a step; raises UserError if one cannot learn under oversight in them."""
     if "oversight_prob" in arguments:
         raise UserError("oversight_prob is set twice; say --oversight and leave it out of the environment's arguments")
-    world = built(name, {"oversight_prob": oversight, **arguments})
+    world = make_env(name, {"oversight_prob": oversight, **arguments})
     try:
         _check_autoreset(name, world)
         _check_view(name, world)
@@ -81,7 +81,7 @@ def _check_autoreset(name: str, world: VectorEnv) -> None:
 def _check_view(name: str, world: VectorEnv) -> None:
     world.reset(seed=0)
     info = world.step(world.action_space.sample())[-1]
-    missing = [key for key in VIEW if key not in info]
+    missing = [key for key in INFO_KEYS if key not in info]
     missing += [key for key in ATTRIBUTES if getattr(world.unwrapped, key, None) is None]
     if missing:
         raise UserError(

@@ -14,29 +14,31 @@ from flows.tracking import certificates, model_registry, results
 from flows.tracking.store import Store
 
 
-def conclude(store: Store, found: results.Results) -> None:
+def finalize(store: Store, found: results.Results) -> None:
     """Tags the sweep and its runs, and registers the best agents."""
     hashes = certificate_hashes(found)
     tags = {f"{certificates.PREFIX}{level:g}": digest for level, digest in hashes.items()}
-    best = next((row for row in model_registry.best(found) if not row.leaky), None)
+    best = next((row for row in model_registry.best_rows(found) if not row.leaky), None)
     if best:
         tags["best"] = f"{best.row} {best.true_return:.3f} (p={best.oversight:g})"
     for name, value in tags.items():
         store.client.set_tag(found.run_id, name, value)
-    for run, level in {row.run_id: row.oversight for row in found.rows if in_the_sweeps_world(row)}.items():
+    for run, level in {row.run_id: row.oversight for row in found.rows if in_sweep_world(row)}.items():
         if level in hashes:
             store.client.set_tag(run, "certificate", hashes[level])
-    model_registry.register(store, found)
+    model_registry.register_models(store, found)
 
 
-def in_the_sweeps_world(row: results.Row) -> bool:
+def in_sweep_world(row: results.Row) -> bool:
     """The run's world is the one that is certified: its arm changes nothing of it."""
-    return not arms.parsed(row.method).env_kwargs
+    return not arms.parse_arm(row.method).env_kwargs
 
 
 def certificate_hashes(found: results.Results) -> dict[float, str]:
     """Oversight level -> hash of the certificate that the sweep has kept."""
-    paths = {level: certificates.path(found.folder, level) for level in {row.oversight for row in found.rows}}
+    paths = {
+        level: certificates.certificate_path(found.folder, level) for level in {row.oversight for row in found.rows}
+    }
     return {level: digest(json.loads(path.read_text())) for level, path in sorted(paths.items()) if path.exists()}
 
 

@@ -7,16 +7,16 @@ from pydantic import Field, ValidationError
 from flows.config import CompareConfig, Settings, TrainConfig
 from flows.errors import UserError
 from flows.tracking import cache_key, results
-from flows.tracking.process_owner import abandoned
+from flows.tracking.process_owner import is_abandoned
 from flows.tracking.provenance import run_tags
 from flows.tracking.store import CONFIG, Store
 
-SAME = ("arm", "oversight", "seed")  # tags that tell the runs of a sweep apart
+RUN_IDENTITY = ("arm", "oversight", "seed")  # tags that tell the runs of a sweep apart
 
-REUSES = "reuses"  # tag of a sweep: whether it takes the results of equal runs
+REUSE_TAG = "reuses"  # tag of a sweep: whether it takes the results of equal runs
 
 
-class Wish(Settings):
+class RunOptions(Settings):
     """What is asked for besides a configuration."""
 
     resume: str = Field(default="", description="MLflow run id of the sweep to go on with; unset: a new one")
@@ -25,66 +25,66 @@ class Wish(Settings):
     only_failed: bool = Field(default=False, description="of the sweep to go on with, only the runs that failed")
 
 
-class Todo(NamedTuple):
+class PlannedRun(NamedTuple):
     """A run to be done."""
 
     config: TrainConfig
     key: str  # cache key
     attempt: int = 1
-    again: str = ""  # id of the MLflow run that goes on; "": a new one
+    resume_id: str = ""  # id of the MLflow run that goes on; "": a new one
     reuse: bool = True  # the results of a finished twin will do
 
 
 class Plan(NamedTuple):
     """The runs of a sweep, by what is to become of them."""
 
-    todo: list[Todo]
+    todo: list[PlannedRun]
     finished: list[TrainConfig]
     left: list[TrainConfig]  # unfinished, and not asked for
 
     def __str__(self) -> str:
-        continued = sum(bool(todo.again) for todo in self.todo)
+        continued = sum(bool(todo.resume_id) for todo in self.todo)
         counts = {"finished before": len(self.finished), "to go on with": continued}
         counts |= {"to begin": len(self.todo) - continued, "left as they are": len(self.left)}
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
-def plan(store: Store, config: CompareConfig, wish: Wish, around: str) -> Plan:
+def make_plan(store: Store, config: CompareConfig, wish: RunOptions, around: str) -> Plan:
     """What is to be done for the sweep; `around` as `cache.surroundings` tells it."""
-    past = results.last_attempts(results.children_of(store, wish.resume)) if wish.resume else []
-    before = {tuple(run.data.tags.get(name) for name in SAME): run for run in past}
+    past = results.last_attempts(results.child_runs(store, wish.resume)) if wish.resume else []
+    before = {tuple(run.data.tags.get(name) for name in RUN_IDENTITY): run for run in past}
     made = Plan([], [], [])
     for run in config.runs():
         tags = run_tags(run)
-        _place(made, run, cache_key.key(run, around), before.get(tuple(tags[name] for name in SAME)), wish)
+        _place(made, run, cache_key.run_key(run, around), before.get(tuple(tags[name] for name in RUN_IDENTITY)), wish)
     return made
 
 
-def _place(made: Plan, run: TrainConfig, key: str, before: Any, wish: Wish) -> None:
+def _place(made: Plan, run: TrainConfig, key: str, before: Any, wish: RunOptions) -> None:
     """Puts the run where it belongs, by the MLflow run there is of it, if there is one."""
     status = before.info.status if before else ""
-    same = before is not None and before.data.tags.get(cache_key.TAG) == key and not wish.force
+    same = before is not None and before.data.tags.get(cache_key.CACHE_KEY) == key and not wish.force
     if status == "FINISHED" and (same or wish.only_failed):
         made.finished.append(run)
     elif wish.only_failed and status != "FAILED":
         made.left.append(run)
     else:
         attempt = int(before.data.tags.get("attempt", 1)) + 1 if before else 1
-        made.todo.append(Todo(run, key, attempt, before.info.run_id if same else "", wish.reuse))
+        made.todo.append(PlannedRun(run, key, attempt, before.info.run_id if same else "", wish.reuse))
 
 
-def unfinished(store: Store, wanted: str) -> Any:
+def find_unfinished(store: Store, wanted: str) -> Any:
     """The MLflow run of the sweep to go on with: the one named, or the newest that is not finished; else a UserError.
 
     One that runs on another machine as far as is known is taken only by its name.
     """
     if wanted:
-        found = store.client.get_run(results.find(store, wanted))
+        found = store.client.get_run(results.find_sweep(store, wanted))
         if found.info.status == "FINISHED":
             raise UserError(f"sweep {found.info.run_name} is finished: nothing to resume")
         return found
-    for sweep in results.search(store, "tags.kind = 'sweep' and attributes.status != 'FINISHED'"):
-        if sweep.info.status != "RUNNING" or abandoned(sweep.data.tags):
+    for sweep in results.search_runs(store, "tags.kind = 'sweep' and attributes.status != 'FINISHED'"):
+        if sweep.info.status != "RUNNING" or is_abandoned(sweep.data.tags):
             return sweep
         host = sweep.data.tags.get("host")
         raise UserError(
@@ -94,7 +94,7 @@ def unfinished(store: Store, wanted: str) -> Any:
     raise UserError(f"nothing to resume: every sweep in {store.project.mlruns} is finished")
 
 
-def kept(sweep: Any) -> CompareConfig:
+def stored_config(sweep: Any) -> CompareConfig:
     """The settings that a sweep has kept of itself; a UserError if this version cannot read them."""
     try:
         return CompareConfig.model_validate_json(sweep.data.tags[CONFIG])

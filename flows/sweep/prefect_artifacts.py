@@ -13,34 +13,34 @@ from prefect.artifacts import create_link_artifact, create_progress_artifact, cr
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
-from flows.reporting.aggregate import cells, ranked
+from flows.reporting.aggregate import cells, rank_rows
 from flows.reporting.report import by_level, plusminus
 from flows.sweep.progress import Progress
-from flows.text import as_code
+from flows.text import markdown_code
 from flows.tracking.results import Results
 
-EVERY = 2.0  # seconds between two writes
-TOLD = "True return in the sweep {name}: mean ± half of the 95 % interval over seeds."
+UPDATE_SECONDS = 2.0  # seconds between two writes
+DESCRIPTION = "True return in the sweep {name}: mean ± half of the 95 % interval over seeds."
 
 
 @contextmanager
-def shown(progress: Progress) -> Iterator[None]:
+def show_progress(progress: Progress) -> Iterator[None]:
     """Prefect's page shows, while the block lasts, which part of the sweep's steps is done."""
     ended = threading.Event()
     with suppress(Exception):
         artifact = create_progress_artifact(0.0, key="progress", description="steps done, of all runs")
-        threading.Thread(target=_show, args=(artifact, progress, ended), daemon=True).start()
+        threading.Thread(target=_update_progress, args=(artifact, progress, ended), daemon=True).start()
     try:
         yield
     finally:
         ended.set()
 
 
-def _show(artifact: Any, progress: Progress, ended: threading.Event) -> None:
+def _update_progress(artifact: Any, progress: Progress, ended: threading.Event) -> None:
     going, told = True, 0.0
     with suppress(Exception), get_client(sync_client=True) as client:  # one for all: making one reads all certificates
         while going:
-            going = not ended.wait(EVERY)
+            going = not ended.wait(UPDATE_SECONDS)
             share = progress.share
             if share != told:
                 with suppress(Exception):
@@ -48,19 +48,21 @@ def _show(artifact: Any, progress: Progress, ended: threading.Event) -> None:
                     told = share
 
 
-def conclude(results: Results, page: Path) -> None:
+def publish_results(results: Results, page: Path) -> None:
     """Prefect's page shows the table of a sweep, and the address of its report."""
     with suppress(Exception):
-        create_table_artifact(table(results), key="results", description=TOLD.format(name=as_code(results.name)))
+        create_table_artifact(
+            results_table(results), key="results", description=DESCRIPTION.format(name=markdown_code(results.name))
+        )
         create_link_artifact(page.as_uri(), key="report", link_text=str(page), description="opens on this machine")
 
 
-def table(results: Results) -> list[dict[str, str]]:
+def results_table(results: Results) -> list[dict[str, str]]:
     """A row for each way to deploy, a column for each oversight level: mean true return and half its interval."""
     found = cells(results)
     shown = {(cell.row, cell.oversight): plusminus(cell.true_return) for cell in found}
     levels = [level for level, _ in by_level(found)]
     return [
         {"deployed": name, **{f"p={level:g}": shown.get((name, level), "") for level in levels}}
-        for name in ranked(found)
+        for name in rank_rows(found)
     ]

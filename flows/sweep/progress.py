@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from flows.config import TrainConfig, title
-from flows.text import clock
+from flows.config import TrainConfig, run_title
+from flows.text import format_duration
 
 
 class Progress(Protocol):
@@ -27,7 +27,7 @@ class Progress(Protocol):
     def ended(self, run: TrainConfig, outcome: str) -> None: ...
 
 
-def progress(runs: Sequence[TrainConfig]) -> Progress:
+def open_display(runs: Sequence[TrainConfig]) -> Progress:
     """The display that suits where the output goes."""
     return Live(runs) if sys.stdout.isatty() else Plain(runs)
 
@@ -42,7 +42,7 @@ class Tally:
         self._start = time.monotonic()
 
     def at(self, run: TrainConfig, done: int) -> None:
-        self._steps[title(run)] = min(done, run.steps)
+        self._steps[run_title(run)] = min(done, run.steps)
 
     def end(self, run: TrainConfig) -> None:
         self.ended += 1
@@ -61,7 +61,7 @@ class Tally:
         if not self.done:
             return "time left unknown"
         elapsed = time.monotonic() - self._start
-        return clock(elapsed * (self.total - self.done) / self.done) + " left"
+        return format_duration(elapsed * (self.total - self.done) / self.done) + " left"
 
 
 class Plain:
@@ -89,15 +89,15 @@ class Plain:
     def moved(self, run: TrainConfig, done: int, value: float) -> None:
         with self._lock:
             self._tally.at(run, done)
-            self._returns[title(run)] = value
+            self._returns[run_title(run)] = value
 
     def ended(self, run: TrainConfig, outcome: str) -> None:
         with self._lock:
             self._tally.end(run)
-            value = self._returns.get(title(run), float("nan"))
+            value = self._returns.get(run_title(run), float("nan"))
             count = f"[{self._tally.ended:{len(str(self._tally.runs))}}/{self._tally.runs}]"
             result = f"true return {value:6.3f}" if outcome == "finished" else outcome
-            print(f"{count} {title(run):<40} {result}   {self._tally.left()}", flush=True)
+            print(f"{count} {run_title(run):<40} {result}   {self._tally.left()}", flush=True)
 
 
 class Live:
@@ -135,20 +135,20 @@ class Live:
 
     def began(self, run: TrainConfig) -> None:
         with self._lock:
-            self._bars[title(run)] = self._rich.add_task(title(run), total=run.steps, note="starting")
+            self._bars[run_title(run)] = self._rich.add_task(run_title(run), total=run.steps, note="starting")
 
     def moved(self, run: TrainConfig, done: int, value: float) -> None:
         with self._lock:
-            self._rich.update(self._bars[title(run)], completed=done, note=f"true return {value:.3f}")
+            self._rich.update(self._bars[run_title(run)], completed=done, note=f"true return {value:.3f}")
             self._tally.at(run, done)
             self._show()
 
     def ended(self, run: TrainConfig, outcome: str) -> None:
         with self._lock:
-            self._rich.remove_task(self._bars.pop(title(run)))
+            self._rich.remove_task(self._bars.pop(run_title(run)))
             self._tally.end(run)
             if outcome != "finished":
-                self._rich.console.print(f"{title(run)}: {outcome}", markup=False, highlight=False)
+                self._rich.console.print(f"{run_title(run)}: {outcome}", markup=False, highlight=False)
             self._show()
 
     def _show(self) -> None:

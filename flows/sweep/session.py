@@ -14,23 +14,25 @@ from typing import Any, NamedTuple
 from prefect.runtime import deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.config import CompareConfig, TrainConfig, title
+from flows.config import CompareConfig, TrainConfig, run_title
 from flows.errors import StoppedError
-from flows.project import here
+from flows.project import current_project
 from flows.running import worker
 from flows.running.pool import Pool
-from flows.running.runners import staffed
+from flows.running.runners import open_pool
 from flows.sweep.lock import only_sweep
-from flows.sweep.plan import REUSES, Plan, Todo, Wish, plan
-from flows.sweep.progress import Progress, progress
-from flows.tracking.access import writable
-from flows.tracking.cache_key import TAG, surroundings
-from flows.tracking.provenance import facts, run_tags
+from flows.sweep.plan import REUSE_TAG, Plan, PlannedRun, RunOptions, make_plan
+from flows.sweep.progress import Progress, open_display
+from flows.tracking.access import check_writable
+from flows.tracking.cache_key import CACHE_KEY, code_digest
+from flows.tracking.provenance import run_params, run_tags
 from flows.tracking.recorder import RunRecorder
-from flows.tracking.reuse import copy, twin
+from flows.tracking.reuse import copy_run, find_equal_run
 from flows.tracking.store import CONFIG, Store
 
-AHEAD = 1  # run that is opened, and waits for a process, while another's books are closed: no process waits for them
+EXTRA_THREADS = (
+    1  # run that is opened, and waits for a process, while another's books are closed: no process waits for them
+)
 
 
 class Sweep(NamedTuple):
@@ -42,40 +44,46 @@ class Sweep(NamedTuple):
     pool: Pool
     progress: Progress
     plan: Plan
-    wanted: dict[str, Todo]  # title of a run -> what is to be done of it
-    tried: dict[str, str]  # title of a run -> id of its MLflow run
+    planned: dict[str, PlannedRun]  # title of a run -> what is to be done of it
+    run_ids: dict[str, str]  # title of a run -> id of its MLflow run
     reused: set[str]  # titles of the runs that were copied
 
-    def todo(self, config: TrainConfig) -> Todo:
+    def todo(self, config: TrainConfig) -> PlannedRun:
         """What is to be done of that run."""
-        return self.wanted[title(config)]
+        return self.planned[run_title(config)]
 
-    def do(self, todo: Todo) -> str:
+    def run(self, todo: PlannedRun) -> str:
         """The run in an MLflow run below the sweep's: what a finished twin has recorded, or else training; its id."""
         self.pool.check()  # a thread may be free for the next run while a sweep is being stopped
-        original = twin(self.store, todo.key) if todo.reuse and not todo.again else None
+        original = find_equal_run(self.store, todo.key) if todo.reuse and not todo.resume_id else None
         with self.store.run(
-            title(todo.config),
-            {} if original else facts(todo.config),
-            {**run_tags(todo.config), TAG: todo.key, "attempt": str(todo.attempt)},
+            run_title(todo.config),
+            {} if original else run_params(todo.config),
+            {**run_tags(todo.config), CACHE_KEY: todo.key, "attempt": str(todo.attempt)},
             parent=self.record.run_id,
             watch=partial(self.progress.moved, todo.config),
-            again=todo.again,
+            again=todo.resume_id,
         ) as record:
-            self.tried[title(todo.config)] = record.run_id
+            self.run_ids[run_title(todo.config)] = record.run_id
             if original:
-                copy(self.store, original, record)
-                self.reused.add(title(todo.config))
+                copy_run(self.store, original, record)
+                self.reused.add(run_title(todo.config))
             else:
-                self.pool.do("flows.running.worker:train", worker.TRAIN, todo.config, record.folder, heard=record.hear)
+                self.pool.do(
+                    "flows.running.worker:run_training",
+                    worker.TRAIN,
+                    todo.config,
+                    record.folder,
+                    heard=record.handle_message,
+                )
         return record.run_id
 
-    def once_more(self, todo: Todo) -> str:
+    def retry(self, todo: PlannedRun) -> str:
         """The same run again, from where its last state was kept."""
-        return self.do(todo._replace(again=self.tried[title(todo.config)], attempt=todo.attempt + 1))
+        return self.run(todo._replace(resume_id=self.run_ids[run_title(todo.config)], attempt=todo.attempt + 1))
 
     @contextmanager
-    def shown(self, config: TrainConfig) -> Iterator[None]:
+    def display(self, config: TrainConfig) -> Iterator[None]:
         """The run is on display, and so is what becomes of it."""
         self.progress.began(config)
         try:
@@ -86,37 +94,37 @@ class Sweep(NamedTuple):
         except BaseException as error:
             self.progress.ended(config, f"failed: {error}")
             raise
-        self.progress.ended(config, "reused" if title(config) in self.reused else "finished")
+        self.progress.ended(config, "reused" if run_title(config) in self.reused else "finished")
 
 
 _current: ContextVar[Sweep] = ContextVar("sweep")
 
 
-def current() -> Sweep:
+def current_sweep() -> Sweep:
     """The sweep that this flow or task belongs to."""
     return _current.get()
 
 
 @contextmanager
-def opened(config: CompareConfig, wish: Wish) -> Iterator[Sweep]:
+def open_sweep(config: CompareConfig, wish: RunOptions) -> Iterator[Sweep]:
     """Locks the store, closes what dead processes left in it, and starts the sweep; ends it whatever happens."""
-    project = here()
-    writable(project)
+    project = current_project()
+    check_writable(project)
     scheduled = deployment.id is not None
     if scheduled:
-        _stopped_once()
+        _interrupt_once()
     store = Store(project)
     with (
         only_sweep(project, wait=scheduled),
-        staffed(config) as pool,  # processes import while the store opens
-        ThreadPoolTaskRunner[Any](max_workers=config.workers + AHEAD) as threads,
+        open_pool(config) as pool,  # processes import while the store opens
+        ThreadPoolTaskRunner[Any](max_workers=config.workers + EXTRA_THREADS) as threads,
     ):
-        store.reap()
-        made = plan(store, config, wish, surroundings(config.env, worker.TRAIN))
-        tags = {"kind": "sweep", CONFIG: config.model_dump_json(), REUSES: str(wish.reuse)}
+        store.close_abandoned_runs()
+        made = make_plan(store, config, wish, code_digest(config.env, worker.TRAIN))
+        tags = {"kind": "sweep", CONFIG: config.model_dump_json(), REUSE_TAG: str(wish.reuse)}
         with (
-            store.run(sweep_name(config), facts(config), tags, again=wish.resume) as record,
-            progress([todo.config for todo in made.todo]) as display,
+            store.run(sweep_name(config), run_params(config), tags, again=wish.resume) as record,
+            open_display([todo.config for todo in made.todo]) as display,
             _set(
                 Sweep(
                     store,
@@ -125,13 +133,13 @@ def opened(config: CompareConfig, wish: Wish) -> Iterator[Sweep]:
                     pool,
                     display,
                     made,
-                    {title(todo.config): todo for todo in made.todo},
+                    {run_title(todo.config): todo for todo in made.todo},
                     {},
                     set(),
                 )
             ),
         ):
-            yield current()
+            yield current_sweep()
 
 
 @contextmanager
@@ -145,7 +153,7 @@ def _set(sweep: Sweep) -> Iterator[None]:
         _current.reset(token)
 
 
-def _stopped_once() -> None:
+def _interrupt_once() -> None:
     """Ctrl-C reaches the whole group, and whoever serves the flow sends SIGTERM, perhaps twice: one of them is heard.
 
     The next one would cut short the closing of the runs.

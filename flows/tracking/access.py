@@ -11,21 +11,21 @@ from flows.project import Project
 from flows.tracking import artifact_store, database
 
 
-def writable(project: Project) -> None:
+def check_writable(project: Project) -> None:
     """Nothing happens if the store and Prefect's home can be written to; else a UserError."""
     if project.store:
-        database.check(project.store)
-    artifact_store.check(project.artifact_uri)
+        database.check_database(project.store)
+    artifact_store.check_artifact_uri(project.artifact_uri)
     for folder, advice in ((project.mlruns, "pass --mlruns DIR"), (project.prefect_home, "set PREFECT_HOME")):
-        with _explained(folder, advice):
+        with _as_user_error(folder, advice):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".lock").open("a").close()
     if project.database.exists() and not os.access(project.database, os.W_OK):  # closing it would end SQLite's locks
-        with _explained(project.database, "pass --mlruns DIR"):
+        with _as_user_error(project.database, "pass --mlruns DIR"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def recorded(project: Project) -> Project:
+def require_runs(project: Project) -> Project:
     """The project, which has runs; else a UserError."""
     if not project.store and not project.database.exists():
         raise UserError(f"no runs in {project.mlruns} yet; run `keyhole compare` or pass --mlruns DIR")
@@ -33,7 +33,7 @@ def recorded(project: Project) -> Project:
 
 
 @contextmanager
-def _explained(path: Path, advice: str) -> Iterator[None]:
+def _as_user_error(path: Path, advice: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -14,7 +14,7 @@ from flows.errors import UserError
 PACKAGES = {"s3": "boto3"}  # by scheme; the extra has the scheme's name
 
 
-def check(uri: str) -> None:
+def check_artifact_uri(uri: str) -> None:
     """Raises UserError if what MLflow needs to write there is not installed."""
     scheme = uri.partition(":")[0]
     package = PACKAGES.get(scheme)
@@ -28,14 +28,14 @@ class Artifacts(Protocol):
     def folder(self, info: Any) -> Path:
         """The folder of an MLflow run; raises UserError if it is not one of this store."""
 
-    def keep(self, run_id: str, folder: Path, below: str = "") -> None:
+    def upload(self, run_id: str, folder: Path, below: str = "") -> None:
         """What is in `folder` is kept with the run, under `below`."""
 
     def source(self, info: Any, folder: Path) -> str:
         """The address of a folder inside the run's own."""
 
 
-class Folder:
+class LocalArtifacts:
     """The store's own folder: a file written is a file kept."""
 
     def __init__(self, root: Path) -> None:
@@ -47,14 +47,14 @@ class Folder:
             raise UserError(f"{path} is not in {self.root}; pass --mlruns DIR of the store it belongs to")
         return path
 
-    def keep(self, run_id: str, folder: Path, below: str = "") -> None:
+    def upload(self, run_id: str, folder: Path, below: str = "") -> None:
         return
 
     def source(self, info: Any, folder: Path) -> str:
         return str(folder)
 
 
-class Remote:
+class RemoteArtifacts:
     """An address. What was written here stays here as well, under `root`, until somebody removes it."""
 
     def __init__(self, root: Path, client: Any) -> None:
@@ -77,7 +77,7 @@ class Remote:
             self.client.download_artifacts(run_id, "", str(fetched))
             fetched.rename(path)
 
-    def keep(self, run_id: str, folder: Path, below: str = "") -> None:
+    def upload(self, run_id: str, folder: Path, below: str = "") -> None:
         self.client.log_artifacts(run_id, str(folder), below or None)
 
     def source(self, info: Any, folder: Path) -> str:

@@ -10,10 +10,10 @@ from flows.config import TrainConfig
 
 CODE = ("agents", "envs", "routing")
 LIBRARIES = ("torch", "numpy", "gymnasium", "stable-baselines3")
-TAG = "cache_key"
+CACHE_KEY = "cache_key"
 
 
-def surroundings(env: str, trainer: str) -> str:
+def code_digest(env: str, trainer: str) -> str:
     """A digest of what runs in the environment `env` depend on besides their settings.
 
     Args:
@@ -30,7 +30,7 @@ def surroundings(env: str, trainer: str) -> str:
     return digest.hexdigest()
 
 
-def key(config: TrainConfig, around: str) -> str:
+def run_key(config: TrainConfig, around: str) -> str:
     """Equal for runs that must come to the same numbers."""
     return hashlib.sha256(f"{around} {config.model_dump_json()}".encode()).hexdigest()
 

@@ -32,12 +32,12 @@ class Reference(NamedTuple):
         return self.enforceable_return - self.naive_optimum_return
 
 
-def params(oversight: float, certificate: Mapping[str, Any]) -> dict[str, Any]:
+def certificate_params(oversight: float, certificate: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers that a sweep keeps of the certificate at one oversight level."""
     return {f"{PREFIX}{oversight:g}.{name}": certificate[name] for name in Reference._fields}
 
 
-def path(folder: Path, oversight: float) -> Path:
+def certificate_path(folder: Path, oversight: float) -> Path:
     """Where a sweep keeps the whole of it."""
     return folder / f"certificate-{oversight:g}.json"
 
@@ -53,13 +53,13 @@ def references(kept: Mapping[str, str]) -> dict[float, Reference]:
     return {level: Reference(**values[level]) for level in sorted(values)}
 
 
-def computed(env: str, arguments: dict[str, Any]) -> Any:
+def certificate_of(env: str, arguments: dict[str, Any]) -> Any:
     """The certificate of a world; raises UserError if it cannot be built or is too large to enumerate."""
     from envs import NotEnumerable
     from envs.certificate.certify import certify
-    from flows.environments import built
+    from flows.environments import make_env
 
     try:
-        return certify(built(env, arguments, copies=1))
+        return certify(make_env(env, arguments, copies=1))
     except (NotEnumerable, ValueError) as reason:
         raise UserError(f"no certificate of {env}: {' '.join(str(reason).split())}") from None

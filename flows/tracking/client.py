@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 120.0  # seconds that a database may stay locked
+RETRY_SECONDS = 120.0  # seconds that a database may stay locked
 
 
-class Patient:
+class RetryingClient:
     """A client of MLflow that waits while another process has locked the database."""
 
     def __init__(self, client: Any) -> None:
@@ -17,15 +17,15 @@ class Patient:
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it would print every wait
 
     def __getattr__(self, name: str) -> Any:
-        return functools.partial(self._asked, getattr(self._client, name))
+        return functools.partial(self._call, getattr(self._client, name))
 
-    def _asked(self, method: Callable, *args: Any, **kwargs: Any) -> Any:
+    def _call(self, method: Callable, *args: Any, **kwargs: Any) -> Any:
         """What is refused for the lock has not been done: it can be asked again."""
         start = time.monotonic()
         while True:
             try:
                 return method(*args, **kwargs)
             except Exception as error:
-                if "database is locked" not in str(error) or time.monotonic() - start > PATIENCE:
+                if "database is locked" not in str(error) or time.monotonic() - start > RETRY_SECONDS:
                     raise
             time.sleep(0.2)

@@ -8,30 +8,30 @@ from urllib.parse import urlsplit
 
 from flows.errors import UserError
 
-PATIENCE = 10  # seconds
+CONNECT_SECONDS = 10  # seconds
 POSTGRES = ("postgresql", "postgres")
 KINDS = (*POSTGRES, "http", "https")
 FORM = "write --store postgresql://user:password@host:5432/name, or http://host:5000 of an MLflow server"
 
 
-def address(said: str) -> str:
+def database_uri(said: str) -> str:
     """The address as MLflow takes it; raises UserError for any other kind of database."""
     kind, _, rest = said.partition("://")
     if kind.partition("+")[0] not in KINDS or not rest:
-        raise UserError(f"--store: found {hidden(said)!r}; {FORM}")
+        raise UserError(f"--store: found {without_password(said)!r}; {FORM}")
     return f"postgresql+psycopg://{rest}" if kind in POSTGRES else said
 
 
-def check(said: str) -> None:
+def check_database(said: str) -> None:
     """Raises UserError if the database does not answer."""
-    uri = address(said)
+    uri = database_uri(said)
     if uri.startswith("postgresql"):
         _check_postgres(uri)
     else:
         _check_server(uri)
 
 
-def hidden(said: str) -> str:
+def without_password(said: str) -> str:
     """The address without its password."""
     password = urlsplit(said).password
     return said.replace(f":{password}@", ":***@") if password else said
@@ -44,18 +44,18 @@ def _check_postgres(uri: str) -> None:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        create_engine(uri, connect_args={"connect_timeout": PATIENCE}).connect().close()
+        create_engine(uri, connect_args={"connect_timeout": CONNECT_SECONDS}).connect().close()
     except (SQLAlchemyError, ValueError) as error:
-        raise UserError(f"--store: {hidden(uri)} does not answer ({_line(error)})") from None
+        raise UserError(f"--store: {without_password(uri)} does not answer ({_line(error)})") from None
 
 
 def _check_server(uri: str) -> None:
     from urllib.request import urlopen
 
     try:
-        urlopen(f"{uri.rstrip('/')}/health", timeout=PATIENCE).close()
+        urlopen(f"{uri.rstrip('/')}/health", timeout=CONNECT_SECONDS).close()
     except OSError as error:
-        raise UserError(f"--store: {hidden(uri)} does not answer ({_line(error)})") from None
+        raise UserError(f"--store: {without_password(uri)} does not answer ({_line(error)})") from None
 
 
 def _line(error: Exception) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import agents
-from flows.text import as_code
+from flows.text import markdown_code
 from flows.tracking.pyfunc import PARAMS
 from flows.tracking.results import Results, Row
 from flows.tracking.store import Store
@@ -24,13 +24,13 @@ NAME = re.compile(r"[\w.+-]+")  # of our models: nothing that could end the quot
 TYPES = {str: "string", bool: "boolean", int: "long"}
 
 
-def register(store: Store, results: Results) -> dict[str, str]:
+def register_models(store: Store, results: Results) -> dict[str, str]:
     """Registers the best agent of each method of a sweep; method -> version as "name/number".
 
     A run whose agent.zip holds no agent is passed over.
     """
     made: dict[str, str] = {}
-    for row in best(results):
+    for row in best_rows(results):
         run = store.client.get_run(row.run_id)
         folder = store.folder(run)
         if (folder / AGENT).exists():
@@ -42,7 +42,7 @@ def register(store: Store, results: Results) -> dict[str, str]:
     return made
 
 
-def best(results: Results) -> list[Row]:
+def best_rows(results: Results) -> list[Row]:
     """The row with the highest true return of each method, as first deployed; the highest of all first."""
     found: dict[str, Row] = {}
     for row in sorted(results.finished, key=lambda row: -row.true_return):
@@ -51,7 +51,7 @@ def best(results: Results) -> list[Row]:
     return list(found.values())
 
 
-def find(store: Store, name: str) -> Path | None:
+def find_model(store: Store, name: str) -> Path | None:
     """The agent.zip of a registered model, `name` or `name/version`, by default the newest; None: there is none."""
     model, _, wanted = name.removeprefix("models:/").partition("/")
     versions = _versions(store, model)
@@ -74,7 +74,7 @@ def _version(store: Store, results: Results, row: Row, run: Any, model: Path) ->
         if version.run_id == row.run_id:  # of a sweep that went on and ended once more
             return f"{name}/{number}"
     if not known:
-        _open(store, name, {"env": run.data.params["env"], "method": row.method})
+        _create_model(store, name, {"env": run.data.params["env"], "method": row.method})
     kept = {name: run.data.tags[name] for name in ("knowledge", "certificate") if name in run.data.tags}
     tags = {
         **kept,
@@ -87,14 +87,14 @@ def _version(store: Store, results: Results, row: Row, run: Any, model: Path) ->
         "chosen_by": "true return, which no overseer knows",
     }
     value = f"true return {row.true_return:.3f} ({row.exactness})"
-    told = f"The best of {row.method} in the sweep {as_code(results.name)}: {value}."
-    store.artifacts.keep(row.run_id, model, MODEL)
+    told = f"The best of {row.method} in the sweep {markdown_code(results.name)}: {value}."
+    store.artifacts.upload(row.run_id, model, MODEL)
     source = store.artifacts.source(run.info, model)
     version = store.client.create_model_version(name, source, row.run_id, tags=tags, description=told)
     return f"{name}/{version.version}"
 
 
-def _open(store: Store, name: str, tags: dict[str, str]) -> None:
+def _create_model(store: Store, name: str, tags: dict[str, str]) -> None:
     """Sees to it that there is a registered model of that name, if still without a version."""
     from mlflow.exceptions import MlflowException
 

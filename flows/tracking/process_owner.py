@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import psutil
 
 
-def owner() -> dict[str, str]:
+def owner_tags() -> dict[str, str]:
     """This process, told apart from a later one with the same number by when it started."""
     process = psutil.Process()
     return {
@@ -16,7 +16,7 @@ def owner() -> dict[str, str]:
     }
 
 
-def abandoned(tags: Mapping[str, str]) -> bool:
+def is_abandoned(tags: Mapping[str, str]) -> bool:
     """The process that these tags name was on this machine and is no more."""
     if tags.get("host") != socket.gethostname():
         return False

@@ -11,16 +11,16 @@ from typing import Any
 from flows.config import CompareConfig, TrainConfig
 
 PACKAGES = ("torch", "stable-baselines3", "gymnasium", "numpy", "scipy", "prefect", "mlflow")
-SOURCE = Path(__file__).parent
+SOURCE_FOLDER = Path(__file__).parent
 
 
 @functools.cache
 def provenance() -> Mapping[str, str]:
     """Parameters that say how to make the run again: what this process has found when it was first asked."""
     return {
-        "git_commit": commit(SOURCE),
+        "git_commit": commit(SOURCE_FOLDER),
         "version.python": platform.python_version(),
-        **{f"version.{package}": _version(package) for package in PACKAGES},
+        **{f"version.{package}": _installed_version(package) for package in PACKAGES},
     }
 
 
@@ -40,14 +40,14 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _version(package: str) -> str:
+def _installed_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
         return "none"
 
 
-def facts(config: CompareConfig | TrainConfig) -> dict[str, Any]:
+def run_params(config: CompareConfig | TrainConfig) -> dict[str, Any]:
     """An MLflow run's parameters: every setting, and what it was made with."""
     return {**config.model_dump(mode="json"), **provenance()}
 
@@ -58,7 +58,7 @@ def run_tags(config: TrainConfig) -> dict[str, str]:
         "kind": "run",
         "env": config.env,
         "method": config.method,
-        "arm": config.called,
+        "arm": config.label,
         "oversight": f"{config.oversight:g}",
         "seed": str(config.seed),
     }

@@ -15,7 +15,7 @@ PARAMS = {"deploy": "", "without": "", "sample": False, "seed": 0}
 """What a prediction can be told: a deployment rule, blocks to ablate (by commas), whether to draw actions, the seed."""
 
 
-class Acting:
+class AgentModel:
     """An agent that predicts its actions."""
 
     def __init__(self, agent: agents.Agent) -> None:
@@ -29,6 +29,6 @@ class Acting:
             return self.agent.act(np.asarray(observations), generator)
 
 
-def _load_pyfunc(path: str) -> Acting:
+def _load_pyfunc(path: str) -> AgentModel:
     """What MLflow calls with the model's file."""
-    return Acting(agents.load(path))
+    return AgentModel(agents.load(path))

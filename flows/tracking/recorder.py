@@ -12,24 +12,29 @@ TRACE = "error.txt"
 FLUSH_SECONDS = 2.0
 
 
-Watch = Callable[[int, float], None]  # hears the steps done and the true return
+ProgressCallback = Callable[[int, float], None]  # hears the steps done and the true return
 
 
-Keep = Callable[[str, Path], None]  # takes a run id and the run's folder
+UploadCallback = Callable[[str, Path], None]  # takes a run id and the run's folder
 
 
-SENTENCE = 400  # characters of an error kept as a tag
+MAX_ERROR_LENGTH = 400  # characters of an error kept as a tag
 
 
 class RunRecorder:
     """What a run says of itself. Its folder is the run's artifact folder: a file written is a file kept."""
 
     def __init__(
-        self, client: Any, run_id: str, folder: Path, watch: Watch, keep: Keep = lambda run, path: None
+        self,
+        client: Any,
+        run_id: str,
+        folder: Path,
+        watch: ProgressCallback,
+        keep: UploadCallback = lambda run, path: None,
     ) -> None:
         self.client, self.run_id, self.folder, self.progress, self._keep = client, run_id, folder, watch, keep
         folder.mkdir(parents=True, exist_ok=True)
-        self.said: set[str] = set()  # parameters
+        self.recorded_params: set[str] = set()  # parameters
         self.written: set[tuple[str, int]] = set()  # series and step, of a run that goes on
         self._points: list[tuple[str, float, int, int]] = []
         self._flushed = 0.0
@@ -37,7 +42,7 @@ class RunRecorder:
     def params(self, values: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        flat = [Param(key, str(value)) for key, value in flatten(values).items() if key not in self.said]
+        flat = [Param(key, str(value)) for key, value in flatten(values).items() if key not in self.recorded_params]
         for start in range(0, len(flat), 100):  # MLflow takes no more at once
             self.client.log_batch(self.run_id, params=flat[start : start + 100])
 
@@ -54,7 +59,7 @@ class RunRecorder:
 
         self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in values.items()])
 
-    def hear(self, kind: str, payload: tuple) -> None:
+    def handle_message(self, kind: str, payload: tuple) -> None:
         """What a recorder in another process was told."""
         getattr(self, kind)(*payload)
 
@@ -70,7 +75,7 @@ class RunRecorder:
         for start in range(0, len(metrics), 1000):
             self.client.log_batch(self.run_id, metrics=metrics[start : start + 1000])
 
-    def keep(self) -> None:
+    def upload(self) -> None:
         """The run's files so far are where the store keeps files."""
         self._keep(self.run_id, self.folder)
 
@@ -82,10 +87,10 @@ class RunRecorder:
         try:
             self.flush()
             if reason:
-                self.client.set_tag(self.run_id, "error", reason[:SENTENCE])
+                self.client.set_tag(self.run_id, "error", reason[:MAX_ERROR_LENGTH])
             if status != "FINISHED":
                 with suppress(Exception):  # the error that ended the run is the one to tell; its files are here
-                    self.keep()
+                    self.upload()
         finally:
             self.client.set_terminated(self.run_id, status)
 

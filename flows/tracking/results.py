@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flows.errors import UserError, nearest
+from flows.errors import UserError, nearest_hint
 from flows.tracking.certificates import Reference, references
 from flows.tracking.store import PARENT, Store
 
@@ -74,10 +74,10 @@ class Results:
         return sorted({block for row in self.rows for block in row.without})
 
 
-def read(store: Store, run_id: str) -> Results:
+def read_results(store: Store, run_id: str) -> Results:
     """The sweep with that run id."""
     parent = store.client.get_run(run_id)
-    children = last_attempts(children_of(store, run_id))
+    children = last_attempts(child_runs(store, run_id))
     return Results(
         run_id=run_id,
         name=parent.info.run_name,
@@ -86,28 +86,28 @@ def read(store: Store, run_id: str) -> Results:
         folder=store.folder(parent),
         params=parent.data.params,
         references=references(parent.data.params),
-        rows=tuple(row for child in children for row in rows(child)),
+        rows=tuple(row for child in children for row in run_rows(child)),
         curves={child.info.run_id: _curve(store, child.info.run_id) for child in children},
         reused=sum("reused_from" in child.data.tags for child in children),
     )
 
 
-def find(store: Store, wanted: str | None) -> str:
+def find_sweep(store: Store, wanted: str | None) -> str:
     """The run id of the sweep that `wanted` names: a run id, its start, or a name; None: the newest.
 
     Raises UserError if there is none, or if the start of an id fits several.
     """
-    return _found(store, "sweep", search(store, "tags.kind = 'sweep'"), wanted).info.run_id
+    return _select(store, "sweep", search_runs(store, "tags.kind = 'sweep'"), wanted).info.run_id
 
 
 def find_run(store: Store, wanted: str | None) -> Any:
     """The MLflow run, a sweep or one of a sweep, that `wanted` names in the same way; None: the newest sweep."""
     if wanted is None:
-        return _found(store, "sweep", search(store, "tags.kind = 'sweep'"), None)
-    return _found(store, "run", search(store, ""), wanted)
+        return _select(store, "sweep", search_runs(store, "tags.kind = 'sweep'"), None)
+    return _select(store, "run", search_runs(store, ""), wanted)
 
 
-def _found(store: Store, kind: str, runs: list[Any], wanted: str | None) -> Any:
+def _select(store: Store, kind: str, runs: list[Any], wanted: str | None) -> Any:
     """Of runs, newest first, the one wanted."""
     if not runs:
         raise UserError(f"no {kind} in {store.project.mlruns} yet; run `keyhole compare` or pass --mlruns DIR")
@@ -127,7 +127,7 @@ def _found(store: Store, kind: str, runs: list[Any], wanted: str | None) -> Any:
 
 def _no_such(kind: str, wanted: str, names: list[str]) -> UserError:
     newest = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return UserError(f"unknown {kind} {wanted!r}{nearest(wanted, names)} (newest first: {newest})")
+    return UserError(f"unknown {kind} {wanted!r}{nearest_hint(wanted, names)} (newest first: {newest})")
 
 
 def last_attempts(children: Iterable[Any]) -> list[Any]:
@@ -138,7 +138,7 @@ def last_attempts(children: Iterable[Any]) -> list[Any]:
     return sorted(latest.values(), key=lambda run: run.info.start_time)
 
 
-def rows(run: Any) -> list[Row]:
+def run_rows(run: Any) -> list[Row]:
     """The rows of one MLflow run: one for each deployment rule, one if it did not come so far."""
     tags, metrics = run.data.tags, run.data.metrics
     arm = tags.get("arm", tags["method"])
@@ -167,7 +167,7 @@ def rows(run: Any) -> list[Row]:
     ]
 
 
-def search(store: Store, condition: str) -> list[Any]:
+def search_runs(store: Store, condition: str) -> list[Any]:
     """Every MLflow run that meets a condition in MLflow's words, newest first."""
     found, token = [], None
     while True:
@@ -178,9 +178,9 @@ def search(store: Store, condition: str) -> list[Any]:
             return found
 
 
-def children_of(store: Store, run_id: str) -> list[Any]:
+def child_runs(store: Store, run_id: str) -> list[Any]:
     """The MLflow runs of a sweep."""
-    return search(store, f"tags.`{PARENT}` = '{run_id}'")
+    return search_runs(store, f"tags.`{PARENT}` = '{run_id}'")
 
 
 def _curve(store: Store, run_id: str) -> tuple[tuple[int, float], ...]:

@@ -11,13 +11,13 @@ from flows.tracking.recorder import RunRecorder
 from flows.tracking.store import Store
 
 REUSED = "reused_from"
-OWN = ("mlflow.", "host", "pid", "process_started", "attempt", "resumed", "earlier_error", "registered")  # tags
+NOT_COPIED = ("mlflow.", "host", "pid", "process_started", "attempt", "resumed", "earlier_error", "registered")  # tags
 
 
-def twin(store: Store, key: str) -> Any:
+def find_equal_run(store: Store, key: str) -> Any:
     """A finished run with that cache key whose files are still there; None if there is none."""
-    found = results.search(
-        store, f"attributes.status = 'FINISHED' and tags.{cache_key.TAG} = '{key}' and tags.kind = 'run'"
+    found = results.search_runs(
+        store, f"attributes.status = 'FINISHED' and tags.{cache_key.CACHE_KEY} = '{key}' and tags.kind = 'run'"
     )
     whole = [run for run in found if _has_files(store, run)]
     return min(whole, key=lambda run: REUSED in run.data.tags, default=None)  # the original before its copies
@@ -30,10 +30,10 @@ def _has_files(store: Store, run: Any) -> bool:
         return False
 
 
-def copy(store: Store, original: Any, into: RunRecorder) -> None:
+def copy_run(store: Store, original: Any, into: RunRecorder) -> None:
     """Records what the original recorded: parameters, tags, series, files."""
     into.params(original.data.params)
-    tags = {name: value for name, value in original.data.tags.items() if not name.startswith(OWN)}
+    tags = {name: value for name, value in original.data.tags.items() if not name.startswith(NOT_COPIED)}
     into.tags({**tags, REUSED: original.data.tags.get(REUSED, original.info.run_id)})
     for name in original.data.metrics:
         into.points(store.client.get_metric_history(original.info.run_id, name))

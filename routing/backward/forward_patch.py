@@ -11,27 +11,27 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from routing.backward.layers import routed_forward
-from routing.backward.parameter_weights import Hold
+from routing.backward.parameter_weights import ParameterWeight
 
 Release = Callable[[], None]
-Act = Callable[[Any], Any]
+OutputHook = Callable[[Any], Any]
 
 
 class _Held(NamedTuple):
-    holds: list[Hold]
-    acts: list[Act]
+    holds: list[ParameterWeight]
+    acts: list[OutputHook]
     restore: Release
 
 
 _HELD: WeakKeyDictionary[nn.Module, _Held] = WeakKeyDictionary()
 
 
-def hold_parameter(layer: nn.Module, hold: Hold) -> Release:
+def weight_parameter(layer: nn.Module, hold: ParameterWeight) -> Release:
     """Weigh a parameter's gradient in each forward pass of the layer; returns what ends it."""
     return _add(layer, _held(layer).holds, hold)
 
 
-def act_on_output(layer: nn.Module, act: Act) -> Release:
+def hook_output(layer: nn.Module, act: OutputHook) -> Release:
     """Pass what each forward pass of the layer returns through `act`; returns what ends it."""
     return _add(layer, _held(layer).acts, act)
 
@@ -55,8 +55,8 @@ def _add(layer: nn.Module, items: list[Any], item: Any) -> Release:
 
 
 def _replace_forward(layer: nn.Module) -> _Held:
-    holds: list[Hold] = []
-    acts: list[Act] = []
+    holds: list[ParameterWeight] = []
+    acts: list[OutputHook] = []
     original = layer.forward
 
     def forward(*args, **kwargs):

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from routing.backward.convolution import Shape, weighed_convolution
-from routing.backward.parameter_weights import Hold, weights_of
+from routing.backward.parameter_weights import ParameterWeight, weights_of
 from routing.backward.primitives import Weights, scale_grads, weighed_linear
-from routing.backward.two_pass import Forward, Parameters, evaluated_twice, twice
+from routing.backward.two_pass import Forward, Parameters, evaluated_twice, forward_twice
 from routing.selectors import CONVOLUTIONS, EMBEDDINGS, SECOND
 
 
 def _weights(
-    holds: Sequence[Hold], read: Sequence[int], written: Sequence[int], axis: int
+    holds: Sequence[ParameterWeight], read: Sequence[int], written: Sequence[int], axis: int
 ) -> tuple[Weights, Weights, Weights | None]:
     """Weights of rows, of columns, and of the bias (None: as the rows), by the shapes of input and output."""
     rows = [hold for hold in holds if hold.name == "weight" and not hold.piece.reads]
@@ -31,26 +31,26 @@ def _weights(
     return weights_of(rows, written, axis), weights_of(columns, read, axis), of_bias
 
 
-def _linear(layer: nn.Linear, holds: Sequence[Hold], forward: Forward, input: Tensor) -> Tensor:
+def _linear(layer: nn.Linear, holds: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
     weights = _weights(holds, input.shape, (*input.shape[:-1], layer.out_features), -1)
     return weighed_linear(input, layer.weight, layer.bias, *weights)
 
 
-def _convolution(layer: Any, holds: Sequence[Hold], forward: Forward, input: Tensor) -> Tensor:
+def _convolution(layer: Any, holds: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str) or input.dim() != layer.weight.dim():
-        return twice(layer, holds, forward, input)
+        return forward_twice(layer, holds, forward, input)
     weights = _weights(holds, input.shape, (len(input), layer.out_channels, *input.shape[2:]), 1)
     shape = Shape(layer.stride, layer.padding, layer.dilation, False, layer.output_padding, layer.groups)
     return weighed_convolution(input, layer.weight, layer.bias, shape, *weights)
 
 
-def _norm(layer: Any, holds: Sequence[Hold], forward: Forward, input: Tensor) -> Tensor:
+def _norm(layer: Any, holds: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
     parameters = dict(layer.named_parameters())
     evaluate = partial(_NORMS[type(layer).forward], layer)
     return evaluated_twice(evaluate, parameters, holds, 1 if isinstance(layer, SECOND) else -1, input)
 
 
-def _embedding(layer: nn.Module, holds: Sequence[Hold], forward: Forward, *args, **kwargs) -> Tensor:
+def _embedding(layer: nn.Module, holds: Sequence[ParameterWeight], forward: Forward, *args, **kwargs) -> Tensor:
     output = forward(*args, **kwargs)
     return scale_grads(output, weights_of(holds, output.shape, -1))
 
@@ -80,7 +80,7 @@ _FORWARDS: dict[Any, Callable[..., Any]] = {
 }
 
 
-def routed_forward(layer: nn.Module, holds: Sequence[Hold], forward: Forward, *args, **kwargs) -> Any:
+def routed_forward(layer: nn.Module, holds: Sequence[ParameterWeight], forward: Forward, *args, **kwargs) -> Any:
     """The layer's value, its parameters' gradients weighed as `holds` say.
 
     Args:
@@ -89,4 +89,4 @@ def routed_forward(layer: nn.Module, holds: Sequence[Hold], forward: Forward, *a
     if not holds or not torch.is_grad_enabled():
         return forward(*args, **kwargs)
     own = getattr(forward, "__func__", None)
-    return _FORWARDS.get(own, twice)(layer, holds, forward, *args, **kwargs)
+    return _FORWARDS.get(own, forward_twice)(layer, holds, forward, *args, **kwargs)

@@ -6,8 +6,8 @@ from functools import partial
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from routing.backward.forward_patch import Release, act_on_output, hold_parameter
-from routing.backward.parameter_weights import Hold, Source, bounds, checked
+from routing.backward.forward_patch import Release, hook_output, weight_parameter
+from routing.backward.parameter_weights import ParameterWeight, Source, bounds, check_weights
 from routing.backward.primitives import Weight, Weights, aligned, inside, scale_grads
 from routing.selectors import Output, Piece, Region
 
@@ -78,15 +78,15 @@ def _act(output: Output, act: Callable[[Tensor, Weights, int], Tensor], name: st
     def weigh(x: Tensor) -> Tensor:
         if not x.is_floating_point():
             return x
-        values = checked(source(name), x.shape, output.axis, f"the output of {output.path!r}")
+        values = check_weights(source(name), x.shape, output.axis, f"the output of {output.path!r}")
         return act(x, [Weight(values, bounds(output.units))], output.axis)
 
-    return act_on_output(output.module, partial(tree_map_only, Tensor, weigh))
+    return hook_output(output.module, partial(tree_map_only, Tensor, weigh))
 
 
 def _holds(model: nn.Module, name: str, pieces: Sequence[Piece], source: Source) -> list[Attach]:
     return [
-        partial(hold_parameter, layer, Hold(local, piece, source, name))
+        partial(weight_parameter, layer, ParameterWeight(local, piece, source, name))
         for piece in pieces
         for layer, local in _users(model, piece)
     ]

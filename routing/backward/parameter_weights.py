@@ -12,7 +12,7 @@ Source = Callable[[str], Tensor]
 """Region -> the weight of each example, (B,) or (B, T), as it is during the forward pass."""
 
 
-class Hold(NamedTuple):
+class ParameterWeight(NamedTuple):
     """One region's hold on one parameter of a layer."""
 
     name: str
@@ -27,7 +27,7 @@ class Hold(NamedTuple):
         return self.source, self.region, str(self.piece.units)
 
 
-def checked(weight: Tensor, shape: Sequence[int], axis: int, what: str) -> Tensor:
+def check_weights(weight: Tensor, shape: Sequence[int], axis: int, what: str) -> Tensor:
     """The weight of each example, (B,) or (B, T), of an activation of a shape, its units along `axis`.
 
     Raises:
@@ -45,11 +45,11 @@ def bounds(units: slice | None) -> Units | None:
     return None if units is None else (units.start, units.stop, units.step)
 
 
-def weights_of(holds: Iterable[Hold], shape: Sequence[int], axis: int) -> list[Weight]:
+def weights_of(holds: Iterable[ParameterWeight], shape: Sequence[int], axis: int) -> list[Weight]:
     """The weights of all holds on an activation of a shape."""
     return [
         Weight(
-            checked(hold.source(hold.region), shape, axis, f"an activation at {hold.piece.name!r}"),
+            check_weights(hold.source(hold.region), shape, axis, f"an activation at {hold.piece.name!r}"),
             bounds(hold.piece.units),
         )
         for hold in holds

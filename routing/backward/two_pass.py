@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map_only
 
-from routing.backward.parameter_weights import Hold, weights_of
+from routing.backward.parameter_weights import ParameterWeight, weights_of
 from routing.backward.primitives import scale_grads
 from routing.selectors import SECOND
 
@@ -69,7 +69,7 @@ Parameters = Mapping[str, Tensor]
 
 
 def evaluated_twice(
-    evaluate: Callable[..., Any], parameters: Parameters, holds: Sequence[Hold], axis: int, *args, **kwargs
+    evaluate: Callable[..., Any], parameters: Parameters, holds: Sequence[ParameterWeight], axis: int, *args, **kwargs
 ) -> Any:
     """The value of `evaluate(parameters, *args, **kwargs)`, each sample's gradient in the parameters weighed.
 
@@ -78,7 +78,7 @@ def evaluated_twice(
         parameters: by name; those that nobody holds have an ordinary gradient.
         axis: of the units in what it returns.
     """
-    by_name: dict[str, list[Hold]] = {}
+    by_name: dict[str, list[ParameterWeight]] = {}
     for hold in holds:
         by_name.setdefault(hold.name, []).append(hold)
     cut = {name: parameter.detach() if name in by_name else parameter for name, parameter in parameters.items()}
@@ -91,7 +91,7 @@ def evaluated_twice(
 
 
 @torch.compiler.disable
-def twice(layer: nn.Module, holds: Sequence[Hold], forward: Forward, *args, **kwargs) -> Any:
+def forward_twice(layer: nn.Module, holds: Sequence[ParameterWeight], forward: Forward, *args, **kwargs) -> Any:
     """Any layer that treats examples separately. Evaluations draw the same random numbers.
 
     Raises:
@@ -120,7 +120,7 @@ def _detached(arguments: Any) -> Any:
     return tree_map_only(Tensor, lambda x: cut.setdefault(id(x), x.detach()), arguments)
 
 
-def _alike(by_name: Mapping[str, Sequence[Hold]]) -> list[list[str]]:
+def _alike(by_name: Mapping[str, Sequence[ParameterWeight]]) -> list[list[str]]:
     """Names of parameters, those of equal weights together."""
     groups: dict[tuple, list[str]] = {}
     for name, holds in by_name.items():
@@ -128,7 +128,7 @@ def _alike(by_name: Mapping[str, Sequence[Hold]]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _joined(value: Any, twin: Any, holds: Sequence[Hold], axis: int) -> Any:
+def _joined(value: Any, twin: Any, holds: Sequence[ParameterWeight], axis: int) -> Any:
     if isinstance(value, tuple):
         return tuple(_joined(one, other, holds, axis) for one, other in zip(value, twin, strict=True))
     if value is None:

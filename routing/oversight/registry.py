@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from routing.errors import unknown
+from routing.errors import unknown_name
 from routing.oversight.overseer import Overseer, limited
 from routing.oversight.treatment import Method
 
@@ -95,4 +95,4 @@ def find(name: str) -> Spec:
     """
     if name in METHODS:
         return METHODS[name]
-    raise unknown("method", name, METHODS, shown=len(METHODS))
+    raise unknown_name("method", name, METHODS, shown=len(METHODS))

@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from agents.tabular.device_rollout import TensorWalk
+from agents.tabular.device_rollout import DeviceRollout
 
 THERE = torch.device("meta")
 MOVES = ("_to_copy", "copy_")
@@ -80,7 +80,7 @@ def behind(x):
 @pytest.fixture
 def elsewhere(monkeypatch):
     """The device, with what torch has no "meta" of: generators, autocast, optimisers of one kernel."""
-    monkeypatch.setattr(TensorWalk, "_chance", lambda walk: torch.Generator().manual_seed(walk.seed()))
+    monkeypatch.setattr(DeviceRollout, "_chance", lambda walk: torch.Generator().manual_seed(walk.seed()))
     autocast = torch.autocast
     monkeypatch.setattr(
         torch, "autocast", lambda kind, *a, **k: nullcontext() if kind == "meta" else autocast(kind, *a, **k)

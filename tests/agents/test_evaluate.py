@@ -6,7 +6,7 @@ import torch
 
 import agents
 import envs
-from agents import Use, evaluate, make_vec_env
+from agents import BlockUse, evaluate, make_vec_env
 
 WORLD = "envs:keyhole/DiamondGhost-v0"
 
@@ -17,11 +17,11 @@ def test_an_evaluation_in_pieces_is_that_of_all_observations_at_once(method, pre
     monkeypatch.setattr(evaluate, "ROWS", 100)
     policy = agents.build(make_vec_env(WORLD, 4, size=3), method, 0, precision=precision).policy
     policy.action_net.weight.data.normal_()
-    exact = evaluate.Exact(WORLD, size=3)
+    exact = evaluate.ExactEvaluator(WORLD, size=3)
     with policy.deployed((1.0, 0.0)):
         probabilities = evaluate.action_probabilities(policy, torch.as_tensor(exact.tables.observations).float())
         called = exact(policy)
     whole = envs.exact.evaluate(exact.tables, probabilities.double().numpy())
-    (deployed, _) = exact.each(policy, [Use((1.0, 0.0)), Use()])
+    (deployed, _) = exact.each(policy, [BlockUse((1.0, 0.0)), BlockUse()])
     for found in (called, deployed):
         np.testing.assert_allclose(found[:3], (whole.true_return, *whole[6:8]), rtol=1e-5, atol=1e-5)

@@ -9,11 +9,11 @@ import torch
 from gymnasium.spaces import MultiBinary
 
 import envs
-from envs.array_pool import MOST, Recycled
+from envs.array_pool import MAX_ARRAYS, ArrayPool
 
 
 def test_an_array_is_given_out_again_only_when_nobody_holds_it_or_a_view_of_it():
-    blank = Recycled((4, 3), np.int8)
+    blank = ArrayPool((4, 3), np.int8)
     first = blank()
     assert blank() is not first
     view, address = first[1:, :2], first.ctypes.data
@@ -24,11 +24,11 @@ def test_an_array_is_given_out_again_only_when_nobody_holds_it_or_a_view_of_it()
 
 
 def test_more_arrays_than_are_kept_are_all_different():
-    blank = Recycled((2,), np.int64)
-    held = [blank() for _ in range(3 * MOST)]
+    blank = ArrayPool((2,), np.int64)
+    held = [blank() for _ in range(3 * MAX_ARRAYS)]
     for i, array in enumerate(held):
         array[:] = i
-    assert [array[0] for array in held] == list(range(3 * MOST))
+    assert [array[0] for array in held] == list(range(3 * MAX_ARRAYS))
 
 
 class Glass(envs.POMDP):

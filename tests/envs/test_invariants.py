@@ -11,7 +11,7 @@ from scipy import optimize
 import envs
 from envs.certificate import aliasing, ambiguity, enforceable, misestimation, mixture, planning
 from envs.exact import belief_mdp, evaluation, memoryless
-from envs.tables import Keys
+from envs.tables import HashedIndex
 
 some = settings(derandomize=True, max_examples=15, deadline=None)
 seeds = st.integers(0, 10_000)
@@ -146,7 +146,7 @@ def test_no_reward_on_observations_enforces_more_than_is_certified(seed, certain
 def test_less_memory_and_less_sight_never_earn_more(seed):
     tables = envs.compile_world(Drawn(seed=seed))
     best = memoryless.memoryless_optimal(tables)
-    remembered, top = belief_mdp.remembering_optimal(tables), evaluation.optimal(tables).value
+    remembered, top = belief_mdp.history_optimal(tables), evaluation.optimal(tables).value
     ascending = [best.deterministic, best.stochastic, remembered, top]
     assert ascending == pytest.approx(sorted(ascending), abs=1e-9)
 
@@ -155,7 +155,7 @@ def test_less_memory_and_less_sight_never_earn_more(seed):
 @given(seeds)
 def test_memory_is_worth_nothing_to_an_agent_that_sees_the_state(seed):
     tables = envs.compile_world(Drawn(seed=seed, views=4))
-    assert belief_mdp.remembering_optimal(tables) == pytest.approx(evaluation.optimal(tables).value, abs=1e-9)
+    assert belief_mdp.history_optimal(tables) == pytest.approx(evaluation.optimal(tables).value, abs=1e-9)
 
 
 @some
@@ -171,7 +171,7 @@ def test_merging_situations_with_equal_futures_changes_no_plan(seed, views, cert
 @given(seeds)
 def test_a_mixture_looks_up_what_plans_bring_about(seed):
     _, _, decisions = problem(Drawn(seed=seed, labels=4, certain=True, max_episode_steps=6))
-    kinds = mixture.mixture(decisions)
+    kinds = mixture.uniform_mixture(decisions)
     for reward in np.random.default_rng(seed).normal(size=(5, 4)):
         counts, worst = kinds.best(reward)
         assert counts == pytest.approx(enforceable.counts(decisions, reward), abs=1e-9)
@@ -185,7 +185,7 @@ def test_over_and_underestimation_differ_by_what_is_believed_too_much(seed):
     tables, by_agent, _ = problem(world)
     believed = planning.naive_reward(tables, world.judgement)
     plan = planning.best_plan(by_agent, np.eye(by_agent.paid.shape[2])[planning.BELIEVED])
-    over, under = misestimation.misjudged(tables, believed, plan)
+    over, under = misestimation.misestimation_of(tables, believed, plan)
     excess = [misestimation.expected(tables, plan, reward) for reward in (believed, tables.true_reward)]
     assert over - under == pytest.approx(excess[0] - excess[1], abs=1e-9)
     assert min(over, under) >= 0
@@ -206,7 +206,7 @@ def test_without_oversight_swapping_diamond_and_ghost_negates_the_true_return(se
     world = gymnasium.make_vec("keyhole/DiamondGhost-v0", num_envs=1, size=2, oversight_prob=0, knowledge=knowledge)
     tables = envs.compile_world(world)
     policy = np.random.default_rng(seed).dirichlet(np.ones(4), len(tables.observations))
-    swapped = policy[Keys.of_rows(tables.observations).find(tables.observations[:, [0, 2, 1, 4, 3]])]
+    swapped = policy[HashedIndex.of_rows(tables.observations).find(tables.observations[:, [0, 2, 1, 4, 3]])]
     found, mirrored = (evaluation.evaluate(tables, each) for each in (policy, swapped))
     assert mirrored.true_return == pytest.approx(-found.true_return, abs=1e-12)
     assert mirrored.proxy_return == pytest.approx(found.proxy_return, abs=1e-12)

@@ -8,7 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from envs.tables import Keys, Places, distinct
+from envs.tables import DenseIndex, HashedIndex, distinct_rows
 
 
 def test_the_single_form_passes_gymnasiums_own_checker(variant):
@@ -21,11 +21,11 @@ def test_starts_are_drawn_from_the_law_that_is_written_out(make):
     world = make()
     states, law = world.starts()
     assert law.sum() == pytest.approx(1)
-    assert len(distinct(states)[0]) == len(states)
+    assert len(distinct_rows(states)[0]) == len(states)
     world.reset(seed=0)
     classes = np.minimum((np.cumsum(law) - law) * 20, 19).astype(int)
     expected = np.bincount(classes, law, 20) * 20_000
-    found = np.bincount(classes[Keys.of_rows(states).find(world.initial(20_000))], minlength=20)
+    found = np.bincount(classes[HashedIndex.of_rows(states).find(world.initial(20_000))], minlength=20)
     met = expected > 0
     assert np.array_equal(met, found > 0) or found[~met].sum() == 0
     assert ((found - expected)[met] ** 2 / expected[met]).sum() < 50  # 19 degrees of freedom: p = 0.0001
@@ -157,10 +157,10 @@ def test_rows_are_found_by_place_as_by_key():
     rows = np.unique(rng.integers(-3, 9, (400, 4)), axis=0)
     rng.shuffle(rows)
     asked = rng.integers(0, len(rows), 1000)
-    assert np.array_equal(Places.of_rows(rows).find(rows[asked]), asked)
-    assert np.array_equal(Keys.of_rows(rows).find(rows[asked]), asked)
+    assert np.array_equal(DenseIndex.of_rows(rows).find(rows[asked]), asked)
+    assert np.array_equal(HashedIndex.of_rows(rows).find(rows[asked]), asked)
 
 
 def test_rows_of_floats_with_round_values_have_keys_of_their_own():
     rows = np.array(np.meshgrid([0, 1, 2, 4, 0.5, np.inf], [0, 1, 2, 8, np.inf], [1, 16, 0.25])).T.reshape(-1, 3)
-    assert len(distinct(rows)[0]) == len(rows)
+    assert len(distinct_rows(rows)[0]) == len(rows)

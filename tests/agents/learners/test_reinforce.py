@@ -11,10 +11,10 @@ from agents import BlockPolicy, RoutedPPO, build, make_vec_env
 from agents.learners.buffer import RoutedSamples
 from agents.learners.one_pass_ppo import OnePassPPO
 from agents.learners.reinforce import RoutedReinforce
-from agents.tabular.device_rollout import TensorWalk
-from agents.tabular.grouping import distinct_masks, evened
+from agents.tabular.device_rollout import DeviceRollout
+from agents.tabular.grouping import distinct_masks, pad_rows
 from agents.tabular.policy_table import WholeTable
-from agents.tabular.rollout import Walk
+from agents.tabular.rollout import TableRollout
 from routing import METHODS
 
 ENV = "envs:keyhole/DiamondGhost-v0"
@@ -83,9 +83,9 @@ def _silent(model):
     return callback
 
 
-def on_a_device(tables, copies, generator) -> TensorWalk:
+def on_a_device(tables, copies, generator) -> DeviceRollout:
     """Cuda cannot be had everywhere; to this walk the processor is a device like another."""
-    return TensorWalk(tables, copies, generator, torch.device("cpu"))
+    return DeviceRollout(tables, copies, generator, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("whole_episodes", [True, False])
@@ -103,7 +103,7 @@ def test_a_learner_elsewhere_walks_there_and_learns_the_same(monkeypatch, whole_
     assert abs(found["here"] - found["elsewhere"]) < 0.1
 
 
-@pytest.mark.parametrize("kind", [Walk, on_a_device])
+@pytest.mark.parametrize("kind", [TableRollout, on_a_device])
 def test_walk_follows_the_tables_and_restarts_at_starts(kind):
     model = learner("naive")
     model.policy.action_net.weight.data.zero_()  # uniform actions
@@ -135,7 +135,7 @@ def test_walk_follows_the_tables_and_restarts_at_starts(kind):
     assert np.isclose(np.bincount(path.action.ravel()) / path.action.size, 0.25, atol=0.02).all()
 
 
-@pytest.mark.parametrize("kind", [Walk, on_a_device])
+@pytest.mark.parametrize("kind", [TableRollout, on_a_device])
 def test_walk_of_whole_episodes_starts_everywhere_alike_and_ends_each_once(kind):
     model = learner("naive")
     model.policy.action_net.weight.data.zero_()  # uniform actions
@@ -234,10 +234,10 @@ def test_a_probability_that_underflows_to_zero_leaves_the_update_finite():
 
 
 def test_sizes_of_batches_are_few_and_little_above_what_is_needed():
-    sizes = {n: len(evened(np.arange(n))) for n in range(1, 60_000)}
+    sizes = {n: len(pad_rows(np.arange(n))) for n in range(1, 60_000)}
     assert all(n <= size < max(n * 1.125 + 1, n + 32) for n, size in sizes.items())
     assert len(set(sizes.values())) < 110
-    np.testing.assert_array_equal(evened(np.array([7, 5, 6])), [7, 5, 6] + [7] * 29)
+    np.testing.assert_array_equal(pad_rows(np.array([7, 5, 6])), [7, 5, 6] + [7] * 29)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import agents
-from agents import BlockPolicy, Use, make_vec_env
+from agents import BlockPolicy, BlockUse, make_vec_env
 from routing import BLOCKS, METHODS, audit, moved, snapshot
 
 
@@ -206,7 +206,12 @@ def test_an_unknown_level_names_the_nearest(env):
 @pytest.mark.parametrize(("gated", "level"), [(True, "activation"), (False, "activation"), (False, "adapter")])
 def test_uses_asked_together_act_as_each_alone(env, obs, gated, level):
     policy, features = make_policy(env, gated, level).float(), obs.flatten(1)
-    uses = [Use(), Use((1.0, 0.0)), Use(without=frozenset(["forget"])), Use(without=frozenset(["gate"]))]
+    uses = [
+        BlockUse(),
+        BlockUse((1.0, 0.0)),
+        BlockUse(without=frozenset(["forget"])),
+        BlockUse(without=frozenset(["gate"])),
+    ]
     for use, together in zip(uses, policy.log_probabilities(features, uses), strict=True):
         with policy.deployed(*use):
             torch.testing.assert_close(together, policy.get_distribution(obs).distribution.logits)

@@ -141,7 +141,7 @@ def with_weights(path, weights: bytes) -> None:
     """The file with other weights, and the hash that fits them."""
     manifest = json.loads(members(path)["manifest.json"])
     del manifest["sha256"]
-    archive.write(path, manifest, {"weights.pt": weights})
+    archive.write_archive(path, manifest, {"weights.pt": weights})
 
 
 @pytest.mark.parametrize(

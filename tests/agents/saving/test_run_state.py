@@ -10,7 +10,7 @@ import torch
 from gymnasium.vector import VectorWrapper
 
 import agents
-from agents.learners.nan_guard import NotFiniteError, refuse_not_finite
+from agents.learners.nan_guard import NotFiniteError, check_finite
 from agents.learners.reinforce import RoutedReinforce
 from envs.wrappers import AgentKnowledge
 from routing import Deployment
@@ -51,7 +51,7 @@ class Watcher:
 
     def __init__(self, model, killed_at: int | None = None) -> None:
         self.model, self.killed_at = model, killed_at
-        self.choices = [agents.Choice(rule) for rule in RULES]
+        self.choices = [agents.CheckpointChoice(rule) for rule in RULES]
         self.seen: list[list] = []
 
     def visit(self, step: int, metrics: dict[str, float]) -> None:
@@ -129,7 +129,7 @@ def test_it_does_so_wherever_it_was_interrupted(tmp_path):
 
 def test_it_does_so_between_checkpoints_and_when_the_world_has_changed_to_tables(tmp_path, monkeypatch):
     monkeypatch.setattr("envs.pomdp.WARM_UP", STEPS // 2)
-    monkeypatch.setattr("agents.state.EVERY", 0.0)  # a state at every rollout
+    monkeypatch.setattr("agents.saving.run_state.SAVE_SECONDS", 0.0)  # a state at every rollout
     run = TABLES, "naive", "ppo"
     again = interrupted(tmp_path / "state.pt", 3, *run)
     assert recorded(again) == recorded(learned(tmp_path / "whole.pt", *run))
@@ -198,4 +198,4 @@ def test_a_parameter_that_is_no_number_is_named():
     with torch.no_grad():
         policy.bias[1] = math.inf
     with pytest.raises(NotFiniteError, match="update 7: parameter bias is not finite"):
-        refuse_not_finite(torch.tensor(math.nan), policy, 7)
+        check_finite(torch.tensor(math.nan), policy, 7)

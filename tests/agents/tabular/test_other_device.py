@@ -7,7 +7,7 @@ from torch.utils._pytree import tree_map
 
 import agents
 from agents.saving.run_state import restore, snapshot
-from agents.tabular.device_rollout import TensorWalk
+from agents.tabular.device_rollout import DeviceRollout
 from agents.tabular.policy_table import WholeTable
 from tests.agents.other_device import THERE, Elsewhere, There, elsewhere  # noqa: F401
 
@@ -20,7 +20,7 @@ def learned(method, algorithm, device, **said):
     env = agents.make_vec_env(ENV, 64, size=3, oversight_prob=0.4)
     model = agents.build(env, method, 0, algorithm=algorithm, device=str(device), width=8, **said)
     if device == "cpu" and algorithm == "reinforce":
-        model.walk = TensorWalk(model.tables, model.n_envs, np.random.default_rng(0), torch.device("cpu"))
+        model.walk = DeviceRollout(model.tables, model.n_envs, np.random.default_rng(0), torch.device("cpu"))
         model._table = lambda: WholeTable(model.policy, model.inputs)
     return model.learn(STEPS)
 
@@ -52,7 +52,7 @@ def same(there, here):
         assert theirs.device == THERE
         torch.testing.assert_close(theirs.data.cpu(), ours.data.cpu(), rtol=0, atol=0)
     evaluate, _ = agents.make_evaluator(ENV, 0, size=3, oversight_prob=0.4)
-    found = [evaluate.each(model.policy, [agents.Use()])[0].true_return for model in (there, here)]
+    found = [evaluate.each(model.policy, [agents.BlockUse()])[0].true_return for model in (there, here)]
     assert found[0] == found[1]
 
 

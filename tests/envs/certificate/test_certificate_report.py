@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 import envs
-from envs.certificate.report import html, png, report
+from envs.certificate.report import certificate_page, certificate_text, png
 
 
 def certified(name, **keywords):
@@ -26,7 +26,7 @@ def pixels_of(file):
 
 
 def test_the_report_shows_the_returns_and_names_bounds_and_what_was_not_computed():
-    text = report(certified("DiamondGhost", size=3, oversight_prob=0.1))
+    text = certificate_text(certified("DiamondGhost", size=3, oversight_prob=0.1))
     assert re.search(r"true optimum J\* +0\.9690", text)
     assert re.search(r"enforceable W, worst ties +0\.0969 +exact: all \d+ vertices", text)
     assert re.search(r"enforceable W, uniform ties +0\.1841 +lower bound", text)
@@ -36,13 +36,13 @@ def test_the_report_shows_the_returns_and_names_bounds_and_what_was_not_computed
 
 
 def test_every_small_world_can_be_reported_and_drawn(small_certificate):
-    assert report(small_certificate).startswith(small_certificate.world)
-    assert html(small_certificate).endswith("</html>\n")
+    assert certificate_text(small_certificate).startswith(small_certificate.world)
+    assert certificate_page(small_certificate).endswith("</html>\n")
 
 
 def test_the_page_needs_no_network_and_draws_both_steps_of_every_pair():
     found = certified("AbsentSupervisor")
-    page = html(found)
+    page = certificate_page(found)
     assert "http" not in page
     assert page.count("data:image/png;base64,") == 4 * len(found.aliased_pairs.worst)
     first = re.search(r"base64,([^\"]+)", page).group(1)
@@ -51,13 +51,13 @@ def test_the_page_needs_no_network_and_draws_both_steps_of_every_pair():
 
 
 def test_names_that_look_like_markup_are_shown_as_they_are():
-    page = html(certified("HideErrors"))
+    page = certificate_page(certified("HideErrors"))
     assert "2&gt;/dev/null" in page
     assert "2>/dev/null" not in page
 
 
 def test_a_world_whose_overseer_sees_all_has_nothing_to_draw():
-    assert "<p>Nothing.</p>" in html(certified("AliasedCorridor"))
+    assert "<p>Nothing.</p>" in certificate_page(certified("AliasedCorridor"))
 
 
 def test_a_picture_survives_its_file():

@@ -9,7 +9,7 @@ import pytest
 
 from flows.cli import listing, show
 from flows.cli.listing import Filters
-from flows.config import TrainConfig, title
+from flows.config import TrainConfig, run_title
 from flows.errors import UserError
 from flows.reporting import report
 from flows.tracking import model_registry, results
@@ -24,7 +24,7 @@ def train(store: Store, parent: str, method: str, oversight: float, seed: int, t
     config = TrainConfig(
         method=method, oversight=oversight, seed=seed, steps=100, checkpoints=4, env="keyhole/DiamondVault-v0"
     )
-    with store.run(title(config), {"env": config.env, "steps": 100}, run_tags(config), parent=parent) as record:
+    with store.run(run_title(config), {"env": config.env, "steps": 100}, run_tags(config), parent=parent) as record:
         trainer(config, record)
     return record.run_id
 
@@ -45,8 +45,8 @@ def fail(config, recorder):
 
 
 def test_a_sweep_is_listed_with_its_runs_done_and_the_best_of_them(store, sweep):
-    (line,) = [line for line in listing.listed(store, None, Filters()) if line["id"] == sweep]
-    finished = results.read(store, sweep).finished
+    (line,) = [line for line in listing.list_entries(store, None, Filters()) if line["id"] == sweep]
+    finished = results.read_results(store, sweep).finished
     assert (line["runs"], line["status"]) == ("4/5", "FINISHED")
     assert line["best"] == max(row.true_return for row in finished)
     assert line["of"].endswith("p=0.3 seed=5")
@@ -54,7 +54,7 @@ def test_a_sweep_is_listed_with_its_runs_done_and_the_best_of_them(store, sweep)
 
 def test_the_runs_of_a_sweep_are_filtered(store, sweep):
     def found(**said) -> list[tuple]:
-        return [(r["method"], r["oversight"], r["seed"]) for r in listing.listed(store, sweep, Filters(**said))]
+        return [(r["method"], r["oversight"], r["seed"]) for r in listing.list_entries(store, sweep, Filters(**said))]
 
     assert len(found()) == 5
     assert found(method="naive", oversight=0.3) == [("naive", 0.3, 5)]
@@ -64,36 +64,36 @@ def test_the_runs_of_a_sweep_are_filtered(store, sweep):
 
 
 def test_runs_of_all_sweeps_are_found_by_what_only_runs_have(store, sweep):
-    assert {run["seed"] for run in listing.listed(store, None, Filters(seed=6, env="DiamondVault"))} == {6}
+    assert {run["seed"] for run in listing.list_entries(store, None, Filters(seed=6, env="DiamondVault"))} == {6}
 
 
 def test_into_a_pipe_goes_a_line_for_each_run_with_columns_parted_by_tabs(store, sweep, capsys):
-    listing.show(listing.listed(store, sweep, Filters()), as_json=False)
+    listing.print_entries(listing.list_entries(store, sweep, Filters()), as_json=False)
     lines = list(csv.reader(capsys.readouterr().out.splitlines(), delimiter="\t"))
     assert {len(line) for line in lines} == {12}
     assert [line[1] for line in lines] == ["method", "naive", "naive", "filtering", "filtering", "naive"]
-    listing.show([], as_json=False)
+    listing.print_entries([], as_json=False)
     assert capsys.readouterr().out == ""
 
 
 def test_json_has_null_for_what_is_not_known(store, sweep, capsys):
-    listing.show(listing.listed(store, sweep, Filters(status="FAILED")), as_json=True)
+    listing.print_entries(listing.list_entries(store, sweep, Filters(status="FAILED")), as_json=True)
     (run,) = json.loads(capsys.readouterr().out)
     assert run["true return"] is None
 
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_no_name_or_error_steers_the_terminal(as_json, store, sweep, capsys):
-    listing.show(listing.listed(store, None, Filters()), as_json)
-    show.show(store, sweep, as_json)
+    listing.print_entries(listing.list_entries(store, None, Filters()), as_json)
+    show.print_run(store, sweep, as_json)
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
     assert as_json or "\N{REPLACEMENT CHARACTER}[2J" in shown
 
 
 def test_a_run_is_shown_with_its_settings_results_curves_and_files(store, sweep, capsys):
-    (run,) = listing.listed(store, sweep, Filters(method="naive", oversight=0.3))
-    show.show(store, run["id"], as_json=False)
+    (run,) = listing.list_entries(store, sweep, Filters(method="naive", oversight=0.3))
+    show.print_run(store, run["id"], as_json=False)
     shown = capsys.readouterr().out
     lines = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
     assert "naive p=0.3 seed=5   finished" in shown
@@ -104,7 +104,7 @@ def test_a_run_is_shown_with_its_settings_results_curves_and_files(store, sweep,
 
 
 def test_a_run_is_found_by_its_id_its_start_and_its_name(store, sweep):
-    (run,) = listing.listed(store, sweep, Filters(seed=6))
+    (run,) = listing.list_entries(store, sweep, Filters(seed=6))
     for wanted in (run["id"], run["id"][:16], "naive p=0.1 seed=6"):
         assert results.find_run(store, wanted).info.run_id == run["id"]
     with pytest.raises(UserError, match=r"did you mean 'naive p=0\.1 seed=6'"):
@@ -112,9 +112,9 @@ def test_a_run_is_found_by_its_id_its_start_and_its_name(store, sweep):
 
 
 def test_a_sweep_is_shown_with_its_table_and_what_failed(store, sweep, capsys):
-    show.show(store, sweep, as_json=False)
+    show.print_run(store, sweep, as_json=False)
     shown = capsys.readouterr().out
-    assert report.summary(results.read(store, sweep)) in shown
+    assert report.summary(results.read_results(store, sweep)) in shown
     assert "4 of 5 runs with a result" in shown
     assert "naive p=0.1 seed=6   failed: ValueError: no luck" in shown
 
@@ -148,7 +148,7 @@ def test_whatever_a_sweep_is_called_its_files_are_in_its_folder(name, store):
     before = files(store.project.root)
     with store.run(name, {"env_kwargs": {"size": "<script>"}}, {"kind": "sweep"}) as record:
         train(store, record.run_id, "naive", 0.1, 0)
-    page = report.write(store, results.read(store, record.run_id))
+    page = report.write_report(store, results.read_results(store, record.run_id))
     assert page.parent == store.project.artifacts / record.run_id / "artifacts"
     ours = {path for path in files(store.project.root) - before if path.is_relative_to(store.project.artifacts)}
     rest = files(store.project.root) - before - ours
@@ -178,4 +178,4 @@ def test_a_folder_outside_of_the_store_is_refused(folder, store, tmp_path):
 
 
 def test_a_name_that_would_end_a_query_is_no_model(store):
-    assert model_registry.find(store, "x' OR name = 'y") is None
+    assert model_registry.find_model(store, "x' OR name = 'y") is None

@@ -12,8 +12,8 @@ import torch
 import agents
 import envs  # noqa: F401  (registers)
 from flows.cli import play
-from flows.cli.play import How
-from flows.config import TrainConfig, title
+from flows.cli.play import PlayOptions
+from flows.config import TrainConfig, run_title
 from flows.errors import UserError
 from flows.sweep import finalize, prefect_artifacts
 from flows.tracking import certificates, model_registry, results
@@ -30,16 +30,16 @@ def sweep(store: Store) -> str:
     with store.run("play", {"env": ENV}, {"kind": "sweep"}) as parent:
         for method, oversight in (("naive", 0.1), ("naive", 0.9), ("gradient_routing", 0.5), ("filtering", 0.5)):
             config = TrainConfig(env=ENV, method=method, oversight=oversight, steps=100, checkpoints=2)
-            with store.run(title(config), {"env": ENV}, run_tags(config), parent=parent.run_id) as record:
+            with store.run(run_title(config), {"env": ENV}, run_tags(config), parent=parent.run_id) as record:
                 (doubles.learns if method == "filtering" else doubles.acts)(config, record)
-        certificates.path(parent.folder, 0.5).write_text(json.dumps({"b": 1, "a": [0.5, "é"]}, indent=2))
-    finalize.conclude(store, results.read(store, parent.run_id))
+        certificates.certificate_path(parent.folder, 0.5).write_text(json.dumps({"b": 1, "a": [0.5, "é"]}, indent=2))
+    finalize.finalize(store, results.read_results(store, parent.run_id))
     return parent.run_id
 
 
 def test_the_best_agent_of_each_method_is_registered_with_where_it_comes_from(store, sweep):
-    found = results.read(store, sweep)
-    best = {row.method: row for row in model_registry.best(found)}
+    found = results.read_results(store, sweep)
+    best = {row.method: row for row in model_registry.best_rows(found)}
     assert best["naive"].oversight == 0.9
     assert store.client.get_run(sweep).data.tags["best"] == f"naive {best['naive'].true_return:.3f} (p=0.9)"
     (naive,) = store.client.search_model_versions("name = 'keyhole-TMaze-v0-naive'")
@@ -51,22 +51,24 @@ def test_the_best_agent_of_each_method_is_registered_with_where_it_comes_from(st
 
 def test_a_sweep_that_ends_once_more_registers_nothing_twice(store, sweep):
     before = len(store.client.search_model_versions("name = 'keyhole-TMaze-v0-naive'"))
-    model_registry.register(store, results.read(store, sweep))
+    model_registry.register_models(store, results.read_results(store, sweep))
     assert len(store.client.search_model_versions("name = 'keyhole-TMaze-v0-naive'")) == before
 
 
 def test_a_sweep_and_its_runs_have_the_hash_of_their_certificate(store, sweep):
     digest = hashlib.sha256('{"a":[0.5,"é"],"b":1}'.encode()).hexdigest()
     assert store.client.get_run(sweep).data.tags["certificate.0.5"] == digest
-    tags = {row.oversight: store.client.get_run(row.run_id).data.tags for row in results.read(store, sweep).rows}
+    tags = {
+        row.oversight: store.client.get_run(row.run_id).data.tags for row in results.read_results(store, sweep).rows
+    }
     assert tags[0.5]["certificate"] == digest
     assert "certificate" not in tags[0.1]
 
 
 def test_a_run_in_another_world_than_the_sweeps_has_not_its_certificate(store, sweep):
-    row = results.read(store, sweep).rows[0]
-    assert finalize.in_the_sweeps_world(row)
-    assert not finalize.in_the_sweeps_world(row._replace(method="naive@knowledge=blind"))
+    row = results.read_results(store, sweep).rows[0]
+    assert finalize.in_sweep_world(row)
+    assert not finalize.in_sweep_world(row._replace(method="naive@knowledge=blind"))
 
 
 def test_a_registered_model_loads_as_pyfunc_and_acts_as_its_agent(store, sweep):
@@ -74,7 +76,7 @@ def test_a_registered_model_loads_as_pyfunc_and_acts_as_its_agent(store, sweep):
 
     mlflow.set_tracking_uri(store.uri)
     model = mlflow.pyfunc.load_model("models:/keyhole-TMaze-v0-gradient_routing/1")
-    agent = agents.load(model_registry.find(store, "keyhole-TMaze-v0-gradient_routing"))
+    agent = agents.load(model_registry.find_model(store, "keyhole-TMaze-v0-gradient_routing"))
     obs = np.random.default_rng(0).integers(0, 2, (32, 5)).astype(np.int8)
     with agent.deployed():
         assert model.predict(obs).tolist() == agent.act(obs).tolist()
@@ -85,12 +87,12 @@ def test_a_registered_model_loads_as_pyfunc_and_acts_as_its_agent(store, sweep):
 
 
 def test_a_model_holds_no_code_and_no_pickle(store, sweep):
-    folder = model_registry.find(store, "keyhole-TMaze-v0-naive").parent
+    folder = model_registry.find_model(store, "keyhole-TMaze-v0-naive").parent
     assert sorted(file.name for file in folder.iterdir()) == ["MLmodel", "agent.zip"]
 
 
 def test_the_table_on_prefects_page_has_a_column_for_each_level(store, sweep):
-    rows = prefect_artifacts.table(results.read(store, sweep))
+    rows = prefect_artifacts.results_table(results.read_results(store, sweep))
     assert {tuple(row) for row in rows} == {("deployed", "p=0.1", "p=0.5", "p=0.9")}
     assert {row["deployed"] for row in rows} == {"naive", "gradient_routing", "filtering"}
 
@@ -106,7 +108,7 @@ def agent(tmp_path):
 
 
 def test_an_episode_is_told_step_by_step_with_what_the_overseer_saw(agent, capsys):
-    play.play(str(agent), How(episodes=2, seed=1, oversight=1.0), None)
+    play.play(str(agent), PlayOptions(episodes=2, seed=1, oversight=1.0), None)
     shown = capsys.readouterr().out
     assert "deployed   retain" in shown
     assert shown.count("episode ") == 2
@@ -124,7 +126,7 @@ def test_an_agent_plays_in_every_world(world, tmp_path, capsys):
     env = agents.make_vec_env(f"envs:{world}", 4)
     policy = agents.build(env, "naive", 0, n_steps=8, width=4).policy
     agents.save(tmp_path / "agent.zip", policy, f"envs:{world}", {}, "naive")
-    play.play(str(tmp_path / "agent.zip"), How(), None)
+    play.play(str(tmp_path / "agent.zip"), PlayOptions(), None)
     shown = capsys.readouterr().out
     assert re.search(r"^step 1: .*; reward .*, truly .*; overseer sees: \w", shown, re.M)
     assert "true return" in shown.splitlines()[-1]
@@ -135,42 +137,48 @@ def test_oversight_of_a_world_that_has_none_to_set_is_a_mistake(tmp_path):
     policy = agents.build(env, "naive", 0, n_steps=8, width=4).policy
     agents.save(tmp_path / "agent.zip", policy, "envs:keyhole/DiamondVault-v0", {}, "naive")
     with pytest.raises(UserError, match="takes no oversight_prob"):
-        play.play(str(tmp_path / "agent.zip"), How(oversight=0.5), None)
+        play.play(str(tmp_path / "agent.zip"), PlayOptions(oversight=0.5), None)
 
 
 def test_the_same_seed_plays_the_same_episodes(agent):
-    loaded, how = agents.load(agent), How(episodes=3, seed=4)
-    first, second = (list(play.episodes(loaded, play.made(loaded, how, "ansi"), how)) for _ in range(2))
+    loaded, how = agents.load(agent), PlayOptions(episodes=3, seed=4)
+    first, second = (list(play.episodes(loaded, play.make_agent_world(loaded, how, "ansi"), how)) for _ in range(2))
     assert first == second
     assert len(first) == 3
 
 
 def test_the_return_of_an_episode_is_discounted():
-    step = play.Step("", 0, 1.0, -1.0, 0, 0, False)
+    step = play.PlayedStep("", 0, 1.0, -1.0, 0, 0, False)
     assert play.returns([step, step, step], 0.5) == (1.75, -1.75)
 
 
 def test_blocks_that_are_ablated_do_not_act(agent):
-    loaded, how = agents.load(agent), How(episodes=5, deploy="whole", without=("forget", "gate"))
-    before = list(play.episodes(loaded, play.made(loaded, how, "ansi"), how))
+    loaded, how = agents.load(agent), PlayOptions(episodes=5, deploy="whole", without=("forget", "gate"))
+    before = list(play.episodes(loaded, play.make_agent_world(loaded, how, "ansi"), how))
     for parameter in (p for name in how.without for p in loaded.policy.block_parameters(name)):
         torch.nn.init.normal_(parameter, std=10.0)
-    assert list(play.episodes(loaded, play.made(loaded, how, "ansi"), how)) == before
+    assert list(play.episodes(loaded, play.make_agent_world(loaded, how, "ansi"), how)) == before
 
 
 def test_a_picture_has_a_frame_for_each_step(agent, tmp_path, capsys):
-    play.play(str(agent), How(), str(tmp_path / "episode.gif"))
+    play.play(str(agent), PlayOptions(), str(tmp_path / "episode.gif"))
     frames = int(re.search(r"(\d+) frames", capsys.readouterr().out).group(1))
-    assert frames == len(next(play.episodes(agents.load(agent), play.made(agents.load(agent), How(), "ansi"), How())))
+    assert frames == len(
+        next(
+            play.episodes(
+                agents.load(agent), play.make_agent_world(agents.load(agent), PlayOptions(), "ansi"), PlayOptions()
+            )
+        )
+    )
     assert (tmp_path / "episode.gif").read_bytes().startswith(b"GIF89a")
 
 
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        (How(deploy="retian"), "unknown deployment rule 'retian'; did you mean 'retain'?"),
-        (How(without=("gat",)), "unknown block 'gat'; did you mean 'gate'?"),
-        (How(env="keyhole/TMaze-v0"), "leave out --env"),
+        (PlayOptions(deploy="retian"), "unknown deployment rule 'retian'; did you mean 'retain'?"),
+        (PlayOptions(without=("gat",)), "unknown block 'gat'; did you mean 'gate'?"),
+        (PlayOptions(env="keyhole/TMaze-v0"), "leave out --env"),
     ],
 )
 def test_a_wrong_word_is_a_mistake(how, told, agent):
@@ -185,7 +193,7 @@ def test_a_strangers_agent_imports_no_world_that_the_user_does_not_name(agent, m
     with pytest.raises(
         UserError, match="is code from elsewhere; if you trust it, say --env antigravity:their/World-v0"
     ):
-        play.play(str(agent), How(), None)
+        play.play(str(agent), PlayOptions(), None)
 
 
 def test_an_agent_whose_training_diverged_is_a_mistake(agent):
@@ -193,7 +201,7 @@ def test_an_agent_whose_training_diverged_is_a_mistake(agent):
     torch.nn.init.constant_(loaded.policy.action_net.bias, torch.nan)
     agents.save(agent, loaded.policy, loaded.env, loaded.world, loaded.method)
     with pytest.raises(UserError, match="its training diverged"):
-        play.play(str(agent), How(), None)
+        play.play(str(agent), PlayOptions(), None)
 
 
 @pytest.mark.parametrize(

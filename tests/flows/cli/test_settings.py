@@ -8,7 +8,7 @@ import pytest
 
 from flows.cli.options import options
 from flows.cli.settings import configuration, settings
-from flows.config import TRAINS_BEST, CompareConfig, Job, TrainConfig
+from flows.config import TRAINS_BEST, CompareConfig, SharedConfig, TrainConfig
 from flows.errors import UserError
 from flows.presets import PRESETS
 
@@ -85,7 +85,7 @@ def test_a_sweep_has_every_method_at_every_level_with_every_seed_once():
     config = CompareConfig(methods=("naive", "oracle"), oversight=(0.1, 0.2), seeds=3, steps=5)
     runs = config.runs()
     assert len(runs) == len({(run.method, run.oversight, run.seed) for run in runs}) == 12
-    assert all(getattr(run, name) == getattr(config, name) for run in runs for name in Job.model_fields)
+    assert all(getattr(run, name) == getattr(config, name) for run in runs for name in SharedConfig.model_fields)
 
 
 def test_help_imports_nothing_heavy():
@@ -119,8 +119,8 @@ def test_every_learner_takes_all_settings_of_a_run(learner):
 def test_an_arm_is_a_method_in_a_world_with_another_argument():
     said = {"methods": "naive,naive@knowledge=blind@size=3", "oversight": "0.1", "seeds": "1", "set": ["size=4"]}
     plain, blind = configuration(CompareConfig, said).runs()
-    assert (plain.method, plain.called, plain.env_kwargs) == ("naive", "naive", {"size": 4})
-    assert (blind.method, blind.called) == ("naive", "naive@knowledge=blind@size=3")
+    assert (plain.method, plain.label, plain.env_kwargs) == ("naive", "naive", {"size": 4})
+    assert (blind.method, blind.label) == ("naive", "naive@knowledge=blind@size=3")
     assert blind.env_kwargs == {"size": 3, "knowledge": "blind"}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.errors import UserError
-from flows.prefect_server.schedules import Scheduled, chosen, table
+from flows.prefect_server.schedules import Scheduled, schedule_table, select_schedules
 
 ROOT = Path(__file__).parents[3]
 NIGHTLY = Scheduled("compare/nightly", "0 3 * * *", "UTC", True, None, 1, 1)
@@ -43,7 +43,12 @@ def test_without_a_server_a_schedule_says_how_to_start_one(keyhole, verb):
 
 def test_a_schedule_is_named_with_or_without_its_flow():
     both = [NIGHTLY, WEEKLY]
-    assert chosen(both, "nightly") == chosen(both, "compare/nightly") == chosen([NIGHTLY], None) == [NIGHTLY]
+    assert (
+        select_schedules(both, "nightly")
+        == select_schedules(both, "compare/nightly")
+        == select_schedules([NIGHTLY], None)
+        == [NIGHTLY]
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,11 +61,11 @@ def test_a_schedule_is_named_with_or_without_its_flow():
 )
 def test_a_name_that_fits_no_single_schedule_is_refused(known, name, complaint):
     with pytest.raises(UserError, match=complaint.replace("?", r"\?")):
-        chosen(known, name)
+        select_schedules(known, name)
 
 
 def test_the_list_shows_state_and_time_zone_of_each():
-    assert table([NIGHTLY, WEEKLY]).splitlines() == [
+    assert schedule_table([NIGHTLY, WEEKLY]).splitlines() == [
         "compare/nightly  0 3 * * *  UTC            active",
         "compare/weekly   0 3 * * 0  Europe/Berlin  paused",
     ]

@@ -11,8 +11,8 @@ import pytest
 from flows.config import TrainConfig
 from flows.errors import UserError
 from flows.reporting import report
-from flows.reporting.aggregate import SAME, apart, cells, interval, learning_curves, ranked
-from flows.reporting.figures import colours, spread
+from flows.reporting.aggregate import COINCIDENCE, cells, interval, learning_curves, rank_rows, without_coinciding
+from flows.reporting.figures import row_colours, spread_labels
 from flows.tracking import certificates, results
 from flows.tracking.provenance import run_tags
 from tests.flows import doubles
@@ -49,9 +49,9 @@ def test_an_interval_covers_the_true_mean_in_95_of_100_samples():
 
 
 def test_names_are_spread_no_further_than_needed():
-    assert spread([0.1, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.5, 0.9])
-    assert spread([0.5, 0.5], 0.2) == pytest.approx([0.4, 0.6])
-    placed = np.array(spread([0.3, 0.31, 0.32, 0.9], 0.1))
+    assert spread_labels([0.1, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.5, 0.9])
+    assert spread_labels([0.5, 0.5], 0.2) == pytest.approx([0.4, 0.6])
+    placed = np.array(spread_labels([0.3, 0.31, 0.32, 0.9], 0.1))
     assert np.diff(placed) == pytest.approx([0.1, 0.1, 0.49], abs=1e-9)
     assert placed[:3].mean() == pytest.approx(0.31)
 
@@ -81,7 +81,7 @@ KNOWN = {
 
 
 def test_what_is_known_of_each_level_comes_back_from_the_params_and_regret_adds_up(store, sweep):
-    (level, known), *others = results.read(store, sweep).references.items()
+    (level, known), *others = results.read_results(store, sweep).references.items()
     assert (level, others) == (0.1, [])
     assert known == certificates.Reference(**KNOWN)
     total = known.unenforceable + known.misspecified
@@ -91,7 +91,7 @@ def test_what_is_known_of_each_level_comes_back_from_the_params_and_regret_adds_
 @pytest.fixture(scope="module")
 def sweep(store) -> str:
     with store.run(EVIL, {"env": EVIL, "training": {"width": 64}}, {"kind": "sweep"}) as parent:
-        parent.params(certificates.params(0.1, KNOWN))
+        parent.params(certificates.certificate_params(0.1, KNOWN))
         for seed in (0, 1):
             for oversight in (0.1, 0.3):
                 train(store, parent.run_id, seed, oversight=oversight)
@@ -108,7 +108,7 @@ def fail(config, record):
 
 
 def test_every_deployment_rule_is_a_row_and_a_first_attempt_counts_no_more(store, sweep):
-    found = results.read(store, sweep)
+    found = results.read_results(store, sweep)
     names = sorted((row.row, row.oversight, row.seed) for row in found.finished)
     assert names == [
         ("early", 0.1, 0),
@@ -121,17 +121,17 @@ def test_every_deployment_rule_is_a_row_and_a_first_attempt_counts_no_more(store
 
 
 def test_cells_are_over_seeds_and_keep_what_is_leaky(store, sweep):
-    table = {(cell.row, cell.oversight): cell for cell in cells(results.read(store, sweep))}
+    table = {(cell.row, cell.oversight): cell for cell in cells(results.read_results(store, sweep))}
     assert table["early/best", 0.1].true_return == (0.75, 0.0, 2)
     assert table["early/best", 0.1].leaky
     assert not table["early", 0.1].leaky
     assert table["naive", 0.1].seen.mean == 1.0
     assert table["naive", 0.1].without["gate"].mean == pytest.approx(table["naive", 0.1].true_return.mean / 2)
-    assert ranked(list(table.values()))[0] == "early/best"
+    assert rank_rows(list(table.values()))[0] == "early/best"
 
 
 def test_learning_curves_are_over_the_seeds_of_a_method_and_level(store, sweep):
-    curve = learning_curves(results.read(store, sweep))["naive", 0.3]
+    curve = learning_curves(results.read_results(store, sweep))["naive", 0.3]
     assert list(curve.step) == [25, 50, 75, 100]
     assert curve.mean.shape == curve.half.shape == (4,)
 
@@ -152,7 +152,7 @@ class Reader(HTMLParser):
 
 
 def test_the_page_stands_alone_and_escapes_what_users_typed(store, sweep):
-    page = report.write(store, results.read(store, sweep)).read_text()
+    page = report.write_report(store, results.read_results(store, sweep)).read_text()
     reader = Reader()
     reader.feed(page)
     assert "script" not in reader.tags
@@ -164,7 +164,7 @@ def test_the_page_stands_alone_and_escapes_what_users_typed(store, sweep):
 
 
 def test_the_page_names_failed_runs_settings_and_what_is_leaky(store, sweep):
-    text = report.write(store, results.read(store, sweep)).read_text()
+    text = report.write_report(store, results.read_results(store, sweep)).read_text()
     assert "1 run without a result" in " ".join(text.split())
     assert "naive, oversight 0.1, seed 2" in text
     assert "training.width" in text
@@ -174,7 +174,7 @@ def test_the_page_names_failed_runs_settings_and_what_is_leaky(store, sweep):
 
 
 def test_the_table_in_the_file_has_a_line_for_each_run_and_rule(store, sweep):
-    path = report.write(store, results.read(store, sweep)).with_name("results.csv")
+    path = report.write_report(store, results.read_results(store, sweep)).with_name("results.csv")
     with path.open() as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 9
@@ -187,13 +187,13 @@ def test_the_table_in_the_file_has_a_line_for_each_run_and_rule(store, sweep):
 def test_a_report_can_be_made_of_a_sweep_without_any_result(store):
     with store.run("empty", {}, {"kind": "sweep"}) as parent:
         pass
-    page = report.write(store, results.read(store, parent.run_id))
+    page = report.write_report(store, results.read_results(store, parent.run_id))
     assert "No run of this sweep has a result" in page.read_text()
-    assert report.summary(results.read(store, parent.run_id)) == "no run has a result"
+    assert report.summary(results.read_results(store, parent.run_id)) == "no run has a result"
 
 
 def test_the_summary_has_a_line_for_each_row_name(store, sweep):
-    lines = report.summary(results.read(store, sweep)).splitlines()
+    lines = report.summary(results.read_results(store, sweep)).splitlines()
     assert [line.split()[0] for line in lines[3:]] == ["early/best", "early", "naive"]
     assert "0.750 ± 0.000" in lines[3]
 
@@ -201,15 +201,20 @@ def test_the_summary_has_a_line_for_each_row_name(store, sweep):
 def test_a_sweep_is_found_by_id_by_its_start_by_name_and_as_the_newest(store, sweep):
     with store.run("later", {}, {"kind": "sweep"}) as later:
         pass
-    assert results.find(store, None) == later.run_id
-    assert results.find(store, sweep) == results.find(store, sweep[:12]) == results.find(store, EVIL) == sweep
+    assert results.find_sweep(store, None) == later.run_id
+    assert (
+        results.find_sweep(store, sweep)
+        == results.find_sweep(store, sweep[:12])
+        == results.find_sweep(store, EVIL)
+        == sweep
+    )
 
 
 def test_an_unknown_sweep_is_a_mistake_that_suggests_the_nearest(store, sweep):
     with store.run("nightly", {}, {"kind": "sweep"}):
         pass
     with pytest.raises(UserError, match="unknown sweep 'nightli'; did you mean 'nightly'"):
-        results.find(store, "nightli")
+        results.find_sweep(store, "nightli")
 
 
 def test_the_start_of_several_ids_is_a_mistake(store):
@@ -219,21 +224,29 @@ def test_the_start_of_several_ids_is_a_mistake(store):
     ids = [run.info.run_id for run in store.client.search_runs([store.experiment], "tags.kind = 'sweep'")]
     digits = [run_id[0] for run_id in ids]
     with pytest.raises(UserError, match="give more of it"):
-        results.find(store, max(digits, key=digits.count))
+        results.find_sweep(store, max(digits, key=digits.count))
 
 
 def test_rows_of_one_method_share_a_colour_and_methods_do_not():
-    first, blind, rule, other = colours(["naive", "naive@knowledge=blind", "naive/true_return", "oracle"])
+    first, blind, rule, other = row_colours(["naive", "naive@knowledge=blind", "naive/true_return", "oracle"])
     assert first == blind == rule != other
 
 
 def test_a_rule_has_a_line_unless_it_lies_on_that_of_its_methods_first_rule(store, sweep):
-    (plain,) = [cell for cell in cells(results.read(store, sweep)) if (cell.row, cell.oversight) == ("naive", 0.1)]
+    (plain,) = [
+        cell for cell in cells(results.read_results(store, sweep)) if (cell.row, cell.oversight) == ("naive", 0.1)
+    ]
 
     def rule(name, by, oversight=0.1):
         moved = plain.true_return._replace(mean=plain.true_return.mean + by)
         return plain._replace(row=name, oversight=oversight, true_return=moved)
 
-    far = [rule("naive/far", 0.0), rule("naive/far", 2 * SAME, 0.3)]  # apart at one level is apart
-    table = [plain, rule("naive", 0.0, 0.3), rule("naive/near", SAME / 2), *far, rule("naive@path=a/b", 0.0)]
-    assert [cell.row for cell in apart(table)] == ["naive", "naive", "naive/far", "naive/far", "naive@path=a/b"]
+    far = [rule("naive/far", 0.0), rule("naive/far", 2 * COINCIDENCE, 0.3)]  # apart at one level is apart
+    table = [plain, rule("naive", 0.0, 0.3), rule("naive/near", COINCIDENCE / 2), *far, rule("naive@path=a/b", 0.0)]
+    assert [cell.row for cell in without_coinciding(table)] == [
+        "naive",
+        "naive",
+        "naive/far",
+        "naive/far",
+        "naive@path=a/b",
+    ]

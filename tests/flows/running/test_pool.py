@@ -10,7 +10,7 @@ import pytest
 from flows.config import CompareConfig
 from flows.errors import DeadWorkerError, FailedJobError, StoppedError
 from flows.running.pool import Pool
-from flows.running.runners import staffed
+from flows.running.runners import open_pool
 
 HERE = "tests.flows.test_pool:"
 
@@ -126,7 +126,7 @@ def threads(say):
 
 def test_hands_that_came_before_the_sweep_are_the_sweeps():
     config = CompareConfig(workers=1)
-    with staffed(config) as first, staffed(config) as second:
+    with open_pool(config) as first, open_pool(config) as second:
         assert first is second
     with pytest.raises(StoppedError):
         first.check()

@@ -12,7 +12,7 @@ import pytest
 from flows.config import CompareConfig
 from flows.errors import DeadWorkerError, FailedJobError, StoppedError, UserError
 from flows.running.pool import Pool
-from flows.running.runners import ENGINES, check_runner, hired
+from flows.running.runners import ENGINES, check_runner, worker_factory
 from flows.running.worker import TRAIN
 
 HERE = "tests.flows.test_pool:"
@@ -28,7 +28,7 @@ def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
     engine = request.param
     if importlib.util.find_spec(ENGINES[engine].package) is None:
         pytest.skip(f"{ENGINES[engine].package} is not installed: pip install 'keyhole[{engine}]'")
-    with hired(CompareConfig(runner=engine), 2) as hire, Pool(2, hire) as made:
+    with worker_factory(CompareConfig(runner=engine), 2) as hire, Pool(2, hire) as made:
         yield made
 
 
@@ -40,7 +40,7 @@ def trained(pool: Pool, folder: Path) -> list[list[tuple[str, tuple]]]:
         place = folder / config.method
         place.mkdir(parents=True)
         pool.do(
-            "flows.running.worker:train",
+            "flows.running.worker:run_training",
             TRAIN,
             config,
             place,
@@ -132,7 +132,7 @@ def cluster() -> Iterator[str]:
 
 @pytest.mark.slow
 def test_somebody_elses_cluster_does_not_repeat_a_job_in_secret(cluster):
-    with hired(CompareConfig(runner="dask", dask_address=cluster), 1) as hire, Pool(1, hire) as pool:
+    with worker_factory(CompareConfig(runner="dask", dask_address=cluster), 1) as hire, Pool(1, hire) as pool:
         assert pool.do(HERE + "answers", 1)[1] == 1
         with pytest.raises(DeadWorkerError, match="died"):
             pool.do(HERE + "dies")
@@ -142,8 +142,8 @@ def test_somebody_elses_cluster_does_not_repeat_a_job_in_secret(cluster):
 @pytest.mark.slow
 def test_a_worker_that_lacks_the_runs_folder_says_what_must_be_shared(cluster, tmp_path):
     shared = pytest.raises(FailedJobError, match="workers must share the store's file system")
-    with hired(CompareConfig(runner="dask", dask_address=cluster), 1) as hire, Pool(1, hire) as pool, shared:
-        pool.do("flows.running.worker:train", TRAIN, RUNS[0], tmp_path / "not_here")
+    with worker_factory(CompareConfig(runner="dask", dask_address=cluster), 1) as hire, Pool(1, hire) as pool, shared:
+        pool.do("flows.running.worker:run_training", TRAIN, RUNS[0], tmp_path / "not_here")
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_a_scheduler_that_does_not_answer_costs_one_line(monkeypatch):
     )
     monkeypatch.setattr(runner, "PATIENCE", 2.0)
     config = CompareConfig(runner="dask", dask_address="tcp://127.0.0.1:1")
-    with pytest.raises(UserError, match="no Dask scheduler answers at"), hired(config, 1):
+    with pytest.raises(UserError, match="no Dask scheduler answers at"), worker_factory(config, 1):
         pass
 
 

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 
 from flows.cli import commands
-from flows.config import CompareConfig, TrainConfig, title
+from flows.config import CompareConfig, TrainConfig, run_title
 from flows.errors import DeadWorkerError, FailedJobError
-from flows.prefect_server.history import close_abandoned
+from flows.prefect_server.history import crash_abandoned
 from flows.project import Project
 from flows.running import worker
 from flows.running.pool import Pool
 from flows.running.train import run as trained
-from flows.sweep.plan import Plan, Todo
+from flows.sweep.plan import Plan, PlannedRun
 from flows.sweep.progress import Plain
 from flows.sweep.session import Sweep
 from flows.tracking import results
-from flows.tracking.process_owner import owner
+from flows.tracking.process_owner import owner_tags
 from flows.tracking.store import Store
 
 RUNS = CompareConfig(methods=("filtering", "naive"), oversight=(0.1,), seeds=1, steps=10).runs()
@@ -48,7 +48,7 @@ def sweep(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 def outcome(sweep: Sweep, config: TrainConfig) -> tuple[str, str]:
     """What MLflow says of a run: how it ended, and why."""
-    run = sweep.store.client.get_run(sweep.tried[title(config)])
+    run = sweep.store.client.get_run(sweep.run_ids[run_title(config)])
     return run.info.status, run.data.tags.get("error", "")
 
 
@@ -63,8 +63,8 @@ def outcome(sweep: Sweep, config: TrainConfig) -> tuple[str, str]:
 def test_a_run_that_cannot_go_on_fails_by_name_and_the_next_is_trained(sweep, double, reason):
     struck = sweep(double)
     with pytest.raises(FailedJobError):
-        struck.do(Todo(RUNS[0], "key", reuse=False))
-    struck.do(Todo(RUNS[1], "key", reuse=False))
+        struck.run(PlannedRun(RUNS[0], "key", reuse=False))
+    struck.run(PlannedRun(RUNS[1], "key", reuse=False))
     assert outcome(struck, RUNS[0])[0] == "FAILED"
     assert reason in outcome(struck, RUNS[0])[1]
     assert outcome(struck, RUNS[1]) == ("FINISHED", "")
@@ -72,12 +72,12 @@ def test_a_run_that_cannot_go_on_fails_by_name_and_the_next_is_trained(sweep, do
 
 def test_a_run_whose_processes_die_fails_and_says_how(sweep):
     struck = sweep("dies")
-    todo = Todo(RUNS[0], "key", reuse=False)
-    for attempt in (struck.do, struck.once_more):
+    todo = PlannedRun(RUNS[0], "key", reuse=False)
+    for attempt in (struck.run, struck.retry):
         with pytest.raises(DeadWorkerError):
             attempt(todo)
     status, reason = outcome(struck, RUNS[0])
-    assert (status, len(results.children_of(struck.store, struck.record.run_id))) == ("FAILED", 1)
+    assert (status, len(results.child_runs(struck.store, struck.record.run_id))) == ("FAILED", 1)
     assert "died (SIGKILL)" in reason
 
 
@@ -85,12 +85,12 @@ def test_a_run_whose_processes_die_fails_and_says_how(sweep):
 def test_a_run_goes_on_in_another_process_to_the_same_numbers_and_files(sweep, tmp_path):
     config = TrainConfig(env="keyhole/DiamondGhost-v0", env_kwargs={"size": 3}, **TINY)
     struck = sweep("dies_midway")
-    todo = Todo(config, "key", reuse=False)
+    todo = PlannedRun(config, "key", reuse=False)
     with pytest.raises(DeadWorkerError):
-        struck.do(todo)
-    folder = struck.store.folder(struck.store.client.get_run(struck.tried[title(config)]))
+        struck.run(todo)
+    folder = struck.store.folder(struck.store.client.get_run(struck.run_ids[run_title(config)]))
     assert (folder / "state.pt").exists()
-    run = struck.store.client.get_run(struck.once_more(todo))
+    run = struck.store.client.get_run(struck.retry(todo))
     whole = Listener(tmp_path)
     trained(config, whole)
     assert {**whole.told} == {
@@ -167,8 +167,8 @@ class History:
 
 
 def test_prefects_history_closes_flows_of_dead_processes_and_no_others(monkeypatch):
-    monkeypatch.setattr("flows.history.FlowRunFilter", SimpleNamespace(model_validate=json.dumps))
-    mine = owner()
+    monkeypatch.setattr("flows.prefect_server.history.FlowRunFilter", SimpleNamespace(model_validate=json.dumps))
+    mine = owner_tags()
     owners = {
         "alive": mine,
         "dead": {**mine, "pid": str(2**22 + 1)},
@@ -176,7 +176,7 @@ def test_prefects_history_closes_flows_of_dead_processes_and_no_others(monkeypat
         "elsewhere": {**mine, "host": "another", "pid": str(2**22 + 1)},
     }
     history = History(owners)
-    assert close_abandoned(history) == 2
+    assert crash_abandoned(history) == 2
     assert history.closed == ["dead", "recycled"]
 
 

@@ -39,8 +39,8 @@ def written(monkeypatch):
 
 
 def test_progress_is_written_now_and_then_and_at_the_end(written, monkeypatch):
-    monkeypatch.setattr(prefect_artifacts, "EVERY", 0.1)
-    with prefect_artifacts.shown(Going()):
+    monkeypatch.setattr(prefect_artifacts, "UPDATE_SECONDS", 0.1)
+    with prefect_artifacts.show_progress(Going()):
         time.sleep(0.35)
         assert 2 <= len(written) <= 4
     deadline = time.monotonic() + 5
@@ -58,9 +58,9 @@ def refused(*_, **__):
 
 
 def test_progress_is_not_written_while_there_is_none(written, monkeypatch):
-    monkeypatch.setattr(prefect_artifacts, "EVERY", 0.01)
+    monkeypatch.setattr(prefect_artifacts, "UPDATE_SECONDS", 0.01)
     monkeypatch.setattr(Going, "share", 0.5)
-    with prefect_artifacts.shown(Going()):
+    with prefect_artifacts.show_progress(Going()):
         time.sleep(0.1)
     assert written == [0, 50]
 
@@ -70,12 +70,12 @@ def test_progress_is_not_written_while_there_is_none(written, monkeypatch):
     [(prefect_artifacts, "create_progress_artifact"), (prefect_artifacts, "get_client"), (Client, "update_artifact")],
 )
 def test_a_server_that_does_not_answer_ends_nothing(where, name, written, monkeypatch):
-    monkeypatch.setattr(prefect_artifacts, "EVERY", 0.01)
+    monkeypatch.setattr(prefect_artifacts, "UPDATE_SECONDS", 0.01)
     monkeypatch.setattr(where, name, refused)
-    with prefect_artifacts.shown(Going()):
+    with prefect_artifacts.show_progress(Going()):
         time.sleep(0.05)
 
 
 def test_what_goes_wrong_in_the_sweep_goes_on(written):
-    with pytest.raises(KeyboardInterrupt), prefect_artifacts.shown(Going()):
+    with pytest.raises(KeyboardInterrupt), prefect_artifacts.show_progress(Going()):
         raise KeyboardInterrupt

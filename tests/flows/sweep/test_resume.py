@@ -14,9 +14,9 @@ import pytest
 from flows.config import CompareConfig, TrainConfig
 from flows.errors import UserError
 from flows.sweep import plan
-from flows.sweep.plan import Wish
+from flows.sweep.plan import RunOptions
 from flows.tracking import cache_key, reuse
-from flows.tracking.access import writable
+from flows.tracking.access import check_writable
 from flows.tracking.provenance import run_tags
 from flows.tracking.recorder import RunRecorder
 from flows.tracking.store import CONFIG, Store
@@ -46,7 +46,7 @@ def stopped(store: Store, title: str, tags: dict[str, str]) -> Iterator[RunRecor
 
 def record(store: Store, parent: str, run: TrainConfig, end: BaseException | None, around: str = AROUND) -> str:
     """An MLflow run of the sweep that ended so; None: well."""
-    tags = {**run_tags(run), cache_key.TAG: cache_key.key(run, around), "attempt": "1"}
+    tags = {**run_tags(run), cache_key.CACHE_KEY: cache_key.run_key(run, around), "attempt": "1"}
     with suppress(Stop, ValueError), store.run("a run", {"steps": 10}, tags, parent) as made:
         made.metrics(5, {"a": 0.5})
         if end:
@@ -65,10 +65,10 @@ def sweep(store: Store):
 
 
 def decided(store: Store, sweep: str, around: str = AROUND, **wish: bool) -> dict[str, list]:
-    made = plan.plan(store, CONFIGURATION, Wish(resume=sweep, **wish), around)
+    made = plan.make_plan(store, CONFIGURATION, RunOptions(resume=sweep, **wish), around)
     return {
-        "go on": sorted((name(todo.config), todo.again, todo.attempt) for todo in made.todo if todo.again),
-        "begin": sorted((name(todo.config), todo.attempt) for todo in made.todo if not todo.again),
+        "go on": sorted((name(todo.config), todo.resume_id, todo.attempt) for todo in made.todo if todo.resume_id),
+        "begin": sorted((name(todo.config), todo.attempt) for todo in made.todo if not todo.resume_id),
         "finished": list(map(name, made.finished)),
         "left": list(map(name, made.left)),
     }
@@ -101,17 +101,17 @@ def test_all_is_done_anew_by_force_or_when_code_or_libraries_have_changed(store,
 
 
 def test_the_newest_unfinished_sweep_is_the_one_to_go_on_with_and_brings_its_settings(store, sweep):
-    found = plan.unfinished(store, "")
+    found = plan.find_unfinished(store, "")
     assert found.info.run_id == sweep[0]
-    assert plan.kept(found) == CONFIGURATION
-    assert plan.unfinished(store, "interrupted").info.run_id == sweep[0]
+    assert plan.stored_config(found) == CONFIGURATION
+    assert plan.find_unfinished(store, "interrupted").info.run_id == sweep[0]
 
 
 def test_a_sweep_of_another_machine_goes_on_only_by_its_name(store):
     running = store.client.create_run(store.experiment, tags={"kind": "sweep", "host": "another"}, run_name="far")
     with pytest.raises(UserError, match="far runs on another as far as is known; if it does not, name it"):
-        plan.unfinished(store, "")
-    assert plan.unfinished(store, "far").info.run_id == running.info.run_id
+        plan.find_unfinished(store, "")
+    assert plan.find_unfinished(store, "far").info.run_id == running.info.run_id
     store.client.delete_run(running.info.run_id)
 
 
@@ -119,16 +119,16 @@ def test_a_finished_sweep_is_said_to_be_finished(store):
     with store.run("complete", {}, {"kind": "sweep"}) as made:
         pass
     with pytest.raises(UserError, match="nothing to resume: every sweep in"):
-        plan.unfinished(store, "")
+        plan.find_unfinished(store, "")
     with pytest.raises(UserError, match="sweep complete is finished: nothing to resume"):
-        plan.unfinished(store, made.run_id)
+        plan.find_unfinished(store, made.run_id)
 
 
 def test_settings_that_this_version_cannot_read_are_a_mistake_of_one_line(store):
     with store.run("old", {}, {"kind": "sweep", CONFIG: '{"no": "such"}'}) as made:
         pass
     with pytest.raises(UserError, match="sweep old was made by another version"):
-        plan.kept(store.client.get_run(made.run_id))
+        plan.stored_config(store.client.get_run(made.run_id))
 
 
 def test_a_run_that_goes_on_keeps_its_record_and_says_nothing_twice(store):
@@ -156,27 +156,27 @@ def test_a_twin_is_copied_and_named(store):
     folder = store.folder(store.client.get_run(original))
     (folder / "agent.zip").write_bytes(b"weights")
     (folder / "model").mkdir()
-    found = reuse.twin(store, cache_key.key(run, AROUND))
+    found = reuse.find_equal_run(store, cache_key.run_key(run, AROUND))
     for _ in range(2):  # the second finds the original too, not its copy
-        with store.run("copy", {}, {**run_tags(run), cache_key.TAG: cache_key.key(run, AROUND)}) as made:
-            reuse.copy(store, found, made)
+        with store.run("copy", {}, {**run_tags(run), cache_key.CACHE_KEY: cache_key.run_key(run, AROUND)}) as made:
+            reuse.copy_run(store, found, made)
         copied = store.client.get_run(made.run_id).data
         assert copied.tags["reused_from"] == original
         assert (copied.params, copied.metrics) == ({"steps": "10"}, {"a": 0.5})
         assert [file.name for file in made.folder.iterdir()] == ["agent.zip"]
-        found = reuse.twin(store, cache_key.key(run, AROUND))
+        found = reuse.find_equal_run(store, cache_key.run_key(run, AROUND))
 
 
 def test_no_other_run_is_a_twin(store):
     failed = TrainConfig(seed=8)
     record(store, "", failed, ValueError("no"))
-    assert reuse.twin(store, cache_key.key(failed, AROUND)) is None
-    assert reuse.twin(store, cache_key.key(TrainConfig(seed=7), "other code")) is None
+    assert reuse.find_equal_run(store, cache_key.run_key(failed, AROUND)) is None
+    assert reuse.find_equal_run(store, cache_key.run_key(TrainConfig(seed=7), "other code")) is None
     lost = TrainConfig(seed=9)
     folder = store.folder(store.client.get_run(record(store, "", lost, None)))
-    assert reuse.twin(store, cache_key.key(lost, AROUND)) is not None
+    assert reuse.find_equal_run(store, cache_key.run_key(lost, AROUND)) is not None
     folder.rmdir()
-    assert reuse.twin(store, cache_key.key(lost, AROUND)) is None
+    assert reuse.find_equal_run(store, cache_key.run_key(lost, AROUND)) is None
 
 
 def test_the_key_follows_settings_source_and_trainer(tmp_path, monkeypatch):
@@ -184,7 +184,7 @@ def test_the_key_follows_settings_source_and_trainer(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
     def key(env: str = "my_world:mine/World-v0", trainer: str = "flows.running.train:run", **settings) -> str:
-        return cache_key.key(TrainConfig(env=env, **settings), cache_key.surroundings(env, trainer))
+        return cache_key.run_key(TrainConfig(env=env, **settings), cache_key.code_digest(env, trainer))
 
     first = key()
     assert key() == first
@@ -244,7 +244,7 @@ def test_one_who_looks_at_the_store_does_not_take_its_journal_away(store):
         print(sqlite3.connect(sys.argv[1]).execute("SELECT count(*) > 0 FROM runs").fetchone()[0])
     """)
     with store.run("watched", {}, {}) as made:
-        writable(store.project)  # as at the beginning of a sweep
+        check_writable(store.project)  # as at the beginning of a sweep
         subprocess.run([sys.executable, "-c", look, str(store.project.database)], check=True, capture_output=True)
         journal = store.project.database.with_name("mlflow.db-wal")
         assert journal.exists()

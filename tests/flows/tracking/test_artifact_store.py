@@ -3,9 +3,9 @@
 import pytest
 
 from flows.errors import UserError
-from flows.project import ARTIFACTS, Project, here
+from flows.project import ARTIFACTS, Project, current_project
 from flows.tracking.artifact_store import PACKAGES
-from flows.tracking.database import address, hidden
+from flows.tracking.database import database_uri, without_password
 from flows.tracking.store import Store
 
 
@@ -38,7 +38,7 @@ def test_a_run_whose_files_cannot_be_sent_has_failed_and_still_has_them(shared, 
     def refuse(*_):
         raise OSError("no space at the address")
 
-    monkeypatch.setattr(shared.artifacts, "keep", refuse)
+    monkeypatch.setattr(shared.artifacts, "upload", refuse)
     with pytest.raises(OSError, match="no space"), shared.run("run", {}, {}) as record:
         (record.folder / "agent.zip").write_bytes(b"weights")
     assert shared.client.get_run(record.run_id).info.status == "FAILED"
@@ -53,7 +53,7 @@ def test_a_store_keeps_its_files_where_it_was_made_to(shared):
 
 def test_a_folder_is_an_address_too(checkout, monkeypatch):
     monkeypatch.setenv(ARTIFACTS, "shared/files")
-    assert here().artifact_uri == (checkout / "shared" / "files").as_uri()
+    assert current_project().artifact_uri == (checkout / "shared" / "files").as_uri()
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_a_folder_is_an_address_too(checkout, monkeypatch):
     ],
 )
 def test_a_database_is_reached_by_the_driver_that_the_extra_brings(said, found):
-    assert address(said) == found
+    assert database_uri(said) == found
 
 
 def test_a_password_is_never_shown():
-    assert hidden("postgresql://me:secret@db/keyhole") == "postgresql://me:***@db/keyhole"
+    assert without_password("postgresql://me:secret@db/keyhole") == "postgresql://me:***@db/keyhole"
 
 
 @pytest.mark.parametrize(

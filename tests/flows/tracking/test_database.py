@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.project import Project
-from flows.tracking.results import find, read
+from flows.tracking.results import find_sweep, read_results
 from flows.tracking.store import Store
 from tests.flows.postgres import postgres
 
@@ -64,6 +64,6 @@ def test_a_sweep_keeps_everything_in_postgresql_and_its_files_at_the_address(ser
     assert {"agent.zip", "config.json", "policy.png", "report.html", "results.csv", "true_return.png"} <= kept
     # another checkout, which has none of the files, makes the report again from what is shared
     other = Store(Project(tmp_path / "other", tmp_path / "other" / "mlruns", f"{server}/mlflow"))
-    found = read(other, find(other, "shared"))
+    found = read_results(other, find_sweep(other, "shared"))
     assert len({row.run_id for row in found.finished}) == 2
     assert (found.folder / "report.html").read_text() == next(elsewhere.rglob("report.html")).read_text()

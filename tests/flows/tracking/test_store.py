@@ -9,7 +9,7 @@ import pytest
 
 from flows.errors import FailedJobError, StoppedError
 from flows.project import Project
-from flows.tracking.process_owner import abandoned, owner
+from flows.tracking.process_owner import is_abandoned, owner_tags
 from flows.tracking.recorder import RunRecorder, flatten
 from flows.tracking.store import PARENT, Store
 
@@ -76,19 +76,19 @@ def test_a_run_ends_as_its_block_ends(store, error, status, told):
 
 def test_only_runs_of_dead_processes_are_reaped(store):
     with store.run("alive", {}, {}) as alive:
-        gone = store.client.create_run(store.experiment, tags={**owner(), "pid": str(2**22 + 1)}).info.run_id
-        elsewhere = store.client.create_run(store.experiment, tags={**owner(), "host": "another"}).info.run_id
-        assert store.reap() == 1
+        gone = store.client.create_run(store.experiment, tags={**owner_tags(), "pid": str(2**22 + 1)}).info.run_id
+        elsewhere = store.client.create_run(store.experiment, tags={**owner_tags(), "host": "another"}).info.run_id
+        assert store.close_abandoned_runs() == 1
         states = {run_id: read(store, run_id).info.status for run_id in (alive.run_id, gone, elsewhere)}
     assert states == {alive.run_id: "RUNNING", gone: "KILLED", elsewhere: "RUNNING"}
 
 
 def test_a_process_number_that_went_to_another_process_does_not_keep_a_run_open():
-    mine = owner()
-    assert not abandoned(mine)
-    assert abandoned({**mine, "process_started": str(float(mine["process_started"]) - 100)})
-    assert abandoned({"host": socket.gethostname()})
-    assert not abandoned({**mine, "host": "another", "pid": "0"})
+    mine = owner_tags()
+    assert not is_abandoned(mine)
+    assert is_abandoned({**mine, "process_started": str(float(mine["process_started"]) - 100)})
+    assert is_abandoned({"host": socket.gethostname()})
+    assert not is_abandoned({**mine, "host": "another", "pid": "0"})
 
 
 def open_store(root):
