@@ -206,7 +206,7 @@ def test_without_oversight_swapping_diamond_and_ghost_negates_the_true_return(se
     world = gymnasium.make_vec("keyhole/DiamondGhost-v0", num_envs=1, size=2, oversight_prob=0, knowledge=knowledge)
     tables = envs.compile_world(world)
     policy = np.random.default_rng(seed).dirichlet(np.ones(4), len(tables.observations))
-    swapped = policy[HashedIndex.of_rows(tables.observations).find(tables.observations[:, [0, 2, 1, 4, 3]])]
+    swapped = policy[HashedIndex.of_rows(tables.observations).lookup(tables.observations[:, [0, 2, 1, 4, 3]])]
     found, mirrored = (evaluation.evaluate(tables, each) for each in (policy, swapped))
     assert mirrored.true_return == pytest.approx(-found.true_return, abs=1e-12)
     assert mirrored.proxy_return == pytest.approx(found.proxy_return, abs=1e-12)

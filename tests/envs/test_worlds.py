@@ -25,7 +25,7 @@ def test_starts_are_drawn_from_the_law_that_is_written_out(make):
     world.reset(seed=0)
     classes = np.minimum((np.cumsum(law) - law) * 20, 19).astype(int)
     expected = np.bincount(classes, law, 20) * 20_000
-    found = np.bincount(classes[HashedIndex.of_rows(states).find(world.initial(20_000))], minlength=20)
+    found = np.bincount(classes[HashedIndex.of_rows(states).lookup(world.initial(20_000))], minlength=20)
     met = expected > 0
     assert np.array_equal(met, found > 0) or found[~met].sum() == 0
     assert ((found - expected)[met] ** 2 / expected[met]).sum() < 50  # 19 degrees of freedom: p = 0.0001
@@ -157,8 +157,8 @@ def test_rows_are_found_by_place_as_by_key():
     rows = np.unique(rng.integers(-3, 9, (400, 4)), axis=0)
     rng.shuffle(rows)
     asked = rng.integers(0, len(rows), 1000)
-    assert np.array_equal(DenseIndex.of_rows(rows).find(rows[asked]), asked)
-    assert np.array_equal(HashedIndex.of_rows(rows).find(rows[asked]), asked)
+    assert np.array_equal(DenseIndex.of_rows(rows).lookup(rows[asked]), asked)
+    assert np.array_equal(HashedIndex.of_rows(rows).lookup(rows[asked]), asked)
 
 
 def test_rows_of_floats_with_round_values_have_keys_of_their_own():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flows import text
 from flows.cli import listing, show
 from flows.cli.listing import Filters
 from flows.config import TrainConfig, run_title
@@ -140,7 +141,7 @@ def test_a_long_curve_keeps_its_ends():
 
 
 def test_a_name_is_code_where_a_page_reads_markdown():
-    assert listing.as_code("[x](javascript:y)`<script>\n") == "`[x](javascript:y)'<script>\N{REPLACEMENT CHARACTER}`"
+    assert text.markdown_code("[x](javascript:y)`<script>\n") == "`[x](javascript:y)'<script>\N{REPLACEMENT CHARACTER}`"
 
 
 @pytest.mark.parametrize("name", ["../../../outside", "/tmp/outside", "a/../../b", "<script>"])

@@ -92,11 +92,11 @@ import flows.{module}
 """
 
 
-@pytest.mark.parametrize("module", ["tracking", "compare", "history"])
+@pytest.mark.parametrize("module", ["tracking.store", "compare", "prefect_server.history"])
 def test_what_keeps_prefect_and_mlflow_quiet_is_set_before_they_are_imported(module):
     ours = {name: value for name, value in os.environ.items() if name not in process_env.SILENT}
     theirs = {**ours, "PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "no"}
-    program = SPY.format(module=module) + "\nfrom flows.tracking import Store\nimport mlflow"
+    program = SPY.format(module=module) + "\nfrom flows.tracking.store import Store\nimport mlflow"
     command = [sys.executable, "-c", program, *process_env.SILENT]
     said = subprocess.run(command, env=theirs, capture_output=True, text=True, check=True).stdout.split()
     assert said[0] in ("prefect", "mlflow")

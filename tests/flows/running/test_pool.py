@@ -12,7 +12,7 @@ from flows.errors import DeadWorkerError, FailedJobError, StoppedError
 from flows.running.pool import Pool
 from flows.running.runners import open_pool
 
-HERE = "tests.flows.test_pool:"
+HERE = "tests.flows.running.test_pool:"
 
 
 def answers(question, say):

@@ -15,7 +15,7 @@ from flows.running.pool import Pool
 from flows.running.runners import ENGINES, check_runner, worker_factory
 from flows.running.worker import TRAIN
 
-HERE = "tests.flows.test_pool:"
+HERE = "tests.flows.running.test_pool:"
 RUNS = CompareConfig(
     env="keyhole/DiamondGhost-v0", env_kwargs={"size": 2}, methods=("gradient_routing", "reward_model"),
     oversight=(0.3,), seeds=1, steps=2_048, checkpoints=2, training={"n_envs": 32, "n_steps": 32, "width": 16},
@@ -187,18 +187,18 @@ class Restarting:
 def test_no_job_is_sent_to_a_dask_worker_that_restarts():
     dask = pytest.importorskip("flows.running.dask_runner", exc_type=ImportError)
     client = Restarting()
-    post = dask.Post(client)
+    post = dask.Mailbox(client)
     post.restart("tcp://127.0.0.1:1")
     threading.Timer(0.2, client.back.set).start()
     with pytest.raises(OSError, match="the job was sent"):
-        dask.Hand(client, post).do(HERE + "answers", (2,), None)
+        dask.DaskWorker(client, post).do(HERE + "answers", (2,), None)
     assert client.sent == [True]
 
 
 def test_no_job_is_sent_to_dask_after_the_stop():
     dask = pytest.importorskip("flows.running.dask_runner", exc_type=ImportError)
     client = Restarting()
-    hand = dask.Hand(client, dask.Post(client))
+    hand = dask.DaskWorker(client, dask.Mailbox(client))
     hand.kill()
     with pytest.raises(DeadWorkerError, match="stopped"):
         hand.do(HERE + "answers", (2,), None)
