@@ -214,7 +214,9 @@ def test_dict_observations_train_by_the_multi_input_policy(algorithm):
 def test_images_train_by_the_cnn_policy():
     def run(kind):
         env = vec_env(lambda: FakeImageEnv(screen_height=36, screen_width=36, n_channels=1, discrete=True), 1)
-        return trained(kind, "CnnPolicy", env, steps=16, policy_kwargs={"features_extractor_kwargs": {"features_dim": 8}})
+        return trained(
+            kind, "CnnPolicy", env, steps=16, policy_kwargs={"features_extractor_kwargs": {"features_dim": 8}}
+        )
 
     assert_identical(run(RoutedPPO), run(PPO))
 
