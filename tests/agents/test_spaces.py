@@ -1,4 +1,4 @@
-"""Every supported observation space goes through training, evaluation, saving, loading and acting; others are refused."""
+"""Each supported observation space goes through training, evaluation, saving, loading and acting; others raise."""
 
 import gymnasium
 import numpy as np

@@ -30,7 +30,7 @@ OURS = [RoutedPPO, OnePassPPO]
 
 
 class Observed(gymnasium.Env):
-    """Random observations of any space; the reward depends on the action; episodes end by the time limit or by chance."""
+    """Random observations of any space. The reward depends on the action; an episode ends by time limit or by chance."""
 
     def __init__(self, observation_space, action_space=None):
         self.observation_space = observation_space
@@ -67,8 +67,6 @@ def box(n: int = 2) -> DummyVecEnv:
 def trained(algorithm, policy, env, steps: int = 64, **settings):
     """A trained model and everything it logged."""
     model = algorithm(policy, env, **SMALL | settings)
-    logged, record = [], type(model.logger).record if hasattr(model, "_logger") else None
-    del record
     model.learn(steps)
     logged = {name: value for name, value in model.logger.name_to_value.items() if name not in TIMES}
     return model, logged
