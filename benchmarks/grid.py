@@ -16,7 +16,7 @@ from benchmarks.harness.paired import Effort, Workload, measure_ratio
 from benchmarks.learners import WORLD, rollout_and_update
 from envs.enumeration import cached_tables
 
-UNIT = "CPU time relative to 5 x 5"
+UNIT = "CPU time (5 x 5 = 1)"
 BASE = 5
 
 

@@ -10,7 +10,7 @@ from benchmarks.grid import BASE, exact_evaluation, single_update
 from benchmarks.harness.figures import Figure
 from benchmarks.harness.paired import Effort, measure_ratio
 
-UNIT = "CPU time relative to 32 steps"
+UNIT = "CPU time (32 steps = 1)"
 DEFAULT_LIMIT = 32
 
 

@@ -5,6 +5,7 @@ the diamond grid with its best settings (`flows.config.TRAINS_BEST`). Stock PPO 
 is one network where ours has two experts and a gate, so it does about half the arithmetic. The timed updates are the
 first of a run, when the policy still visits most observations: these are the most expensive ones for `reinforce`, and
 as expensive as any other for ppo. With more copies an update has more samples and hardly more distinct observations.
+The name of a figure ends in the reference learner, after the slash, and the group.
 
 "Paper" is the update of Cloud et al. 2024 (arXiv 2410.04332), section 4.3: one optimiser step on a rollout of 512
 copies, width 256. `reinforce` runs one forward pass per distinct observation, or one per sample in a world without
@@ -24,7 +25,7 @@ from benchmarks.harness.paired import Effort, Workload, measure_ratio
 from flows.config import TrainConfig
 from flows.presets import PRESETS
 
-UNIT = "steps per CPU-second relative to the learner after the slash"
+UNIT = "steps per CPU-second relative to the reference"
 WORLD = "keyhole/DiamondGhost-v0"
 PAPER = PRESETS["paper"]["training"]
 LARGE: Mapping[str, Mapping[str, Any]] = {
