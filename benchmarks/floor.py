@@ -3,7 +3,8 @@
 The floating-point operations of all matrix products in one rollout and update of `reinforce`, forward and backward,
 are counted from their shapes as torch dispatches them. Dividing them by this machine's rate on 1024 x 1024 products,
 measured in turn, gives the minimum time for those products. The ratio is that minimum over the measured time. The
-learner's products are narrower than 1024, so width 64 cannot reach 1.
+learner's products are narrower than 1024, so width 64 cannot reach 1. The exception is bf16 on a processor without bf16
+instructions: the reference itself is slow there, and the ratio can exceed 1.
 """
 
 from collections.abc import Iterator
