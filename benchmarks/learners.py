@@ -1,9 +1,9 @@
 """End-to-end training.
 
 One step of work is an environment step with its share of rollout, overseer, method and update. Each learner trains in
-the diamond grid with its best settings (`flows.config.TRAINS_BEST`). Stock PPO uses the settings of our ppo; its actor
-is one network where ours has two experts and a gate, so it does about half the arithmetic. The timed updates are the
-first of a run, when the policy still visits most observations: these are the most expensive ones for `reinforce`, and
+the diamond grid with the settings it trains best with, the defaults of `TrainConfig`. Stock PPO uses the settings of
+our ppo; its actor is one network where ours has two experts and a gate, so it does about half the arithmetic. The timed
+updates are the first of a run, when the policy still visits most observations: these are the most expensive ones for `reinforce`, and
 as expensive as any other for ppo. With more copies an update has more samples and hardly more distinct observations.
 The name of a figure ends in the reference learner, after the slash, and the group.
 
