@@ -1,4 +1,4 @@
-"""What must hold in every world, tried on small random ones."""
+"""Invariants of all worlds, tested on small random ones."""
 
 import gymnasium
 import numpy as np
@@ -17,8 +17,8 @@ some = settings(derandomize=True, max_examples=15, deadline=None)
 seeds = st.integers(0, 10_000)
 
 
-class Drawn(envs.POMDP):
-    """Three states, one end, two actions, a coin; everything else is drawn from a seed."""
+class RandomWorld(envs.POMDP):
+    """Three states, one terminal state, two actions and a coin; all functions are drawn from a seed."""
 
     gamma = 0.9
     outcomes = ("end",)
@@ -58,7 +58,7 @@ class Drawn(envs.POMDP):
 
 
 def problem(world, shown=None):
-    """Its tables, the agent's decisions, and the same lumped; `shown` replaces the overseer's observations."""
+    """The tables, the agent's decisions, and these lumped; `shown` maps the overseer's observations."""
     tables = envs.compile_world(world)
     if shown is not None:
         tables = tables._replace(overseer_obs=shown[tables.overseer_obs])
@@ -73,7 +73,7 @@ def enforced(decisions):
 
 
 def gap_by_linear_program(decisions):
-    """max U.(mu - mu') over two finite-horizon occupancies with equal counts, as one program."""
+    """The maximum of U.(mu - mu') over two finite-horizon occupancies with equal counts, as a linear program."""
     n, n_actions, n_payments = decisions.paid.shape
     onward, rows, limits = decisions.onward.toarray(), [], []
     size = decisions.horizon * n * n_actions
@@ -99,7 +99,7 @@ def gap_by_linear_program(decisions):
 @some
 @given(seeds, st.booleans())
 def test_the_alias_gap_is_that_of_the_linear_program_over_occupancies(seed, certain):
-    _, _, decisions = problem(Drawn(seed=seed, certain=certain))
+    _, _, decisions = problem(RandomWorld(seed=seed, certain=certain))
     found = enforceable.alias_gap(decisions)
     assert found.is_exact
     assert found.value == pytest.approx(gap_by_linear_program(decisions), abs=1e-6)
@@ -109,7 +109,7 @@ def test_the_alias_gap_is_that_of_the_linear_program_over_occupancies(seed, cert
 @some
 @given(seeds)
 def test_an_overseer_that_sees_every_step_enforces_the_optimum(seed):
-    _, _, decisions = problem(Drawn(seed=seed, labels=32))
+    _, _, decisions = problem(RandomWorld(seed=seed, labels=32))
     best = planning.tied(decisions, enforceable.on_truth(decisions)).value
     assert enforceable.alias_gap(decisions).value == pytest.approx(0, abs=1e-6)
     assert enforced(decisions).worst == pytest.approx(best, abs=1e-7)
@@ -118,8 +118,8 @@ def test_an_overseer_that_sees_every_step_enforces_the_optimum(seed):
 
 @some
 @given(seeds, st.booleans())
-def test_seeing_more_never_enforces_less_nor_widens_the_gap(seed, certain):
-    world = Drawn(seed=seed, labels=4, certain=certain)
+def test_finer_overseer_observations_never_enforce_less_nor_widen_the_alias_gap(seed, certain):
+    world = RandomWorld(seed=seed, labels=4, certain=certain)
     fine, coarse = problem(world)[2], problem(world, np.array([0, 0, 1, 1]))[2]
     more, less = enforced(fine), enforced(coarse)
     assert more.is_exact
@@ -130,8 +130,8 @@ def test_seeing_more_never_enforces_less_nor_widens_the_gap(seed, certain):
 
 @some
 @given(seeds, st.booleans())
-def test_no_reward_on_observations_enforces_more_than_is_certified(seed, certain):
-    _, _, decisions = problem(Drawn(seed=seed, labels=4, certain=certain))
+def test_no_reward_on_overseer_observations_enforces_more_than_the_certified_one(seed, certain):
+    _, _, decisions = problem(RandomWorld(seed=seed, labels=4, certain=certain))
     found = enforced(decisions)
     assert planning.tied(decisions, enforceable.on_labels(found.reward)).worst == pytest.approx(found.worst)
     for reward in np.random.default_rng(seed).normal(size=(40, 4)):
@@ -143,8 +143,8 @@ def test_no_reward_on_observations_enforces_more_than_is_certified(seed, certain
 
 @some
 @given(seeds)
-def test_less_memory_and_less_sight_never_earn_more(seed):
-    tables = envs.compile_world(Drawn(seed=seed))
+def test_less_memory_and_coarser_observations_never_earn_more(seed):
+    tables = envs.compile_world(RandomWorld(seed=seed))
     best = memoryless.memoryless_optimal(tables)
     remembered, top = belief_mdp.history_optimal(tables), evaluation.optimal(tables).value
     ascending = [best.deterministic, best.stochastic, remembered, top]
@@ -153,15 +153,15 @@ def test_less_memory_and_less_sight_never_earn_more(seed):
 
 @some
 @given(seeds)
-def test_memory_is_worth_nothing_to_an_agent_that_sees_the_state(seed):
-    tables = envs.compile_world(Drawn(seed=seed, views=4))
+def test_memory_adds_nothing_for_an_agent_that_observes_the_state(seed):
+    tables = envs.compile_world(RandomWorld(seed=seed, views=4))
     assert belief_mdp.history_optimal(tables) == pytest.approx(evaluation.optimal(tables).value, abs=1e-9)
 
 
 @some
 @given(seeds, st.integers(1, 4), st.booleans())
-def test_merging_situations_with_equal_futures_changes_no_plan(seed, views, certain):
-    _, whole, merged = problem(Drawn(seed=seed, views=views, certain=certain))
+def test_lumping_situations_changes_the_value_of_no_plan(seed, views, certain):
+    _, whole, merged = problem(RandomWorld(seed=seed, views=views, certain=certain))
     assert len(merged.paid) <= len(whole.paid)
     for weights in np.random.default_rng(seed).normal(size=(5, whole.paid.shape[2])):
         assert planning.tied(whole, weights) == pytest.approx(planning.tied(merged, weights), abs=1e-9)
@@ -169,8 +169,8 @@ def test_merging_situations_with_equal_futures_changes_no_plan(seed, views, cert
 
 @some
 @given(seeds)
-def test_a_mixture_looks_up_what_plans_bring_about(seed):
-    _, _, decisions = problem(Drawn(seed=seed, labels=4, certain=True, max_episode_steps=6))
+def test_a_mixture_has_the_counts_of_the_best_plans(seed):
+    _, _, decisions = problem(RandomWorld(seed=seed, labels=4, certain=True, max_episode_steps=6))
     kinds = mixture.uniform_mixture(decisions)
     for reward in np.random.default_rng(seed).normal(size=(5, 4)):
         counts, worst = kinds.best(reward)
@@ -180,8 +180,8 @@ def test_a_mixture_looks_up_what_plans_bring_about(seed):
 
 @some
 @given(seeds)
-def test_over_and_underestimation_differ_by_what_is_believed_too_much(seed):
-    world = Drawn(seed=seed)
+def test_over_and_underestimation_differ_by_the_excess_of_believed_over_true_return(seed):
+    world = RandomWorld(seed=seed)
     tables, by_agent, _ = problem(world)
     believed = planning.naive_reward(tables, world.judgement)
     plan = planning.best_plan(by_agent, np.eye(by_agent.paid.shape[2])[planning.BELIEVED])
@@ -193,8 +193,8 @@ def test_over_and_underestimation_differ_by_what_is_believed_too_much(seed):
 
 @some
 @given(seeds)
-def test_nothing_is_ambiguous_to_one_who_sees_the_states_reached(seed):
-    tables = envs.compile_world(Drawn(seed=seed))
+def test_ambiguity_is_zero_for_an_overseer_that_observes_the_next_state(seed):
+    tables = envs.compile_world(RandomWorld(seed=seed))
     tables = tables._replace(overseer_obs=tables.successor)
     beliefs = ambiguity.posterior(tables, aliasing.random_visits(tables), len(tables.states))
     assert ambiguity.ambiguity(tables, beliefs) == 0
