@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from flows.errors import UserError
+from flows.text import one_line
 
 CONNECT_SECONDS = 10  # seconds
 POSTGRES = ("postgresql", "postgres")
@@ -47,7 +48,7 @@ def _check_postgres(uri: str) -> None:
     try:
         create_engine(uri, connect_args={"connect_timeout": CONNECT_SECONDS}).connect().close()
     except (SQLAlchemyError, ValueError) as error:
-        raise UserError(f"--store: {without_password(uri)} does not answer ({_line(error)})") from None
+        raise UserError(f"--store: {without_password(uri)} does not answer ({_first_line(error)})") from None
 
 
 def _check_server(uri: str) -> None:
@@ -56,9 +57,9 @@ def _check_server(uri: str) -> None:
     try:
         urlopen(f"{uri.rstrip('/')}/health", timeout=CONNECT_SECONDS).close()
     except OSError as error:
-        raise UserError(f"--store: {without_password(uri)} does not answer ({_line(error)})") from None
+        raise UserError(f"--store: {without_password(uri)} does not answer ({_first_line(error)})") from None
 
 
-def _line(error: Exception) -> str:
-    """Return the first line of a driver's message."""
-    return " ".join(str(error).partition("\n")[0].split())[:200]
+def _first_line(error: Exception) -> str:
+    """Return the first line of a driver's message, which may be long."""
+    return one_line(str(error).partition("\n")[0], limit=200)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import agents
-from flows.text import markdown_code
+from flows.text import markdown_code, one_line
 from flows.tracking.pyfunc import PARAMS
 from flows.tracking.results import Results, Row
 from flows.tracking.store import Store
@@ -41,7 +41,7 @@ def register_models(store: Store, results: Results) -> dict[str, str]:
             try:
                 agent = agents.load(folder / AGENT)
             except agents.BadAgentError as error:
-                log.warning("run %s: its agent is not registered: %s", row.run_id, error)
+                log.warning("run %s: its agent is not registered: %s", row.run_id, one_line(error))
                 continue
             registered[row.method] = _register_version(store, results, row, run, _write_model(folder, agent))
     return registered

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.text import exception_line, one_line
+
 TRACE = "error.txt"
 FLUSH_SECONDS = 2.0  # between two writes of metrics
 MAX_ERROR_LENGTH = 400  # characters of an error stored as a tag
@@ -87,7 +89,7 @@ class RunRecorder:
             try:
                 (self.folder / TRACE).write_text(trace)
             except OSError as error:  # a full disk may be the reason that the run failed
-                log.warning("run %s: cannot write %s: %s", self.run_id, TRACE, error)
+                log.warning("run %s: cannot write %s: %s", self.run_id, TRACE, one_line(error))
         try:
             self.flush()
             if reason:
@@ -102,7 +104,7 @@ class RunRecorder:
         try:
             self.upload()
         except Exception as error:
-            log.warning("run %s: its files stay in %s: %s", self.run_id, self.folder, error)
+            log.warning("run %s: its files stay in %s: %s", self.run_id, self.folder, exception_line(error))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from flows.errors import DeadWorkerError, FailedJobError, StoppedError, UserError
 from flows.project import Project
+from flows.text import exception_line, one_line
 from flows.tracking import artifact_store, database
 from flows.tracking.artifact_store import Artifacts, LocalArtifacts, RemoteArtifacts
 from flows.tracking.client import RetryingClient
@@ -154,7 +155,7 @@ def _final_status(error: BaseException) -> tuple[str, str, str]:
     if isinstance(error, StoppedError) or not isinstance(error, Exception):
         return "KILLED", "stopped", ""
     if isinstance(error, FailedJobError):
-        return "FAILED", str(error), error.trace
+        return "FAILED", one_line(error), error.trace
     if isinstance(error, DeadWorkerError):
-        return "FAILED", str(error), ""
-    return "FAILED", f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+        return "FAILED", one_line(error), ""
+    return "FAILED", exception_line(error), "".join(traceback.format_exception(error))

@@ -11,7 +11,13 @@ import pytest
 from flows.config import TrainConfig
 from flows.errors import UserError
 from flows.reporting import report
-from flows.reporting.aggregate import COINCIDENCE, Comparison, compare_rows, interval, learning_curves, without_coinciding
+from flows.reporting.aggregate import (
+    COINCIDENCE,
+    compare_rows,
+    interval,
+    learning_curves,
+    without_coinciding,
+)
 from flows.reporting.figures import row_colours, spread_labels
 from flows.tracking import certificates, results
 from flows.tracking.provenance import run_tags
@@ -235,7 +241,9 @@ def test_rows_of_one_method_share_a_colour_and_methods_do_not():
 
 def test_a_rule_is_drawn_unless_it_coincides_with_its_methods_first_rule(store, sweep):
     (plain,) = [
-        cell for cell in compare_rows(results.read_results(store, sweep)).cells if (cell.row, cell.oversight) == ("naive", 0.1)
+        cell
+        for cell in compare_rows(results.read_results(store, sweep)).cells
+        if (cell.row, cell.oversight) == ("naive", 0.1)
     ]
 
     def rule(name, by, oversight=0.1):

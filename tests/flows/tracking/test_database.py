@@ -58,7 +58,9 @@ def test_a_sweep_stores_its_record_in_postgresql_and_its_files_at_the_address(se
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400)
     assert (done.returncode, done.stderr) == (0, "")
     assert query(f"{server}/mlflow", "SELECT status, count(*) FROM runs GROUP BY 1") == [("FINISHED", 3)]
-    assert query(f"{server}/prefect", "SELECT state_type::text, count(*) FROM task_run GROUP BY 1") == [("COMPLETED", 3)]
+    assert query(f"{server}/prefect", "SELECT state_type::text, count(*) FROM task_run GROUP BY 1") == [
+        ("COMPLETED", 3)
+    ]
     assert not list(tmp_path.rglob("*.db"))
     uploaded = {path.name for path in destination.rglob("*") if path.is_file()}
     assert {"agent.zip", "config.json", "policy.png", "report.html", "results.csv", "true_return.png"} <= uploaded
