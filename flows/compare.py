@@ -16,6 +16,7 @@ from flows.config import CompareConfig, TrainConfig, run_title
 from flows.errors import DeadWorkerError
 from flows.prefect_server.history import without_owner_tags
 from flows.reporting import report
+from flows.reporting.aggregate import compare_rows
 from flows.sweep import prefect_artifacts
 from flows.sweep.checks import check_sweep
 from flows.sweep.finalize import finalize
@@ -52,9 +53,10 @@ def compare(config: CompareConfig = DEFAULTS, wish: RunOptions = NEW) -> str:
         with prefect_artifacts.show_progress(sweep.progress):
             wait([*certified, *trained.values()])
         found = results.read_results(sweep.store, sweep.record.run_id)
-        page = report.write_report(sweep.store, found)
+        comparison = compare_rows(found)
+        page = report.write_report(sweep.store, comparison)
         finalize(sweep.store, found)
-        prefect_artifacts.publish_results(found, page)
+        prefect_artifacts.publish_results(comparison, page)
         failed = [name for name, future in trained.items() if not future.state.is_completed()]
         left = [run_title(run) for run in sweep.plan.left]
         if failed or left:

@@ -18,10 +18,11 @@ from flows.errors import UserError
 from flows.project import Project, current_project
 from flows.sweep.lock import only_sweep
 from flows.sweep.progress import open_display
+from flows.text import one_line
 from flows.tracking.access import check_writable, require_runs
 
 if TYPE_CHECKING:
-    from flows.tracking.results import Results
+    from flows.reporting.aggregate import Comparison
     from flows.tracking.store import Store
 
 SOME_FAILED = 1
@@ -83,6 +84,7 @@ def _swept(config: CompareConfig, wish: Any) -> str:
     """Runs the flow and shows what came out; what failed, in one line."""
     from flows.compare import FailedRunsError, compare
     from flows.prefect_server.history import record_history
+    from flows.reporting.aggregate import compare_rows
     from flows.tracking.results import read_results
     from flows.tracking.store import Store
 
@@ -92,7 +94,7 @@ def _swept(config: CompareConfig, wish: Any) -> str:
         except FailedRunsError as error:
             run_id, failure = error.sweep, str(error)
     project = current_project()
-    _show(project, read_results(Store(project), run_id))
+    _show(project, compare_rows(read_results(Store(project), run_id)))
     return failure
 
 
@@ -144,7 +146,7 @@ def run_one(config: TrainConfig) -> None:
     with open_display([config]) as display:
         display.began(config)
         watch = partial(display.moved, config)
-        with store.run(run_title(config), run_params(config), tags, watch=watch) as record:
+        with store.run(run_title(config), run_params(config), tags, on_progress=watch) as record:
             resolve_name(TRAIN)(config, record)
         display.ended(config, "finished")
     print(f"MLflow run {record.run_id}, files in {record.folder}")
@@ -169,12 +171,14 @@ def certify_world(env: str, said: tuple[str, ...], as_json: bool, html: str | No
 def make_report(sweep: str | None) -> None:
     """`keyhole report`: the files of a sweep, once more."""
     from flows.reporting import report
+    from flows.reporting.aggregate import compare_rows
     from flows.tracking import results
 
     store = existing_store()
     found = results.read_results(store, results.find_sweep(store, sweep))
-    report.write_report(store, found)
-    _show(store.project, found)
+    comparison = compare_rows(found)
+    report.write_report(store, comparison)
+    _show(store.project, comparison)
 
 
 def list_runs(sweep: str | None, said: dict[str, Any], limit: int, as_json: bool) -> None:
@@ -240,10 +244,11 @@ def existing_store() -> "Store":
     return Store(project)
 
 
-def _show(project: Project, found: "Results") -> None:
+def _show(project: Project, comparison: "Comparison") -> None:
     from flows.reporting import report
 
-    print(f"\n{report.summary(found)}\n")
+    found = comparison.results
+    print(f"\n{report.summary(comparison)}\n")
     if found.reused:
         print(f"{found.reused} runs had been done before and were not done again (--force does them anew)")
     print(f"report: {found.folder / report.PAGE}\nruns: `keyhole ui{_elsewhere(project)}`")
@@ -256,7 +261,7 @@ def _elsewhere(project: Project) -> str:
 def _statement(world: Any) -> str:
     """The first sentence of the file that defines the world."""
     text = sys.modules[world.__module__].__doc__ or world.__doc__ or ""
-    return " ".join(text.strip().partition("\n\n")[0].split())
+    return one_line(text.strip().partition("\n\n")[0])
 
 
 def _print_list(entries: dict[str, str]) -> None:

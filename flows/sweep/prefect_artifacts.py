@@ -13,11 +13,10 @@ from prefect.artifacts import create_link_artifact, create_progress_artifact, cr
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
-from flows.reporting.aggregate import cells, rank_rows
-from flows.reporting.report import by_level, plusminus
+from flows.reporting.aggregate import Comparison
+from flows.reporting.report import plusminus
 from flows.sweep.progress import Progress
 from flows.text import markdown_code
-from flows.tracking.results import Results
 
 UPDATE_SECONDS = 2.0  # seconds between two writes
 DESCRIPTION = "True return in the sweep {name}: mean ± half of the 95 % interval over seeds."
@@ -48,21 +47,21 @@ def _update_progress(artifact: Any, progress: Progress, ended: threading.Event) 
                     told = share
 
 
-def publish_results(results: Results, page: Path) -> None:
+def publish_results(comparison: Comparison, page: Path) -> None:
     """Prefect's page shows the table of a sweep, and the address of its report."""
     with suppress(Exception):
         create_table_artifact(
-            results_table(results), key="results", description=DESCRIPTION.format(name=markdown_code(results.name))
+            results_table(comparison),
+            key="results",
+            description=DESCRIPTION.format(name=markdown_code(comparison.results.name)),
         )
         create_link_artifact(page.as_uri(), key="report", link_text=str(page), description="opens on this machine")
 
 
-def results_table(results: Results) -> list[dict[str, str]]:
+def results_table(comparison: Comparison) -> list[dict[str, str]]:
     """A row for each way to deploy, a column for each oversight level: mean true return and half its interval."""
-    found = cells(results)
-    shown = {(cell.row, cell.oversight): plusminus(cell.true_return) for cell in found}
-    levels = [level for level, _ in by_level(found)]
+    shown = {(cell.row, cell.oversight): plusminus(cell.true_return) for cell in comparison.cells}
     return [
-        {"deployed": name, **{f"p={level:g}": shown.get((name, level), "") for level in levels}}
-        for name in rank_rows(found)
+        {"deployed": name, **{f"p={level:g}": shown.get((name, level), "") for level in comparison.levels}}
+        for name in comparison.rows
     ]

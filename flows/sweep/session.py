@@ -61,8 +61,8 @@ class Sweep(NamedTuple):
             {} if original else run_params(todo.config),
             {**run_tags(todo.config), CACHE_KEY: todo.key, "attempt": str(todo.attempt)},
             parent=self.record.run_id,
-            watch=partial(self.progress.moved, todo.config),
-            again=todo.resume_id,
+            on_progress=partial(self.progress.moved, todo.config),
+            resume_id=todo.resume_id,
         ) as record:
             self.run_ids[run_title(todo.config)] = record.run_id
             if original:
@@ -123,7 +123,7 @@ def open_sweep(config: CompareConfig, wish: RunOptions) -> Iterator[Sweep]:
         made = make_plan(store, config, wish, code_digest(config.env, worker.TRAIN))
         tags = {"kind": "sweep", CONFIG: config.model_dump_json(), REUSE_TAG: str(wish.reuse)}
         with (
-            store.run(sweep_name(config), run_params(config), tags, again=wish.resume) as record,
+            store.run(sweep_name(config), run_params(config), tags, resume_id=wish.resume) as record,
             open_display([todo.config for todo in made.todo]) as display,
             _set(
                 Sweep(
