@@ -18,6 +18,7 @@ from flows.errors import UserError
 from flows.project import Project, current_project
 from flows.sweep.lock import only_sweep
 from flows.sweep.progress import open_display
+from flows.text import one_line
 from flows.tracking.access import check_writable, require_runs
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ def _elsewhere(project: Project) -> str:
 def _statement(world: Any) -> str:
     """The first sentence of the file that defines the world."""
     text = sys.modules[world.__module__].__doc__ or world.__doc__ or ""
-    return " ".join(text.strip().partition("\n\n")[0].split())
+    return one_line(text.strip().partition("\n\n")[0])
 
 
 def _print_list(entries: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from flows.cli.serve import schedule, serve
 from flows.cli.settings import configuration
 from flows.config import CompareConfig, TrainConfig
 from flows.errors import UserError
+from flows.text import one_line
 
 STATUSES = ("FINISHED", "FAILED", "KILLED", "RUNNING")
 BAD_INPUT, SOME_FAILED, INTERRUPTED = 2, 1, 130
@@ -204,5 +205,5 @@ def _terminated(number: int, frame: object) -> None:
 
 
 def _say(text: str, code: int) -> None:
-    print("keyhole: " + " ".join(text.split()), file=sys.stderr)
+    print("keyhole: " + one_line(text), file=sys.stderr)
     sys.exit(code)

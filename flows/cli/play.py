@@ -18,7 +18,7 @@ from flows.config import with_module
 from flows.environments import make_env
 from flows.errors import UserError, unknown_name
 from flows.project import current_project
-from flows.text import printable
+from flows.text import one_line, printable
 from flows.tracking import model_registry, results
 from flows.tracking.access import require_runs
 from flows.tracking.model_registry import AGENT
@@ -121,7 +121,7 @@ def make_agent_world(agent: agents.Agent, how: PlayOptions, render_mode: str) ->
     try:
         return agent.make_world(1, render_mode=render_mode, **changed)
     except ValueError as error:
-        raise UserError(f"this is not the agent's world: {' '.join(str(error).split())}") from None
+        raise UserError(f"this is not the agent's world: {one_line(error)}") from None
 
 
 def introduction(path: Path, agent: agents.Agent, how: PlayOptions) -> str:

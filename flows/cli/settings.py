@@ -13,6 +13,7 @@ from flows import arms
 from flows.config import CompareConfig, SharedConfig
 from flows.errors import UserError, nearest_hint, unknown_name
 from flows.presets import PRESETS
+from flows.text import one_line
 
 Model = TypeVar("Model", bound=BaseModel)
 Values = dict[str, Any]
@@ -123,7 +124,7 @@ def _file(name: str | None) -> Values:
         raise UserError(f"cannot read the configuration file {name} ({error.strerror})") from None
     except (ValueError, UnicodeDecodeError) as error:
         kind = "JSON" if name.endswith(".json") else "TOML"
-        raise UserError(f"{name} is no valid {kind}: {' '.join(str(error).split())}") from None
+        raise UserError(f"{name} is no valid {kind}: {one_line(error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{name} holds a {type(values).__name__}; it must be a table of settings")
     return values

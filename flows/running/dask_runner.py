@@ -19,6 +19,7 @@ from flows import process_env
 from flows.config import CompareConfig
 from flows.errors import DeadWorkerError, FailedJobError, UserError
 from flows.running.pool import MessageHandler, execute
+from flows.text import one_line
 
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,
@@ -52,7 +53,7 @@ def _client(address: str, size: int) -> Iterator[Client]:
     try:
         client = Client(address, timeout=PATIENCE)
     except (OSError, ValueError) as error:
-        raise UserError(f"--dask-address: no Dask scheduler answers at {address!r} ({_shortened(error)})") from None
+        raise UserError(f"--dask-address: no Dask scheduler answers at {address!r} ({one_line(error, 200)})") from None
     with client:
         _check_threads(client)
         yield client
@@ -159,7 +160,7 @@ class DaskWorker:
     def _result(self, future: Future) -> Any:
         if future.status != "finished":
             cause = future.exception() if future.status == "error" else future.status
-            raise DeadWorkerError(f"the Dask worker {self._where or 'of the job'} died ({_shortened(cause)})")
+            raise DeadWorkerError(f"the Dask worker {self._where or 'of the job'} died ({one_line(cause, 200)})")
         self._future = None
         kind, payload = future.result()
         if kind == "failed":
@@ -176,7 +177,3 @@ def _work(topic: str, name: str, target: str, arguments: tuple) -> tuple[str, An
 
     say("begun", worker.address)
     return execute(target, arguments, say)
-
-
-def _shortened(reason: object) -> str:
-    return " ".join(str(reason).split())[:200]

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from flows import process_env
 from flows.errors import DeadWorkerError, FailedJobError, StoppedError
+from flows.text import exception_line
 
 MessageHandler = Callable[[str, tuple], None]  # takes the name and arguments of what a job says on its way
 
@@ -150,8 +151,7 @@ def execute(target: str, arguments: tuple, say: Callable[..., None]) -> tuple[st
     try:
         return "done", resolve_name(target)(*arguments, say)
     except Exception as error:
-        summary = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-        return "failed", (summary, traceback.format_exc())
+        return "failed", (exception_line(error), traceback.format_exc())
 
 
 def _die_with_parent() -> None:

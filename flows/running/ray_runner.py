@@ -17,6 +17,7 @@ from flows import process_env
 from flows.config import CompareConfig
 from flows.errors import DeadWorkerError, FailedJobError, UserError
 from flows.running.pool import MessageHandler, execute
+from flows.text import one_line
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def open_workers(config: CompareConfig, size: int) -> Iterator[Callable[[], "Ray
             runtime_env={"env_vars": {**process_env.ONE_THREAD, **process_env.KEEP_MEMORY}},
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"--ray-address: no Ray answers at {config.ray_address!r} ({error})") from None
+        raise UserError(f"--ray-address: no Ray answers at {config.ray_address!r} ({one_line(error)})") from None
     try:
         yield RayWorker
     finally:
@@ -78,7 +79,7 @@ class RayWorker:
                     raise FailedJobError(*payload)
                 heard(kind, payload)
         except RayActorError as error:
-            raise DeadWorkerError(f"the Ray actor died ({' '.join(str(error).split())[:200]})") from None
+            raise DeadWorkerError(f"the Ray actor died ({one_line(error, 200)})") from None
         raise DeadWorkerError("the Ray actor ended without an answer")
 
     def kill(self) -> None:
