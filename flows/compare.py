@@ -44,12 +44,12 @@ class FailedRunsError(RuntimeError):
 
 
 @flow(name="compare", flow_run_name=lambda: f"compare {datetime.now():%d %b %H:%M:%S}")
-def compare(config: CompareConfig = DEFAULTS, wish: RunOptions = NEW) -> str:
+def compare(config: CompareConfig = DEFAULTS, options: RunOptions = NEW) -> str:
     """Measures how much true return each method keeps as oversight gets scarcer.
 
     Args:
         config: The sweep.
-        wish: What to resume, repeat or reuse.
+        options: What to resume, repeat or reuse.
 
     Returns:
         The MLflow run id of the sweep.
@@ -59,7 +59,7 @@ def compare(config: CompareConfig = DEFAULTS, wish: RunOptions = NEW) -> str:
         FailedRunsError: Some runs failed or were skipped.
     """
     check_sweep(config)
-    with open_sweep(config, wish) as sweep:
+    with open_sweep(config, options) as sweep:
         with without_owner_tags():
             submit = partial(_submit, sweep)
             certified = [submit(certify, run) for run in uncertified(config, sweep.record.folder)]
