@@ -3,9 +3,9 @@
 One step of work is an environment step with its share of rollout, overseer, method and update. Each learner trains in
 the diamond grid with the settings it trains best with, the defaults of `TrainConfig`. Stock PPO uses the settings of
 our ppo; its actor is one network where ours has two experts and a gate, so it does about half the arithmetic. The timed
-updates are the first of a run, when the policy still visits most observations: these are the most expensive ones for `reinforce`, and
-as expensive as any other for ppo. With more copies an update has more samples and hardly more distinct observations.
-The name of a figure ends in the reference learner, after the slash, and the group.
+updates are the first of a run, when the policy still visits most observations: these are the most expensive ones for
+`reinforce`, and as expensive as any other for ppo. With more copies an update has more samples and hardly more distinct
+observations. The name of a figure ends in the reference learner, after the slash, and the group.
 
 "Paper" is the update of Cloud et al. 2024 (arXiv 2410.04332), section 4.3: one optimiser step on a rollout of 512
 copies, width 256. `reinforce` runs one forward pass per distinct observation, or one per sample in a world without

@@ -12,7 +12,6 @@ EXCEPTIONS = {  # name -> why several modules define it
     "main": "the entry point of a program",
     "measure": "the interface of a benchmark subject",
     "open_workers": "the interface of a runner",
-    "play": "a function and the command that calls it",
     "report": "a flow and the command that starts it",
     "serve": "a function and the command that calls it",
     "train": "a task of the comparison and a command",
