@@ -30,7 +30,7 @@ OURS = [RoutedPPO, OnePassPPO]
 
 
 class Observed(gymnasium.Env):
-    """Random observations of any space. The reward depends on the action; an episode ends by time limit or by chance."""
+    """Random observations of any space. The reward depends on the action; episodes end by time limit or chance."""
 
     def __init__(self, observation_space, action_space=None):
         self.observation_space = observation_space
