@@ -10,7 +10,6 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.envs import (
-    FakeImageEnv,
     IdentityEnv,
     IdentityEnvBox,
     IdentityEnvMultiBinary,
@@ -211,7 +210,7 @@ def test_dict_observations_train_by_the_multi_input_policy(algorithm):
 
 def test_images_train_by_the_cnn_policy():
     def run(kind):
-        env = vec_env(lambda: FakeImageEnv(screen_height=36, screen_width=36, n_channels=1, discrete=True), 1)
+        env = observed(spaces.Box(0, 255, (36, 36, 1), np.uint8), n=1)
         return trained(
             kind, "CnnPolicy", env, steps=16, policy_kwargs={"features_extractor_kwargs": {"features_dim": 8}}
         )

@@ -16,6 +16,7 @@ from agents.learners.one_pass_ppo import OnePassPPO
 from agents.learners.reinforce import RoutedReinforce
 from envs.snapshot import SnapshotUnsupported
 from tests.agents.learners.test_drop_in import OURS, SMALL, Counting, box, observed
+from tests.agents.test_spaces import WORLD as CORRIDOR
 
 WORLD = "envs:keyhole/DiamondGhost-v0"
 
@@ -181,23 +182,25 @@ def test_a_method_for_an_environment_without_overseer_is_logged(caplog):
     assert "no overseer, so method 'gradient_routing' changes nothing" in caplog.text
 
 
-@pytest.mark.parametrize("wrapper", [VecMonitor, lambda env: VecNormalize(env, norm_reward=False)])
+def corridors(n: int = 8):
+    """An overseen environment with Box observations, which wrappers of observations need."""
+    return agents.make_vec_env(CORRIDOR, n, kind="box")
+
+
+@pytest.mark.filterwarnings("ignore:The environment is already wrapped with a `Monitor` wrapper")
+@pytest.mark.parametrize(
+    "wrapper", [VecMonitor, lambda env: VecNormalize(env, norm_reward=False), lambda env: VecFrameStack(env, 2)]
+)
 @pytest.mark.parametrize("algorithm", OURS)
 def test_an_overseer_under_wrappers_is_found_and_judges(algorithm, wrapper):
-    model = algorithm(BlockPolicy, wrapper(world(8)), method="gradient_routing", **SMALL)
+    model = algorithm(BlockPolicy, wrapper(corridors()), method="gradient_routing", **SMALL)
     model.learn(8 * 64)
     assert model.labels_used > 0
 
 
-def test_an_overseer_under_a_frame_stack_is_found():
-    env = VecFrameStack(agents.make_vec_env("envs:keyhole/TMaze-v0", 4, oversight_prob=1.0), 2)
-    model = OnePassPPO(BlockPolicy, env, method="filtering", **SMALL)
-    assert model.learn(4 * 32).oversight_metrics
-
-
 def test_what_an_overseer_does_not_allow_is_refused_in_one_line():
     with pytest.raises(ValueError, match="VecNormalize changes the rewards"):
-        RoutedPPO(BlockPolicy, VecNormalize(world()), **SMALL)
+        RoutedPPO(BlockPolicy, VecNormalize(corridors()), **SMALL)
     with pytest.raises(ValueError, match="rollout_buffer_class and rollout_buffer_kwargs conflict"):
         RoutedPPO(BlockPolicy, world(), rollout_buffer_class=Counting, **SMALL)
     with pytest.raises(ValueError, match="trains a gate, which ActorCriticPolicy lacks"):
@@ -231,7 +234,7 @@ def test_reinforce_on_tables_obeys_arguments_of_ppo(settings):
         assert changed._n_updates == 4  # two epochs of each rollout: the first does not move away from itself
 
 
-def test_reinforce_does_not_use_tables_for_a_policy_that_learns_its_features(caplog):
+def test_a_policy_with_a_convolutional_extractor_learns_its_features_and_one_that_flattens_does_not():
     from stable_baselines3.common.torch_layers import NatureCNN
 
     env = observed(spaces.Box(0, 255, (1, 36, 36), np.uint8), n=1)
