@@ -94,6 +94,7 @@ class RoutedPPO(PPO):
             log.warning("the environment has no overseer, so method %r changes nothing", method)
         self.method = method or "naive"
         self.treat = find(self.method).make(arguments.get("seed") or 0)
+        self._method_of_treat = self.method
         self.gate_coef, self.final_ent_coef = gate_coef, final_ent_coef
         self.routed_baseline = find(self.method).baseline if routed_baseline is None else routed_baseline
         super().__init__(**arguments)
@@ -124,6 +125,8 @@ class RoutedPPO(PPO):
             self.rollout_buffer.labels_used = count
 
     def _setup_model(self) -> None:
+        if self._method_of_treat != self.method:  # `load` replaced the saved method
+            self.treat, self._method_of_treat = find(self.method).make(self.seed or 0), self.method
         self._choose_buffer()
         super()._setup_model()
         if self.overseer_env:

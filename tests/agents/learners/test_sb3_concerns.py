@@ -1,9 +1,11 @@
 """What Stable-Baselines3 tests of its own PPO, for RoutedPPO and OnePassPPO without an overseer."""
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
@@ -12,9 +14,11 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNorma
 import agents
 from agents import BlockPolicy, RoutedPPO
 from agents.learners.buffer import RoutedRolloutBuffer
+from agents.learners.nan_guard import NotFiniteError
 from agents.learners.one_pass_ppo import OnePassPPO
 from agents.learners.reinforce import RoutedReinforce
 from envs.snapshot import SnapshotUnsupported
+from routing import METHODS
 from tests.agents.learners.test_drop_in import OURS, SMALL, Counting, box, observed
 from tests.agents.test_spaces import WORLD as CORRIDOR
 
@@ -42,6 +46,37 @@ def test_a_loaded_model_predicts_and_continues_as_the_saved_one(algorithm, tmp_p
     loaded.learn(32, reset_num_timesteps=False)
     assert loaded.num_timesteps == 64
     assert not torch.equal(parameters(loaded), before)
+
+
+def test_a_method_given_to_load_replaces_the_saved_one(tmp_path):
+    RoutedPPO(BlockPolicy, world(), method="naive", **SMALL).save(tmp_path / "model")
+    loaded = RoutedPPO.load(tmp_path / "model", env=world(8), method="filtering")
+    assert loaded.treat is METHODS["filtering"].make(0)
+    assert loaded.learn(8 * 64).rollout_buffer.weights.min() == 0
+
+
+def test_a_loss_of_nan_is_named_without_an_overseer():
+    env = observed(spaces.Box(-1, 1, (3,)))
+    with pytest.raises(NotFiniteError, match=r"update 0: the loss \(nan\)"):
+        RoutedPPO("MlpPolicy", env, vf_coef=float("nan"), **SMALL).learn(32)
+
+
+@pytest.mark.parametrize("settings", [{"precision": "bf16"}, {"level": "adapter", "gated": False}], ids=str)
+def test_blocks_of_each_kind_take_gaussian_actions(settings):
+    model = RoutedPPO("BlockPolicy", box(), policy_kwargs={**NETWORK, **settings}, **SMALL).learn(32)
+    assert all(torch.isfinite(p).all() for p in model.policy.parameters())
+
+
+def test_the_adapter_of_an_environment_without_overseer_trains_untreated():
+    copies = SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    model = OnePassPPO("MlpPolicy", agents.GymnasiumVecEnv(copies), **SMALL).learn(64)
+    assert model.num_timesteps == 64
+    assert model.overseer_env is None
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", gymnasium.make("CartPole-v1")], ids=["id", "environment"])
+def test_an_environment_may_be_an_id_or_a_single_one(env):
+    assert RoutedPPO("MlpPolicy", env, max_grad_norm=None, ent_coef=0.1, final_ent_coef=0.01, **SMALL).learn(16)
 
 
 def test_a_users_buffer_survives_saving_and_loading(tmp_path):
