@@ -19,6 +19,16 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 READERS = (nn.Linear, *CONVOLUTIONS)  # layers whose weight is (out, in, ...)
 LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, *EMBEDDINGS)  # layers whose output is (B, ..., units)
 SECOND = (*CONVOLUTIONS, nn.GroupNorm)  # layers whose output is (B, units, ...)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+CHANNELS_SECOND = (*SECOND, *TRANSPOSED, *BATCH_NORMS, *INSTANCE_NORMS, nn.PReLU)  # no axis of tokens after the batch
+UNBATCHED_DIMS: dict[
+    type[nn.Module], int
+] = {  # layers that also accept an input without batch axis, and its dimensions
+    nn.MultiheadAttention: 2,
+    **{kind: 2 + i for kinds in (CONVOLUTIONS, TRANSPOSED, INSTANCE_NORMS) for i, kind in enumerate(kinds)},
+}
 
 
 class Output(NamedTuple):

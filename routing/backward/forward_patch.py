@@ -1,20 +1,25 @@
 """Replace the forward of a layer instance while a router is active, and restore it afterwards.
 
 Forward hooks are not used: a compiled model does not recompile when hooks are added or removed and would run unrouted.
-It does recompile when `forward` is replaced on the instance.
+It does recompile when `forward` is replaced on the instance. The instance also gets a `__deepcopy__`, because a copy of
+the replaced forward would compute with the original's parameters; a copy made inside the context is not routed.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
 
 from routing.backward.layers import routed_forward
 from routing.backward.parameter_weights import ParameterWeight
+from routing.backward.side_effects import check_not_recomputed
 
 Release = Callable[[], None]
-OutputHook = Callable[[Any], Any]
+OutputHook = Callable[[Any, Any], Any]
+"""Maps the layer's result and its arguments to a new result."""
 
 
 class _Patch(NamedTuple):
@@ -60,16 +65,27 @@ def _replace_forward(layer: nn.Module) -> _Patch:
     original = layer.forward
 
     def forward(*args, **kwargs):
+        if not torch.is_grad_enabled():
+            check_not_recomputed(layer)
         result = routed_forward(layer, weights, original, *args, **kwargs)
         for hook in output_hooks:
-            result = hook(result)
+            result = hook(result, (args, kwargs))
         return result
 
     def restore() -> None:
+        layer.__dict__.pop("__deepcopy__", None)
         if layer.__dict__.get("forward") is forward:  # otherwise user code has wrapped this forward
             del layer.forward
             if getattr(original, "__func__", None) is not type(layer).forward:
                 layer.forward = original
 
-    layer.forward = forward
+    def deepcopy(memo: dict[int, Any]) -> nn.Module:
+        patched = layer.__dict__["forward"]
+        restore()
+        try:
+            return copy.deepcopy(layer, memo)
+        finally:
+            layer.__dict__.update(forward=patched, __deepcopy__=deepcopy)
+
+    layer.__dict__.update(forward=forward, __deepcopy__=deepcopy)
     return _Patch(weights, output_hooks, restore)
