@@ -37,7 +37,7 @@ class Setting(NamedTuple):
     levels: Mapping[str, str]
     batch: Any
     axis: int  # of examples in the batch
-    count: int  # B
+    size: int  # B
     loss: Loss
 
     def fresh(self) -> "Setting":
@@ -61,8 +61,8 @@ def check_router(
     found = [leaf.shape[axis] for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim() > axis]
     if not found or any(size != len(weights) for size in found):
         raise ValueError(
-            f"there are {len(weights)} labels, but the tensors of the batch have sizes {found} on axis {axis}; give one "
-            "label for each example, or pass the axis of examples as batch_dim"
+            f"there are {len(weights)} labels, but the tensors of the batch have sizes {found} on axis {axis}; give "
+            "one label for each example, or pass the axis of examples as batch_dim"
         )
     copy_, regions = copied(model, rules.regions)
     start = Setting(copy_, regions, levels, batch, axis, len(weights), loss or squared_distance)
@@ -136,20 +136,17 @@ def loss_scale(setting: Setting) -> float:
         before = torch.get_rng_state()
         whole = float(setting.loss(call(setting.fresh().model, setting.batch)))
         if not torch.equal(before, torch.get_rng_state()):
-            raise ValueError(
-                "the model draws random numbers other than nn.Dropout's; call model.eval() before the check"
-            )
+            raise ValueError("the model draws random numbers other than dropout's; call model.eval() first")
         try:
-            parts = [
-                float(setting.loss(call(setting.fresh().model, example(setting, i)))) for i in range(setting.count)
-            ]
+            single = [example(setting, i) for i in range(setting.size)]
+            parts = [float(setting.loss(call(setting.fresh().model, one))) for one in single]
         except (RuntimeError, ValueError, IndexError) as error:
             raise ValueError(
                 f"the model does not run on a single example ({str(error).splitlines()[0]}); "
-                "a layer that mixes examples, such as a batch norm in training mode, cannot be checked: call .eval() on it"
+                "call .eval() on layers that mix examples, such as a batch norm"
             ) from error
     tolerance = 1e3 * _tolerance(setting) * max(map(abs, parts))
-    for factor in (1.0, 1 / setting.count):
+    for factor in (1.0, 1 / setting.size):
         if abs(whole - factor * sum(parts)) <= tolerance:
             return factor
     raise ValueError(
@@ -172,7 +169,7 @@ def _error(setting: Setting, route: Route, weights: Tensor, scale: float) -> flo
     call(state.model, state.batch)
     _compare_state(state.model, routed.model)
     expected = {name: torch.zeros_like(gradient) for name, gradient in unrouted.items()}
-    for i in range(setting.count):
+    for i in range(setting.size):
         for name, gradient in _single(setting, route, weights, i).items():
             expected[name] += scale * gradient
     errors = {name: _relative(found[name], expected[name], unrouted[name]) for name in expected}

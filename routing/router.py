@@ -135,8 +135,8 @@ class Router:
         disabled. The model, its gradients and the random generators are left unchanged.
 
         Args:
-            batch: the model's argument, or a tuple of positional or a dictionary of keyword arguments, of the sizes used
-                in training: sizes that coincide by chance are what the check is for.
+            batch: the model's argument, or a tuple of positional or a dictionary of keyword arguments. Use the sizes of
+                training, because axes that have equal sizes by chance are a source of errors.
             labels: the labels of the examples; see a call of the router.
             loss: maps the model's output, for any number of examples, to their sum or mean loss; by default the squared
                 distance of all outputs from a random point.

@@ -41,10 +41,11 @@ class _Convolution(torch.autograd.Function):
             return torch.ops.aten.convolution_backward(delta, inputs, W, None, *ctx.shape, mask)
 
         written = weighted(grad, rows, 1)
-        if need_x and torch.is_grad_enabled():
+        grad_x = None
+        if need_x and torch.is_grad_enabled():  # create_graph=True
             grad_x = _input_gradient(grad, x, W, ctx.shape, rows, cols)
-        else:
-            grad_x = convolution_gradients(grad, x, [True, False, False])[0] if need_x else None
+        elif need_x:
+            grad_x = convolution_gradients(grad, x, [True, False, False])[0]
         grad_W = convolution_gradients(written, weighted(x, cols, 1), [False, True, False])[1] if need_W else None
         pixels = [0, *range(2, grad.dim())]
         grad_b = (written if ctx.plan.bias_as_rows else weighted(grad, bias, 1)).sum(pixels) if need_b else None

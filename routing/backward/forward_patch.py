@@ -20,11 +20,13 @@ from routing.backward.side_effects import check_not_recomputed
 Release = Callable[[], None]
 OutputHook = Callable[[Any, Any], Any]
 """Maps the layer's result and its arguments to a new result."""
+InputHook = Callable[[Any], Any]
+"""Maps the layer's arguments to new ones."""
 
 
 class _Patch(NamedTuple):
     weights: list[ParameterWeight]
-    output_hooks: list[OutputHook]
+    output_hooks: list[tuple[InputHook | None, OutputHook]]
     restore: Release
 
 
@@ -36,9 +38,9 @@ def weight_parameter(layer: nn.Module, weight: ParameterWeight) -> Release:
     return _add(layer, _patch(layer).weights, weight)
 
 
-def hook_output(layer: nn.Module, hook: OutputHook) -> Release:
-    """Apply `hook` to the result of each forward pass of the layer. Returns a function that removes the hook."""
-    return _add(layer, _patch(layer).output_hooks, hook)
+def hook_output(layer: nn.Module, hook: OutputHook, prepare: InputHook | None = None) -> Release:
+    """Apply hooks to arguments and result of each forward pass of the layer. Returns a function that removes them."""
+    return _add(layer, _patch(layer).output_hooks, (prepare, hook))
 
 
 def _patch(layer: nn.Module) -> _Patch:
@@ -61,14 +63,17 @@ def _add(layer: nn.Module, items: list[Any], item: Any) -> Release:
 
 def _replace_forward(layer: nn.Module) -> _Patch:
     weights: list[ParameterWeight] = []
-    output_hooks: list[OutputHook] = []
+    output_hooks: list[tuple[InputHook | None, OutputHook]] = []
     original = layer.forward
 
     def forward(*args, **kwargs):
         if not torch.is_grad_enabled():
             check_not_recomputed(layer)
+        for prepare, _ in output_hooks:
+            if prepare is not None:
+                args, kwargs = prepare((args, kwargs))
         result = routed_forward(layer, weights, original, *args, **kwargs)
-        for hook in output_hooks:
+        for _, hook in output_hooks:
             result = hook(result, (args, kwargs))
         return result
 

@@ -66,7 +66,7 @@ def check_index(weight: ParameterWeight, index: Tensor, has_offsets: bool) -> No
     labelled = weight.weight.source(weight.weight.region).dim()
     if index.dim() == 1 and not has_offsets and weight.weight.batch_dim is None and labelled:
         raise ValueError(
-            f"the index of {weight.piece.name!r} has shape {tuple(index.shape)} and may be positions shared by all examples; "
+            f"the index of {weight.piece.name!r} is {tuple(index.shape)}, perhaps positions shared by all examples; "
             "expand it to (B, T), or if it has one entry for each example declare batch_dim=0"
         )
 

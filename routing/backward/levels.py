@@ -26,7 +26,7 @@ def _activation(model: nn.Module, region: Region, weight: RegionWeight) -> list[
 
 def _ablated(model: nn.Module, region: Region, weight: RegionWeight) -> list[Attach]:
     outputs = _outputs(model, region, weight)
-    attached = [partial(_attach_output, output, _zero, weight, ResidualCheck(output)) for output in outputs]
+    attached = [partial(_attach_output, output, _zero, weight, _residual_check(output)) for output in outputs]
     return [*_parameter(model, region, weight), *attached]
 
 
@@ -76,6 +76,11 @@ def _outputs(model: nn.Module, region: Region, weight: RegionWeight) -> tuple[Ou
     return region.outputs
 
 
+def _residual_check(output: Output) -> ResidualCheck | None:
+    """Return a check for a module with submodules; a single layer has no residual connection."""
+    return ResidualCheck(output.path) if next(output.module.children(), None) is not None else None
+
+
 def _zero(x: Tensor, weights: Weights, axis: int) -> Tensor:
     """Return `x` with 0 at the units of examples of weight 0."""
     for values, units in weights:
@@ -88,7 +93,7 @@ def _attach_output(
     output: Output,
     act: Callable[[Tensor, Weights, int], Tensor],
     weight: RegionWeight,
-    check: Callable[[Any, Any], None] | None = None,
+    check: ResidualCheck | None = None,
 ) -> Release:
     """Apply `act` to the output, with its weights, in each forward pass."""
 
@@ -113,11 +118,11 @@ def _attach_output(
             weights[1:] = [weight._replace(batch_dim=0)] * (len(leaves) - 1)  # attention weights are always (B, T, S)
         return tree_unflatten([weight_leaf(*pair) for pair in zip(leaves, weights, strict=True)], structure)
 
-    return hook_output(output.module, hook)
+    return hook_output(output.module, hook, None if check is None else check.prepare)
 
 
 def _parameter_weights(model: nn.Module, pieces: Sequence[Piece], weight: RegionWeight) -> list[Attach]:
-    attached = []
+    attached: list[Attach] = []
     for piece in pieces:
         for layer, local in _users(model, piece):
             check_layer(layer, local, piece)
