@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from routing.backward.primitives import scale_grad, unit_mask
+from routing.backward.primitives import is_differentiable, scale_grad, unit_mask
 from routing.regions import Regions, Rules
 from routing.selectors import Output, Region
 
@@ -77,7 +77,12 @@ def check_router(
 def copied(model: nn.Module, regions: Regions) -> tuple[nn.Module, Regions]:
     """Copy a model and build the same regions on the copy."""
     path = next(name for name, module in model.named_modules() if module is regions.model)
-    duplicate = copy.deepcopy(model)
+    try:
+        duplicate = copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"the model cannot be copied ({str(error).splitlines()[0][:80]}); check it before the first forward pass"
+        ) from error
     return duplicate, Regions(duplicate.get_submodule(path), regions.parts)
 
 
@@ -134,12 +139,12 @@ def loss_scale(setting: Setting) -> float:
     """
     with torch.random.fork_rng():
         before = torch.get_rng_state()
-        whole = float(setting.loss(call(setting.fresh().model, setting.batch)))
+        whole = float(setting.loss(call(setting.fresh().model, setting.batch)).detach())
         if not torch.equal(before, torch.get_rng_state()):
             raise ValueError("the model draws random numbers other than dropout's; call model.eval() first")
         try:
             single = [example(setting, i) for i in range(setting.size)]
-            parts = [float(setting.loss(call(setting.fresh().model, one))) for one in single]
+            parts = [float(setting.loss(call(setting.fresh().model, one)).detach()) for one in single]
         except (RuntimeError, ValueError, IndexError) as error:
             raise ValueError(
                 f"the model does not run on a single example ({str(error).splitlines()[0]}); "
@@ -231,7 +236,7 @@ def _weight_output(output: Output, number: float, level: str) -> Any:
     """Weight the gradient of a module's output, or set it to 0, by one number for all of it."""
 
     def weighted(x: Tensor) -> Tensor:
-        if not x.is_floating_point():
+        if not is_differentiable(x):
             return x
         units = output.units
         chosen: Tensor | bool = True

@@ -58,6 +58,8 @@ class Router:
     ) -> None:
         if all(found is not rules.regions.model for found in model.modules()):
             raise ValueError("the regions belong to another model; build Regions on this one")
+        if any(isinstance(found, nn.DataParallel) and len(found.device_ids) > 1 for found in model.modules()):
+            raise ValueError("DataParallel replicates the model in each forward pass; use DistributedDataParallel")
         self.model, self.rules = model, rules
         self.levels = dict.fromkeys(rules.regions, level)
         for region, override in (overrides or {}).items():

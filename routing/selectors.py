@@ -157,6 +157,7 @@ def units(path: str, where: slice, out: str | Sequence[str] = ()) -> Part:
                 f"{path!r} is a {type(layer).__name__}, which has no units; "
                 "name a linear layer, a convolution, an embedding or a norm, or use module(...)"
             )
+        _check_own_weight(layer, path)
         count = _count(layer)
         selected = _checked(path, where, count)
         rows = [
@@ -168,6 +169,14 @@ def units(path: str, where: slice, out: str | Sequence[str] = ()) -> Part:
         return Region((output,), (*rows, *columns))
 
     return resolve
+
+
+def _check_own_weight(layer: nn.Module, path: str) -> None:
+    own = dict(layer.named_parameters(recurse=False))
+    if "weight" not in own and getattr(layer, "weight", None) is not None:
+        raise ValueError(
+            f"the weight of {path!r} is computed by a parametrization or hook; remove that, or route the layer's output"
+        )
 
 
 def _count(layer: nn.Module) -> int:
@@ -194,6 +203,7 @@ def _columns(model: nn.Module, reader: str, selected: slice, path: str, count: i
         raise ValueError(
             f"{reader!r} cannot read units: it is {layer}; name a linear layer or an ungrouped convolution"
         )
+    _check_own_weight(layer, reader)
     inputs = layer.weight.shape[1]
     if inputs != count:
         raise ValueError(f"{reader!r} reads {inputs} units, but {path!r} has {count}; name the layer that reads them")

@@ -33,12 +33,15 @@ def _weights(
 
 
 def _linear(layer: nn.Linear, weights: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
+    if input.is_complex():
+        return forward_twice(layer, weights, forward, input)
     parts = _weights(weights, input.shape, (*input.shape[:-1], layer.out_features), -1)
     return weighted_linear(input, layer.weight, layer.bias, *parts)
 
 
 def _convolution(layer: Any, weights: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
-    if layer.padding_mode != "zeros" or isinstance(layer.padding, str) or input.dim() != layer.weight.dim():
+    special = layer.padding_mode != "zeros" or isinstance(layer.padding, str) or input.is_complex()
+    if special or input.dim() != layer.weight.dim():
         return forward_twice(layer, weights, forward, input)
     parts = _weights(weights, input.shape, (len(input), layer.out_channels, *input.shape[2:]), 1)
     shape = Shape(layer.stride, layer.padding, layer.dilation, False, layer.output_padding, layer.groups)

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from routing.backward.batch_axis import check_batch_first
 from routing.backward.forward_patch import Release, hook_output, weight_parameter
 from routing.backward.parameter_weights import ParameterWeight, RegionWeight, bounds
-from routing.backward.primitives import Weight, Weights, aligned, scale_grads, unit_mask
+from routing.backward.primitives import Weight, Weights, aligned, is_differentiable, scale_grads, unit_mask
 from routing.backward.residual import ResidualCheck
 from routing.selectors import Output, Piece, Region
 
@@ -72,6 +73,7 @@ def _outputs(model: nn.Module, region: Region, weight: RegionWeight) -> tuple[Ou
             raise ValueError(
                 f"{output.path!r} is a {kind}, which returns no (B, ...) activation; route the layer that reads it"
             )
+        check_patchable(output.module, output.path)
         check_batch_first(model, output.module, output.path, weight.batch_dim)
     return region.outputs
 
@@ -102,7 +104,7 @@ def _attach_output(
             if isinstance(x, PLAIN):
                 return x
             raise ValueError(f"{output.path!r} returns a {type(x).__name__}; route a layer that returns tensors")
-        if not x.is_floating_point():
+        if not is_differentiable(x):
             return x
         values = weight.values(x.shape, output.axis, f"the output of {output.path!r}")
         return act(x, [Weight(values, bounds(output.units))], output.axis)
@@ -131,9 +133,18 @@ def _parameter_weights(model: nn.Module, pieces: Sequence[Piece], weight: Region
     return attached
 
 
+def check_patchable(layer: nn.Module, path: str) -> None:
+    """Raise ValueError if the forward of a layer cannot be replaced on the instance."""
+    if isinstance(layer, torch.jit.ScriptModule):
+        raise ValueError(
+            f"{path!r} belongs to a scripted module, which cannot be routed; route the module before scripting"
+        )
+
+
 def check_layer(layer: nn.Module, local: str, piece: Piece) -> None:
     """Raise ValueError if a parameter of a layer has no separate gradient for each example that could be weighted."""
     kind, path = type(layer).__name__, piece.name
+    check_patchable(layer, path)
     if isinstance(layer, nn.RNNBase):
         raise ValueError(f"{path!r} belongs to a {kind}, which mixes time steps; route the layer that reads it")
     if getattr(layer, "scale_grad_by_freq", False):

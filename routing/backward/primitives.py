@@ -82,12 +82,17 @@ def autocast(x: Tensor, W: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor, Te
     return x.to(dtype), W.to(dtype), None if b is None else b.to(dtype)
 
 
+def is_differentiable(x: Tensor) -> bool:
+    """Return whether tensors of this type can have a gradient."""
+    return x.is_floating_point() or x.is_complex()
+
+
 class _ScaleGrad(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, values: Tensor, units: Units | None, axis: int) -> Tensor:
-        return x.view_as(x)
+        return x.detach()  # unlike a view, it can be changed in place by the next layer
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
@@ -154,7 +159,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(value, x, W, b, plan, *values):
-        return value.view_as(value)
+        return value.detach()
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:

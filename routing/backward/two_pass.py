@@ -16,7 +16,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 from routing.backward.parameter_weights import ParameterWeight, batch_first, weights_of
-from routing.backward.primitives import scale_grads
+from routing.backward.primitives import is_differentiable, scale_grads
 from routing.backward.side_effects import attributes_of, check_leaves, cloned_buffers, copied_attributes, versions
 from routing.selectors import BATCH_NORMS, CHANNELS_SECOND, UNBATCHED_DIMS
 
@@ -45,7 +45,7 @@ class _Join(torch.autograd.Function):
 
     @staticmethod
     def forward(upstream: Tensor, detached: Tensor) -> Tensor:
-        return detached.view_as(detached)
+        return detached.detach()  # unlike a view, it can be changed in place by the next layer
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
@@ -155,11 +155,6 @@ def _check_supported(layer: nn.Module, weight: ParameterWeight, arguments: Any) 
             f"{path!r} is normalised over the batch, so examples have no separate gradients; "
             "call .eval() on that layer, or leave its parameters out of the region"
         )
-    if any(isinstance(child, nn.RNNBase) for child in layer.modules()):
-        raise ValueError(
-            f"the module of {path!r} contains a recurrent network, which cannot be evaluated twice; "
-            "move the parameter into a module of its own"
-        )
     dims = next((dims for kind, dims in UNBATCHED_DIMS.items() if isinstance(layer, kind)), None)
     first = next((leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)), None)
     if first is not None and first.dim() == dims and weight.weight.source(weight.weight.region).dim():
@@ -225,7 +220,7 @@ def _joined(
 
 
 def _joined_leaf(upstream: Any, detached: Any, weights: Sequence[ParameterWeight], axis: int) -> Any:
-    if upstream is None or (isinstance(upstream, Tensor) and not upstream.is_floating_point()):
+    if upstream is None or (isinstance(upstream, Tensor) and not is_differentiable(upstream)):
         return upstream
     if not isinstance(upstream, Tensor):
         raise ValueError(

@@ -45,9 +45,9 @@ def mlp(forward=None) -> Model:
 @pytest.mark.parametrize("level", ["activation", "parameter", "rows", "columns", "forward_ablated"])
 @pytest.mark.parametrize("labels", [LABELS, torch.rand(B, 2)])
 def test_check_accepts_every_level_of_a_plain_network_and_leaves_it_unchanged(level, labels):
-    model = mlp()
+    model, x = mlp(), torch.randn(B, E)
     before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    assert router_of(model, units("a", slice(0, 3), out="b"), level).check(torch.randn(B, E), labels) < 1e-12
+    assert router_of(model, units("a", slice(0, 3), out="b"), level).check(x, labels) < 1e-12
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(p.grad is None and p.dtype == torch.float32 for p in model.parameters())
     assert torch.equal(random, torch.get_rng_state())
@@ -87,8 +87,9 @@ def positions(m: nn.Module, x: Tensor) -> Tensor:
     return m.b(x + m.a(torch.eye(T, E).to(x)))
 
 
-def chunks_swapped(m: nn.Module, x: Tensor) -> Tensor:
-    return torch.cat([m.a(torch.cat([x[2:], x[:2]]))[2:], m.a(x)[:2]])
+def halves_exchanged(m: nn.Module, x: Tensor) -> Tensor:
+    y = m.a(torch.cat([x[2:], x[:2]]))
+    return torch.cat([y[2:], y[:2]])
 
 
 def sorted_by_size(m: nn.Module, x: Tensor) -> Tensor:
@@ -99,7 +100,7 @@ def sorted_by_size(m: nn.Module, x: Tensor) -> Tensor:
 WRONG = {
     "examples sorted inside the model": (sorted_by_size, (B, E), "'a."),
     "examples reversed inside the model": (lambda m, x: m.b(m.a(x.flip(0)).tanh()), (B, E), "'a."),
-    "halves exchanged between two calls": (chunks_swapped, (B, E), "'a."),
+    "halves of the batch exchanged": (halves_exchanged, (B, E), "'a."),
     "sequence-first input of a linear layer": (lambda m, x: m.a(x.transpose(0, 1)), (B, T, E), "'a."),
     "a table of positions computed by a layer": (positions, (B, T, E), "'a."),
     "a weight read without calling its layer": (lambda m, x: torch.addmm(m.a.bias, x, m.a.weight.T), (B, E), "'a."),
