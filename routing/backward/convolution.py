@@ -24,7 +24,7 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(value, x, W, b, shape, plan, *values):
-        return value.detach()
+        return value.detach()  # not a view, so that the next layer can change the new tensor in place
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:

@@ -51,7 +51,7 @@ def _convolution(layer: Any, weights: Sequence[ParameterWeight], forward: Forwar
 def _norm(layer: Any, weights: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
     parameters = dict(layer.named_parameters())
     evaluate = partial(_NORMS[type(layer).forward], layer)
-    return evaluated_twice(evaluate, parameters, weights, 1 if isinstance(layer, SECOND) else -1, input)
+    return evaluated_twice(evaluate, parameters, weights, 1 if isinstance(layer, SECOND) else -1, input, fresh=True)
 
 
 def _embedding(layer: nn.Module, weights: Sequence[ParameterWeight], forward: Forward, *args, **kwargs) -> Tensor:

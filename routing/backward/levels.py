@@ -152,13 +152,12 @@ def check_layer(layer: nn.Module, local: str, piece: Piece) -> None:
             f"{path!r} belongs to a {kind} with scale_grad_by_freq=True, whose gradient depends on the other examples; "
             "set it to False"
         )
-    for module in layer.modules():
-        computed = [name for name, value in module.__dict__.items() if isinstance(value, Tensor)]
-        if module._forward_pre_hooks and any(f"{name}_" in local or name == local for name in computed):
-            raise ValueError(
-                f"{path!r} is the source of a weight that a hook computes (weight_norm, spectral_norm or pruning); "
-                "remove it, or route the layer's activation"
-            )
+    computed = [name for name, value in piece.owner.__dict__.items() if isinstance(value, Tensor)]
+    if any(piece.local.startswith(f"{name}_") for name in computed):
+        raise ValueError(
+            f"{path!r} is the source of a weight that a hook computes (weight_norm, spectral_norm or pruning); "
+            "remove it, or route the layer's activation"
+        )
 
 
 def _users(model: nn.Module, piece: Piece) -> Iterator[tuple[nn.Module, str]]:

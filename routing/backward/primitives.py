@@ -92,7 +92,7 @@ class _ScaleGrad(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, values: Tensor, units: Units | None, axis: int) -> Tensor:
-        return x.detach()  # unlike a view, it can be changed in place by the next layer
+        return x.view_as(x)  # a view, so that torch rejects an in-place operation, which would change x too
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
@@ -159,7 +159,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(value, x, W, b, plan, *values):
-        return value.detach()
+        return value.detach()  # not a view, so that the next layer can change the new tensor in place
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:

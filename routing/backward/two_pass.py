@@ -44,8 +44,8 @@ class _Join(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(upstream: Tensor, detached: Tensor) -> Tensor:
-        return detached.detach()  # unlike a view, it can be changed in place by the next layer
+    def forward(upstream: Tensor, detached: Tensor, fresh: bool) -> Tensor:
+        return detached.detach() if fresh else detached.view_as(detached)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
@@ -55,16 +55,17 @@ class _Join(torch.autograd.Function):
     def backward(ctx, grad):
         if torch.is_grad_enabled():  # the gradient itself is differentiable: create_graph=True
             grad = _SecondOrderError.apply(grad, torch.zeros((), requires_grad=True))
-        return grad, grad
+        return grad, grad, None
 
 
-def join(upstream: Tensor, detached: Tensor) -> Tensor:
+def join(upstream: Tensor, detached: Tensor, fresh: bool = False) -> Tensor:
     """Return `detached`, and pass the gradient to both arguments.
 
     With upstream = f(x, theta.detach()) and detached = f(x.detach(), theta) the sum is the gradient of f(x, theta), in
-    two parts that can be weighted separately.
+    two parts that can be weighted separately. The next layer can change the result in place only if it is
+    `fresh`, which means that nothing else holds its memory.
     """
-    return _Join.apply(upstream, detached)
+    return _Join.apply(upstream, detached, fresh)
 
 
 class _StopGrad(torch.autograd.Function):
@@ -99,6 +100,7 @@ def evaluated_twice(
     axis: int,
     *args,
     batch_first_after: int | None = None,
+    fresh: bool = False,
     **kwargs,
 ) -> Any:
     """Compute `evaluate(parameters, *args, **kwargs)` with weighted per-example gradients of the parameters.
@@ -110,6 +112,7 @@ def evaluated_twice(
         axis: the axis of units in the result.
         *args: positional arguments of `evaluate`.
         batch_first_after: the number of result tensors with the declared batch axis, before others with axis 0.
+        fresh: the result of `evaluate` is new memory that nothing else holds.
         **kwargs: keyword arguments of `evaluate`.
 
     Returns:
@@ -126,7 +129,7 @@ def evaluated_twice(
     args, kwargs = _detached((args, kwargs))
     for names in _groups_of_equal_weights(by_name):
         own = {name: parameter if name in names else stop_grad(parameter) for name, parameter in parameters.items()}
-        value = _joined(value, evaluate(own, *args, **kwargs), by_name[names[0]], axis, batch_first_after)
+        value = _joined(value, evaluate(own, *args, **kwargs), by_name[names[0]], axis, batch_first_after, fresh)
     return value
 
 
@@ -207,19 +210,24 @@ def _groups_of_equal_weights(by_name: Mapping[str, Sequence[ParameterWeight]]) -
 
 
 def _joined(
-    upstream: Any, detached: Any, weights: Sequence[ParameterWeight], axis: int, batch_first_after: int | None
+    upstream: Any,
+    detached: Any,
+    weights: Sequence[ParameterWeight],
+    axis: int,
+    batch_first_after: int | None,
+    fresh: bool,
 ) -> Any:
     first, structure = tree_flatten(upstream)
     second = tree_leaves(detached)
     declared = len(first) if batch_first_after is None else batch_first_after
     leaves = [
-        _joined_leaf(one, other, weights if i < declared else [batch_first(weight) for weight in weights], axis)
+        _joined_leaf(one, other, weights if i < declared else [batch_first(weight) for weight in weights], axis, fresh)
         for i, (one, other) in enumerate(zip(first, second, strict=True))
     ]
     return tree_unflatten(leaves, structure)
 
 
-def _joined_leaf(upstream: Any, detached: Any, weights: Sequence[ParameterWeight], axis: int) -> Any:
+def _joined_leaf(upstream: Any, detached: Any, weights: Sequence[ParameterWeight], axis: int, fresh: bool) -> Any:
     if upstream is None or (isinstance(upstream, Tensor) and not is_differentiable(upstream)):
         return upstream
     if not isinstance(upstream, Tensor):
@@ -227,7 +235,7 @@ def _joined_leaf(upstream: Any, detached: Any, weights: Sequence[ParameterWeight
             f"the layer of {weights[0].piece.name!r} returns a {type(upstream).__name__}; return tensors, or tuples, "
             "lists or dictionaries of tensors"
         )
-    return join(upstream, scale_grads(detached, weights_of(weights, upstream.shape, axis), axis))
+    return join(upstream, scale_grads(detached, weights_of(weights, upstream.shape, axis), axis), fresh)
 
 
 class _ForwardOf(nn.Module):

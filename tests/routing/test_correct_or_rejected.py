@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.utils.checkpoint import checkpoint
 
-from routing import Regions, Router, Rules, module, params, scale_grad, units
+from routing import Regions, Router, Rules, module, params, routed_linear, scale_grad, units
 from routing.selectors import Part
 
 B = T = 4
@@ -326,8 +326,6 @@ def test_weights_of_a_wrong_length_are_rejected_when_used():
     x, W = floats(B, E), floats(3, E)
     for weight in (torch.ones(1), torch.ones(3), torch.ones(B, 3), torch.ones(E)):
         assert "does not match" in message(ValueError, lambda w=weight: scale_grad(x, w))
-    from routing import routed_linear
-
     assert "does not match" in message(ValueError, lambda: routed_linear(x, W, rows=torch.ones(B + 1)))
     assert "does not match" in message(ValueError, lambda: routed_linear(x, W, cols=torch.ones(B, 3)))
     model = Model(lambda m, x: m.a(x), a=nn.Linear(E, E))
@@ -345,3 +343,284 @@ def test_forward_mode_differentiation_raises_inside_the_context():
             pytest.raises(RuntimeError, match=r"forward AD|jvp"),
         ):
             torch.func.jvp(model, (x,), (x,))
+
+
+class Bag(nn.Module):
+    """A bag of embeddings with learned weights of its entries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.e, self.s = nn.EmbeddingBag(9, E, mode="sum"), nn.Embedding(9, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.e(x, per_sample_weights=self.s(x)[..., 0])
+
+
+class Scale(nn.Module):
+    """Scales the result of a function of itself and its input."""
+
+    def __init__(self, function=lambda m, x: x, **layers: nn.Module) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(E))
+        self.function = function
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x) * self.scale
+
+
+class Product(torch.autograd.Function):
+    """A matrix product with its own backward."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        ctx.save_for_backward(x, w)
+        return x @ w
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, w = ctx.saved_tensors
+        return grad @ w.T, x.T @ grad
+
+
+class Cell(nn.Module):
+    """Runs a recurrent cell over a sequence."""
+
+    def __init__(self, kind) -> None:
+        super().__init__()
+        self.cell = kind(E, E)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = None
+        for t in range(x.shape[1]):
+            state = self.cell(x[:, t], state)
+        return state if isinstance(state, Tensor) else state[0]
+
+
+def tied() -> Model:
+    model = Model(lambda m, x: m.b(m.a(x).tanh()), a=nn.Linear(E, E), b=nn.Linear(E, E))
+    model.b.weight = model.a.weight
+    return model
+
+
+def one(layer: nn.Module) -> Model:
+    return Model(lambda m, x: m.a(m.f(x).tanh()), f=nn.Linear(E, E), a=layer)
+
+
+EXACT = {
+    "an in-place activation after a linear layer": (
+        lambda: Model(lambda m, x: m.a(x).relu_(), a=nn.Linear(E, E)),
+        module("a"),
+        (E,),
+    ),
+    "an in-place activation after a norm": (
+        lambda: Model(lambda m, x: m.a(x).relu_(), a=nn.LayerNorm(E)),
+        module("a"),
+        (E,),
+    ),
+    "a layer used twice": (
+        lambda: Model(lambda m, x: m.a(m.a(x).tanh()), a=nn.Linear(E, E)),
+        module("a"),
+        (E,),
+    ),
+    "a norm used twice": (
+        lambda: Model(lambda m, x: m.a(m.a(x).tanh()), a=nn.LayerNorm(E)),
+        module("a"),
+        (E,),
+    ),
+    "tied linear layers": (tied, module("a"), (E,)),
+    "a bilinear layer": (lambda: Model(lambda m, x: m.a(x, x.tanh()), a=nn.Bilinear(E, E, 3)), module("a"), (E,)),
+    "a GRU cell": (lambda: Cell(nn.GRUCell), module("cell"), (T, E)),
+    "an LSTM cell": (lambda: Cell(nn.LSTMCell), module("cell"), (T, E)),
+    "a parameter beside an LSTM": (
+        lambda: Scale(lambda m, x: m.r(x)[0], r=nn.LSTM(E, E, batch_first=True)),
+        params("scale"),
+        (T, E),
+    ),
+    "a parameter beside a parametrized layer": (
+        lambda: Scale(lambda m, x: m.a(x), a=nn.utils.parametrizations.weight_norm(nn.Linear(E, E))),
+        params("scale"),
+        (E,),
+    ),
+    "nested routed modules": (
+        lambda: one(Scale(lambda m, x: m.n(m.l(x)), n=nn.LayerNorm(E), l=nn.Linear(E, E))),
+        module("a"),
+        (E,),
+    ),
+    "a custom autograd function": (
+        lambda: one(Scale(lambda m, x: Product.apply(x, m.w.weight), w=nn.Linear(E, E, bias=False))),
+        params("a.scale"),
+        (E,),
+    ),
+    "a transposed convolution": (lambda: nn.Sequential(nn.ConvTranspose1d(4, 3, 3)), module("0"), (4, 5)),
+    "a circular convolution": (
+        lambda: nn.Sequential(nn.Conv1d(4, 3, 3, padding=1, padding_mode="circular")),
+        module("0"),
+        (4, 5),
+    ),
+    "a parametric ReLU": (lambda: one(nn.PReLU(E)), module("a"), (E,)),
+    "a whole transformer": (
+        lambda: Model(lambda m, x: m.a(x, x), a=nn.Transformer(E, 2, 1, 1, 8, 0.0, batch_first=True)),
+        module("a"),
+        (T, E),
+    ),
+    "attention weights for each head": (
+        lambda: Model(
+            lambda m, x: m.a(x, x, x, average_attn_weights=False),
+            a=nn.MultiheadAttention(E, 2, batch_first=True, add_bias_kv=True),
+        ),
+        module("a"),
+        (T, E),
+    ),
+    "positions as a parameter of the root module": (
+        lambda: Scale(lambda m, x: x.cumsum(1)),
+        params("scale"),
+        (T, E),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_gradients_are_exact_with(name):
+    build, part, shape = EXACT[name]
+    assert largest_error(build().double(), part, floats(B, *shape)) < 1e-11
+
+
+@pytest.mark.parametrize("mode", ["mean", "sum", "max"])
+def test_bags_of_embeddings_are_exact(mode):
+    model, x = Model(lambda m, x: m.a(x), a=nn.EmbeddingBag(9, E, mode=mode)), torch.randint(0, 9, (B, T))
+    assert largest_error(model, module("a"), x) < 1e-12
+    ragged = Model(lambda m, x: m.a(x.flatten(), torch.arange(len(x)) * T), a=nn.EmbeddingBag(9, E, mode=mode))
+    assert largest_error(ragged, module("a"), x) < 1e-12
+
+
+def test_a_bag_of_embeddings_with_learned_weights_is_exact():
+    assert largest_error(Bag().double(), module("e"), torch.randint(0, 9, (B, T))) < 1e-12
+
+
+def test_complex_layers_are_exact():
+    layers = {"f": nn.Linear(E, E, dtype=torch.complex128), "a": nn.Linear(E, E, dtype=torch.complex128)}
+
+    class Complex(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.f, self.a = layers["f"], layers["a"]
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.view_as_real(self.a(self.f(x + 0.5j * x.flip(1)).tanh()))
+
+    assert largest_error(Complex(), module("a"), floats(B, E)) < 1e-12
+    x, found = floats(B, E), {}
+    for region, level in (("a", "activation"), ("f", "parameter")):
+        with router_of(model := Complex(), module(region), level)(WEIGHTS[:, None]):
+            found[region] = gradients(model, loss_of(model, x))["f.weight"]
+    torch.testing.assert_close(found["a"], found["f"])
+
+
+def remembered(m: nn.Module, x: Tensor) -> Tensor:
+    m.s.memory = m.f(x)
+    return m.s(x)
+
+
+def hidden_layer() -> nn.Module:
+    linear = nn.Linear(E, E).double()
+    return Model(lambda m, x: m.s(x), f=linear, s=Scale(lambda m, x: linear(x)))
+
+
+def cached_parametrization(m: nn.Module, x: Tensor) -> Tensor:
+    with nn.utils.parametrize.cached():
+        return m.s(x)
+
+
+REJECTED = {
+    "a layer that changes its input in place": (
+        lambda: Model(lambda m, x: m.s(m.f(x)), f=nn.Linear(E, E), s=Scale(lambda m, x: x.add_(1))),
+        RuntimeError,
+        "changes its input in place",
+    ),
+    "an earlier activation stored as an attribute": (
+        lambda: Model(remembered, f=nn.Linear(E, E), s=Scale(lambda m, x: x + m.memory)),
+        RuntimeError,
+        "neither an argument nor an attribute parameter",
+    ),
+    "a layer hidden in a closure": (hidden_layer, RuntimeError, "neither an argument nor an attribute parameter"),
+    "a cached parametrization": (
+        lambda: Model(
+            cached_parametrization,
+            s=Scale(lambda m, x: m.a(x), a=nn.utils.parametrizations.weight_norm(nn.Linear(E, E))),
+        ),
+        RuntimeError,
+        "neither an argument nor an attribute parameter",
+    ),
+    "a result that is not a tensor": (
+        lambda: Model(lambda m, x: m.s(x).pop(), s=type("S", (Scale,), {"forward": lambda s, x: {s.scale * x}})()),
+        ValueError,
+        "returns a set",
+    ),
+    "a batch processed in chunks": (
+        lambda: Model(lambda m, x: torch.cat([m.s(c) for c in x.chunk(2)]), s=Scale()),
+        ValueError,
+        "labels are for (4,) examples",
+    ),
+    "a batch repeated inside the model": (
+        lambda: Model(lambda m, x: m.s(torch.cat([x, -x])), s=Scale()),
+        ValueError,
+        "labels are for (4,) examples",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REJECTED)
+def test_a_one_line_error_is_raised_when_used_for(name):
+    build, error, text = REJECTED[name]
+    model, x = build().double(), floats(B, E)
+    with router_of(model, params("s.scale"))(WEIGHTS[:, None]):
+        assert text in message(error, lambda: model(x))
+
+
+@pytest.mark.parametrize("layer", [nn.Conv1d(B, B, 3), nn.ConvTranspose1d(B, B, 3), nn.InstanceNorm1d(B, affine=True)])
+def test_an_input_without_batch_axis_is_rejected(layer):
+    model = nn.Sequential(layer).double()
+    with router_of(model, module("0"))(WEIGHTS[:, None]):
+        assert "add a batch axis" in message(ValueError, lambda: model(floats(B, 5)))
+
+
+def test_attention_without_batch_axis_is_rejected():
+    model = attention(True)
+    with router_of(model, module("a"))(WEIGHTS[:, None]):
+        assert "add a batch axis" in message(ValueError, lambda: model(floats(T, E)))
+
+
+def test_token_labels_are_rejected_by_layers_with_channels_before_positions():
+    model = nn.Sequential(nn.ConvTranspose1d(T, T, 3)).double()
+    with router_of(model, module("0"))(floats(B, T, 1)):
+        assert "labels are for" in message(ValueError, lambda: model(floats(B, T, 5)))
+
+
+def test_units_of_layers_with_computed_weights_are_rejected():
+    model = Model(None, a=nn.Linear(E, E), b=nn.utils.parametrizations.weight_norm(nn.Linear(E, E)))
+    assert "is computed" in message(ValueError, lambda: Regions(model, {"r": units("b", slice(0, 3))}))
+    assert "is computed" in message(ValueError, lambda: Regions(model, {"r": units("a", slice(0, 3), out="b")}))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+def test_modules_whose_forward_cannot_be_replaced_are_rejected_when_the_router_is_built():
+    scripted = nn.Sequential(torch.jit.script(nn.Linear(E, E)))
+    assert "scripted" in message(ValueError, lambda: router_of(scripted, module("0")))
+    assert "scripted" in message(ValueError, lambda: router_of(scripted, module("0"), "activation"))
+    replicated = nn.DataParallel(nn.Linear(E, E))
+    replicated.device_ids = [0, 1]
+    assert "DistributedDataParallel" in message(ValueError, lambda: router_of(replicated, module("module")))
+
+
+def test_an_in_place_operation_on_a_routed_activation_is_rejected_by_torch():
+    model = Model(lambda m, x: m.a(x).relu_(), a=nn.Linear(E, E))
+    with router_of(model, module("a"), "activation")(WEIGHTS[:, None]), pytest.raises(RuntimeError, match="inplace"):
+        model(floats(B, E))
+
+
+def test_unexpected_results_of_a_routed_activation_are_rejected():
+    model = Model(lambda m, x: m.s(x).pop(), s=type("S", (Scale,), {"forward": lambda s, x: {s.scale * x}})())
+    with router_of(model, module("s"), "activation")(WEIGHTS[:, None]):
+        assert "returns a set" in message(ValueError, lambda: model(floats(B, E)))
