@@ -598,6 +598,13 @@ def test_token_labels_are_rejected_by_layers_with_channels_before_positions():
         assert "labels are for" in message(ValueError, lambda: model(floats(B, T, 5)))
 
 
+@pytest.mark.parametrize("level", ["activation", "parameter"])
+def test_token_labels_are_rejected_if_two_axes_have_the_number_of_tokens(level):
+    model = Model(lambda m, x: m.a(x.unflatten(2, (T, 2)).transpose(1, 2)), a=nn.Linear(2, 2))
+    with router_of(model, module("a"), level)(floats(B, T, 1)):
+        assert "several axes" in message(ValueError, lambda: model(floats(B, T, E)))
+
+
 def test_units_of_layers_with_computed_weights_are_rejected():
     model = Model(None, a=nn.Linear(E, E), b=nn.utils.parametrizations.weight_norm(nn.Linear(E, E)))
     assert "is computed" in message(ValueError, lambda: Regions(model, {"r": units("b", slice(0, 3))}))
