@@ -67,11 +67,12 @@ def check_router(
     copy_, regions = copied(model, rules.regions)
     start = Setting(copy_, regions, levels, batch, axis, len(weights), loss or squared_distance)
     setting = in_double(start)
+    device = next((leaf.device for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)), None)
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randn(weights.shape, generator=generator, dtype=torch.float64)
     drawn[torch.rand(weights.shape, generator=generator) < 0.3] = 0.0
     scale = loss_scale(setting)
-    return max(_error(setting, route, values.double(), scale) for values in (weights, drawn))
+    return max(_error(setting, route, values.double().to(device), scale) for values in (weights, drawn))
 
 
 def copied(model: nn.Module, regions: Regions) -> tuple[nn.Module, Regions]:
@@ -150,7 +151,7 @@ def loss_scale(setting: Setting) -> float:
                 f"the model does not run on a single example ({str(error).splitlines()[0]}); "
                 "call .eval() on layers that mix examples, such as a batch norm"
             ) from error
-    tolerance = 1e3 * _tolerance(setting) * max(map(abs, parts))
+    tolerance = max(1e-6, _tolerance(setting)) * sum(map(abs, parts))
     for factor in (1.0, 1 / setting.size):
         if abs(whole - factor * sum(parts)) <= tolerance:
             return factor

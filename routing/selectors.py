@@ -111,7 +111,8 @@ def module(path: str) -> Part:
     def resolve(model: nn.Module) -> Region:
         found = find_module(model, path)
         names = [f"{path}.{name}" if path else name for name, _ in found.named_parameters()]
-        return Region((Output(path, found),), tuple(whole_piece(model, name) for name in names))
+        output = Output(path, found, 1 if isinstance(found, CHANNELS_SECOND) else -1)
+        return Region((output,), tuple(whole_piece(model, name) for name in names))
 
     return resolve
 

@@ -4,12 +4,17 @@ Axis sizes are never compared to find the axis, because a batch of B sequences o
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from routing.selectors import EMBEDDINGS, UNBATCHED_DIMS
 
 BatchDim = int | Mapping[str, int] | None
 """Axis of examples, 0 or 1, for all regions or by region; None: not declared."""
 
+CHECKED = (*EMBEDDINGS, *UNBATCHED_DIMS)  # layers whose arguments can lack an axis of examples
 SEQUENCE_LAYERS = (nn.MultiheadAttention, nn.RNNBase)
 CONTAINERS = (
     nn.MultiheadAttention,
@@ -57,3 +62,26 @@ def _sequence_first_layer(model: nn.Module) -> str | None:
         name for name, layer in model.named_modules() if isinstance(layer, SEQUENCE_LAYERS) and not layer.batch_first
     )
     return next(layers, None)
+
+
+def check_arguments(layer: nn.Module, arguments: tuple[tuple, dict[str, Any]], path: str, dim: int | None) -> None:
+    """Raise ValueError if the arguments of a layer have no axis of examples, or may have none.
+
+    Args:
+        layer: a layer of torch.
+        arguments: its positional and keyword arguments.
+        path: the name of the layer or its parameter in the error.
+        dim: the declared axis of examples; None: not declared.
+    """
+    first = next((leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)), None)
+    if first is None:
+        return
+    unbatched = next((dims for kind, dims in UNBATCHED_DIMS.items() if isinstance(layer, kind)), None)
+    if first.dim() == unbatched:
+        raise ValueError(f"the input of the layer of {path!r} has shape {tuple(first.shape)}; add a batch axis")
+    has_offsets = len(arguments[0]) > 1 or "offsets" in arguments[1]
+    if isinstance(layer, EMBEDDINGS) and first.dim() == 1 and not has_offsets and dim is None:
+        raise ValueError(
+            f"the index of {path!r} is {tuple(first.shape)}, perhaps positions shared by all examples; "
+            "expand it to (B, T), or if it has one entry for each example declare batch_dim=0"
+        )

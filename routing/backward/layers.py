@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
+from routing.backward.batch_axis import CHECKED, check_arguments
 from routing.backward.convolution import Shape, weighted_convolution
 from routing.backward.parameter_weights import ParameterWeight, weights_of
 from routing.backward.primitives import Weights, scale_grads, weighted_linear
@@ -58,20 +59,7 @@ def _embedding(layer: nn.Module, weights: Sequence[ParameterWeight], forward: Fo
     if any(leaf.requires_grad for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)):
         return forward_twice(layer, weights, forward, *args, **kwargs)  # per_sample_weights of an EmbeddingBag
     output = forward(*args, **kwargs)
-    index = args[0] if args else kwargs["input"]
-    for weight in weights:
-        check_index(weight, index, len(args) > 1 or "offsets" in kwargs)
     return scale_grads(output, weights_of(weights, output.shape, -1))
-
-
-def check_index(weight: ParameterWeight, index: Tensor, has_offsets: bool) -> None:
-    """Raise ValueError if a 1-D index may be positions that all examples share, and no batch axis is declared."""
-    labelled = weight.weight.source(weight.weight.region).dim()
-    if index.dim() == 1 and not has_offsets and weight.weight.batch_dim is None and labelled:
-        raise ValueError(
-            f"the index of {weight.piece.name!r} is {tuple(index.shape)}, perhaps positions shared by all examples; "
-            "expand it to (B, T), or if it has one entry for each example declare batch_dim=0"
-        )
 
 
 def _layer_norm(layer: nn.LayerNorm, p: Parameters, x: Tensor) -> Tensor:
@@ -118,5 +106,8 @@ def routed_forward(layer: nn.Module, weights: Sequence[ParameterWeight], forward
     """
     if not weights or not torch.is_grad_enabled():
         return forward(*args, **kwargs)
+    for weight in weights if isinstance(layer, CHECKED) else ():
+        if weight.weight.source(weight.weight.region).dim():
+            check_arguments(layer, (args, kwargs), weight.piece.name, weight.weight.batch_dim)
     function = getattr(forward, "__func__", None)
     return _FORWARDS.get(function, forward_twice)(layer, weights, forward, *args, **kwargs)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from routing.backward.batch_axis import check_batch_first
+from routing.backward.batch_axis import CHECKED, check_arguments, check_batch_first
 from routing.backward.forward_patch import Release, hook_output, weight_parameter
 from routing.backward.parameter_weights import ParameterWeight, RegionWeight, bounds
 from routing.backward.primitives import Weight, Weights, aligned, is_differentiable, scale_grads, unit_mask
@@ -112,6 +112,8 @@ def _attach_output(
     def hook(result: Any, arguments: Any) -> Any:
         if check is not None:
             check(result, arguments)
+        if isinstance(output.module, CHECKED) and weight.source(weight.region).dim():
+            check_arguments(output.module, arguments, output.path, weight.batch_dim)
         if isinstance(result, Tensor):
             return weight_leaf(result, weight)
         leaves, structure = tree_flatten(result)

@@ -55,7 +55,8 @@ def check_weights(weight: Tensor, shape: Sequence[int], axis: int, what: str, ba
         batch_dim: the axis of examples in `shape`: None or 0 for (B, T, ...), 1 for (T, B, ...).
 
     Raises:
-        ValueError: the leading dimensions of `shape` are not those of the weights, or another axis has the number of tokens.
+        ValueError: the leading dimensions of `shape` are not those of the weights, or another axis has the number of
+            tokens.
     """
     if batch_dim == 1 and weight.dim():
         leading: tuple[int, ...] = (*shape[:1], *weight.shape) if weight.dim() == 1 else weight.shape[1::-1]
@@ -69,8 +70,8 @@ def check_weights(weight: Tensor, shape: Sequence[int], axis: int, what: str, ba
         )
     if weight.dim() > 1 and any(size in weight.shape[1:] for size in shape[weight.dim() : axis % len(shape)]):
         raise ValueError(
-            f"labels are for {tuple(weight.shape)} tokens, but {what} has shape {tuple(shape)}, where several axes have the "
-            "number of tokens; give one label for each example, or route another layer"
+            f"labels are for {tuple(weight.shape)} tokens, but {what} has shape {tuple(shape)}, where several axes "
+            "have the number of tokens; give one label for each example, or route another layer"
         )
     return placed
 

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_u
 from routing.backward.parameter_weights import ParameterWeight, batch_first, weights_of
 from routing.backward.primitives import is_differentiable, scale_grads
 from routing.backward.side_effects import attributes_of, check_leaves, cloned_buffers, copied_attributes, versions
-from routing.selectors import BATCH_NORMS, CHANNELS_SECOND, UNBATCHED_DIMS
+from routing.selectors import BATCH_NORMS, CHANNELS_SECOND
 
 
 class _SecondOrderError(torch.autograd.Function):
@@ -138,12 +138,11 @@ def forward_twice(layer: nn.Module, weights: Sequence[ParameterWeight], forward:
     """Evaluate any layer that treats examples separately twice, with the same random numbers and state.
 
     Raises:
-        ValueError: the layer contains a batch norm in training mode, its input has no batch axis, or its result
-            contains anything but tensors.
+        ValueError: the layer contains a batch norm in training mode, or its result contains anything but tensors.
         RuntimeError: the layer changes its input in place, or reads a tensor that is neither an argument nor a
             parameter.
     """
-    _check_supported(layer, weights[0], (args, kwargs))
+    _check_supported(layer, weights[0].piece.name)
     evaluate = _Evaluation(layer, forward, weights[0].piece.name)
     parameters = dict(layer.named_parameters(remove_duplicate=False))
     axis = 1 if isinstance(layer, CHANNELS_SECOND) else -1
@@ -151,17 +150,12 @@ def forward_twice(layer: nn.Module, weights: Sequence[ParameterWeight], forward:
     return evaluated_twice(evaluate, parameters, weights, axis, *args, batch_first_after=first, **kwargs)
 
 
-def _check_supported(layer: nn.Module, weight: ParameterWeight, arguments: Any) -> None:
-    path = weight.piece.name
+def _check_supported(layer: nn.Module, path: str) -> None:
     if layer.training and any(isinstance(child, BATCH_NORMS) for child in layer.modules()):
         raise ValueError(
             f"{path!r} is normalised over the batch, so examples have no separate gradients; "
             "call .eval() on that layer, or leave its parameters out of the region"
         )
-    dims = next((dims for kind, dims in UNBATCHED_DIMS.items() if isinstance(layer, kind)), None)
-    first = next((leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)), None)
-    if first is not None and first.dim() == dims and weight.weight.source(weight.weight.region).dim():
-        raise ValueError(f"the input of the layer of {path!r} has shape {tuple(first.shape)}; add a batch axis")
 
 
 class _Evaluation:

@@ -91,11 +91,8 @@ def encoder(batch_first: bool = False) -> Model:
     return Model(lambda m, x: m.a(x), a=layer)
 
 
-@pytest.mark.parametrize("build", [attention, encoder])
-@pytest.mark.parametrize("path", ["a", "a.linear1"])
+@pytest.mark.parametrize(("build", "path"), [(attention, "a"), (encoder, "a"), (encoder, "a.linear1")])
 def test_sequence_first_layers_are_rejected_unless_the_batch_axis_is_declared(build, path):
-    if build is attention and path != "a":
-        pytest.skip("attention has no linear1")
     model = build()
     assert "batch_first=False" in message(ValueError, lambda: router_of(model, module(path)))
     assert "batch_dim is 0" in message(ValueError, lambda: router_of(model, module(path), batch_dim=0))
@@ -147,6 +144,8 @@ def test_positions_shared_by_all_examples_are_rejected_and_expanded_positions_ar
     shared, expanded = positions(lambda x: torch.arange(T)), positions(lambda x: torch.arange(T).expand_as(x))
     assert "expand it to (B, T)" in message(ValueError, lambda: largest_error(shared, module("position"), x))
     assert largest_error(expanded, module("position"), x) < 1e-12
+    with router_of(shared, module("position"), "activation")(WEIGHTS[:, None]):
+        assert "expand it to (B, T)" in message(ValueError, lambda: shared(x))
 
 
 def test_a_category_for_each_example_is_exact_if_the_batch_axis_is_declared():
@@ -579,22 +578,25 @@ def test_a_one_line_error_is_raised_when_used_for(name):
         assert text in message(error, lambda: model(x))
 
 
+@pytest.mark.parametrize("level", ["activation", "parameter"])
 @pytest.mark.parametrize("layer", [nn.Conv1d(B, B, 3), nn.ConvTranspose1d(B, B, 3), nn.InstanceNorm1d(B, affine=True)])
-def test_an_input_without_batch_axis_is_rejected(layer):
+def test_an_input_without_batch_axis_is_rejected(layer, level):
     model = nn.Sequential(layer).double()
-    with router_of(model, module("0"))(WEIGHTS[:, None]):
+    with router_of(model, module("0"), level)(WEIGHTS[:, None]):
         assert "add a batch axis" in message(ValueError, lambda: model(floats(B, 5)))
 
 
-def test_attention_without_batch_axis_is_rejected():
+@pytest.mark.parametrize("level", ["activation", "parameter"])
+def test_attention_without_batch_axis_is_rejected(level):
     model = attention(True)
-    with router_of(model, module("a"))(WEIGHTS[:, None]):
+    with router_of(model, module("a"), level)(WEIGHTS[:, None]):
         assert "add a batch axis" in message(ValueError, lambda: model(floats(T, E)))
 
 
-def test_token_labels_are_rejected_by_layers_with_channels_before_positions():
+@pytest.mark.parametrize("level", ["activation", "parameter"])
+def test_token_labels_are_rejected_by_layers_with_channels_before_positions(level):
     model = nn.Sequential(nn.ConvTranspose1d(T, T, 3)).double()
-    with router_of(model, module("0"))(floats(B, T, 1)):
+    with router_of(model, module("0"), level)(floats(B, T, 1)):
         assert "labels are for" in message(ValueError, lambda: model(floats(B, T, 5)))
 
 
