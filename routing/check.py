@@ -76,15 +76,14 @@ def check_router(
 
 
 def copied(model: nn.Module, regions: Regions) -> tuple[nn.Module, Regions]:
-    """Copy a model and build the same regions on the copy."""
-    path = next(name for name, module in model.named_modules() if module is regions.model)
+    """Copy a model and the regions of it or of one of its submodules."""
+    memo: dict[int, Any] = {}
     try:
-        duplicate = copy.deepcopy(model)
+        return copy.deepcopy(model, memo), copy.deepcopy(regions, memo)
     except (RuntimeError, TypeError) as error:
         raise ValueError(
             f"the model cannot be copied ({str(error).splitlines()[0][:80]}); check it before the first forward pass"
         ) from error
-    return duplicate, Regions(duplicate.get_submodule(path), regions.parts)
 
 
 def squared_distance(output: Any) -> Tensor:

@@ -35,7 +35,7 @@ class Regions(Mapping[str, Region]):
     def __init__(self, model: nn.Module, parts: Mapping[str, Part | Sequence[Part]]) -> None:
         if not parts:
             raise ValueError("no regions given; name at least one, such as {'new': module('experts.new')}")
-        self.model, self.parts = model, dict(parts)
+        self.model = model
         self._regions = {name: _resolved(model, part) for name, part in parts.items()}
 
     def __getitem__(self, name: str) -> Region:
