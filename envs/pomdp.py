@@ -5,6 +5,7 @@ Letters: N copies, K state variables, obs the shape of one observation.
 
 import contextlib
 import inspect
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,10 @@ class POMDP(World, VectorEnv):
 
     def tabulate(self) -> Tables:
         """The tables of this world, cached by its parameters; raises NotEnumerable."""
-        return enumeration.cached_tables(type(self), **self.parameters)  # type: ignore[arg-type]  # a class is hashable
+        parameters = self.parameters
+        if all(isinstance(value, Hashable) for value in parameters.values()):
+            return enumeration.cached_tables(type(self), **parameters)  # type: ignore[arg-type]  # a class is hashable
+        return enumeration.make_tables(type(self)(1, **parameters))  # type: ignore[call-arg]  # its own constructor
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -15,21 +15,12 @@ from envs.checks.transitions import Transitions, evaluate_functions, fresh_copy,
 from envs.pomdp import POMDP
 from envs.registration import Single
 from envs.tables import NotEnumerable, distinct_rows
+from envs.validation import require
 
 NEAR = 1e-6  # observations that differ by less are taken to be aliases
 ROWS = 64  # steps on which functions are also evaluated one by one
 KINDS = {"transition": "iu", "terminal": "b", "watched": "b", "outcome": "iu", "overseer_observation": "iu"}
 NAMES = {"b": "bool", "iu": "whole numbers", "fiub": "numbers"}
-
-
-class CheckFailed(ValueError):  # noqa: N818  (named after the event)
-    """A check failed; the message is one line."""
-
-
-def require(passed: Any, line: str) -> None:
-    """Raises CheckFailed with the line unless passed."""
-    if not passed:
-        raise CheckFailed(line)
 
 
 def check_world(world: POMDP) -> None:
