@@ -255,6 +255,9 @@ def _elsewhere(project: Project) -> str:
 
 def _statement(world: Any) -> str:
     """The first sentence of the file that defines the world."""
+    from gymnasium.envs.registration import load_env_creator
+
+    world = load_env_creator(world) if isinstance(world, str) else world
     text = sys.modules[world.__module__].__doc__ or world.__doc__ or ""
     return " ".join(text.strip().partition("\n\n")[0].split())
 
