@@ -159,11 +159,10 @@ class POMDP(World, VectorEnv):
     def _use_functions_unless_tabulated(self, states: np.ndarray) -> None:
         """Steps by functions from now on if the tables may lack a state that is reached from these, (N, K)."""
         if isinstance(self.dynamics, TableDynamics) and not self.dynamics.covers(states):
-            decoded = None if self._state is None else self.dynamics.decode(self._state)
-            unused = self.dynamics.decode(self._unused_starts)
+            if self._state is not None:
+                self._state = self.dynamics.decode(self._state)
+                self._unused_starts = self.dynamics.decode(self._unused_starts)
             self.dynamics, self._until_lookup = FunctionDynamics(self), NEVER
-            if decoded is not None:
-                self._state, self._unused_starts = self.dynamics.encode(decoded), self.dynamics.encode(unused)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Steps every copy; one whose episode ends restarts in the same step.

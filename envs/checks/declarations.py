@@ -91,7 +91,7 @@ def _check_parameters(world: POMDP) -> None:
             False,
             f"a keyword of __init__ is not an attribute: {missing}; set it on self, since tables are made from it",
         )
-    rebuilt = type(world)(1, **parameters).parameters  # type: ignore[call-arg]  # its own constructor
+    rebuilt = type(world)(1, **parameters).parameters
     for name, value in parameters.items():
         require(
             np.array_equal(value, rebuilt[name], equal_nan=isinstance(value, float)),
