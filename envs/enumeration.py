@@ -186,7 +186,8 @@ def _step_tables(
     tables = {name: np.stack(column, 1).reshape(shape) for name, column in columns.items()}
     validation.check_finite("reward", tables["reward"])
     validation.check_finite("true_reward", tables["true_reward"])
-    validation.check_labels("overseer_observation", tables["overseer_observation"], world.overseer_labels)
+    if world.overseer_labels:
+        validation.check_labels("overseer_observation", tables["overseer_observation"], world.overseer_labels)
     return tables if found.has_successors.all() else _with_self_loops(tables, found)
 
 

@@ -16,8 +16,9 @@ from gymnasium.vector.utils import batch_space
 
 from envs.checks.declarations import check_declarations
 from envs.checks.stepping import check_stepping
-from envs.checks.world import check_functions, start_distribution
+from envs.checks.world import check_functions
 from envs.pomdp import POMDP
+from envs.tables import NotEnumerable
 from envs.validation import check_labels, described, prefixed, require
 
 STEPS = 200
@@ -67,9 +68,10 @@ def _notes(env: VectorEnv) -> list[str]:
     notes = []
     if not hasattr(type(env), "tabulate"):
         notes.append(f"{type(env).__name__} has no tabulate(), {consequence}")
-    starts = start_distribution(world)
-    if starts is None:
-        notes.append(f"{type(world).__name__} has no starts(), {consequence}")
+    try:
+        world.starts()
+    except NotEnumerable as reason:
+        notes.append(str(reason))
     kind = world.initial(1).dtype
     if kind.kind not in "iub":
         notes.append(f"the states of {type(world).__name__} are {kind}, {consequence}")

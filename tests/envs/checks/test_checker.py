@@ -571,7 +571,7 @@ class FloatState(Row):
 @pytest.mark.parametrize(
     ("world", "line", "reason"),
     [
-        (Drawn, "Drawn has no starts(), so it has no tables", "Drawn has no start distribution"),
+        (Drawn, "Drawn has no start distribution: give it starts()", "Drawn has no start distribution"),
         (
             FloatState,
             "the states of FloatState are float64, so it has no tables",
@@ -584,6 +584,11 @@ def test_a_world_that_cannot_have_tables_passes_with_a_note_and_is_sampled(world
     assert [note.startswith(line) for note in notes] == [True]
     with pytest.raises(envs.NotEnumerable, match=f"^{reason}"):
         envs.compile_world(world(16))
+
+
+def test_a_world_that_is_too_large_for_tables_passes_with_a_note():
+    notes = checks.findings(gymnasium.make_vec("keyhole/DiamondGhost-v0", num_envs=4, size=12))
+    assert [note.partition(" states")[0].partition(" least")[0] for note in notes] == ["DiamondGhost has at"]
 
 
 def test_a_valid_world_has_no_notes():
