@@ -49,7 +49,7 @@ def enforceable(problem: PlanningProblem, guesses: np.ndarray) -> Enforceable:
     Returns:
         The best rewards found under both tie rules, and whether the value under worst ties is exact.
     """
-    candidate = _best_of(problem, np.vstack([guesses, _candidate_rewards(problem)]))
+    candidate = _best_of(problem, np.vstack([guesses, candidate_rewards(problem.rewards)]))
     if candidate.worst >= optimal_components(problem, true_weights(problem))[TRUE] - EXACT:
         return candidate._replace(is_exact=True, method="this reward reaches the optimum")
     if _n_labels(problem) > polytope.MAX_DIMENSIONS:
@@ -87,13 +87,19 @@ def _best_of(problem: PlanningProblem, rewards: np.ndarray) -> Enforceable:
     return Enforceable(float(worst[i]), float(uniform[j]), rewards[i], rewards[j], False, "")
 
 
-def _candidate_rewards(problem: PlanningProblem) -> np.ndarray:
-    """Four rewards (4, L): zero, and the fitted, least and greatest true reward of each overseer observation.
+def candidate_rewards(rewards: np.ndarray) -> np.ndarray:
+    """Rewards to try first: zero, and the fitted, least and greatest true reward of each overseer observation.
 
     If overseer observations determine the true reward, the fit is that reward.
+
+    Args:
+        rewards: (X, A, C), the expected reward components of each step.
+
+    Returns:
+        (4, L).
     """
-    n_labels = _n_labels(problem)
-    counts, true = problem.rewards[..., LABELS].reshape(-1, n_labels), problem.rewards[..., TRUE].ravel()
+    n_labels = rewards.shape[2] - 2
+    counts, true = rewards[..., LABELS].reshape(-1, n_labels), rewards[..., TRUE].ravel()
     fit = np.linalg.lstsq(counts.T @ counts, counts.T @ true)[0]
     certain = counts > 1 - EXACT  # steps that emit one overseer observation only
     stated = np.where(certain, true[:, None], fit)
