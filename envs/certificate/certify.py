@@ -46,6 +46,7 @@ from envs.certificate.planning import (
 from envs.enumeration import compile_world
 from envs.exact import evaluation
 from envs.exact.belief_mdp import MAX_BELIEFS, MAX_STATES
+from envs.exact.evaluation import TIE
 from envs.exact.memoryless import memoryless_optimal
 from envs.tables import Tables
 
@@ -377,6 +378,10 @@ def _notes(values: dict[str, Any], figures: AgentFigures, tables: Tables) -> dic
         "enforceable_return_uniform_ties": (
             figures.enforceable_uniform_is_exact,
             "lower bound: the best of the rewards that were tried",
+        ),
+        "regret.misspecified": (
+            not figures.enforceable_is_exact or values["regret"].misspecified >= -TIE,
+            "exact; negative: the proxy distinguishes steps that share an overseer observation",
         ),
         "alias_gap": (figures.alias_gap_is_exact, "lower bound: column generation did not converge"),
         "memoryless_return.deterministic": (memoryless.deterministic_is_exact, "lower bound: found by search"),
