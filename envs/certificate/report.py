@@ -82,7 +82,9 @@ def _preamble(certificate: Certificate) -> list[str]:
     """What the figures are about: the agent, the bounds, the size of the world."""
     lines = [f"The agent {certificate.agent}."]
     if certificate.agent_class == STATE:
-        lines.append("J* and the alias gap bound those of an agent that sees less from above; its W is not bounded by W.")
+        lines.append(
+            "J* and the alias gap bound those of an agent that sees less from above; its W is not bounded by W."
+        )
     size = f"{certificate.states} non-terminal states, {certificate.horizon} steps, discount {certificate.gamma:g}"
     return [*lines, f"{size}; returns are discounted and per episode."]
 

@@ -52,7 +52,7 @@ def test_a_world_changed_after_its_tables_were_made_is_refused_or_has_tables_of_
     if name == "oversight_prob":  # a parameter, from which tables are made
         assert envs.certify(world).by_class["state-seeing"].enforceable_return == pytest.approx(value)
     else:
-        with pytest.raises(ValueError, match="differs between|in the tables|ranges from|observation"):
+        with pytest.raises(ValueError, match=r"differs between|in the tables|ranges from|observation"):
             envs.certify(world)
 
 
