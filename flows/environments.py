@@ -9,21 +9,30 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import VectorEnv
 
 from flows.errors import UserError, nearest_hint, unknown_name
+from flows.text import one_line
 
 
 def make_env(name: str, arguments: dict[str, Any], copies: int = 2) -> VectorEnv:
-    """The environment of that name; raises UserError if it cannot be made so."""
+    """Builds `copies` copies of a registered environment.
+
+    Args:
+        name: Gymnasium id, prefixed with "module:" if a module must be imported to register it.
+        arguments: Keyword arguments of the environment.
+
+    Raises:
+        UserError: The environment is unknown or refuses the arguments.
+    """
     entry = _entry(name)
     try:
         return gymnasium.make_vec(name, num_envs=copies, **arguments)
     except TypeError as error:
         raise _refused_argument(name, entry, arguments, error) from None
     except (gymnasium.error.Error, ValueError) as error:
-        raise UserError(f"environment {name!r}: {_one_line(error)}") from None
+        raise UserError(f"environment {name!r}: {one_line(error)}") from None
 
 
 def _entry(name: str) -> Any:
-    """What builds the vector form of a registered world; None: it has none of its own."""
+    """The constructor of the environment's vector form, or None if it has no vector form of its own."""
     module, _, short = name.rpartition(":")
     import envs  # noqa: F401  (registers)
 
@@ -47,9 +56,5 @@ def _refused_argument(name: str, build: Any, arguments: dict[str, Any], error: T
         return UserError(f"environment {name!r} gives no overseer view: it takes no oversight_prob; see `keyhole envs`")
     wrong = next((key for key in arguments if known and key not in known), None)
     if wrong is None:
-        return UserError(f"environment {name!r}: {_one_line(error)}")
+        return UserError(f"environment {name!r}: {one_line(error)}")
     return unknown_name(f"argument of {name}", wrong, [key for key in known if key not in ("num_envs", "render_mode")])
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

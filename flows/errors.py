@@ -1,31 +1,49 @@
-"""A user's mistake is one line: what is named, what was found, what to do. A traceback is for bugs."""
+"""Exceptions of this package. A UserError becomes one line on the terminal; a traceback means a bug."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
+@contextmanager
+def log_suppressed(logger: logging.Logger, action: str, level: int = logging.WARNING) -> Iterator[None]:
+    """Suppresses an exception of the block and logs it on one line, as "ACTION failed: EXCEPTION"."""
+    try:
+        yield
+    except Exception as error:
+        logger.log(level, "%s failed: %r", action, error)
+
+
 class UserError(Exception):
-    """Bad input; its text is the one line that the user reads, and the exit code is 2."""
+    """Bad input. Its text is the one line that the user reads; the exit code is 2."""
 
 
 def nearest_hint(word: str, known: Iterable[str]) -> str:
-    """'; did you mean ...?' when something known resembles `word`, else nothing."""
+    """Returns "; did you mean 'X'?" if a known name resembles `word`, else an empty string."""
     matches = get_close_matches(word, list(known), n=1)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def unknown_name(kind: str, word: str, known: Iterable[str]) -> UserError:
-    """`kind` has no member `word`: names the nearest one, then all."""
+    """The error for an unknown name: "unknown KIND 'WORD'; did you mean 'X'? one of A, B, C".
+
+    Args:
+        kind: What the name should have named, such as "method".
+        word: The name that was found.
+        known: The valid names, listed in this order.
+    """
     known = list(known)
-    return UserError(f"unknown {kind} {word!r}{nearest_hint(word, known)} (one of {', '.join(known)})")
+    hint = nearest_hint(word, known) or ";"
+    return UserError(f"unknown {kind} {word!r}{hint} one of {', '.join(known) or '(none)'}")
 
 
 class DeadWorkerError(RuntimeError):
-    """The process ended without an answer."""
+    """A worker process died before its job returned."""
 
 
 class FailedJobError(RuntimeError):
-    """The job raised: `str()` is its last line, `trace` the whole."""
+    """A job raised an exception. `str()` is the exception on one line; `trace` is the whole traceback."""
 
     def __init__(self, summary: str, trace: str = "") -> None:
         super().__init__(summary)
@@ -33,4 +51,4 @@ class FailedJobError(RuntimeError):
 
 
 class StoppedError(RuntimeError):
-    """The pool was stopped while, or before, the job ran."""
+    """The pool was stopped before the job finished."""

@@ -1,7 +1,7 @@
-"""What a sweep says of itself when it has ended: whose certificate, which run is the best, which agents are registered.
+"""Tags a finished sweep with its certificates' hashes and best run, and registers the best agents.
 
-A certificate's hash is SHA-256 of its JSON with sorted keys and no spaces. The sweep has one for each oversight level,
-a run that of its own, so that numbers of two sweeps compare only where their worlds are certified alike.
+The hash of a certificate is the SHA-256 of its JSON with sorted keys and no spaces. A sweep is tagged with one hash for
+each oversight level, a run with that of its own level. Results of two sweeps are comparable where the hashes are equal.
 """
 
 import hashlib
@@ -30,12 +30,12 @@ def finalize(store: Store, found: results.Results) -> None:
 
 
 def in_sweep_world(row: results.Row) -> bool:
-    """The run's world is the one that is certified: its arm changes nothing of it."""
+    """Returns whether the run's world is the certified one: its arm changes no argument."""
     return not arms.parse_arm(row.method).env_kwargs
 
 
 def certificate_hashes(found: results.Results) -> dict[float, str]:
-    """Oversight level -> hash of the certificate that the sweep has kept."""
+    """Maps oversight levels to the hashes of the sweep's certificates."""
     paths = {
         level: certificates.certificate_path(found.folder, level) for level in {row.oversight for row in found.rows}
     }
@@ -43,6 +43,6 @@ def certificate_hashes(found: results.Results) -> dict[float, str]:
 
 
 def digest(certificate: Mapping[str, Any]) -> str:
-    """SHA-256, in hexadecimal, of the canonical JSON."""
+    """Returns the SHA-256 of the canonical JSON, in hexadecimal."""
     canonical = json.dumps(certificate, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
