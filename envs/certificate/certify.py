@@ -33,9 +33,9 @@ from envs.certificate.agents import (
 )
 from envs.certificate.aliasing import AliasedPair
 from envs.certificate.checks import check_before_certifying
+from envs.certificate.enforceable import true_weights
 from envs.certificate.planning import (
     BELIEVED,
-    TRUE,
     AgentModel,
     best_plan,
     history_model,
@@ -189,6 +189,7 @@ def certify(world: Any, policy: np.ndarray | None = None) -> Certificate:
     figures = by_class[name]
     assert figures is not None  # the model's own class is always computed
     optimum = evaluation.optimal(tables).value
+    naive = best_plan(model.problem, np.eye(rewards.shape[2])[BELIEVED])
     memoryless = memoryless_optimal(tables)
     values: dict[str, Any] = {
         "world": type(world.unwrapped).__name__,
@@ -213,8 +214,8 @@ def certify(world: Any, policy: np.ndarray | None = None) -> Certificate:
         "memoryless_return": MemorylessReturn(*memoryless[:4]),
         "remembering_return": figures.optimal_return if history else None,
         **_aliasing(world, tables),
-        **_misestimation(world, model, figures),
-        **_manski(world, tables, model, policy),
+        **_misestimation(world, model, naive, figures),
+        **_manski(tables, model, naive, policy),
     }
     agents, bounds = _agents_and_bounds(values, figures)
     return Certificate(**values, agents=agents, bounds=bounds, notes=_notes(values, figures, tables))
@@ -299,11 +300,11 @@ ERRORS = (
 )
 
 
-def _misestimation(world: Any, model: AgentModel, figures: AgentFigures) -> dict[str, Any]:
+def _misestimation(world: Any, model: AgentModel, naive: np.ndarray, figures: AgentFigures) -> dict[str, Any]:
     """The estimation errors of the naive optimum, compared with those of the true optimum, under uniform ties."""
     tables = model.tables
-    believed, unit = naive_reward(tables, world.judgement), np.eye(model.problem.rewards.shape[2])
-    naive, best = (best_plan(model.problem, unit[component]) for component in (BELIEVED, TRUE))
+    believed = naive_reward(tables, world.judgement)
+    best = best_plan(model.problem, true_weights(model.problem))
     best_returns = [misestimation.expected_return(tables, best, believed), figures.optimal_return]
     returns = [figures.naive_optimum_believed_return, figures.naive_optimum_return, *best_returns]
     of_naive, of_best = (misestimation.misestimation_of(tables, believed, plan) for plan in (naive, best))
@@ -314,12 +315,11 @@ def _misestimation(world: Any, model: AgentModel, figures: AgentFigures) -> dict
     return dict(zip(ERRORS, (*of_naive, *of_best, over, under, *comparison), strict=True))
 
 
-def _manski(world: Any, tables: Tables, model: AgentModel, policy: np.ndarray | None) -> dict[str, Any]:
+def _manski(tables: Tables, model: AgentModel, naive: np.ndarray, policy: np.ndarray | None) -> dict[str, Any]:
     """Bounds on the true return of a policy (O, A), or of the naive optimum, given the overseer observations."""
     if policy is None:
-        plan = best_plan(model.problem, np.eye(model.problem.rewards.shape[2])[BELIEVED])
         bounds = aliasing.reward_bounds(model.tables)
-        low, high = (misestimation.expected_return(model.tables, plan, bound) for bound in bounds)
+        low, high = (misestimation.expected_return(model.tables, naive, bound) for bound in bounds)
     else:
         bounds = aliasing.reward_bounds(tables)
         low, high = (evaluation.evaluate(tables._replace(true_reward=b), policy).true_return for b in bounds)

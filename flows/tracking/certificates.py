@@ -34,7 +34,8 @@ class Reference(NamedTuple):
         return "uniform ties" if math.isnan(self.naive_optimum_return_worst_ties) else "worst ties"
 
     @property
-    def _enforceable(self) -> float:
+    def enforceable(self) -> float:
+        """The enforceable return under `tie_rule`."""
         return self.enforceable_return if self.tie_rule == "worst ties" else self.enforceable_return_uniform_ties
 
     @property
@@ -45,12 +46,12 @@ class Reference(NamedTuple):
     @property
     def unenforceable(self) -> float:
         """The regret that no reward on overseer observations avoids."""
-        return self.optimal_return - self._enforceable
+        return self.optimal_return - self.enforceable
 
     @property
     def misspecified(self) -> float:
         """The regret that a better reward than the naive one avoids."""
-        return self._enforceable - self.naive_optimum
+        return self.enforceable - self.naive_optimum
 
 
 def certificate_params(oversight: float, certificate: Mapping[str, Any]) -> dict[str, Any]:
