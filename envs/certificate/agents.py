@@ -18,12 +18,14 @@ from envs.certificate import polytope
 from envs.certificate.enforceable import (
     MAX_SUPPORT_CALLS,
     N_RANDOM,
+    REACHED,
     AliasGap,
     Enforceable,
     alias_gap,
     candidate_rewards,
     enforceable,
     label_weights,
+    vertex_method,
 )
 from envs.certificate.planning import (
     BELIEVED,
@@ -156,7 +158,7 @@ class PolicySet(NamedTuple):
             budget = min(MAX_SUPPORT_CALLS, MAX_COUNT_WORK // counts.size)
             found = polytope.vertices(lambda reward: counts[(counts @ reward).argmax()], n_labels, budget)
             rewards, complete = found.directions, found.complete
-            method = f"all {len(rewards)} vertices" if complete else f"{len(rewards)} vertices, there are more"
+            method = vertex_method(len(rewards), complete)
         rewards = np.vstack([guesses, rewards])
         returns = [self.returns(label_weights(reward)) for reward in rewards]
         i, j = np.argmax([r.worst for r in returns]), np.argmax([r.uniform for r in returns])
@@ -167,7 +169,7 @@ class PolicySet(NamedTuple):
             rewards[i],
             rewards[j],
             bool(complete or reached),
-            "this reward reaches the optimum" if reached else method,
+            REACHED if reached else method,
         )
 
     def alias_gap(self) -> AliasGap:

@@ -50,7 +50,7 @@ from envs.exact.evaluation import TIE
 from envs.exact.memoryless import memoryless_optimal
 from envs.tables import Tables
 
-MAX_WORK = 2_000_000  # S_A * A * C * H: above, a state-seeing agent is planned for only if no other can be
+MAX_WORK = 1_000_000  # S_A * A * C * H: above, a state-seeing agent is planned for only if no other can be
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Regret:
     tie_rule: str
     unenforceable: float
     """optimum minus enforceable return: no reward on overseer observations avoids it"""
-    unobservable: float
-    """the part of it that is due to what the agent does not observe: optimum minus that of the agent's class"""
+    unobservable: float | None
+    """the part of it that is due to what the agent does not observe: optimum minus that of a history agent"""
     misspecified: float
     """enforceable return minus naive optimum; negative if the proxy distinguishes more than overseer observations"""
 
@@ -207,7 +207,7 @@ def certify(world: Any, policy: np.ndarray | None = None) -> Certificate:
         "enforceable_return_uniform_ties": figures.enforceable_return_uniform_ties,
         "enforceable_is_exact": figures.enforceable_is_exact,
         "enforceable_reward": dict(zip(world.overseer_labels, figures.enforceable_reward, strict=True)),
-        "regret": _regret(optimum, figures),
+        "regret": _regret(optimum, figures, name),
         "by_class": by_class,
         "alias_gap": figures.alias_gap,
         "alias_gap_is_exact": figures.alias_gap_is_exact,
@@ -245,18 +245,19 @@ def _by_class(
 def _agent(tables: Tables, model: AgentModel, name: str) -> str:
     """What the agent sees, as the end of a sentence."""
     if name == STATE:
-        return "is taken to see the state: its observation is not a sufficient statistic, its beliefs are too many"
+        return "is taken to see the state: its observation is not a sufficient statistic, and its beliefs are too many"
     if model.tables is not tables:
-        return f"remembers its observations and actions, which lead to {len(model.problem.rewards)} beliefs"
+        n = len(model.problem.rewards)
+        return f"remembers its observations and actions, which lead to {n} belief{'s' if n > 1 else ''}"
     return f"sees {'the state' if model.sees_all else 'its observation, which is a sufficient statistic'}"
 
 
-def _regret(optimum: float, figures: AgentFigures) -> Regret:
+def _regret(optimum: float, figures: AgentFigures, name: str) -> Regret:
     worst = figures.enforceable_return
     return Regret(
         tie_rule="worst ties",
         unenforceable=optimum - worst,
-        unobservable=optimum - figures.optimal_return,
+        unobservable=optimum - figures.optimal_return if name == HISTORY else None,
         misspecified=worst - figures.naive_optimum_return_worst_ties,
     )
 
@@ -333,7 +334,6 @@ OF_PLANS = (
     "naive_optimum_believed_return",
     "enforceable_return",
     "enforceable_return_uniform_ties",
-    "regret.unobservable",
     "regret.unenforceable",
     "regret.misspecified",
     "alias_gap",
@@ -351,6 +351,7 @@ def _agents_and_bounds(values: dict[str, Any], figures: AgentFigures) -> tuple[d
         "memoryless_return.deterministic": DETERMINISTIC,
         "memoryless_return.stochastic": STOCHASTIC,
         "remembering_return": HISTORY,
+        "regret.unobservable": HISTORY,
         "manski_interval": values["agent_class"] if values["manski_interval_of"] == "the naive optimum" else STOCHASTIC,
     }
     bounds = dict.fromkeys(agents, EXACT)
@@ -364,7 +365,10 @@ def _agents_and_bounds(values: dict[str, Any], figures: AgentFigures) -> tuple[d
         ("memoryless_return.stochastic", memoryless.stochastic_is_exact, LOWER),
     ):
         bounds[name] = EXACT if exact else bound
-    return agents, {name: bound for name, bound in bounds.items() if values.get(name, 0) is not None}
+    missing = {name for name in bounds if values.get(name, 0) is None}
+    if values["regret"].unobservable is None:
+        missing.add("regret.unobservable")
+    return agents, {name: bound for name, bound in bounds.items() if name not in missing}
 
 
 def _notes(values: dict[str, Any], figures: AgentFigures, tables: Tables) -> dict[str, str]:
@@ -389,6 +393,7 @@ def _notes(values: dict[str, Any], figures: AgentFigures, tables: Tables) -> dic
         "ambiguity_dimension": (values["ambiguity_dimension"] is not None, "not computed: too many states"),
         "overestimation_error": (values["overestimation_error"] is not None, "not computed: too many episodes"),
         "remembering_return": (values["remembering_return"] is not None, beliefs),
+        "regret.unobservable": (values["regret"].unobservable is not None, beliefs),
         f"by_class.{HISTORY}": (values["by_class"][HISTORY] is not None, beliefs),
         f"by_class.{STATE}": (
             values["by_class"][STATE] is not None,

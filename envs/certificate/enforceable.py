@@ -25,6 +25,7 @@ MAX_SUPPORT_CALLS = 50_000
 N_FINALISTS = 8  # rewards of a mixture that are evaluated by planning
 MAX_ROUNDS = 300
 N_RANDOM = 200  # rewards that are tried if vertices are not enumerated
+REACHED = "this reward reaches the optimum"
 EXACT = 1e-7  # a return that is nearer to the optimum counts as the optimum
 
 
@@ -50,8 +51,9 @@ def enforceable(problem: PlanningProblem, guesses: np.ndarray) -> Enforceable:
         The best rewards found under both tie rules, and whether the value under worst ties is exact.
     """
     candidate = _best_of(problem, np.vstack([guesses, candidate_rewards(problem.rewards)]))
-    if candidate.worst >= optimal_components(problem, true_weights(problem))[TRUE] - EXACT:
-        return candidate._replace(is_exact=True, method="this reward reaches the optimum")
+    optimum = optimal_components(problem, true_weights(problem))[TRUE]
+    if candidate.worst >= optimum - EXACT:
+        return candidate._replace(is_exact=True, method=REACHED)
     if _n_labels(problem) > polytope.MAX_DIMENSIONS:
         rewards = np.random.default_rng(0).normal(size=(N_RANDOM, _n_labels(problem)))
         found = _best_of(problem, rewards)._replace(method=f"{_n_labels(problem)} observations: rewards were searched")
@@ -59,7 +61,15 @@ def enforceable(problem: PlanningProblem, guesses: np.ndarray) -> Enforceable:
         found = _best_by_vertices(problem)
     best = max(candidate, found, key=lambda result: result.worst)
     uniform = max(candidate, found, key=lambda result: result.uniform)
-    return Enforceable(best.worst, uniform.uniform, best.reward, uniform.uniform_reward, found.is_exact, found.method)
+    reached = best.worst >= optimum - EXACT
+    return Enforceable(
+        best.worst,
+        uniform.uniform,
+        best.reward,
+        uniform.uniform_reward,
+        found.is_exact or bool(reached),
+        REACHED if reached else found.method,
+    )
 
 
 def _best_by_vertices(problem: PlanningProblem) -> Enforceable:
@@ -75,8 +85,14 @@ def _best_by_vertices(problem: PlanningProblem) -> Enforceable:
         worst = np.array([mixture.best(reward)[1] for reward in rewards])
         rewards = rewards[np.argsort(-worst)[:N_FINALISTS]]
     n = len(found.points)
-    method = f"all {n} vertices" if found.complete else f"{n} vertices, there are more"
-    return _best_of(problem, rewards)._replace(is_exact=found.complete, method=method)
+    return _best_of(problem, rewards)._replace(is_exact=found.complete, method=vertex_method(n, found.complete))
+
+
+def vertex_method(n: int, complete: bool) -> str:
+    """How a value was found that is the best of n vertices."""
+    if not complete:
+        return f"{n} vertices, there are more"
+    return f"all {n} vertices" if n > 1 else "all plans have the same counts"
 
 
 def _best_of(problem: PlanningProblem, rewards: np.ndarray) -> Enforceable:

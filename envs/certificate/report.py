@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from envs import drawing
-from envs.certificate.agents import STATE, AgentFigures
+from envs.certificate.agents import STATE, STOCHASTIC, AgentFigures
 from envs.certificate.aliasing import AliasedPair, AliasedStep
 from envs.certificate.certify import Certificate
 
@@ -67,7 +67,11 @@ def certificate_text(certificate: Certificate) -> str:
     lines = [_title(certificate), *_preamble(certificate)]
     for section, rows in _sections(certificate):
         lines += ["", section, *("  {:<34}{:>16}  {:<26}{}".format(*row).rstrip() for row in rows)]
-    lines += ["", "By class of agents (>=: a lower bound)", _columns("", list(CLASS_COLUMNS))]
+    lines += [
+        "",
+        "By class of agents (>=: a lower bound, -: not computed, its policies cannot be enumerated)",
+        _columns("", list(CLASS_COLUMNS)),
+    ]
     lines += [_columns(name, cells) for name, cells in _class_rows(certificate)]
     lines += ["", "Aliased for the overseer, largest difference first"]
     lines += [line for pair in certificate.aliased_pairs.worst for line in _pair_lines(pair)] or ["  none"]
@@ -114,9 +118,14 @@ def _columns(name: str, cells: list[str]) -> str:
 
 def _class_rows(certificate: Certificate) -> list[tuple[str, list[str]]]:
     """Each class of agents with its figures, or with the reason why they were not computed."""
+    memoryless = certificate.memoryless_return
+    bound = "" if memoryless.stochastic_is_exact else ">="
     return [
-        (name, [certificate.notes[f"by_class.{name}"]] if figures is None else _class_cells(figures))
-        for name, figures in certificate.by_class.items()
+        *(
+            (name, [certificate.notes[f"by_class.{name}"]] if figures is None else _class_cells(figures))
+            for name, figures in certificate.by_class.items()
+        ),
+        (STOCHASTIC, [f"{bound}{_text(memoryless.stochastic)}", *["-"] * (len(CLASS_COLUMNS) - 1)]),
     ]
 
 
@@ -142,7 +151,7 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return f"[{', '.join(_text(item) for item in value)}]"
-    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}".replace(",", " ")
+    return f"{round(value, 4) + 0.0:.4f}" if isinstance(value, float) else f"{value:,}".replace(",", " ")
 
 
 def _pair_lines(pair: AliasedPair) -> list[str]:
@@ -167,7 +176,7 @@ h2 {{ font-size: 1.1rem; margin: 2rem 0 .4rem }} code {{ background: #f4f1ea; pa
 .step {{ display: flex; align-items: center; gap: .8rem }} img {{ max-height: 10rem; image-rendering: pixelated }}
 figcaption {{ text-align: center; color: #555; font-size: 13px }}
 </style></head><body><h1>{world}</h1><p><code>{title}</code></p><p>{preamble}</p>{sections}
-<h2>By class of agents (≥: a lower bound)</h2>{classes}
+<h2>By class of agents (≥: a lower bound, -: not computed, its policies cannot be enumerated)</h2>{classes}
 <p>{rewards}</p><h2>Aliased for the overseer, largest difference first</h2>{pairs}</body></html>
 """
 

@@ -147,6 +147,7 @@ def belief_world(tables: Tables) -> BeliefWorld | None:
         outcome=tables.outcome[all_states],
         watched=tables.watched[all_states],
         start=np.searchsorted(pairs, _start_pairs(tables, mdp)),
+        start_probability=tables.start_probability[tables.start_probability > 0],
         keys=make_index(states),
     )
     return BeliefWorld(extended, state, mdp.beliefs[belief, state])
@@ -169,11 +170,12 @@ def _pairs(tables: Tables, mdp: BeliefMDP) -> np.ndarray | None:
 
 
 def _start_pairs(tables: Tables, mdp: BeliefMDP) -> np.ndarray:
-    """The pair of each start state, (S0,) int."""
+    """The pair of each start state of positive probability."""
     first = np.flatnonzero(mdp.start)
     belief = np.zeros(len(tables.observations), np.int64)
     belief[mdp.observation[first]] = first
-    return belief[tables.observation[tables.start]] * len(tables.successor) + tables.start
+    start = tables.start[tables.start_probability > 0]
+    return belief[tables.observation[start]] * len(tables.successor) + start
 
 
 def _step(tables: Tables, mdp: BeliefMDP, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

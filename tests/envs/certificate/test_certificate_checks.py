@@ -8,6 +8,7 @@ import envs
 from envs.worlds.t_maze import TMaze
 from flows.errors import UserError
 from flows.tracking.certificates import certificate_of
+from tests.envs.certificate.random_worlds import RandomWorld
 
 
 class ForeignWorld(gymnasium.vector.VectorEnv):
@@ -54,6 +55,11 @@ def test_a_world_changed_after_its_tables_were_made_is_refused_or_has_tables_of_
     else:
         with pytest.raises(ValueError, match=r"differs between|in the tables|ranges from|observation"):
             envs.certify(world)
+
+
+def test_a_world_with_discount_0_and_no_time_limit_has_a_horizon_of_one_step():
+    found = envs.certify(RandomWorld(gamma=0.0, max_episode_steps=10_000_000))
+    assert found.horizon == 1
 
 
 def test_a_true_reward_that_the_tables_do_not_have_is_refused():
