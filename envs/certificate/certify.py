@@ -391,7 +391,7 @@ def _notes(values: dict[str, Any], figures: AgentFigures, tables: Tables) -> dic
         "memoryless_return.deterministic": (memoryless.deterministic_is_exact, "lower bound: found by search"),
         "memoryless_return.stochastic": (memoryless.stochastic_is_exact, "lower bound: found by search"),
         "ambiguity_dimension": (values["ambiguity_dimension"] is not None, "not computed: too many states"),
-        "overestimation_error": (values["overestimation_error"] is not None, "not computed: too many episodes"),
+        **{name: (values[name] is not None, "not computed: too many episodes") for name in ERRORS},
         "remembering_return": (values["remembering_return"] is not None, beliefs),
         "regret.unobservable": (values["regret"].unobservable is not None, beliefs),
         f"by_class.{HISTORY}": (values["by_class"][HISTORY] is not None, beliefs),
