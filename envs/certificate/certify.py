@@ -36,7 +36,7 @@ from envs.certificate.checks import check_before_certifying
 from envs.certificate.enforceable import true_weights
 from envs.certificate.planning import (
     BELIEVED,
-    AgentModel,
+    PlanningModel,
     best_plan,
     history_model,
     naive_reward,
@@ -228,7 +228,7 @@ def _parameters(world: Any) -> dict[str, Any]:
 
 
 def _by_class(
-    world: Any, tables: Tables, rewards: np.ndarray, model: AgentModel, name: str
+    world: Any, tables: Tables, rewards: np.ndarray, model: PlanningModel, name: str
 ) -> dict[str, AgentFigures | None]:
     """The figures of every class of agents that is small enough; the naive reward and its neighbours are guesses."""
     unjudged = np.isnan(world.judgement)
@@ -242,7 +242,7 @@ def _by_class(
     return {**found, DETERMINISTIC: memoryless_figures(tables, rewards, guesses)}
 
 
-def _agent(tables: Tables, model: AgentModel, name: str) -> str:
+def _agent(tables: Tables, model: PlanningModel, name: str) -> str:
     """What the agent sees, as the end of a sentence."""
     if name == STATE:
         return "is taken to see the state: its observation is not a sufficient statistic, and its beliefs are too many"
@@ -301,7 +301,7 @@ ERRORS = (
 )
 
 
-def _misestimation(world: Any, model: AgentModel, naive: np.ndarray, figures: AgentFigures) -> dict[str, Any]:
+def _misestimation(world: Any, model: PlanningModel, naive: np.ndarray, figures: AgentFigures) -> dict[str, Any]:
     """The estimation errors of the naive optimum, compared with those of the true optimum, under uniform ties."""
     tables = model.tables
     believed = naive_reward(tables, world.judgement)
@@ -316,7 +316,7 @@ def _misestimation(world: Any, model: AgentModel, naive: np.ndarray, figures: Ag
     return dict(zip(ERRORS, (*of_naive, *of_best, over, under, *comparison), strict=True))
 
 
-def _manski(tables: Tables, model: AgentModel, naive: np.ndarray, policy: np.ndarray | None) -> dict[str, Any]:
+def _manski(tables: Tables, model: PlanningModel, naive: np.ndarray, policy: np.ndarray | None) -> dict[str, Any]:
     """Bounds on the true return of a policy (O, A), or of the naive optimum, given the overseer observations."""
     if policy is None:
         bounds = aliasing.reward_bounds(model.tables)

@@ -37,7 +37,7 @@ class PlanningProblem(NamedTuple):
     planning_state: np.ndarray  # (S_A,) int: the planning state of each state
 
 
-class AgentModel(NamedTuple):
+class PlanningModel(NamedTuple):
     """The planning problem of a class of agents, and the world that its plans act in."""
 
     tables: Tables  # the state includes the agent's belief if it plans over beliefs
@@ -82,7 +82,7 @@ def reward_components(tables: Tables, believed: np.ndarray, n_labels: int) -> np
     return np.stack([tables.true_reward @ tables.noise, believed @ tables.noise, *labels], -1)
 
 
-def history_model(tables: Tables, rewards: np.ndarray) -> AgentModel | None:
+def history_model(tables: Tables, rewards: np.ndarray) -> PlanningModel | None:
     """Builds the planning problem of an agent that remembers its observations and actions.
 
     Args:
@@ -97,18 +97,18 @@ def history_model(tables: Tables, rewards: np.ndarray) -> AgentModel | None:
     belief = sufficient_belief(tables, mixed)
     if belief is not None:
         sees_all = len(tables.observations) == len(tables.successor)
-        return AgentModel(tables, _aggregate(tables, rewards, tables.observation, belief), sees_all)
+        return PlanningModel(tables, _aggregate(tables, rewards, tables.observation, belief), sees_all)
     world = belief_world(tables)
     if world is None:
         return None
     problem = _aggregate(world.tables, rewards[world.state], world.tables.observation, world.belief)
-    return AgentModel(world.tables, problem, bool(world.belief.min(initial=1) == 1))
+    return PlanningModel(world.tables, problem, bool(world.belief.min(initial=1) == 1))
 
 
-def state_model(tables: Tables, rewards: np.ndarray) -> AgentModel:
+def state_model(tables: Tables, rewards: np.ndarray) -> PlanningModel:
     """Builds the planning problem of an agent that sees the state; `rewards` is (S_A, A, C)."""
     n_acting = len(tables.successor)
-    return AgentModel(tables, _aggregate(tables, rewards, np.arange(n_acting), np.ones(n_acting)), True)
+    return PlanningModel(tables, _aggregate(tables, rewards, np.arange(n_acting), np.ones(n_acting)), True)
 
 
 def _aggregate(tables: Tables, rewards: np.ndarray, planning_state: np.ndarray, belief: np.ndarray) -> PlanningProblem:
