@@ -217,4 +217,4 @@ def _discounted(world: "World", state: np.ndarray) -> int:
         f"gamma is {world.gamma:g} without a time limit, and an episode from state {state.tolist()} need not end: "
         "give a gamma below 1 or max_episode_steps",
     )
-    return math.ceil(math.log(NEGLIGIBLE) / math.log(world.gamma))
+    return math.ceil(math.log(NEGLIGIBLE) / math.log(world.gamma)) if world.gamma > 0 else 1
