@@ -1,0 +1,33 @@
+"""The command `keyhole server`."""
+
+import time
+
+import click
+
+from flows.prefect_server.server import Server, ServerError
+from flows.project import current_project
+
+
+@click.command()
+@click.option(
+    "--port",
+    type=click.IntRange(1024, 65535),
+    help="port to bind  [default: that of the last start, or a free one]",
+)
+def server(port: int | None) -> None:
+    """Run the project's Prefect server until Ctrl-C, or share the one that runs already.
+
+    The server accepts requests of this machine's programs and of its own page, not of other web pages.
+    """
+    own = Server(current_project().prefect_home)
+    try:
+        own.start_own(port)
+        own.wait()
+        click.echo(f"Prefect's page: {own.page} (API: {own.url}; log: {own.log})\nCtrl-C stops the server.")
+        while own.found_own():
+            time.sleep(0.5)
+        raise ServerError(f"Prefect's server at {own.page} ended; see {own.log}")
+    except KeyboardInterrupt:
+        click.echo("stopped")
+    finally:
+        own.leave()
