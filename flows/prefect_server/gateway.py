@@ -30,10 +30,6 @@ OVERRIDES = {  # other frameworks let them replace the host or the method; no cl
     b"x-http-method",
     b"x-method-override",
 }
-PROTECTION = [  # headers of every answer: no foreign page may frame or embed it
-    (b"x-frame-options", b"SAMEORIGIN"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-]
 
 
 class Refusal(NamedTuple):
@@ -55,6 +51,11 @@ class Gateway:
         self.app = app
         self.hosts = frozenset(f"{name}:{port}".encode() for name in NAMES)
         self.main_host = f"{HOST}:{port}".encode()
+        self.headers = [  # of every answer: foreign pages cannot frame or embed it, and its pages contact no other server
+            (b"x-frame-options", b"SAMEORIGIN"),
+            (b"cross-origin-resource-policy", b"same-origin"),
+            (b"content-security-policy", b"connect-src 'self' ws://" + self.main_host),
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -63,12 +64,13 @@ class Gateway:
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name, []).append(value)
-        if refused := self.refusal(scope, headers):
-            await _refuse(scope, receive, send, refused)
+        send = self._with_headers(send) if scope["type"] == "http" else send
+        if refusal := self.refusal(scope, headers):
+            await _refuse(scope, receive, send, refusal)
         elif scope["type"] == "http" and self._is_page_elsewhere(scope, headers):
             await _answer(send, 307, b"", (b"location", b"http://" + self.main_host + _target(scope)))
         else:
-            await self.app(scope, receive, _protected(send) if scope["type"] == "http" else send)
+            await self.app(scope, receive, send)
 
     def refusal(self, scope: Scope, headers: dict[bytes, list[bytes]]) -> Refusal | None:
         """Return why the request is refused; None if it passes.
@@ -96,6 +98,14 @@ class Gateway:
         """Whether a page is requested under another name: its own requests go to `main_host`, another origin."""
         return headers[b"host"] != [self.main_host] and not scope["path"].startswith("/api/")
 
+    def _with_headers(self, send: Send) -> Send:
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *self.headers]
+            await send(message)
+
+        return send_with_headers
+
 
 def _has_body(headers: dict[bytes, list[bytes]]) -> bool:
     return b"transfer-encoding" in headers or headers.get(b"content-length", [b"0"]) != [b"0"]
@@ -122,17 +132,8 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: Refusal) 
 
 async def _answer(send: Send, status: int, text: bytes, header: tuple[bytes, bytes]) -> None:
     length = (b"content-length", str(len(text)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [header, length, *PROTECTION]})
+    await send({"type": "http.response.start", "status": status, "headers": [header, length]})
     await send({"type": "http.response.body", "body": text})
-
-
-def _protected(send: Send) -> Send:
-    async def protected(message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *PROTECTION]
-        await send(message)
-
-    return protected
 
 
 def serve(port: int) -> None:
