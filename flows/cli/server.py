@@ -1,6 +1,6 @@
 """The command `keyhole server`."""
 
-import time
+from time import sleep
 
 import click
 
@@ -25,9 +25,12 @@ def server(port: int | None) -> None:
         own.wait()
         click.echo(f"Prefect's page: {own.page} (API: {own.url}; log: {own.log})\nCtrl-C stops the server.")
         while own.found_own():
-            time.sleep(0.5)
+            sleep(0.5)
         raise ServerError(f"Prefect's server at {own.page} ended; see {own.log}")
     except KeyboardInterrupt:
-        click.echo("stopped")
+        own.leave()
+        click.echo(
+            f"other processes of keyhole use {own.page}; it stops with the last" if own.found_own() else "stopped"
+        )
     finally:
         own.leave()

@@ -51,7 +51,7 @@ class Gateway:
         self.app = app
         self.hosts = frozenset(f"{name}:{port}".encode() for name in NAMES)
         self.main_host = f"{HOST}:{port}".encode()
-        self.headers = [  # of every answer: foreign pages cannot frame or embed it, and its pages contact no other server
+        self.headers = [  # of every answer: foreign pages cannot embed it, and its pages contact no other server
             (b"x-frame-options", b"SAMEORIGIN"),
             (b"cross-origin-resource-policy", b"same-origin"),
             (b"content-security-policy", b"connect-src 'self' ws://" + self.main_host),

@@ -73,7 +73,10 @@ REFUSED = {
     "host in short form": (421, at("127.1:{port}")),
     "host as mapped address": (421, at("[::ffff:127.0.0.1]:{port}")),
     "two hosts in one header": (421, at("127.0.0.1:{port}, evil.example")),
-    "foreign host behind a forwarded one": (421, Request({"x-forwarded-host": "127.0.0.1:{port}"}, host="evil.example")),
+    "foreign host behind a forwarded one": (
+        421,
+        Request({"x-forwarded-host": "127.0.0.1:{port}"}, host="evil.example"),
+    ),
     "forwarded host": (403, Request({**JSON, "x-forwarded-host": "evil.example"})),
     "forwarded": (403, Request({**JSON, "forwarded": "host=evil.example"})),
     "absolute target": (421, Request(JSON, target="http://127.0.0.1:{port}/api/deployments/")),

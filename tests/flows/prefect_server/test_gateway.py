@@ -19,7 +19,7 @@ Headers = list[tuple[str, str]]
 
 
 def send(scope: dict[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Send a request through a gateway; return the paths that reached the application and the messages of the answer."""
+    """Send a request through a gateway; return the paths that reached the application and the answer's messages."""
     reached: list[str] = []
     messages: list[dict[str, Any]] = []
 
