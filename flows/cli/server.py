@@ -3,6 +3,7 @@
 from time import sleep
 
 import click
+from rich.console import Console
 
 from flows.prefect_server.server import Server, ServerError
 from flows.project import current_project
@@ -21,8 +22,9 @@ def server(port: int | None) -> None:
     """
     own = Server(current_project().prefect_home)
     try:
-        own.start_own(port)
-        own.wait()
+        with Console().status("Prefect server starting"):
+            own.start_own(port)
+            own.wait()
         click.echo(f"Prefect's page: {own.page} (API: {own.url}; log: {own.log})\nCtrl-C stops the server.")
         while own.found_own():
             sleep(0.5)
