@@ -136,7 +136,7 @@ async def _answer(send: Send, status: int, text: bytes, header: tuple[bytes, byt
     await send({"type": "http.response.body", "body": text})
 
 
-def serve(port: int) -> None:
+def run_server(port: int) -> None:
     """Run Prefect's server behind the filter until SIGINT or SIGTERM, like `prefect server start`."""
     os.environ.setdefault("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", f"http://{HOST}:{port}")
     import uvicorn
@@ -157,4 +157,4 @@ def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    run_server(int(sys.argv[1]))
