@@ -1,7 +1,7 @@
 """Prefect's server on loopback behind a filter that refuses requests of foreign web pages.
 
-Prefect's server answers to any host name, accepts any origin, and parses a JSON body of any content type. Without the
-filter, a web page in the user's browser can change a deployment so that it runs a command, and start it. The filter
+Prefect's server answers to any host name, accepts any origin, and parses a body without a content type as JSON. Without
+the filter, a web page in the user's browser can change a deployment so that it runs a command, and start it. The filter
 relies on headers that browsers set and pages cannot change: Host, Origin and Sec-Fetch-Site. Python clients send no
 Origin and no Sec-Fetch-Site.
 
