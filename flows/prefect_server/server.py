@@ -1,7 +1,8 @@
-"""Runs the project's Prefect server on loopback, on a free port, started when first needed.
+"""Runs the project's Prefect server on loopback, started when first needed.
 
 Clients share a lock; the last to release it stops the server. A server whose clients were killed is found and reused. A
-server that the user names in PREFECT_API_URL is used and never stopped.
+server that the user names in PREFECT_API_URL is used and never stopped. The server runs behind the filter in
+`flows.prefect_server.gateway`. Its port is remembered in the project and changes only if another process has taken it.
 """
 
 import fcntl
@@ -20,6 +21,7 @@ from typing import IO
 import psutil
 
 from flows.errors import UserError
+from flows.prefect_server import gateway
 from flows.process_env import SILENT
 
 PAGES_API = "PREFECT_SERVER_UI_API_URL"  # the API address that its pages use; it does not follow --port
@@ -37,6 +39,7 @@ class Server:
         self.home = home
         self.log = home / "server.log"
         self._record = home / "server.json"
+        self._port = home / "server.port"
         self._users: IO[str] | None = None
         self._child: subprocess.Popen | None = None
         self.url = ""
@@ -46,13 +49,26 @@ class Server:
         if url := os.environ.get("PREFECT_API_URL"):
             self.url = url
             return
+        self.start_own()
+        os.environ["PREFECT_API_URL"] = self.url
+
+    def start_own(self, port: int | None = None) -> None:
+        """Start the project's server, or share the running one, whatever PREFECT_API_URL is.
+
+        Args:
+            port: The port to bind. None: that of the last start, or a free one.
+
+        Raises:
+            ServerError: The port is taken, or the project's server runs on another one.
+        """
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / ".start.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._users = (self.home / ".users.lock").open("a")
             fcntl.flock(self._users, fcntl.LOCK_SH)
-            self.url = self._running() or self._launch()
-        os.environ["PREFECT_API_URL"] = self.url
+            self.url = self.found_own() or self._launch(port)
+        if port is not None and self.url != _url(port):
+            raise ServerError(f"the project's Prefect server runs already, at {self.page}; leave out --port")
 
     def wait(self) -> None:
         """Block until the server answers; raise ServerError if it exits or takes longer than `START_TIMEOUT`."""
@@ -84,29 +100,25 @@ class Server:
 
     def found(self) -> str | None:
         """Return the address in PREFECT_API_URL or of the running server; None if there is neither."""
-        return os.environ.get("PREFECT_API_URL") or self._running()
+        return os.environ.get("PREFECT_API_URL") or self.found_own()
 
-    def _running(self) -> str | None:
+    def found_own(self) -> str | None:
+        """Return the address of the project's running server; None if there is none."""
         with suppress(OSError, ValueError, KeyError, psutil.Error):
             record = json.loads(self._record.read_text())
             if abs(psutil.Process(record["pid"]).create_time() - record["started"]) < 2:
                 return record["url"]
         return None
 
-    def _launch(self) -> str:
-        port = _free_port()
-        command = [
-            sys.executable,
-            "-m",
-            "prefect",
-            "server",
-            "start",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ]
-        url = f"http://127.0.0.1:{port}/api"
+    def _launch(self, port: int | None) -> str:
+        if port is None:
+            port = self._usual_port()
+        elif not _is_free(port):
+            raise ServerError(f"port {port} of {gateway.HOST} is in use; pass another --port")
+        self._port.write_text(str(port))
+        url = _url(port)
+        # -P: neither the current directory nor that of the script may hide a library
+        command = [sys.executable, "-P", gateway.__file__, str(port)]
         with self.log.open("w") as log:
             self._child = subprocess.Popen(
                 command,
@@ -120,6 +132,14 @@ class Server:
         started = psutil.Process(self._child.pid).create_time()
         self._record.write_text(json.dumps({"url": url, "pid": self._child.pid, "started": started}))
         return url
+
+    def _usual_port(self) -> int:
+        """Return the port of the last start if it is free, else any free port."""
+        with suppress(OSError, ValueError, OverflowError):
+            port = int(self._port.read_text())
+            if port > 0 and _is_free(port):
+                return port
+        return _free_port()
 
     def _stop(self) -> None:
         with suppress(OSError, ValueError, KeyError, psutil.Error):
@@ -144,12 +164,29 @@ def healthy(url: str) -> bool:
 def _environment() -> dict[str, str]:
     """The server's environment; its output goes to a log file, so our default for the console's level is dropped."""
     level = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
-    return {k: v for k, v in os.environ.items() if not (k == level and v == SILENT[level])}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PREFECT_API_URL" and not (name == level and value == SILENT[level])
+    }
+
+
+def _url(port: int) -> str:
+    return f"http://{gateway.HOST}:{port}/api"
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: else a restart finds it taken
+        with suppress(OSError):
+            probe.bind((gateway.HOST, port))
+            return True
+    return False
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((gateway.HOST, 0))
         return probe.getsockname()[1]
 
 
