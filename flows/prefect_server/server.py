@@ -21,6 +21,7 @@ import psutil
 
 from flows.errors import UserError
 from flows.process_env import SILENT
+from flows.tracking.process_owner import is_alive, owner_tags
 
 PAGES_API = "PREFECT_SERVER_UI_API_URL"  # the API address that its pages use; it does not follow --port
 START_TIMEOUT = 180.0  # seconds; a first start creates the database: 15 s on an idle machine, minutes on a busy one
@@ -87,11 +88,17 @@ class Server:
         return os.environ.get("PREFECT_API_URL") or self._running()
 
     def _running(self) -> str | None:
-        with suppress(OSError, ValueError, KeyError, psutil.Error):
+        record = self._read_record()
+        alive = is_alive(record)
+        return record["url"] if alive or (alive is None and "url" in record and healthy(record["url"])) else None
+
+    def _read_record(self) -> dict[str, str]:
+        """Read the address and process of the server that was started last; records of earlier versions too."""
+        with suppress(OSError, ValueError, AttributeError):
             record = json.loads(self._record.read_text())
-            if abs(psutil.Process(record["pid"]).create_time() - record["started"]) < 2:
-                return record["url"]
-        return None
+            record |= {"process_started": record["started"]} if "started" in record else {}
+            return {"host": socket.gethostname(), **{name: str(value) for name, value in record.items()}}
+        return {"host": socket.gethostname()}
 
     def _launch(self) -> str:
         port = _free_port()
@@ -117,18 +124,19 @@ class Server:
                 env={PAGES_API: url, **_environment()},
                 start_new_session=True,  # Ctrl-C must not reach the server: it still has to record the flow's end
             )
-        started = psutil.Process(self._child.pid).create_time()
-        self._record.write_text(json.dumps({"url": url, "pid": self._child.pid, "started": started}))
+        self._record.write_text(json.dumps({"url": url, **owner_tags(self._child.pid)}))
         return url
 
     def _stop(self) -> None:
-        with suppress(OSError, ValueError, KeyError, psutil.Error):
-            server = psutil.Process(json.loads(self._record.read_text())["pid"])
-            family = [server, *server.children(recursive=True)]
-            os.killpg(server.pid, signal.SIGINT)
-            _, alive = psutil.wait_procs(family, timeout=10)
-            for process in alive:
-                process.kill()
+        record = self._read_record()
+        if is_alive(record):  # else its number may belong to another process by now
+            with suppress(OSError, psutil.Error):
+                server = psutil.Process(int(record["pid"]))
+                family = [server, *server.children(recursive=True)]
+                os.killpg(server.pid, signal.SIGINT)
+                _, alive = psutil.wait_procs(family, timeout=10)
+                for process in alive:
+                    process.kill()
         self._record.unlink(missing_ok=True)
         if self._child is not None:
             self._child.wait()

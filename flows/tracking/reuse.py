@@ -11,7 +11,18 @@ from flows.tracking.recorder import RunRecorder
 from flows.tracking.store import Store
 
 REUSED = "reused_from"
-NOT_COPIED = ("mlflow.", "host", "pid", "process_started", "attempt", "resumed", "earlier_error", "registered")  # tags
+NOT_COPIED = (
+    "mlflow.",
+    "host",
+    "pid",
+    "process",
+    "heartbeat",
+    "missing",
+    "attempt",
+    "resumed",
+    "earlier_error",
+    "registered",
+)  # tags
 
 
 def find_equal_run(store: Store, key: str) -> Any:

@@ -6,27 +6,30 @@ is reopened, and what it has recorded already is not written twice.
 """
 
 import fcntl
+import logging
 import sqlite3
+import threading
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from flows.errors import DeadWorkerError, FailedJobError, StoppedError, UserError
+from flows.errors import DeadWorkerError, FailedJobError, StoppedError, UserError, log_suppressed
 from flows.project import Project
 from flows.text import exception_line, one_line
-from flows.tracking import artifact_store, database
+from flows.tracking import artifact_store, database, process_owner
 from flows.tracking.artifact_store import Artifacts, LocalArtifacts, RemoteArtifacts
 from flows.tracking.client import RetryingClient
-from flows.tracking.process_owner import is_abandoned, owner_tags
+from flows.tracking.process_owner import HEARTBEAT, HEARTBEAT_SECONDS, owner_tags
 from flows.tracking.recorder import TRACE, ProgressCallback, RunRecorder
 
 EXPERIMENT = "keyhole"
 PARENT = "mlflow.parentRunId"
 SOURCE = {"mlflow.source.name": "keyhole", "mlflow.source.type": "LOCAL"}
 NOTE = "mlflow.note.content"
+log = logging.getLogger(__name__)
 CONFIG = "config"  # tag of a sweep that holds its settings as JSON
 
 
@@ -103,10 +106,11 @@ class Store:
         else:
             recorder = self._create(name, all_tags, on_progress)
         try:
-            recorder.params(params)
-            yield recorder
-            recorder.flush()
-            recorder.upload()
+            with nullcontext() if parent else self._heartbeat(recorder.run_id):
+                recorder.params(params)
+                yield recorder
+                recorder.flush()
+                recorder.upload()
         except BaseException as error:
             recorder.close(*_final_status(error))
             raise
@@ -140,13 +144,51 @@ class Store:
         """Set the description that MLflow's page shows with the run."""
         self.client.set_tag(run_id, NOTE, f"```\n{text}\n```")
 
+    @contextmanager
+    def _heartbeat(self, run_id: str) -> Iterator[None]:
+        """Raise the run's heartbeat while the block runs: observers on other machines see that its process lives."""
+        ended = threading.Event()
+        count = int(self.client.get_run(run_id).data.tags.get(HEARTBEAT, 0)) + 1  # a resumed run continues to count
+        self.client.set_tag(run_id, HEARTBEAT, str(count))
+        threading.Thread(target=self._beat, args=(run_id, count, ended), daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+    def _beat(self, run_id: str, count: int, ended: threading.Event) -> None:
+        while not ended.wait(HEARTBEAT_SECONDS):
+            count += 1
+            with log_suppressed(log, f"the heartbeat of run {run_id}", logging.DEBUG):  # the next one may succeed
+                self.client.set_tag(run_id, HEARTBEAT, str(count))
+
+    def is_alive(self, run: Any) -> bool | None:
+        """Return whether the process of an MLflow run lives; None if that cannot be found out.
+
+        A process that cannot be seen from here is observed by its heartbeat, for up to `OBSERVATION_SECONDS`.
+        """
+        alive = process_owner.is_alive(run.data.tags)
+        return bool(self._beating([run])) if alive is None and HEARTBEAT in run.data.tags else alive
+
+    def _beating(self, runs: Sequence[Any]) -> set[str]:
+        """Observe the heartbeats of runs; return the ids of those whose process lives."""
+        ids = [run.info.run_id for run in runs]
+        return process_owner.beating(lambda: {name: self.client.get_run(name).data.tags.get(HEARTBEAT) for name in ids})
+
     def close_abandoned_runs(self) -> int:
-        """Close the runs whose process has ended; return their number."""
+        """Close the runs whose process has ended; return their number.
+
+        A run on another machine is left alone. A process that had this machine's name, but another boot or PID
+        namespace, is observed by the heartbeat of its run or of its run's sweep.
+        """
         running = self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'")
-        abandoned = [run.info.run_id for run in running if is_abandoned(run.data.tags)]
-        for run_id in abandoned:
-            self.client.set_tag(run_id, "error", "its process ended without closing it")
-            self.client.set_terminated(run_id, "KILLED")
+        abandoned = [run for run in running if process_owner.is_abandoned(run.data.tags)]
+        hidden = [run for run in running if process_owner.is_hidden_neighbour(run.data.tags)]
+        beating = self._beating([run for run in hidden if HEARTBEAT in run.data.tags])
+        abandoned += [run for run in hidden if not beating & {run.info.run_id, run.data.tags.get(PARENT)}]
+        for run in abandoned:
+            self.client.set_tag(run.info.run_id, "error", "its process ended without closing it")
+            self.client.set_terminated(run.info.run_id, "KILLED")
         return len(abandoned)
 
 
