@@ -1,7 +1,7 @@
 """Training, end to end
 
 A step is one of the environment, with its share of rollout, overseer, method and update. Every learner trains in the
-diamond grid as it trains best (`TRAINS_BEST`), and stock PPO as our ppo does. Its actor is one network where ours are
+diamond grid as it trains best (`LEARNER_DEFAULTS`), and stock PPO as our ppo does. Its actor is one network where ours are
 two experts and a gate, so it has half the arithmetic. What is timed are the first updates of a run, when the policy
 still meets most observations: the dearest ones for `reinforce`, the same for ppo. With
 more copies an update has more samples and hardly more observations. "Paper" is the update of Cloud et

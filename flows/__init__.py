@@ -1,6 +1,6 @@
-"""What users schedule: Prefect flows whose every run is an MLflow run.
+"""Prefect flows that train, compare and certify; every training run is an MLflow run.
 
-Importing this package imports neither, and sees to it that both, once imported, stay local and quiet.
+Importing this package sets the environment variables that keep Prefect and MLflow local and quiet. It imports neither.
 """
 
 from flows import process_env

@@ -1,4 +1,4 @@
-"""`python -m flows` and the console script `keyhole`."""
+"""Entry point of `python -m flows` and of the console script `keyhole`."""
 
 from flows.cli.main import main
 

@@ -1,3 +1,3 @@
-"""Models registered before flows.tracking.pyfunc existed name this module as their loader."""
+"""Loader module named by models that were registered before flows.tracking.pyfunc existed."""
 
 from flows.tracking.pyfunc import _load_pyfunc as _load_pyfunc

@@ -1,4 +1,4 @@
-"""An arm of a comparison is a method, perhaps in a world that differs: "filtering@knowledge=blind"."""
+"""Parses arms. An arm is a method, optionally with other environment arguments: "filtering@knowledge=blind"."""
 
 import json
 from typing import Any, NamedTuple
@@ -7,24 +7,32 @@ MARK = "@"
 
 
 class Arm(NamedTuple):
-    """What an arm trains, and where."""
+    """A method and the environment arguments in which it differs from the sweep."""
 
     method: str
     env_kwargs: dict[str, Any]
-    """arguments of the world that replace the sweep's"""
+    """Environment arguments that replace those of the sweep."""
 
 
 def parse_arm(name: str) -> Arm:
-    """The arm of that name; raises ValueError where something after a method is no argument."""
+    """Splits an arm's name into its method and arguments.
+
+    Raises:
+        ValueError: A part after the method is not of the form NAME=VALUE.
+    """
     method, *arguments = name.split(MARK)
     return Arm(method, dict(parse_argument(text) for text in arguments))
 
 
 def parse_argument(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, the value JSON or else text; raises ValueError."""
+    """Parses NAME=VALUE. The value is read as JSON, and kept as text if it is not valid JSON.
+
+    Raises:
+        ValueError: `text` is not of the form NAME=VALUE.
+    """
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise ValueError(f"{text!r} is no NAME=VALUE; write for example size=5")
+        raise ValueError(f"{text!r} is not of the form NAME=VALUE; write for example size=5")
     try:
         return name.strip(), json.loads(value)
     except json.JSONDecodeError:
@@ -32,7 +40,7 @@ def parse_argument(text: str) -> tuple[str, Any]:
 
 
 def check_arms(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The same; raises ValueError for a name that is of no arm."""
+    """Returns `names` unchanged; raises ValueError if one is not the name of an arm."""
     for name in names:
         parse_arm(name)
     return names

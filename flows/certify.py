@@ -1,4 +1,4 @@
-"""What an overseer can enforce in a world, as a flow: the certificate is an artifact on Prefect's page."""
+"""The Prefect flow that computes the certificate of a world and publishes it as an artifact."""
 
 from typing import Any
 
@@ -13,11 +13,17 @@ WORLD = "envs:keyhole/DiamondGhost-v0"
 
 @flow(name="certify", flow_run_name="certify {env}")
 def certify(env: EnvironmentId = WORLD, env_kwargs: dict[str, Any] | None = None) -> str:
-    """What an overseer of this world can enforce, before anything is trained; the certificate as JSON.
+    """Computes what an overseer of a world can enforce, before any training.
 
     Args:
-        env: Gymnasium id, "module:" in front if needed.
-        env_kwargs: arguments of the environment, oversight_prob among them.
+        env: Gymnasium id, prefixed with "module:" if the module must be imported first.
+        env_kwargs: Arguments of the environment, including oversight_prob.
+
+    Returns:
+        The certificate as JSON.
+
+    Raises:
+        UserError: The environment cannot be built, has no tables or fails its checks.
     """
     from envs.certificate.report import certificate_text
 

@@ -1,6 +1,7 @@
-"""What a run and a sweep are made of, as typed data: a form in Prefect, options on the command line.
+"""Settings of a run and of a sweep, as pydantic models.
 
-A preset is a set of values that replace the defaults; what the user says replaces both.
+They define the form on Prefect's page and the options of the command line. A preset replaces defaults; explicit values
+replace both.
 """
 
 from typing import Annotated, Any, Literal, TypeVar
@@ -13,15 +14,15 @@ Item = TypeVar("Item")
 
 
 def with_module(name: str) -> str:
-    """Our own worlds' ids get the module in front that registers them; whoever builds one imports it."""
+    """Prefixes the id of one of our worlds with `envs:`, the module that registers it."""
     return f"envs:{name}" if name.startswith("keyhole/") else name
 
 
 def check_distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
-    """Raises ValueError for an item named twice: its runs would count twice."""
-    twice = [item for place, item in enumerate(items) if item in items[:place]]
-    if twice:
-        raise ValueError(f"{twice[0]!r} is named twice")
+    """Returns `items` unchanged; raises ValueError for a duplicate, whose runs would count twice."""
+    duplicates = [item for index, item in enumerate(items) if item in items[:index]]
+    if duplicates:
+        raise ValueError(f"{duplicates[0]!r} is named twice")
     return items
 
 
@@ -30,74 +31,80 @@ EnvironmentId = Annotated[str, AfterValidator(with_module)]
 
 
 class Settings(BaseModel):
-    """Frozen; an unknown key is an error."""
+    """Base of all settings: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Training(Settings):
-    """How the policy is built and updated; methods share all of it."""
+    """How the policy is built and updated; the same for every method."""
 
     n_envs: int = Field(default=1024, ge=1, description="copies of the environment, N (ppo: 256)")
-    n_steps: int = Field(default=32, ge=1, description="steps of each copy between updates, T")
-    batch_size: int = Field(default=4096, ge=2, description="samples of a minibatch, B, of ppo")
+    n_steps: int = Field(default=32, ge=1, description="steps of each copy in a rollout, T")
+    batch_size: int = Field(default=4096, ge=2, description="samples of a minibatch, B (ppo only)")
     n_epochs: int = Field(default=4, ge=1, description="passes over a rollout")
     whole_episodes: bool = Field(
-        default=False, description="update on one whole episode of each copy, not on n_steps steps (ppo: always steps)"
+        default=False,
+        description="update on whole episodes, one of each copy, not on n_steps steps (ppo: always n_steps)",
     )
     learning_rate: float = Field(default=0.012, gt=0, description="Adam's step size (ppo: 0.002)")
     decay_from: float = Field(
-        default=1.0, ge=0, le=1, description="part of the run after which the step size falls linearly to 0; 1: never"
+        default=1.0,
+        ge=0,
+        le=1,
+        description="fraction of the run after which the step size falls to 0 linearly; 1: never",
     )
     gamma: float | None = Field(default=None, ge=0, le=1, description="discount; unset: the environment's own")
     gae_lambda: float = Field(default=0.95, ge=0, le=1, description="lambda of generalised advantage estimation")
     clip_range: float = Field(default=0.2, gt=0, description="PPO's clipping of the probability ratio")
     ent_coef: float = Field(default=0.03, ge=0, description="weight of the entropy bonus")
     final_ent_coef: float | None = Field(
-        default=None, gt=0, description="the same at the end of the run, approached geometrically; unset: constant"
+        default=None, gt=0, description="entropy weight at the end, approached geometrically; unset: constant"
     )
     vf_coef: float = Field(default=0.5, ge=0, description="weight of the critic's loss")
     gate_coef: float = Field(default=1.0, ge=0, description="weight of the gate's own loss on labelled steps")
     routed_baseline: bool | None = Field(
-        default=None, description="critic's baseline on samples routed by outcome; unset: as the method says"
+        default=None, description="critic baseline on samples routed by outcome; unset: the method's default"
     )
-    normalize_advantage: bool = Field(default=True, description="scale advantages of a minibatch to unit variance")
+    normalize_advantage: bool = Field(default=True, description="normalise advantages of a minibatch to unit variance")
     max_grad_norm: float | None = Field(
-        default=None, gt=0, description="clip of the global gradient norm; unset: none, for it couples blocks"
+        default=None, gt=0, description="clip of the global gradient norm; unset: none, since it couples the blocks"
     )
     width: int = Field(default=64, ge=1, description="units of a hidden layer of each expert, gate and critic")
     precision: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="of matrix products; bf16 is faster on processors that have it"
+        default="fp32", description="precision of matrix products; bf16 is faster on processors that support it"
     )
-    device: str = Field(default="cpu", description="where it trains: cpu, cuda, cuda:1; the world's tables too")
+    device: str = Field(default="cpu", description="device of training and of the world's tables: cpu, cuda, cuda:1")
 
 
-TRAINS_BEST: dict[str, dict[str, Any]] = {  # by learner, where it is not the field's own default
+LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {  # defaults of a learner that differ from the fields' own
     "ppo": {"n_envs": 256, "learning_rate": 2e-3},
 }
 
 
 class SharedConfig(Settings):
-    """What a run and all runs of a sweep have in common."""
+    """Settings that a single run and a sweep share."""
 
     env: EnvironmentId = Field(
-        default="envs:keyhole/DiamondGhost-v0", description="Gymnasium id, 'module:' in front if needed"
+        default="envs:keyhole/DiamondGhost-v0", description="Gymnasium id, as 'module:id' if a module registers it"
     )
-    env_kwargs: dict[str, Any] = Field(default_factory=dict, description="further arguments of the environment")
-    steps: int = Field(default=1_000_000, ge=1, description="environment steps of a run")
-    checkpoints: int = Field(default=20, ge=1, description="evaluations along a run")
+    env_kwargs: dict[str, Any] = Field(default_factory=dict, description="other arguments of the environment")
+    steps: int = Field(default=1_000_000, ge=1, description="environment steps of a run, over all copies")
+    checkpoints: int = Field(default=20, ge=1, description="evaluations during a run, evenly spaced")
     learner: Literal["reinforce", "ppo"] = Field(
         default="reinforce",
-        description="reinforce: all samples at once, one pass for each distinct observation; ppo: by minibatches",
+        description="reinforce: whole rollouts, one forward pass per distinct observation; ppo: minibatches",
     )
     training: Training = Training()
 
     @model_validator(mode="before")
     @classmethod
-    def _as_the_learner_trains_best(cls, said: Any) -> Any:
-        best = TRAINS_BEST.get(said.get("learner"), {})
-        training = said.get("training", {})
-        return {**said, "training": {**best, **training}} if best and isinstance(training, dict) else said
+    def _apply_learner_defaults(cls, values: Any) -> Any:
+        defaults = LEARNER_DEFAULTS.get(values.get("learner"), {})
+        training = values.get("training", {})
+        if not defaults or not isinstance(training, dict):
+            return values
+        return {**values, "training": {**defaults, **training}}
 
 
 Methods = Annotated[tuple[str, ...], AfterValidator(check_distinct), AfterValidator(arms.check_arms)]
@@ -107,13 +114,13 @@ class TrainConfig(SharedConfig):
     """One run: one method, one oversight level, one seed."""
 
     method: str = Field(default="gradient_routing", description="oversight method; see `keyhole methods`")
-    arm: str = Field(default="", description="what tables and pictures call it; unset: the method")
-    oversight: Probability = Field(default=0.1, description="probability that the overseer sees")
+    arm: str = Field(default="", description="name of the run in tables and figures; unset: the method")
+    oversight: Probability = Field(default=0.1, description="probability p that the overseer sees")
     seed: int = Field(default=0, ge=0, description="seed of the run")
 
     @property
     def label(self) -> str:
-        """What tables and pictures call it."""
+        """The name of the run in tables and figures."""
         return self.arm or self.method
 
 
@@ -123,24 +130,22 @@ class CompareConfig(SharedConfig):
     methods: Methods = Field(
         default=("gradient_routing", "filtering"),
         min_length=1,
-        description="oversight methods, see `keyhole methods`; METHOD@NAME=VALUE: in a world with another argument",
+        description="oversight methods, see `keyhole methods`; METHOD@NAME=VALUE changes an environment argument",
     )
     oversight: Annotated[tuple[Probability, ...], AfterValidator(check_distinct)] = Field(
         default=(0.03, 0.1, 0.3), min_length=1, description="oversight levels"
     )
     seeds: int = Field(default=3, ge=1, description="number of seeds, 0 to seeds-1, of each method and level")
-    workers: int = Field(default=2, ge=1, description="processes that train side by side")
+    workers: int = Field(default=2, ge=1, description="worker processes, one run each")
     runner: Literal["processes", "dask", "ray"] = Field(
-        default="processes", description="where they are: here, or on an engine; see docs/operations.md"
+        default="processes", description="where the workers run: on this machine, Dask or Ray; see docs/operations.md"
     )
-    dask_address: str = Field(
-        default="", description="Dask scheduler, tcp://host:port; unset: a cluster of this machine"
-    )
-    ray_address: str = Field(default="", description="Ray's head, host:port or auto; unset: a cluster of this machine")
+    dask_address: str = Field(default="", description="Dask scheduler, tcp://host:port; unset: a local cluster")
+    ray_address: str = Field(default="", description="Ray head node, host:port or auto; unset: a local cluster")
     name: str = Field(default="", description="name of the sweep; unset: the environment and the time")
 
     def runs(self) -> list[TrainConfig]:
-        """Every run of the sweep, seeds outermost so that a picture is complete early."""
+        """Lists every run of the sweep. Seeds vary slowest, so one seed of every method and level finishes early."""
         shared = {name: getattr(self, name) for name in SharedConfig.model_fields}
         return [
             TrainConfig(oversight=oversight, seed=seed, **(shared | self._arm(name)))
@@ -150,10 +155,11 @@ class CompareConfig(SharedConfig):
         ]
 
     def _arm(self, name: str) -> dict[str, Any]:
-        """What is special to the runs of one arm."""
+        """The settings in which the runs of one arm differ from the sweep."""
         method, changed = arms.parse_arm(name)
         return {"method": method, "arm": name if changed else "", "env_kwargs": {**self.env_kwargs, **changed}}
 
 
 def run_title(run: TrainConfig) -> str:
+    """The run's name in MLflow and Prefect, unique within a sweep."""
     return f"{run.label} p={run.oversight:g} seed={run.seed}"

@@ -13,7 +13,15 @@ from flows.text import one_line
 
 
 def make_env(name: str, arguments: dict[str, Any], copies: int = 2) -> VectorEnv:
-    """The environment of that name; raises UserError if it cannot be made so."""
+    """Builds `copies` copies of a registered environment.
+
+    Args:
+        name: Gymnasium id, prefixed with "module:" if a module must be imported to register it.
+        arguments: Keyword arguments of the environment.
+
+    Raises:
+        UserError: The environment is unknown or refuses the arguments.
+    """
     entry = _entry(name)
     try:
         return gymnasium.make_vec(name, num_envs=copies, **arguments)
@@ -24,7 +32,7 @@ def make_env(name: str, arguments: dict[str, Any], copies: int = 2) -> VectorEnv
 
 
 def _entry(name: str) -> Any:
-    """What builds the vector form of a registered world; None: it has none of its own."""
+    """The constructor of the environment's vector form, or None if it has no vector form of its own."""
     module, _, short = name.rpartition(":")
     import envs  # noqa: F401  (registers)
 

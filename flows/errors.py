@@ -1,7 +1,18 @@
 """Exceptions of this package. A UserError becomes one line on the terminal; a traceback means a bug."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+
+
+@contextmanager
+def log_suppressed(logger: logging.Logger, action: str, level: int = logging.WARNING) -> Iterator[None]:
+    """Suppresses an exception of the block and logs it on one line, as "ACTION failed: EXCEPTION"."""
+    try:
+        yield
+    except Exception as error:
+        logger.log(level, "%s failed: %r", action, error)
 
 
 class UserError(Exception):

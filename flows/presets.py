@@ -1,4 +1,4 @@
-"""Named sets of values that replace the defaults."""
+"""Named sets of settings that replace the defaults."""
 
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "checkpoints": 5,
         "training": {"precision": "bf16"},
     },
-    "paper": {  # Cloud et al. 2024, section 4.3: REINFORCE with a value baseline, one step on each rollout
+    "paper": {  # Cloud et al. 2024, section 4.3: REINFORCE with a value baseline, one optimiser step per rollout
         "methods": ("all",),
         "oversight": (0.003, 0.01, 0.025, 0.03, 0.05, 0.1),
         "seeds": 4,

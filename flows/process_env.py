@@ -1,6 +1,6 @@
-"""Prefect and MLflow stay on this machine and hold their tongue: to be imported before either.
+"""Environment defaults that keep Prefect and MLflow local and silent.
 
-Both read these variables when they are imported. A value that the user has set stays as it is.
+Both read these variables when they are imported, so this module must be imported first. Values set by the user win.
 """
 
 import os
@@ -10,16 +10,16 @@ SILENT = {
     "DO_NOT_TRACK": "true",  # MLflow compares with exactly "true"
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # of each run, where the store is a server
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # schedulers of features that nothing here uses
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # else printed for each run if the store is a server
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # these schedulers serve features that we do not use
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the runs' logs still reach Prefect's own pages
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # logs still reach Prefect's own pages
     "GIT_PYTHON_REFRESH": "quiet",  # MLflow looks for git at import
 }
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-KEEP_MEMORY = {  # glibc's allocator: what a tensor leaves is kept for the next, for fresh pages cost a fifth of a run
+KEEP_MEMORY = {  # glibc keeps freed memory for the next tensor; faulting in fresh pages costs a fifth of a run
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
     "MALLOC_TOP_PAD_": str(2**24),
@@ -27,12 +27,12 @@ KEEP_MEMORY = {  # glibc's allocator: what a tensor leaves is kept for the next,
 
 
 def configure_environment(prefect_home: Path) -> None:
-    """Keep Prefect's home in the project and both programs quiet."""
+    """Sets Prefect's home and the variables that silence Prefect and MLflow, unless the user has set them."""
     for name, value in {**SILENT, "PREFECT_HOME": str(prefect_home)}.items():
         os.environ.setdefault(name, value)
 
 
 def use_one_thread() -> None:
-    """One process a run: one thread for its arithmetic, and the memory it has had, for processes that start after."""
+    """Gives processes that start later one arithmetic thread each and an allocator that keeps freed memory."""
     for name, value in {**ONE_THREAD, **KEEP_MEMORY}.items():
         os.environ.setdefault(name, value)

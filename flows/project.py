@@ -1,27 +1,24 @@
-"""A project is the checkout around the current directory; its runs live in mlruns/, its Prefect in .prefect/.
-
-One sweep at a time writes to a store. The lock is the kernel's, so a sweep that dies lets go of it.
-"""
+"""Locates the project: the checkout around the current directory, with runs in mlruns/ and Prefect in .prefect/."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-MLRUNS = "KEYHOLE_MLRUNS"  # environment variable that names another store
-STORE = "KEYHOLE_STORE"  # one that names a database for it, in the place of its file
-ARTIFACTS = "KEYHOLE_ARTIFACTS"  # one that names where a new store keeps its runs' files
+MLRUNS = "KEYHOLE_MLRUNS"  # environment variable: directory of another store
+STORE = "KEYHOLE_STORE"  # environment variable: URI of a database that replaces the SQLite file
+ARTIFACTS = "KEYHOLE_ARTIFACTS"  # environment variable: URI where a new store keeps the files of its runs
 
 
 @dataclass(frozen=True)
 class Project:
-    """Where things are."""
+    """Paths and addresses of a project."""
 
     root: Path
     mlruns: Path
     store: str = ""
-    """address of the database; empty: the file in mlruns"""
+    """URI of the database; empty: the SQLite file in mlruns."""
     artifact_uri: str = ""
-    """where the runs' files go when they end; empty: they stay in mlruns"""
+    """URI to which the files of a run are uploaded when it ends; empty: they stay in mlruns."""
 
     @property
     def database(self) -> Path:
@@ -37,7 +34,7 @@ class Project:
 
 
 def current_project() -> Project:
-    """The project of the current directory, with the store that the user chose."""
+    """Returns the project of the current directory, with the store that the environment variables select."""
     start = Path.cwd()
     root = next(
         (p for p in (start, *start.parents) if (p / ".git").exists() or (p / "pyproject.toml").exists()),
@@ -47,6 +44,6 @@ def current_project() -> Project:
     return Project(root, mlruns, os.environ.get(STORE, ""), _uri(os.environ.get(ARTIFACTS, "")))
 
 
-def _uri(said: str) -> str:
-    """A folder's address for its path; others as they are."""
-    return Path(said).absolute().as_uri() if said and ":/" not in said else said
+def _uri(location: str) -> str:
+    """Turns a path into a file URI; returns a URI unchanged."""
+    return Path(location).absolute().as_uri() if location and ":/" not in location else location

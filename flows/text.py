@@ -1,4 +1,4 @@
-"""Format text for a terminal, a table or Markdown."""
+"""Formats text for a terminal, a table or Markdown."""
 
 from typing import Any
 
@@ -19,28 +19,28 @@ def exception_line(error: BaseException) -> str:
 
 
 def nan_to_none(value: Any) -> Any:
-    """Replace nan by None, because JSON has no nan."""
+    """Replaces nan by None, because JSON has no nan."""
     return None if isinstance(value, float) and value != value else value
 
 
 def cell_text(value: Any) -> str:
-    """Format a value as the cell of a table."""
+    """Formats a value as the cell of a table."""
     value = nan_to_none(value)
     return "" if value is None else f"{value:.3f}" if isinstance(value, float) else printable(str(value))
 
 
 def printable(text: str) -> str:
-    """Replace line breaks, tabs and all other characters that control a terminal."""
+    """Replaces line breaks, tabs and all other characters that control a terminal."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def markdown_code(text: str) -> str:
-    """Quote untrusted text as inline code in Markdown."""
+    """Quotes untrusted text as inline code in Markdown."""
     return "`" + printable(text).replace("`", "'") + "`"
 
 
 def format_duration(seconds: float) -> str:
-    """Format a duration: 4000 seconds are '1 h 07 min'."""
+    """Formats a duration: 4000 seconds are '1 h 07 min'."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

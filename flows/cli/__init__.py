@@ -1,1 +1,1 @@
-"""click commands; the only place that prints."""
+"""The click commands, and all output to the terminal."""

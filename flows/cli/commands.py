@@ -1,4 +1,7 @@
-"""What the commands do. All is checked before anything starts; slow imports overlap the server's start."""
+"""Implements the commands.
+
+Input is checked before anything starts. Slow imports run while the Prefect server starts.
+"""
 
 import errno
 import sys
@@ -22,18 +25,17 @@ from flows.text import one_line
 from flows.tracking.access import check_writable, require_runs
 
 if TYPE_CHECKING:
-    from flows.reporting.aggregate import Comparison
     from flows.tracking.store import Store
 
 SOME_FAILED = 1
 
 
 def run_sweep(config: CompareConfig, force: bool = False) -> None:
-    """`keyhole compare`: the flow, on the project's Prefect server."""
+    """`keyhole compare`: runs the flow on the project's Prefect server."""
     from flows.sweep.checks import check_sweep
     from flows.sweep.plan import RunOptions
 
-    project = _ready()
+    project = _writable_project()
     with only_sweep(project):
         check_sweep(config)
         runs = len(config.runs())
@@ -44,8 +46,8 @@ def run_sweep(config: CompareConfig, force: bool = False) -> None:
         _sweep(project, config, RunOptions(force=force, reuse=not force))
 
 
-def resume_sweep(wanted: str, workers: str | None, force: bool, only_failed: bool) -> None:
-    """`keyhole compare --resume`: the same, for a sweep that did not come to its end."""
+def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool) -> None:
+    """`keyhole compare --resume`: continues an unfinished sweep with its own settings."""
     from flows.cli.settings import with_changes
     from flows.running import worker
     from flows.sweep import plan
@@ -54,53 +56,50 @@ def resume_sweep(wanted: str, workers: str | None, force: bool, only_failed: boo
 
     store = existing_store()
     with only_sweep(store.project):
-        sweep = plan.find_unfinished(store, wanted)
-        config = with_changes(plan.stored_config(sweep), {"workers": workers})
+        parent = plan.find_unfinished(store, sweep)
+        config = with_changes(plan.stored_config(parent), {"workers": workers})
         check_sweep(config)
-        reuse = sweep.data.tags.get(plan.REUSE_TAG) != "False" and not force
-        wish = plan.RunOptions(resume=sweep.info.run_id, force=force, reuse=reuse, only_failed=only_failed)
-        print(f"sweep {sweep.info.run_name}, {len(config.runs())} runs of {config.steps:,} steps each: ", end="")
-        print(plan.make_plan(store, config, wish, code_digest(config.env, worker.TRAIN)), flush=True)
-        _sweep(store.project, config, wish)
+        reuse = parent.data.tags.get(plan.REUSE_TAG) != "False" and not force
+        options = plan.RunOptions(resume=parent.info.run_id, force=force, reuse=reuse, only_failed=only_failed)
+        print(f"sweep {parent.info.run_name}, {len(config.runs())} runs of {config.steps:,} steps each: ", end="")
+        print(plan.make_plan(store, config, options, code_digest(config.env, worker.TRAIN)), flush=True)
+        _sweep(store.project, config, options)
 
 
-def _sweep(project: Project, config: CompareConfig, wish: Any) -> None:
-    advice = f"what was finished is kept; go on with `keyhole compare --resume{_elsewhere(project)}`"
+def _sweep(project: Project, config: CompareConfig, options: Any) -> None:
+    resume = f"`keyhole compare --resume{_store_option(project)}`"
     try:
         with _server(project, config):
-            failure = _swept(config, wish)
+            failure = _run_flow(config, options)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; {advice}") from None
+        raise KeyboardInterrupt(f"stopped; finished runs are kept; continue with {resume}") from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        failure = f"the sweep ended for want of room ({error}); make some; {advice}"
+        failure = f"disk full ({error}); free some space, then {resume}; finished runs are kept"
     if failure:
         print(f"keyhole: {failure}", file=sys.stderr)
         sys.exit(SOME_FAILED)
 
 
-def _swept(config: CompareConfig, wish: Any) -> str:
-    """Runs the flow and shows what came out; what failed, in one line."""
+def _run_flow(config: CompareConfig, options: Any) -> str:
+    """Runs the flow and prints its results. Returns one line that lists the failed runs, or an empty string."""
     from flows.compare import FailedRunsError, compare
     from flows.prefect_server.history import record_history
-    from flows.reporting.aggregate import compare_rows
-    from flows.tracking.results import read_results
     from flows.tracking.store import Store
 
     with record_history():
         try:
-            run_id, failure = compare(config, wish), ""
+            run_id, failure = compare(config, options), ""
         except FailedRunsError as error:
             run_id, failure = error.sweep, str(error)
-    project = current_project()
-    _show(project, compare_rows(read_results(Store(project), run_id)))
+    _show(Store(current_project()), run_id)
     return failure
 
 
 @contextmanager
 def _server(project: Project, config: CompareConfig) -> Iterator[None]:
-    """The server answers, and the sweep's processes import what they need."""
+    """Starts the Prefect server and the worker processes; stops the server at the end."""
     from rich.console import Console
 
     from flows.prefect_server.server import Server
@@ -108,12 +107,11 @@ def _server(project: Project, config: CompareConfig) -> Iterator[None]:
 
     server = Server(project.prefect_home)
     try:
-        with ExitStack() as staff:
-            with Console().status("Prefect's server starts"):
+        with ExitStack() as stack:
+            with Console().status("Prefect server starting"):
                 server.start()
-                staff.enter_context(open_pool(config))
-                _open_store(project)  # MLflow and Prefect load while the server starts
-
+                stack.enter_context(open_pool(config))
+                _open_store(project)  # imports MLflow and Prefect while the server starts
                 server.wait()
             yield
     finally:
@@ -127,10 +125,10 @@ def _open_store(project: Project) -> str:
 
 
 def run_one(config: TrainConfig) -> None:
-    """`keyhole train`: one run in this process."""
+    """`keyhole train`: trains one run in this process."""
     from flows.sweep.checks import check_run
 
-    project = _ready()
+    project = _writable_project()
     process_env.use_one_thread()
     check_run(config)
     from flows.running.worker import TRAIN
@@ -152,14 +150,14 @@ def run_one(config: TrainConfig) -> None:
     print(f"MLflow run {record.run_id}, files in {record.folder}")
 
 
-def certify_world(env: str, said: tuple[str, ...], as_json: bool, html: str | None) -> None:
-    """`keyhole certify`."""
+def certify_world(env: str, arguments: tuple[str, ...], as_json: bool, html: str | None) -> None:
+    """`keyhole certify`: prints what an overseer can enforce in a world."""
     from flows.cli.settings import parse_arguments
     from flows.tracking.certificates import certificate_of
 
     if html is not None and not Path(html).resolve().parent.is_dir():
         raise UserError(f"cannot write {html}: no folder {Path(html).parent}")
-    certificate = certificate_of(with_module(env), parse_arguments(said))
+    certificate = certificate_of(with_module(env), parse_arguments(arguments))
     from envs.certificate.report import certificate_page as page
     from envs.certificate.report import certificate_text as text
 
@@ -169,47 +167,46 @@ def certify_world(env: str, said: tuple[str, ...], as_json: bool, html: str | No
 
 
 def make_report(sweep: str | None) -> None:
-    """`keyhole report`: the files of a sweep, once more."""
-    from flows.reporting import report
-    from flows.reporting.aggregate import compare_rows
+    """`keyhole report`: writes the report of a sweep again."""
+    from flows.sweep.finalize import finalize
     from flows.tracking import results
+    from flows.tracking.missing import Missing
 
     store = existing_store()
-    found = results.read_results(store, results.find_sweep(store, sweep))
-    comparison = compare_rows(found)
-    report.write_report(store, comparison)
-    _show(store.project, comparison)
+    run_id = results.find_sweep(store, sweep)
+    finalize(store, run_id, Missing())
+    _show(store, run_id)
 
 
-def list_runs(sweep: str | None, said: dict[str, Any], limit: int, as_json: bool) -> None:
-    """`keyhole runs`."""
+def list_runs(sweep: str | None, filters: dict[str, Any], limit: int, as_json: bool) -> None:
+    """`keyhole runs`: lists sweeps and runs."""
     from flows.cli import listing
     from flows.tracking import results
 
     store = existing_store()
     run_id = None if sweep is None else results.find_sweep(store, sweep)
-    found = listing.list_entries(store, run_id, listing.Filters(**said))
-    listing.print_entries(found[:limit] if run_id is None else found, as_json)
-    if run_id is None and len(found) > limit:
-        print(f"keyhole: {len(found) - limit} more; --limit shows them", file=sys.stderr)
+    entries = listing.list_entries(store, run_id, listing.Filters(**filters))
+    listing.print_entries(entries[:limit] if run_id is None else entries, as_json)
+    if run_id is None and len(entries) > limit:
+        print(f"keyhole: {len(entries) - limit} more; show them with --limit {len(entries)}", file=sys.stderr)
 
 
 def show_run(run: str | None, as_json: bool) -> None:
-    """`keyhole show`."""
+    """`keyhole show`: prints one run or sweep."""
     from flows.cli import show
 
     show.print_run(existing_store(), run, as_json)
 
 
 def open_page(host: str, port: int) -> None:
-    """`keyhole ui`."""
+    """`keyhole ui`: serves MLflow's page."""
     from flows.cli import ui
 
     ui.serve_page(existing_store(), host, port)
 
 
 def list_worlds() -> None:
-    """`keyhole envs`."""
+    """`keyhole envs`: lists the worlds."""
     import gymnasium
 
     import envs  # noqa: F401  (registers)
@@ -219,7 +216,7 @@ def list_worlds() -> None:
 
 
 def list_methods() -> None:
-    """`keyhole methods`."""
+    """`keyhole methods`: lists the oversight methods."""
     import routing
 
     entries = {}
@@ -229,14 +226,14 @@ def list_methods() -> None:
     _print_list(entries)
 
 
-def _ready() -> Project:
+def _writable_project() -> Project:
     project = current_project()
     check_writable(project)
     return project
 
 
 def existing_store() -> "Store":
-    """The project's store; a UserError if there is none yet."""
+    """Returns the project's store; raises UserError if it does not exist yet."""
     from flows.tracking.store import Store
 
     project = require_runs(current_project())
@@ -244,22 +241,30 @@ def existing_store() -> "Store":
     return Store(project)
 
 
-def _show(project: Project, comparison: "Comparison") -> None:
+def _show(store: "Store", run_id: str) -> None:
+    """Prints the table of a sweep, where its report is, and one line that lists what is missing."""
     from flows.reporting import report
+    from flows.reporting.aggregate import compare_rows
+    from flows.tracking.results import read_results
 
+    comparison = compare_rows(read_results(store, run_id))
     found = comparison.results
     print(f"\n{report.summary(comparison)}\n")
     if found.reused:
-        print(f"{found.reused} runs had been done before and were not done again (--force does them anew)")
-    print(f"report: {found.folder / report.PAGE}\nruns: `keyhole ui{_elsewhere(project)}`")
+        print(f"{found.reused} runs reused from earlier sweeps (--force trains them again)")
+    print(f"report: {found.folder / report.PAGE}\nruns: `keyhole ui{_store_option(store.project)}`", flush=True)
+    if found.missing:
+        again = f"`keyhole report {run_id[:8]}{_store_option(store.project)}` writes the report again"
+        print(f"keyhole: the numbers are complete, but missing: {'; '.join(found.missing)}; {again}", file=sys.stderr)
 
 
-def _elsewhere(project: Project) -> str:
+def _store_option(project: Project) -> str:
+    """The option that selects this store on a command line; empty for the default store."""
     return "" if project.mlruns == project.root / "mlruns" else f" --mlruns {project.mlruns}"
 
 
 def _statement(world: Any) -> str:
-    """The first sentence of the file that defines the world."""
+    """The first paragraph of the docstring of the world's module."""
     text = sys.modules[world.__module__].__doc__ or world.__doc__ or ""
     return one_line(text.strip().partition("\n\n")[0])
 

@@ -1,7 +1,7 @@
-"""The runs in a terminal: sweeps and single runs, newest first, or the runs of a sweep, filtered.
+"""Lists sweeps and single runs, newest first, or the runs of one sweep, optionally filtered.
 
-On a terminal a table; into a pipe one line a run, columns parted by tabs; for machines JSON. What users typed is shown
-without the characters that steer a terminal.
+Output is a table on a terminal, one line of tab-separated columns for each run in a pipe, or JSON. Characters that
+control a terminal are removed from user input.
 """
 
 import json
@@ -14,14 +14,14 @@ from flows.text import cell_text, nan_to_none
 from flows.tracking.results import Row, last_attempts, run_rows, search_runs
 from flows.tracking.store import PARENT, Store
 
-SHORT = 8  # characters of a run id that are shown
+SHORT = 8  # characters of a run id in a table
 NUMBERS = ("runs", "best", "oversight", "seed", "true return", "seen", "unseen")
-WORDS = ("name", "of", "env")  # may take two lines
-SAID_ONCE = ("status", "env", "knowledge", "exactness")  # where all are alike
+WRAPPED = ("name", "of", "env")  # columns that may take two lines
+FACTORED = ("status", "env", "knowledge", "exactness")  # printed once below the table if equal in every row
 
 
 class Filters(NamedTuple):
-    """What a listed run has to be; None: anything. `env` is a part of the id of its world."""
+    """Conditions on a run; None accepts anything. `env` matches a part of the environment's id."""
 
     method: str | None = None
     env: str | None = None
@@ -31,11 +31,11 @@ class Filters(NamedTuple):
 
     @property
     def of_runs(self) -> bool:
-        """Something is asked that only a run has, and no sweep."""
+        """Whether a condition is set that only applies to runs, not to sweeps."""
         return (self.method, self.oversight, self.seed) != (None, None, None)
 
     def admit(self, run: Any) -> bool:
-        """The MLflow run is asked for."""
+        """Returns whether the MLflow run meets every condition."""
         tags = run.data.tags
         return all(
             (
@@ -49,10 +49,11 @@ class Filters(NamedTuple):
 
 
 def list_entries(store: Store, sweep: str | None, filters: Filters) -> list[dict[str, Any]]:
-    """What is to be shown: the runs of a sweep as they started or, without one, sweeps and single runs, newest first.
+    """Returns the runs of a sweep in order of start; without a sweep, sweeps and single runs, newest first.
 
     Args:
-        sweep: run id of a sweep.
+        sweep: Run id of a sweep, or None.
+        filters: Conditions. One that only runs can meet selects runs of all sweeps.
     """
     if sweep is not None:
         members = last_attempts(search_runs(store, f"tags.`{PARENT}` = '{sweep}'"))
@@ -69,7 +70,7 @@ def list_entries(store: Store, sweep: str | None, filters: Filters) -> list[dict
 
 
 def of_top(run: Any, children: Sequence[Any]) -> dict[str, Any]:
-    """A sweep, or a run that belongs to none: its runs done, and the best of them."""
+    """The entry of a sweep or a single run: finished runs, and the best of them."""
     members = last_attempts(children) if children else []
     finished = [row for member in members or [run] for row in first_rows(member) if row.true_return == row.true_return]
     best = max(finished, key=lambda row: row.true_return, default=None)
@@ -87,7 +88,7 @@ def of_top(run: Any, children: Sequence[Any]) -> dict[str, Any]:
 
 
 def of_run(run: Any) -> dict[str, Any]:
-    """A run, and what its method deploys first."""
+    """The entry of a run, with the returns of its method's first deployment rule."""
     row = next(iter(first_rows(run)), None)
     return {
         "id": run.info.run_id,
@@ -106,20 +107,22 @@ def of_run(run: Any) -> dict[str, Any]:
 
 
 def first_rows(run: Any) -> list[Row]:
-    """The row of the method's first deployment rule; none for what is no run."""
+    """The row of the method's first deployment rule; empty for a sweep."""
     return run_rows(run)[:1] if run.data.tags.get("kind") == "run" else []
 
 
 def environment(run: Any) -> str:
+    """The environment id, without the prefix of our own worlds."""
     return run.data.params.get("env", "").removeprefix("envs:")
 
 
 def started(run: Any) -> str:
+    """The local time at which the run started."""
     return datetime.fromtimestamp(run.info.start_time / 1000).strftime("%Y-%m-%d %H:%M")
 
 
 def print_entries(entries: Sequence[dict[str, Any]], as_json: bool) -> None:
-    """Print them in the way that suits where the output goes."""
+    """Prints entries as JSON, as a table on a terminal, or else as tab-separated lines."""
     if as_json:
         print(json.dumps([{name: nan_to_none(value) for name, value in entry.items()} for entry in entries], indent=2))
     elif sys.stdout.isatty():
@@ -130,7 +133,7 @@ def print_entries(entries: Sequence[dict[str, Any]], as_json: bool) -> None:
 
 
 def _table(entries: Sequence[dict[str, Any]]) -> None:
-    """Narrow: ids and times are cut short, and what is the same in every line is said once, below."""
+    """Prints a narrow table. Ids and times are shortened; values equal in every row are printed once below."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -141,16 +144,16 @@ def _table(entries: Sequence[dict[str, Any]]) -> None:
     if not lines:
         console.print("nothing to show")
         return
-    same = {name: value for name, value in lines[0].items() if name in SAID_ONCE and _everywhere(lines, name)}
+    shared = {name: value for name, value in lines[0].items() if name in FACTORED and _all_equal(lines, name)}
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in (name for name in lines[0] if name not in same):
-        table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=name not in WORDS)
+    for name in (name for name in lines[0] if name not in shared):
+        table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=name not in WRAPPED)
     for line in lines:
         short = {**line, "id": line["id"][:SHORT], "started": line["started"].partition("-")[2]}
-        table.add_row(*(Text(value) for name, value in short.items() if name not in same))
+        table.add_row(*(Text(value) for name, value in short.items() if name not in shared))
     console.print(table)
-    console.print(Text("; ".join(f"{name} {value}" for name, value in same.items() if value)))
+    console.print(Text("; ".join(f"{name} {value}" for name, value in shared.items() if value)))
 
 
-def _everywhere(lines: Sequence[dict[str, str]], name: str) -> bool:
+def _all_equal(lines: Sequence[dict[str, str]], name: str) -> bool:
     return len({line[name] for line in lines}) == 1

@@ -1,4 +1,4 @@
-"""The command line's options are the settings: name, type, default, bounds, description are the models'."""
+"""Derives command-line options from the settings models: name, type, default, bounds and description."""
 
 import os
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from flows.cli.settings import ARGUMENTS, Setting, is_list, settings
 from flows.presets import PRESETS
 from flows.project import ARTIFACTS, MLRUNS, STORE
 
-PLAIN = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "true|false"}
-PLACES = (
-    ("--mlruns", MLRUNS, "DIR", "store of the runs  [default: mlruns]"),
+METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "true|false"}
+STORE_OPTIONS = (
+    ("--mlruns", MLRUNS, "DIR", "directory of the store  [default: mlruns]"),
     ("--store", STORE, "URI", f"database of the store, postgresql://... or http://...; also ${STORE}"),
     (
         "--artifacts",
@@ -24,11 +24,11 @@ PLACES = (
         f"where a new store keeps the runs' files, s3://... or file://...; also ${ARTIFACTS}",
     ),
 )
-SIGNS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 
 
 def options(model: type[BaseModel]) -> Callable[[Callable], Callable]:
-    """Decorates a click command: an option for each setting of the model, and --set, --preset, --config."""
+    """Decorates a click command with an option for each setting of the model, and --set, --preset, --config."""
     known = [setting for setting in settings(model) if setting.path != (ARGUMENTS,)]
 
     def decorate(command: Callable) -> Callable:
@@ -40,15 +40,15 @@ def options(model: type[BaseModel]) -> Callable[[Callable], Callable]:
 
 
 def store_option(command: Callable) -> Callable:
-    """Where runs are kept, the same for every command that reads or writes them."""
-    for name, variable, metavar, text in reversed(PLACES):
+    """Adds the options that select the store, for every command that reads or writes runs."""
+    for name, variable, metavar, text in reversed(STORE_OPTIONS):
         command = click.option(
-            name, metavar=metavar, callback=partial(_placed, variable), expose_value=False, help=text
+            name, metavar=metavar, callback=partial(_set_variable, variable), expose_value=False, help=text
         )(command)
     return command
 
 
-def _placed(variable: str, context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+def _set_variable(variable: str, context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value is not None:
         os.environ[variable] = os.path.abspath(value) if variable == MLRUNS else value
 
@@ -66,14 +66,16 @@ def _option(setting: Setting) -> Callable:
 def _common() -> list[Callable]:
     return [
         click.option(
-            "--set", "set", multiple=True, metavar="NAME=VALUE", help="argument of the environment; repeat it"
+            "--set", "set", multiple=True, metavar="NAME=VALUE", help="argument of the environment; may be repeated"
         ),
         click.option(
             "--preset",
             metavar="|".join(PRESETS),
-            help="a set of values; options that you give explicitly win",
+            help="named set of values; explicit options override it",
         ),
-        click.option("--config", metavar="FILE", help="settings from a TOML or JSON file; options win over it"),
+        click.option(
+            "--config", metavar="FILE", help="settings from a TOML or JSON file; explicit options override it"
+        ),
     ]
 
 
@@ -81,9 +83,9 @@ def _metavar(field: FieldInfo) -> str:
     annotation = get_args(field.annotation)[0] if is_list(field) else field.annotation
     if get_origin(annotation) is Literal:
         return "|".join(get_args(annotation))
-    annotation = getattr(annotation, "__origin__", annotation)  # what is annotated
-    plain = next((kind for kind in (annotation, *get_args(annotation)) if kind in PLAIN), str)
-    return PLAIN[plain] + ",..." * is_list(field)
+    annotation = getattr(annotation, "__origin__", annotation)  # unwraps Annotated
+    plain = next((kind for kind in (annotation, *get_args(annotation)) if kind in METAVARS), str)
+    return METAVARS[plain] + ",..." * is_list(field)
 
 
 def _help(field: FieldInfo) -> str:
@@ -95,12 +97,12 @@ def _help(field: FieldInfo) -> str:
 
 def _bounds(field: FieldInfo) -> list[str]:
     constraints = [*field.metadata, *(m for inner in get_args(field.annotation) for m in _inner(inner))]
-    found = {sign: getattr(c, name) for c in constraints for name, sign in SIGNS if hasattr(c, name)}
+    found = {sign: getattr(c, name) for c in constraints for name, sign in BOUNDS if hasattr(c, name)}
     low = [f"{found[sign]:g}{'<' if sign == '>' else '<='}" for sign in (">", ">=") if sign in found]
     high = [f"{sign}{found[sign]:g}" for sign in ("<", "<=") if sign in found]
     return ["".join([*low, "x", *high])] if low or high else []
 
 
 def _inner(annotation: Any) -> list[Any]:
-    """The constraints of the items of a tuple."""
+    """The constraints on the items of a tuple."""
     return [m for info in getattr(annotation, "__metadata__", ()) for m in getattr(info, "metadata", ())]

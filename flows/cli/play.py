@@ -1,7 +1,7 @@
-"""A saved agent plays in its world, step by step, in the terminal: what happens, and what its overseer sees of it.
+"""Plays episodes of a saved agent in its world and prints each step with the overseer's observation.
 
-Its world is asked for only here. One that is not keyhole's own is code that the agent's file merely names: where the
-file does not come from a run of this project, the user has to say that name too.
+The world is built only here. The agent's file names the module of a world that is not keyhole's own, and building the
+world imports that module. Unless the file belongs to a run of this project, the user must therefore name it as well.
 """
 
 import json
@@ -29,7 +29,7 @@ OURS = "envs:keyhole/"
 
 
 class PlayOptions(NamedTuple):
-    """How an agent is to play."""
+    """Options of `keyhole play`."""
 
     oversight: float | None = None
     episodes: int = 1
@@ -41,7 +41,7 @@ class PlayOptions(NamedTuple):
 
 
 class PlayedStep(NamedTuple):
-    """One step of an episode; `frame` is of the state it left from."""
+    """One step of an episode; `frame` shows the state before the step."""
 
     frame: Any
     action: int
@@ -52,97 +52,109 @@ class PlayedStep(NamedTuple):
     ended: bool
 
 
-def play(wanted: str, how: PlayOptions, gif: str | None) -> None:
-    """Prints the episodes, and draws them into a GIF file if one is named. Raises UserError."""
-    path, trusted = find_agent(wanted)
+def play_agent(name: str, options: PlayOptions, gif: str | None) -> None:
+    """Prints episodes of the agent `name`, and writes them as a GIF if `gif` is a path.
+
+    Raises:
+        UserError: The agent, its world or an option is invalid.
+    """
+    path, trusted = find_agent(name)
     agent = load_agent(path)
-    check_options(agent, how, trusted)
+    check_options(agent, options, trusted)
     if gif is not None and not Path(gif).resolve().parent.is_dir():
         raise UserError(f"cannot write {gif}: no folder {Path(gif).parent}")
-    world = make_agent_world(agent, how, "ansi")
-    print(introduction(path, agent, how))
-    total: list[tuple[float, float]] = []
-    for number, episode in enumerate(episodes(agent, world, how)):
+    world = make_agent_world(agent, options, "ansi")
+    print(introduction(path, agent, options))
+    totals: list[tuple[float, float]] = []
+    for number, episode in enumerate(episodes(agent, world, options)):
         print(f"\nepisode {number + 1}")
         for line in describe_episode(episode, world):
             print(line)
-        total.append(returns(episode, world.gamma))
-    if len(total) > 1:
-        proxy, true = np.mean(total, 0)
-        print(f"\nmean of {len(total)} episodes: return {proxy:.3f}, true return {true:.3f}")
+        totals.append(returns(episode, world.gamma))
+    if len(totals) > 1:
+        proxy, true = np.mean(totals, 0)
+        print(f"\nmean of {len(totals)} episodes: return {proxy:.3f}, true return {true:.3f}")
     if gif is not None:
-        _draw(agent, how, Path(gif))
+        _draw(agent, options, Path(gif))
 
 
-def find_agent(wanted: str) -> tuple[Path, bool]:
-    """The agent.zip that is meant, and whether it is of a run of this project. Raises UserError."""
-    if Path(wanted).is_file():
-        return Path(wanted), False
-    if Path(wanted).suffix == ".zip":
-        raise UserError(f"cannot read the agent {wanted}: no such file")
+def find_agent(name: str) -> tuple[Path, bool]:
+    """Finds the agent.zip of a file name, a registered model or a run.
+
+    Returns:
+        The path, and whether it belongs to a run of this project.
+
+    Raises:
+        UserError: There is no such agent.
+    """
+    if Path(name).is_file():
+        return Path(name), False
+    if Path(name).suffix == ".zip":
+        raise UserError(f"cannot read the agent {name}: no such file")
     store = Store(require_runs(current_project()))
-    path = model_registry.find_model(store, wanted)
+    path = model_registry.find_model(store, name)
     if path is None:
-        path = store.folder(results.find_run(store, wanted)) / AGENT
+        path = store.folder(results.find_run(store, name)) / AGENT
     if not path.is_file():
-        raise UserError(f"{wanted} has no {AGENT}: is it a sweep, or did it not finish? `keyhole runs {wanted}`")
+        raise UserError(f"{name} has no {AGENT}: it is a sweep or did not finish; see `keyhole runs {name}`")
     return path, True
 
 
 def load_agent(path: Path) -> agents.Agent:
-    """The agent in that file; raises UserError if there is none."""
+    """Loads the agent from a file; raises UserError if the file is not an agent."""
     try:
         return agents.load(path)
     except (agents.BadAgentError, OSError) as error:
         raise UserError(str(error)) from None
 
 
-def check_options(agent: agents.Agent, how: PlayOptions, trusted: bool) -> None:
-    """Raises UserError for a rule or block that the agent lacks, or a world that nobody vouches for."""
-    if how.deploy is not None and how.deploy not in agent.deployments:
-        raise unknown_name("deployment rule", how.deploy, agent.deployments)
+def check_options(agent: agents.Agent, options: PlayOptions, trusted: bool) -> None:
+    """Raises UserError for an unknown rule or block, diverged weights, or an environment that is not trusted."""
+    if options.deploy is not None and options.deploy not in agent.deployments:
+        raise unknown_name("deployment rule", options.deploy, agent.deployments)
     if not all(parameter.isfinite().all() for parameter in agent.policy.parameters()):
-        raise UserError("the agent's weights are not all numbers: its training diverged; play another one")
-    for block in how.without:
+        raise UserError("the agent's weights contain nan or inf: its training diverged; play another agent")
+    for block in options.without:
         if block not in BLOCKS:
             raise unknown_name("block", block, BLOCKS)
-    if how.env is not None and with_module(how.env) != agent.env:
-        raise UserError(f"the agent was trained in {agent.env!r}, not in {how.env!r}; leave out --env")
-    if not (trusted or how.env or agent.env.startswith(OURS)):
+    if options.env is not None and with_module(options.env) != agent.env:
+        raise UserError(f"the agent was trained in {agent.env!r}, not in {options.env!r}; leave out --env")
+    if not (trusted or options.env or agent.env.startswith(OURS)):
         raise UserError(
-            f"the agent's world {agent.env!r} is code from elsewhere; if you trust it, say --env {printable(agent.env)}"
+            f"the agent's environment {agent.env!r} is not keyhole's own; "
+            f"if you trust its code, pass --env {printable(agent.env)}"
         )
 
 
-def make_agent_world(agent: agents.Agent, how: PlayOptions, render_mode: str) -> Any:
-    """One copy of the agent's world; raises UserError."""
-    changed = {} if how.oversight is None else {"oversight_prob": how.oversight}
-    make_env(agent.env, {**agent.world, **changed}, copies=1).close()  # says in one line why it cannot be made
+def make_agent_world(agent: agents.Agent, options: PlayOptions, render_mode: str) -> Any:
+    """Builds one copy of the agent's world; raises UserError if that fails."""
+    changed = {} if options.oversight is None else {"oversight_prob": options.oversight}
+    make_env(agent.env, {**agent.world, **changed}, copies=1).close()  # raises the UserError that explains a failure
     try:
         return agent.make_world(1, render_mode=render_mode, **changed)
     except ValueError as error:
-        raise UserError(f"this is not the agent's world: {one_line(error)}") from None
+        raise UserError(f"the environment does not match the agent: {one_line(error)}") from None
 
 
-def introduction(path: Path, agent: agents.Agent, how: PlayOptions) -> str:
-    """Who plays, where, and how."""
-    world = {**agent.world, **({} if how.oversight is None else {"oversight_prob": how.oversight})}
+def introduction(path: Path, agent: agents.Agent, options: PlayOptions) -> str:
+    """Describes the agent, its world and how it is played."""
+    world = {**agent.world, **({} if options.oversight is None else {"oversight_prob": options.oversight})}
     lines = [
         f"agent      {path}",
         f"trained    {agent.method} {json.dumps(dict(agent.facts))} in {agent.env.removeprefix('envs:')}",
-        f"plays      with {json.dumps(world)}, {'its likeliest actions' if how.greedy else 'actions drawn'}",
-        f"deployed   {how.deploy or next(iter(agent.deployments))}"
-        + (f", without {' and '.join(how.without)}" if how.without else ""),
+        f"plays      with {json.dumps(world)}, {'most likely actions' if options.greedy else 'sampled actions'}",
+        f"deployed   {options.deploy or next(iter(agent.deployments))}"
+        + (f", without {' and '.join(options.without)}" if options.without else ""),
     ]
     return "\n".join(map(printable, lines))
 
 
-def episodes(agent: agents.Agent, world: Any, how: PlayOptions) -> Iterator[list[PlayedStep]]:
-    """The episodes one after the other; the same for the same seed."""
-    generator = None if how.greedy else torch.Generator().manual_seed(how.seed)
-    obs, _ = world.reset(seed=how.seed)
-    with agent.deployed(how.deploy, how.without):
-        for _ in range(how.episodes):
+def episodes(agent: agents.Agent, world: Any, options: PlayOptions) -> Iterator[list[PlayedStep]]:
+    """Yields the episodes; equal seeds give equal episodes."""
+    generator = None if options.greedy else torch.Generator().manual_seed(options.seed)
+    obs, _ = world.reset(seed=options.seed)
+    with agent.deployed(options.deploy, options.without):
+        for _ in range(options.episodes):
             episode: list[PlayedStep] = []
             while not episode or not episode[-1].ended:
                 frame = world.render()[0]
@@ -155,22 +167,23 @@ def episodes(agent: agents.Agent, world: Any, how: PlayOptions) -> Iterator[list
 
 
 def describe_episode(episode: Sequence[PlayedStep], world: Any) -> Iterator[str]:
-    """An episode in lines: each state, what was done there, and what came of it."""
+    """Yields the lines that describe an episode: each state, the action, the rewards and the outcome."""
     for number, step in enumerate(episode):
-        doing = _named(world.action_names, step.action)
-        seen = _named(world.overseer_labels, step.overseer_obs)
+        action = _named(world.action_names, step.action)
+        observation = _named(world.overseer_labels, step.overseer_obs)
         yield f"\n{step.frame}"
-        yield f"step {number + 1}: {doing}; reward {step.reward:g}, truly {step.true_reward:g}; overseer sees: {seen}"
+        rewards = f"reward {step.reward:g}, true reward {step.true_reward:g}"
+        yield f"step {number + 1}: {action}; {rewards}; overseer sees: {observation}"
     proxy, true = returns(episode, world.gamma)
     last = episode[-1]
     verdict = world.judgement[last.overseer_obs]
-    judged = "no verdict" if np.isnan(verdict) else f"verdict {verdict:g}"
+    judgement = "no verdict" if np.isnan(verdict) else f"verdict {verdict:g}"
     yield f"\nended with {_named(world.outcomes, last.outcome)} after {len(episode)} steps"
-    yield f"return {proxy:.3f}, true return {true:.3f} (discounted by {world.gamma:g}); the overseer has {judged}"
+    yield f"return {proxy:.3f}, true return {true:.3f} (discounted by {world.gamma:g}); overseer: {judgement}"
 
 
 def returns(episode: Sequence[PlayedStep], gamma: float) -> tuple[float, float]:
-    """The proxy and the true return, discounted."""
+    """The discounted proxy return and true return."""
     discount = gamma ** np.arange(len(episode))
     return tuple(float(discount @ [step[i] for step in episode]) for i in (2, 3))  # type: ignore[return-value]
 
@@ -179,13 +192,13 @@ def _named(names: Sequence[str], number: int) -> str:
     return names[number] if number < len(names) else str(number)
 
 
-def _draw(agent: agents.Agent, how: PlayOptions, path: Path) -> None:
-    """The same episodes as moving pixels."""
+def _draw(agent: agents.Agent, options: PlayOptions, path: Path) -> None:
+    """Writes the same episodes as a GIF."""
     from PIL import Image
 
-    world = make_agent_world(agent, how, "rgb_array")
-    frames = [Image.fromarray(step.frame) for episode in episodes(agent, world, how) for step in episode]
+    world = make_agent_world(agent, options, "rgb_array")
+    frames = [Image.fromarray(step.frame) for episode in episodes(agent, world, options) for step in episode]
     if frames[0].size == (drawing.CELL, drawing.CELL):
-        raise UserError(f"{agent.env} is no grid to be drawn; leave out --gif")
+        raise UserError(f"{agent.env} cannot be drawn: it has no grid layout; leave out --gif")
     frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], duration=400, loop=0)
-    print(f"\npicture: {path}, {len(frames)} frames")
+    print(f"\nanimation: {path}, {len(frames)} frames")

@@ -1,4 +1,4 @@
-"""`keyhole serve` and `keyhole schedule` on the command line."""
+"""The commands `keyhole serve` and `keyhole schedule`."""
 
 from typing import Any
 
@@ -11,16 +11,18 @@ from flows.project import current_project
 
 
 @click.command()
-@click.option("--cron", metavar="'M H D M W'", help="when to start a sweep with these settings; unset: never by itself")
-@click.option("--timezone", default="UTC", show_default=True, metavar="NAME", help="of --cron, e.g. Europe/Berlin")
+@click.option("--cron", metavar="'M H D M W'", help="when to start a sweep; unset: no schedule")
+@click.option(
+    "--timezone", default="UTC", show_default=True, metavar="NAME", help="time zone of --cron, e.g. Europe/Berlin"
+)
 @options(CompareConfig)
 @store_option
-def serve(cron: str | None, timezone: str, **said: Any) -> None:
+def serve(cron: str | None, timezone: str, **values: Any) -> None:
     """Serve compare, certify and report on Prefect's page, and start sweeps on a schedule, until Ctrl-C.
 
-    The other options are those of `keyhole compare`: they fill its form and are what the schedule starts.
+    The other options are those of `keyhole compare`. They are the defaults of its form and the scheduled settings.
     """
-    config = configuration(CompareConfig, said)
+    config = configuration(CompareConfig, values)
     from flows.serve import serve as run
 
     run(config, cron, timezone)
@@ -28,7 +30,7 @@ def serve(cron: str | None, timezone: str, **said: Any) -> None:
 
 @click.group()
 def schedule() -> None:
-    """List, pause, resume or remove what `keyhole serve` has scheduled."""
+    """List, pause, resume or remove the schedules of `keyhole serve`."""
 
 
 @schedule.command("list")
@@ -39,7 +41,7 @@ def list_all() -> None:
     click.echo(list_schedules(current_project()))
 
 
-def _changing(verb: str, text: str) -> None:
+def _add_command(verb: str, text: str) -> None:
     @schedule.command(verb, help=text)
     @click.argument("name", required=False)
     def command(name: str | None) -> None:
@@ -48,6 +50,6 @@ def _changing(verb: str, text: str) -> None:
         click.echo(change_schedules(current_project(), verb, name))
 
 
-_changing("pause", "Start nothing more by the schedule NAME; without NAME, the only one.")
-_changing("resume", "Let the schedule NAME start runs again.")
-_changing("remove", "Delete the schedule NAME.")
+_add_command("pause", "Pause the schedule NAME; without NAME, the only one.")
+_add_command("resume", "Resume the schedule NAME; without NAME, the only one.")
+_add_command("remove", "Remove the schedule NAME.")

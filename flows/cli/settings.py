@@ -1,4 +1,4 @@
-"""What was said, as settings: options win over a configuration file, that over a preset, over defaults."""
+"""Builds settings. Options override a configuration file, which overrides a preset, which overrides defaults."""
 
 import json
 import tomllib
@@ -17,11 +17,11 @@ from flows.text import one_line
 
 Model = TypeVar("Model", bound=BaseModel)
 Values = dict[str, Any]
-ARGUMENTS = "env_kwargs"  # comes from --set
+ARGUMENTS = "env_kwargs"  # filled by --set
 
 
 class Setting(NamedTuple):
-    """A field of a model or of a model in it."""
+    """A field of a settings model or of a model nested in it."""
 
     path: tuple[str, ...]
     field: FieldInfo
@@ -36,7 +36,7 @@ class Setting(NamedTuple):
 
 
 def settings(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[Setting]:
-    """The fields of a model, nested ones in place."""
+    """Yields the fields of a model, depth first."""
     for name, field in model.model_fields.items():
         if _is_model(field.annotation):
             yield from settings(field.annotation, (*prefix, name))  # type: ignore[arg-type]
@@ -44,33 +44,41 @@ def settings(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[S
             yield Setting((*prefix, name), field)
 
 
-def configuration(model: type[Model], said: Mapping[str, Any]) -> Model:
-    """The settings that follow from what was said on the command line; raises UserError."""
-    preset, file = _preset(model, said.get("preset")), _file(said.get("config"))
-    explicit = _explicit(model, said)
-    _validated(model, file, said.get("config"))  # alone first, so that an error says where it was said
+def configuration(model: type[Model], options: Mapping[str, Any]) -> Model:
+    """Builds the settings from command-line options, configuration file, preset and defaults.
+
+    Args:
+        model: The settings model.
+        options: Values of the options as click parsed them; None for an option that was not given.
+
+    Raises:
+        UserError: A name or value is invalid.
+    """
+    preset, file = _preset(model, options.get("preset")), _file(options.get("config"))
+    explicit = _explicit(model, options)
+    _validated(model, file, options.get("config"))  # first on its own, so that an error names the file
     _validated(model, explicit)
     return _validated(model, _all_methods(_merged(_merged(preset, file), explicit)))
 
 
-def with_changes(config: Model, said: Mapping[str, Any]) -> Model:
-    """The same settings but for what was said on the command line; raises UserError."""
-    return _validated(type(config), {**config.model_dump(), **_explicit(type(config), said)})
+def with_changes(config: Model, options: Mapping[str, Any]) -> Model:
+    """Returns `config` with the given options replaced; raises UserError if a value is invalid."""
+    return _validated(type(config), {**config.model_dump(), **_explicit(type(config), options)})
 
 
-def _explicit(model: type[BaseModel], said: Mapping[str, Any]) -> Values:
+def _explicit(model: type[BaseModel], options: Mapping[str, Any]) -> Values:
     values: Values = {}
     for setting in settings(model):
-        text = said.get(setting.parameter)
+        text = options.get(setting.parameter)
         if text is not None:
             _put(values, setting.path, _parsed(text, setting.field))
-    if said.get("set"):
-        values[ARGUMENTS] = parse_arguments(said["set"])
+    if options.get("set"):
+        values[ARGUMENTS] = parse_arguments(options["set"])
     return values
 
 
 def is_list(field: FieldInfo) -> bool:
-    """The setting is a list."""
+    """Returns whether the field holds a tuple, written with commas on the command line."""
     return getattr(field.annotation, "__origin__", None) is tuple
 
 
@@ -79,7 +87,7 @@ def _is_model(annotation: Any) -> bool:
 
 
 def _parsed(text: str, field: FieldInfo) -> Any:
-    """Lists by commas, 1e6 as a whole number, none as unset; the model converts and checks the rest."""
+    """Splits lists at commas, reads 1e6 as an integer and `none` as unset. The model converts and checks the rest."""
     if is_list(field):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if text.lower() == "none" and type(None) in get_args(field.annotation):
@@ -97,21 +105,21 @@ def _whole(text: str) -> Any:
         return text
 
 
-def parse_arguments(said: Iterable[str]) -> Values:
-    """What --set says: NAME=VALUE, the value JSON or else text; raises UserError."""
+def parse_arguments(texts: Iterable[str]) -> Values:
+    """Parses the values of --set, each NAME=VALUE; raises UserError."""
     try:
-        return dict(map(arms.parse_argument, said))
+        return dict(map(arms.parse_argument, texts))
     except ValueError as error:
         raise UserError(f"--set {error}") from None
 
 
 def _preset(model: type[BaseModel], name: str | None) -> Values:
-    """What of the preset, which is made for sweeps, `model` has as well."""
+    """The values of a preset that `model` has. Presets describe sweeps, so a run takes only the shared settings."""
     if name and name not in PRESETS:
         raise unknown_name("preset", name, PRESETS)
-    both = model.model_fields.keys() if issubclass(model, CompareConfig) else SharedConfig.model_fields.keys()
+    fields = model.model_fields.keys() if issubclass(model, CompareConfig) else SharedConfig.model_fields.keys()
     values = PRESETS[name] if name else {}
-    return {key: value for key, value in values.items() if key in both}
+    return {key: value for key, value in values.items() if key in fields}
 
 
 def _file(name: str | None) -> Values:
@@ -124,19 +132,20 @@ def _file(name: str | None) -> Values:
         raise UserError(f"cannot read the configuration file {name} ({error.strerror})") from None
     except (ValueError, UnicodeDecodeError) as error:
         kind = "JSON" if name.endswith(".json") else "TOML"
-        raise UserError(f"{name} is no valid {kind}: {one_line(error)}") from None
+        raise UserError(f"{name} is not valid {kind}: {one_line(error)}") from None
     if not isinstance(values, dict):
-        raise UserError(f"{name} holds a {type(values).__name__}; it must be a table of settings")
+        raise UserError(f"{name} holds a {type(values).__name__}; expected a table of settings")
     return values
 
 
-def _merged(under: Values, over: Values) -> Values:
-    both = {name: _merged(under[name], over[name]) for name in under.keys() & over.keys() if _tables(under, over, name)}
-    return {**under, **over, **both}
-
-
-def _tables(under: Values, over: Values, name: str) -> bool:
-    return isinstance(under[name], dict) and isinstance(over[name], dict)
+def _merged(base: Values, override: Values) -> Values:
+    """Merges two nested tables; `override` wins."""
+    nested = {
+        name: _merged(base[name], override[name])
+        for name in base.keys() & override.keys()
+        if isinstance(base[name], dict) and isinstance(override[name], dict)
+    }
+    return {**base, **override, **nested}
 
 
 def _put(values: Values, path: tuple[str, ...], value: Any) -> None:
@@ -157,11 +166,11 @@ def _validated(model: type[Model], values: Values, source: str | None = None) ->
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise _mistake(model, error, source) from None
+        raise _user_error(model, error, source) from None
 
 
-def _mistake(model: type[BaseModel], error: ValidationError, source: str | None) -> UserError:
-    """The first thing that is wrong, in the words of where it was said."""
+def _user_error(model: type[BaseModel], error: ValidationError, source: str | None) -> UserError:
+    """Describes the first error by the option, or by the file and key, that caused it."""
     first = error.errors()[0]
     path = tuple(part for part in first["loc"] if isinstance(part, str))
     known = {setting.path: setting for setting in settings(model)}

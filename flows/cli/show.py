@@ -1,6 +1,6 @@
-"""One run or sweep in a terminal: its settings, its results, its curves as lines of blocks, its files.
+"""Prints one run or sweep: settings, results, curves as lines of block characters, files.
 
-What users typed is shown without the characters that steer a terminal.
+Characters that control a terminal are removed from user input.
 """
 
 import json
@@ -18,33 +18,33 @@ from flows.tracking.certificates import PREFIX
 from flows.tracking.store import PARENT, Store
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-WIDTH = 40  # characters of a curve
-MADE_WITH = ("git_commit", "version.")  # what a run was made with: in JSON only
+WIDTH = 40  # characters in a curve
+PROVENANCE = ("git_commit", "version.")  # prefixes of params that are printed in JSON only
 
 
-def print_run(store: Store, wanted: str | None, as_json: bool) -> None:
-    """Prints the run that `wanted` names; None: the newest sweep. Raises UserError if there is none."""
-    run = results.find_run(store, wanted)
+def print_run(store: Store, name: str | None, as_json: bool) -> None:
+    """Prints the run or sweep `name`; None selects the newest sweep. Raises UserError if there is none."""
+    run = results.find_run(store, name)
     if as_json:
         print(json.dumps(run_facts(store, run), indent=2))
         return
     is_sweep = run.data.tags.get("kind") == "sweep"
     body = _sweep(store, run) if is_sweep else [*_results(run), *_curves(store, run)]
-    for line in [*head(store, run), "", *body, *_end(store, run)]:
+    for line in [*head(store, run), "", *body, *_settings_and_files(store, run)]:
         print(printable(line))
 
 
 def run_facts(store: Store, run: Any) -> dict[str, Any]:
-    """All that MLflow has of a run, as plain data."""
-    about = {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status, "started": started(run)}
+    """Returns the whole MLflow record of a run as plain data."""
+    info = {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status, "started": started(run)}
     metrics = {name: nan_to_none(value) for name, value in sorted(run.data.metrics.items())}
     tags = {name: value for name, value in sorted(run.data.tags.items()) if name != "mlflow.note.content"}
     files = [str(path) for path in files_of(store, run)]
-    return {**about, "params": dict(sorted(run.data.params.items())), "metrics": metrics, "tags": tags, "files": files}
+    return {**info, "params": dict(sorted(run.data.params.items())), "metrics": metrics, "tags": tags, "files": files}
 
 
 def head(store: Store, run: Any) -> list[str]:
-    """Name, id, status, sweep, time and error."""
+    """The lines with name, id, status, sweep, times and error."""
     tags, ended = run.data.tags, run.info.end_time
     lines = [f"{run.info.run_name}   {run.info.status.lower()}"]
     took = f", took {format_duration((ended - run.info.start_time) / 1000)}" if ended else ""
@@ -67,8 +67,8 @@ def _sweep(store: Store, run: Any) -> list[str]:
         *report.summary(compare_rows(found)).splitlines(),
     ]
     for row in found.unfinished:
-        told = f"{row.status.lower()}{': ' * bool(row.error)}{row.error}"
-        lines.append(f"{row.method} p={row.oversight:g} seed={row.seed}   {told}")
+        reason = f"{row.status.lower()}{': ' * bool(row.error)}{row.error}"
+        lines.append(f"{row.method} p={row.oversight:g} seed={row.seed}   {reason}")
     return lines
 
 
@@ -84,32 +84,32 @@ def _curves(store: Store, run: Any) -> list[str]:
         if len(points) > 1:
             values = [value for _, value in points]
             lines.append(f"  {name:<32} {sparkline(values):<{WIDTH}} {values[0]:.4g} to {values[-1]:.4g}")
-    return ["", f"curves, of at most {WIDTH} points", *lines] if lines else []
+    return ["", f"curves, thinned to {WIDTH} points", *lines] if lines else []
 
 
-def _end(store: Store, run: Any) -> list[str]:
-    """Settings and files."""
-    settings = {name: value for name, value in run.data.params.items() if not name.startswith((*MADE_WITH, PREFIX))}
+def _settings_and_files(store: Store, run: Any) -> list[str]:
+    """The lines with settings and files."""
+    settings = {name: value for name, value in run.data.params.items() if not name.startswith((*PROVENANCE, PREFIX))}
     folder = store.folder(run)
     files = {str(path.relative_to(folder)): f"{path.stat().st_size:,} bytes" for path in files_of(store, run)}
     return ["", "settings", *columns(settings), "", f"files in {folder}", *columns(files)]
 
 
 def files_of(store: Store, run: Any) -> list[Path]:
-    """What lies in the run's folder."""
+    """The files in the run's folder, sorted."""
     return sorted(path for path in store.folder(run).rglob("*") if path.is_file())
 
 
 def columns(entries: Mapping[str, str]) -> list[str]:
-    """Names and values, the values below each other."""
+    """Formats names and values in two aligned columns."""
     width = max(map(len, entries), default=0)
     return [f"  {name:<{width}}   {value}".rstrip() for name, value in sorted(entries.items())]
 
 
 def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
-    """A character a value, the lowest ▁ and the highest █; what is not a number is a space.
+    """Draws one character for each value, from ▁ for the lowest to █ for the highest; nan and inf become spaces.
 
-    More values than `width` are thinned evenly, the first and the last one kept.
+    More than `width` values are thinned evenly; the first and the last are kept.
     """
     if len(values) > width:
         values = [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)]

@@ -1,7 +1,7 @@
-"""MLflow's page on the project's runs: on loopback unless told, and opening on the columns that matter.
+"""Serves MLflow's page of the project's runs, by default on loopback, with the columns that matter selected.
 
-MLflow keeps a shared view of an experiment in one of its tags; the address names it. On its other addresses MLflow
-answers only names that it was told, so that no page in somebody's browser can reach it under a name of its own.
+MLflow stores a shared view of an experiment in one of its tags, and the page's address names the view. On addresses
+other than loopback, MLflow answers only to listed host names, which prevents DNS rebinding.
 """
 
 import errno
@@ -19,7 +19,8 @@ from flows.tracking.store import Store
 
 VIEW = "keyhole"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-FIRST = {"attributes.`Run Name`": 290, "runDateAndNestInfo": 150, "duration": 80}  # always there; widths in pixels
+# MLflow always shows these columns; widths in pixels
+FIRST = {"attributes.`Run Name`": 290, "runDateAndNestInfo": 150, "duration": 80}
 COLUMNS = {
     "tags.`best`": 220,
     "tags.`method`": 150,
@@ -34,16 +35,16 @@ COLUMNS = {
 }
 ALL_INTERFACES = ("0.0.0.0", "::")
 WARNING = (
-    "warning: whoever reaches this machine at {address} can read, change and delete its runs, without a password; "
-    "leave out --host to keep them to yourself"
+    "warning: anyone who can reach {address} can read, change and delete the runs, without a password; "
+    "leave out --host to serve this machine only"
 )
 
 
 def serve_page(store: Store, host: str, port: int) -> None:
-    """`keyhole ui`: MLflow's server in this process's place, on the project's store.
+    """`keyhole ui`: replaces this process by MLflow's server on the project's store.
 
     Raises:
-        UserError: the address cannot be listened at.
+        UserError: The address cannot be bound.
     """
     store.client.set_experiment_tag(store.experiment, VIEW_TAG, json.dumps(view()))
     if store.uri.startswith("http"):
@@ -55,15 +56,15 @@ def serve_page(store: Store, host: str, port: int) -> None:
         print(f"keyhole: {WARNING.format(address=f'{host}:{port}')}", file=sys.stderr, flush=True)
         for name, value in allowed_hosts(names, port).items():
             os.environ.setdefault(name, value)
-    print(f"MLflow's page of {store.project.mlruns} (in some seconds; Ctrl-C ends it):", flush=True)
+    print(f"MLflow's page of {store.project.mlruns} (ready in a few seconds; stop with Ctrl-C):", flush=True)
     print(page_url(names[0], port, store.experiment), flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)]
-    os.environ["MLFLOW_BACKEND_STORE_URI"] = store.uri  # a command line would show its password to everybody
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = store.uri  # not an option: other users can read a command line
     os.execv(sys.executable, [*command, "--default-artifact-root", str(store.project.artifacts)])
 
 
 def view() -> dict[str, Any]:
-    """What MLflow's list of runs shows, in MLflow's words: newest first, our columns."""
+    """The view of MLflow's list of runs, in MLflow's format: newest first, our columns."""
     widths = {**FIRST, **COLUMNS}
     return {
         "orderByKey": "attributes.start_time",
@@ -75,17 +76,17 @@ def view() -> dict[str, Any]:
 
 
 def page_url(name: str, port: int, experiment: str) -> str:
-    """Of the list of runs."""
+    """The address of the list of runs."""
     return f"http://{name}:{port}/#/{runs_path(experiment)}"
 
 
 def runs_path(experiment: str) -> str:
-    """The list of runs, below the address of MLflow's page."""
+    """The path of the list of runs within MLflow's page."""
     return f"experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
 
 
 def is_loopback(host: str) -> bool:
-    """Only this machine can reach what listens there."""
+    """Returns whether only this machine can reach a server bound to `host`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -93,24 +94,24 @@ def is_loopback(host: str) -> bool:
 
 
 def server_names(host: str) -> list[str]:
-    """What a browser may call a server that listens at `host`, the best name first."""
+    """The names under which a browser can reach a server bound to `host`, the best one first."""
     if host not in ALL_INTERFACES:
         return [_bracketed(host)]
-    found = [address.address for card in psutil.net_if_addrs().values() for address in card]
-    numbers = [number.partition("%")[0] for number in found if _is_number(number)]
+    addresses = [address.address for card in psutil.net_if_addrs().values() for address in card]
+    numbers = [address.partition("%")[0] for address in addresses if _is_ip_address(address)]
     return list(dict.fromkeys([socket.gethostname(), socket.getfqdn(), "localhost", *map(_bracketed, numbers)]))
 
 
 def allowed_hosts(names: list[str], port: int) -> dict[str, str]:
-    """MLflow's variables for the names that it answers to, and the pages that may send it something."""
+    """MLflow's environment variables for the host names it answers to and the origins it accepts."""
     return {
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(f"{name}:{port}" for name in names),
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{name}:{port}" for name in names),
     }
 
 
-def _is_number(text: str) -> bool:
-    """An address of the internet protocol, and not one of a network card."""
+def _is_ip_address(text: str) -> bool:
+    """Returns whether `text` is an IP address, not a hardware address."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -127,7 +128,6 @@ def _check_free(host: str, port: int) -> None:
         kind = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         socket.create_server((host, port), family=kind).close()
     except OSError as error:
-        told = (
-            "is taken; pass --port" if error.errno == errno.EADDRINUSE else f"cannot be listened at ({error.strerror})"
-        )
-        raise UserError(f"port {port} of {host} {told}") from None
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(f"port {port} of {host} is in use; pass --port") from None
+        raise UserError(f"cannot bind port {port} of {host} ({error.strerror}); pass --host or --port") from None

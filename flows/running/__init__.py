@@ -1,1 +1,1 @@
-"""Worker processes and what they execute."""
+"""Worker processes and the jobs that they execute."""

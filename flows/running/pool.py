@@ -1,10 +1,11 @@
-"""Training processes: each does one job at a time, and one that dies takes only its own job along.
+"""A pool of worker processes. Each executes one job at a time; a worker that dies fails only its own job.
 
-Every process has a pipe of its own. A queue shared by all would stay locked for ever when the process that
-was writing to it is killed. A process imports its libraries once and then serves job after job.
+Every process has its own pipe. A queue shared by all processes would stay locked if the process that writes to it were
+killed. A process imports its libraries once and then executes job after job.
 """
 
 import gc
+import logging
 import multiprocessing
 import os
 import queue
@@ -20,30 +21,42 @@ from flows import process_env
 from flows.errors import DeadWorkerError, FailedJobError, StoppedError
 from flows.text import exception_line
 
-MessageHandler = Callable[[str, tuple], None]  # takes the name and arguments of what a job says on its way
+logger = logging.getLogger(__name__)
+MessageHandler = Callable[[str, tuple], None]  # receives the name and arguments of each message that a job sends
 
 
 class Worker(Protocol):
-    """Does one job at a time, in a process that does nothing else meanwhile."""
+    """Executes one job at a time in a process of its own."""
 
-    def do(self, target: str, arguments: tuple, heard: MessageHandler) -> Any:
-        """The job's result. Passes what it says on to `heard`; raises DeadWorkerError or FailedJobError."""
+    def do(self, target: str, arguments: tuple, on_message: MessageHandler) -> Any:
+        """Runs a job and returns its result.
+
+        Args:
+            target: Function, as "module:function". It is called with `arguments` and a function `send(kind, *payload)`.
+            arguments: Positional arguments, picklable.
+            on_message: Receives each message that the job sends.
+
+        Raises:
+            FailedJobError: The job raised an exception.
+            DeadWorkerError: The process died.
+        """
 
     def kill(self) -> None:
-        """Ends the process at once; who waits in `do` gets an error."""
+        """Ends the process immediately; a pending `do` raises an error."""
 
 
 class ProcessWorker:
-    """One process and our end of its pipe."""
+    """A child process and the parent's end of its pipe."""
 
-    def __init__(self, warm: Sequence[str] = ()) -> None:
+    def __init__(self, preload: Sequence[str] = ()) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, tuple(warm)), daemon=True)
+        self._pipe, child_end = context.Pipe()
+        self.process = context.Process(target=_serve, args=(child_end, tuple(preload)), daemon=True)
         self.process.start()
-        theirs.close()  # theirs alone now, so that their death reads as the end of the pipe
+        child_end.close()  # the child holds the only copy, so its death reads as the end of the pipe
 
-    def do(self, target: str, arguments: tuple, heard: MessageHandler) -> Any:
+    def do(self, target: str, arguments: tuple, on_message: MessageHandler) -> Any:
+        """Runs a job in the process; see Worker."""
         try:
             self._pipe.send((target, arguments))
             while True:
@@ -52,11 +65,12 @@ class ProcessWorker:
                     return payload
                 if kind == "failed":
                     raise FailedJobError(*payload)
-                heard(kind, payload)
+                on_message(kind, payload)
         except (EOFError, ConnectionError):
             raise DeadWorkerError(self._exit_reason()) from None
 
     def kill(self) -> None:
+        """Ends the process immediately."""
         self.process.kill()
         self.process.join()
 
@@ -68,14 +82,14 @@ class ProcessWorker:
 
 
 class Pool:
-    """`size` hands. `do` waits for an idle one; a dead one is replaced before the next job."""
+    """`size` workers. `do` waits for an idle one; a dead one is replaced before its next job."""
 
-    def __init__(self, size: int, hire: Callable[[], Worker] = ProcessWorker) -> None:
+    def __init__(self, size: int, worker_factory: Callable[[], Worker] = ProcessWorker) -> None:
         process_env.use_one_thread()
-        self._hire = hire
+        self._worker_factory = worker_factory
         self._stopped = False
         self._lock = threading.Lock()
-        self._workers = {hire() for _ in range(size)}
+        self._workers = {worker_factory() for _ in range(size)}
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
@@ -86,17 +100,20 @@ class Pool:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def do(self, target: str, *arguments: Any, heard: MessageHandler = lambda kind, payload: None) -> Any:
-        """The result of `target` ("module:function") called with `arguments` and a `say(kind, *payload)`.
+    def do(self, target: str, *arguments: Any, on_message: MessageHandler = lambda kind, payload: None) -> Any:
+        """Runs a job in an idle worker and returns its result; see Worker.
 
-        Raises FailedJobError if it raises, DeadWorkerError if its process dies, StoppedError after `stop`.
+        Raises:
+            FailedJobError: The job raised an exception.
+            DeadWorkerError: The process died.
+            StoppedError: The pool was stopped.
         """
         worker = self._idle.get()
         try:
-            return worker.do(target, arguments, heard)
+            return worker.do(target, arguments, on_message)
         except FailedJobError:
             raise
-        except BaseException:  # it is dead, or in the middle of a job that nobody hears any more
+        except BaseException:  # the worker is dead, or still busy with a job whose messages have no reader
             worker = self._replace(worker)
             raise
         finally:
@@ -108,7 +125,7 @@ class Pool:
             raise StoppedError("the sweep was stopped")
 
     def stop(self) -> None:
-        """Ends every process; whoever waits for one gets StoppedError."""
+        """Ends every process; a pending or later `do` raises StoppedError."""
         with self._lock:
             self._stopped = True
             for worker in self._workers:
@@ -119,18 +136,18 @@ class Pool:
             self.check()
             old.kill()
             self._workers.remove(old)
-            fresh = self._hire()
-            self._workers.add(fresh)
-            return fresh
+            replacement = self._worker_factory()
+            self._workers.add(replacement)
+            return replacement
 
 
-def _serve(pipe: Connection, warm: tuple[str, ...]) -> None:
-    """The life of a process. Ctrl-C reaches the whole group: here the parent decides."""
+def _serve(pipe: Connection, preload: tuple[str, ...]) -> None:
+    """Main loop of a worker process. Ctrl-C reaches the whole process group, but only the parent handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    for module in warm:
-        _warm_up(module)
-    gc.freeze()  # what is imported stays: nobody need look through it again
+    for module in preload:
+        _preload(module)
+    gc.freeze()  # imported modules are never garbage; later collections need not scan them
     while True:
         try:
             target, arguments = pipe.recv()
@@ -139,17 +156,17 @@ def _serve(pipe: Connection, warm: tuple[str, ...]) -> None:
         pipe.send(execute(target, arguments, lambda kind, *payload: pipe.send((kind, payload))))
 
 
-def _warm_up(module: str) -> None:
+def _preload(module: str) -> None:
     try:
         resolve_name(module)
-    except Exception:  # the job that needs it will raise the same, where somebody listens
-        return
+    except Exception as error:  # the job that needs the module raises the same error
+        logger.info("preloading %s failed: %s", module, exception_line(error))
 
 
-def execute(target: str, arguments: tuple, say: Callable[..., None]) -> tuple[str, Any]:
-    """ "done" with what the job returns, or "failed" with its last line and its trace."""
+def execute(target: str, arguments: tuple, send: Callable[..., None]) -> tuple[str, Any]:
+    """Calls a job; returns ("done", result) or ("failed", (exception on one line, traceback))."""
     try:
-        return "done", resolve_name(target)(*arguments, say)
+        return "done", resolve_name(target)(*arguments, send)
     except Exception as error:
         return "failed", (exception_line(error), traceback.format_exc())
 

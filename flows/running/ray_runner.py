@@ -1,6 +1,6 @@
-"""Runs on Ray: a cluster of this machine, or the one at an address. Each hand is an actor, a process of its own.
+"""Trains runs on Ray: a local cluster, or the one at an address. Each worker is an actor with its own process.
 
-What a job says comes back as a stream that ends with its result.
+Messages of a job arrive as a stream that ends with its result.
 """
 
 import logging
@@ -22,7 +22,7 @@ from flows.text import one_line
 
 @contextmanager
 def open_workers(config: CompareConfig, size: int) -> Iterator[Callable[[], "RayWorker"]]:
-    """What makes hands; raises UserError if no Ray answers."""
+    """Yields a worker factory; raises UserError if no Ray cluster answers."""
     process_env.use_one_thread()
     try:
         ray.init(
@@ -42,20 +42,20 @@ def open_workers(config: CompareConfig, size: int) -> Iterator[Callable[[], "Ray
 
 
 class Actor:
-    """A process that does one job after the other."""
+    """A Ray actor that executes one job after another."""
 
     def do(self, target: str, arguments: tuple) -> Iterator[tuple[str, Any]]:
-        """What the job says, and at last "done" or "failed" with what came out."""
-        words: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        """Yields each message of the job, then "done" or "failed" with its result."""
+        messages: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
-        def say(kind: str, *payload: Any) -> None:
-            words.put((kind, payload))
+        def send(kind: str, *payload: Any) -> None:
+            messages.put((kind, payload))
 
-        threading.Thread(target=lambda: words.put(execute(target, arguments, say)), daemon=True).start()
+        threading.Thread(target=lambda: messages.put(execute(target, arguments, send)), daemon=True).start()
         while True:
-            said = words.get()
-            yield said
-            if said[0] in ("done", "failed"):
+            message = messages.get()
+            yield message
+            if message[0] in ("done", "failed"):
                 return
 
 
@@ -63,25 +63,25 @@ REMOTE_ACTOR: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(A
 
 
 class RayWorker:
-    """Has one actor."""
+    """A Worker with one actor."""
 
     def __init__(self) -> None:
         self._actor = REMOTE_ACTOR.remote()
 
-    def do(self, target: str, arguments: tuple, heard: MessageHandler) -> Any:
-        """The job's result, as the pool's own processes give it."""
+    def do(self, target: str, arguments: tuple, on_message: MessageHandler) -> Any:
+        """Runs a job in the actor; see Worker."""
         try:
-            for said in self._actor.do.options(num_returns="streaming").remote(target, arguments):
-                kind, payload = ray.get(said)
+            for reference in self._actor.do.options(num_returns="streaming").remote(target, arguments):
+                kind, payload = ray.get(reference)
                 if kind == "done":
                     return payload
                 if kind == "failed":
                     raise FailedJobError(*payload)
-                heard(kind, payload)
+                on_message(kind, payload)
         except RayActorError as error:
             raise DeadWorkerError(f"the Ray actor died ({one_line(error, 200)})") from None
         raise DeadWorkerError("the Ray actor ended without an answer")
 
     def kill(self) -> None:
-        """Ends the process at once."""
+        """Ends the process immediately."""
         ray.kill(self._actor)

@@ -1,7 +1,7 @@
-"""Where the runs of a sweep are trained: processes of this machine, or an engine that is there already.
+"""Selects where the runs of a sweep are trained: processes of this machine, Dask or Ray.
 
-Each runner gives `Hand`s, which the pool keeps busy: a hand does one job at a time, in a process that does nothing
-else meanwhile. The parent keeps the books in all of them, so a sweep gives the same numbers everywhere.
+Each runner supplies a worker factory to the pool. The parent process writes all records, so a sweep gives the same
+numbers with every runner.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,11 +17,12 @@ from flows.running import worker
 from flows.running.pool import Pool, ProcessWorker, Worker
 
 WorkerFactory = Callable[[], Worker]
-_current_pool: ContextVar[Pool | None] = ContextVar("waiting", default=None)
+# A ContextVar, because the command line opens the pool before it calls the flow, and a flow's parameters must be JSON.
+_current_pool: ContextVar[Pool | None] = ContextVar("pool", default=None)
 
 
 class Engine(NamedTuple):
-    """An engine that is imported when asked for: `package` says whether it is there, `module` opens it."""
+    """An optional runner: the `package` it needs, and the `module` of ours that opens it."""
 
     package: str
     module: str
@@ -47,12 +48,12 @@ def check_runner(config: CompareConfig) -> None:
 
 @contextmanager
 def open_pool(config: CompareConfig) -> Iterator[Pool]:
-    """The hands of a sweep. Inside of such a block they are the same ones: they may come before the sweep is opened."""
-    if (waiting := _current_pool.get()) is not None:
-        yield waiting
+    """Opens the pool of a sweep. Re-entrant: a nested call yields the open pool, so workers can start early."""
+    if (pool := _current_pool.get()) is not None:
+        yield pool
         return
     size = min(config.workers, len(config.runs()))
-    with worker_factory(config, size) as hire, Pool(size, hire) as pool:
+    with worker_factory(config, size) as factory, Pool(size, factory) as pool:
         token = _current_pool.set(pool)
         try:
             yield pool
@@ -62,10 +63,10 @@ def open_pool(config: CompareConfig) -> Iterator[Pool]:
 
 @contextmanager
 def worker_factory(config: CompareConfig, size: int) -> Iterator[WorkerFactory]:
-    """What makes the sweep's `size` hands; the engine is let go at the end."""
+    """Yields the worker factory of the configured runner; closes the runner at the end."""
     if engine := ENGINES.get(config.runner):
         open_workers: Any = import_module(engine.module).open_workers
-        with open_workers(config, size) as hire:
-            yield hire
+        with open_workers(config, size) as factory:
+            yield factory
     else:
         yield partial(ProcessWorker, [worker.TRAIN])

@@ -1,4 +1,4 @@
-"""What a training process does for a sweep: it trains and says what it sees; the parent keeps the books."""
+"""Jobs of a worker process. A job streams its metrics to the parent, the only process that writes to MLflow."""
 
 import faulthandler
 import gc
@@ -13,40 +13,40 @@ from typing import Any
 
 from flows.config import TrainConfig
 
-TRAIN = "flows.running.train:run"  # trains: takes a TrainConfig and a recorder
+TRAIN = "flows.running.train:run"  # the training function: takes a TrainConfig and a recorder
 Send = Callable[..., None]
 
 
 class Forwarder:
-    """A recorder whose words go to the parent process; files go straight to the run's folder."""
+    """A recorder that sends metrics and tags to the parent process; files go directly to the run's folder."""
 
-    def __init__(self, folder: Path, say: Send) -> None:
-        self.folder, self._say = folder, say
+    def __init__(self, folder: Path, send: Send) -> None:
+        self.folder, self._send = folder, send
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        self._say("metrics", step, {key: float(value) for key, value in values.items()})
+        self._send("metrics", step, {key: float(value) for key, value in values.items()})
 
     def progress(self, done: int, value: float) -> None:
-        self._say("progress", int(done), float(value))
+        self._send("progress", int(done), float(value))
 
     def tags(self, values: Mapping[str, str]) -> None:
-        self._say("tags", {key: str(value) for key, value in values.items()})
+        self._send("tags", {key: str(value) for key, value in values.items()})
 
 
-def run_training(function: str, config: TrainConfig, folder: Path, say: Send) -> None:
-    """Runs `function` ("module:name") on `config`; what it prints is kept in the run's folder."""
+def run_training(function: str, config: TrainConfig, folder: Path, send: Send) -> None:
+    """Calls the training function `function` ("module:name"); its output is kept in the run's folder."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{socket.gethostname()} has no folder {folder}; workers must share the store's file system"
         )
     with redirect_output(folder / "output.txt"):
-        resolve_name(function)(config, Forwarder(folder, say))
-    gc.collect()  # a learner refers to itself, and Python counts objects, not their megabytes
+        resolve_name(function)(config, Forwarder(folder, send))
+    gc.collect()  # a learner is a reference cycle; the collector is triggered by object counts, not by memory
 
 
 @contextmanager
 def redirect_output(path: Path) -> Iterator[None]:
-    """This process's output, its libraries' and a crash's included, goes to a file; no file if there is none."""
+    """Redirects all output of this process, including a crash report, to a file; removes the file if it is empty."""
     with path.open("a") as file, ExitStack() as undo:
         for stream in (sys.stdout, sys.stderr):
             saved = os.dup(stream.fileno())
@@ -60,8 +60,8 @@ def redirect_output(path: Path) -> Iterator[None]:
         path.unlink()
 
 
-def compute_certificate(config: TrainConfig, say: Send) -> dict[str, Any]:
-    """What an overseer can enforce in this run's world, as plain data; nothing for one too large to enumerate."""
+def compute_certificate(config: TrainConfig, send: Send) -> dict[str, Any]:
+    """Certifies the world of a run; returns plain data, empty for a world that cannot be enumerated."""
     import gymnasium
 
     import envs

@@ -1,4 +1,4 @@
-"""What must be true before a run starts: the methods exist, and the world shows an overseer what it needs."""
+"""Checks the settings of a run or sweep before anything starts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,21 +11,21 @@ from flows.environments import make_env
 from flows.errors import UserError, unknown_name
 from flows.running.runners import check_runner
 
-INFO_KEYS = ("overseer_obs", "true_reward")  # in the info of every step
+INFO_KEYS = ("overseer_obs", "true_reward")  # keys required in the info of every step
 ATTRIBUTES = ("judgement", "overseer_labels", "flags", "watched")
 
 
 def check_sweep(config: CompareConfig) -> None:
-    """Raises UserError if some run of the sweep could not start."""
+    """Raises UserError if a run of the sweep could not start."""
     check_runner(config)
     check_device(config.training.device)
-    found = [arms.parse_arm(name) for name in config.methods]
-    check_methods([arm.method for arm in found])
-    worlds = [config.env_kwargs | arm.env_kwargs for arm in found]
-    for place, world in enumerate(worlds):
-        if world not in worlds[:place]:
+    parsed = [arms.parse_arm(name) for name in config.methods]
+    check_methods([arm.method for arm in parsed])
+    worlds = [config.env_kwargs | arm.env_kwargs for arm in parsed]
+    for index, arguments in enumerate(worlds):
+        if arguments not in worlds[:index]:
             for oversight in config.oversight:
-                check_env(config.env, world, oversight)
+                check_env(config.env, arguments, oversight)
 
 
 def check_run(config: TrainConfig) -> None:
@@ -36,19 +36,19 @@ def check_run(config: TrainConfig) -> None:
 
 
 def check_device(name: str) -> None:
-    """Raises UserError if nothing can be computed there."""
+    """Raises UserError if torch cannot compute on this device."""
     import torch
 
     try:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise UserError(f"--device {name!r} is not to be had: {reason} (here: {', '.join(here)})") from None
+        raise UserError(f"--device {name!r} is not available: {reason}; available are {', '.join(available)}") from None
 
 
 def check_methods(names: Sequence[str]) -> None:
-    """Raises UserError at the first unknown name."""
+    """Raises UserError for the first unknown name."""
     import routing
 
     for name in names:
@@ -57,9 +57,9 @@ def check_methods(names: Sequence[str]) -> None:
 
 
 def check_env(name: str, arguments: dict[str, Any], oversight: float) -> None:
-    """Builds two copies and takes a step; raises UserError if one cannot learn under oversight in them."""
+    """Builds two copies and takes a step; raises UserError if they cannot be trained in under oversight."""
     if "oversight_prob" in arguments:
-        raise UserError("oversight_prob is set twice; say --oversight and leave it out of the environment's arguments")
+        raise UserError("oversight_prob is set twice; use --oversight and leave it out of the environment's arguments")
     world = make_env(name, {"oversight_prob": oversight, **arguments})
     try:
         _check_autoreset(name, world)

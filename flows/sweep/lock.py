@@ -1,4 +1,4 @@
-"""One sweep at a time writes to a store. The lock is the kernel's, so it is released when its process dies."""
+"""Locks a store for one sweep at a time. The kernel releases the lock when its process dies."""
 
 import fcntl
 import os
@@ -10,12 +10,20 @@ from typing import IO
 from flows.errors import UserError
 from flows.project import Project
 
-_held: set[Path] = set()  # locks of this process: a flow started by the command line is the same sweep
+_held: set[Path] = set()  # locks of this process; a flow called by the command line belongs to the same sweep
 
 
 @contextmanager
 def only_sweep(project: Project, wait: bool = False) -> Iterator[None]:
-    """The right to sweep into this store; if another process has it, a UserError, or its end is waited for."""
+    """Holds the lock of the store. Re-entrant within a process.
+
+    Args:
+        project: The project whose store is locked.
+        wait: Whether to wait for another process that holds the lock.
+
+    Raises:
+        UserError: Another process holds the lock, and `wait` is false.
+    """
     path = project.mlruns / ".lock"
     if path in _held:
         yield
@@ -36,7 +44,7 @@ def _take(file: IO[str], project: Project, wait: bool) -> None:
         file.seek(0)
         owner = file.read().strip() or "unknown"
         raise UserError(
-            f"another sweep (process {owner}) writes to {project.mlruns}; wait for it or pass --mlruns DIR"
+            f"another sweep (process {owner}) writes to {project.mlruns}; wait until it ends or pass --mlruns DIR"
         ) from None
     file.truncate(0)
     file.write(str(os.getpid()))

@@ -1,11 +1,12 @@
-"""What Prefect's page shows of a sweep: how far it is, what came out, and where its report is.
+"""Publishes a sweep's progress, results and report on Prefect's page.
 
-A page that could not be written to is no reason to end a sweep: what goes wrong here goes no further.
+Errors are logged and suppressed: a page that cannot be written must not end a sweep.
 """
 
+import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,22 @@ from prefect.artifacts import create_link_artifact, create_progress_artifact, cr
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
+from flows.errors import log_suppressed
 from flows.reporting.aggregate import Comparison
 from flows.reporting.report import plusminus
 from flows.sweep.progress import Progress
 from flows.text import markdown_code
 
-UPDATE_SECONDS = 2.0  # seconds between two writes
+logger = logging.getLogger(__name__)
+UPDATE_SECONDS = 2.0  # seconds between two updates
 DESCRIPTION = "True return in the sweep {name}: mean ± half of the 95 % interval over seeds."
 
 
 @contextmanager
 def show_progress(progress: Progress) -> Iterator[None]:
-    """Prefect's page shows, while the block lasts, which part of the sweep's steps is done."""
+    """Shows on Prefect's page the share of the sweep's steps that is done, while the block runs."""
     ended = threading.Event()
-    with suppress(Exception):
+    with log_suppressed(logger, "showing progress on Prefect's page"):
         artifact = create_progress_artifact(0.0, key="progress", description="steps done, of all runs")
         threading.Thread(target=_update_progress, args=(artifact, progress, ended), daemon=True).start()
     try:
@@ -36,20 +39,22 @@ def show_progress(progress: Progress) -> Iterator[None]:
 
 
 def _update_progress(artifact: Any, progress: Progress, ended: threading.Event) -> None:
-    going, told = True, 0.0
-    with suppress(Exception), get_client(sync_client=True) as client:  # one for all: making one reads all certificates
-        while going:
-            going = not ended.wait(UPDATE_SECONDS)
+    active, written = True, 0.0
+    action = "updating the progress on Prefect's page"
+    # one client for all updates: creating one loads every TLS certificate
+    with log_suppressed(logger, action), get_client(sync_client=True) as client:
+        while active:
+            active = not ended.wait(UPDATE_SECONDS)
             share = progress.share
-            if share != told:
-                with suppress(Exception):
+            if share != written:
+                with log_suppressed(logger, action, logging.INFO):  # the next update may succeed
                     client.update_artifact(artifact, ArtifactUpdate(data=100 * share))
-                    told = share
+                    written = share
 
 
 def publish_results(comparison: Comparison, page: Path) -> None:
-    """Prefect's page shows the table of a sweep, and the address of its report."""
-    with suppress(Exception):
+    """Publishes the table of a sweep and a link to its report on Prefect's page."""
+    with log_suppressed(logger, "publishing the results on Prefect's page"):
         create_table_artifact(
             results_table(comparison),
             key="results",
@@ -59,7 +64,7 @@ def publish_results(comparison: Comparison, page: Path) -> None:
 
 
 def results_table(comparison: Comparison) -> list[dict[str, str]]:
-    """A row for each way to deploy, a column for each oversight level: mean true return and half its interval."""
+    """The table: a row for each deployed policy, a column with mean true return and interval for each level."""
     shown = {(cell.row, cell.oversight): plusminus(cell.true_return) for cell in comparison.cells}
     return [
         {"deployed": name, **{f"p={level:g}": shown.get((name, level), "") for level in comparison.levels}}

@@ -1,6 +1,6 @@
-"""What a waiting person sees: runs done, the current return, the time left.
+"""Displays the progress of a sweep: finished runs, current true return and estimated time left.
 
-On a terminal a live display; anywhere else one plain line for each run that ends.
+On a terminal the display is live; elsewhere it prints one line for each run that ends.
 """
 
 import sys
@@ -14,26 +14,31 @@ from flows.text import format_duration
 
 
 class Progress(Protocol):
-    """Told from many threads what becomes of the runs of a sweep."""
+    """A display of a sweep. Its methods are called from many threads."""
 
     @property
     def share(self) -> float:
-        """The part of all steps that is done."""
+        """Fraction of all steps that is done."""
 
     def __enter__(self) -> "Progress": ...
     def __exit__(self, *error: object) -> None: ...
-    def began(self, run: TrainConfig) -> None: ...
-    def moved(self, run: TrainConfig, done: int, value: float) -> None: ...
-    def ended(self, run: TrainConfig, outcome: str) -> None: ...
+    def began(self, run: TrainConfig) -> None:
+        """The run has started."""
+
+    def moved(self, run: TrainConfig, done: int, value: float) -> None:
+        """The run has done `done` steps; its current true return is `value`."""
+
+    def ended(self, run: TrainConfig, outcome: str) -> None:
+        """The run has ended; `outcome` is "finished", "reused", "stopped" or "failed: ..."."""
 
 
 def open_display(runs: Sequence[TrainConfig]) -> Progress:
-    """The display that suits where the output goes."""
+    """Returns a live display on a terminal, else a plain one."""
     return Live(runs) if sys.stdout.isatty() else Plain(runs)
 
 
 class Tally:
-    """How far a sweep is, in steps: every run counts its own, done or not."""
+    """Counts the steps done in a sweep; a run that has ended counts all its steps."""
 
     def __init__(self, runs: Sequence[TrainConfig]) -> None:
         self.runs, self.total = len(runs), sum(run.steps for run in runs)
@@ -57,7 +62,7 @@ class Tally:
         return self.done / self.total
 
     def left(self) -> str:
-        """Time left if the rest goes as the part so far."""
+        """Estimates the time left from the mean rate so far."""
         if not self.done:
             return "time left unknown"
         elapsed = time.monotonic() - self._start
@@ -65,7 +70,7 @@ class Tally:
 
 
 class Plain:
-    """One line a run."""
+    """Prints one line for each run that ends."""
 
     def __init__(self, runs: Sequence[TrainConfig]) -> None:
         self._tally = Tally(runs)
@@ -101,7 +106,7 @@ class Plain:
 
 
 class Live:
-    """A bar for the sweep, and one for each run that is under way."""
+    """Shows a progress bar for the sweep and one for each active run."""
 
     def __init__(self, runs: Sequence[TrainConfig]) -> None:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn

@@ -1,12 +1,11 @@
-"""What the runs of one sweep share: the store, the sweep's own run, threads, processes, a display.
+"""The resources that the runs of a sweep share: store, parent run, threads, worker pool, display and plan.
 
-Apart from the flow, because Prefect sends a flow's functions to other processes by value, with all they refer to.
+Separate from the flow, because Prefect pickles a flow's functions by value, with everything they refer to.
 """
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -30,9 +29,8 @@ from flows.tracking.recorder import RunRecorder
 from flows.tracking.reuse import copy_run, find_equal_run
 from flows.tracking.store import CONFIG, Store
 
-EXTRA_THREADS = (
-    1  # run that is opened, and waits for a process, while another's books are closed: no process waits for them
-)
+# The next MLflow run is created while the previous one is finalised, so that no worker idles.
+EXTRA_THREADS = 1
 
 
 class Sweep(NamedTuple):
@@ -44,17 +42,23 @@ class Sweep(NamedTuple):
     pool: Pool
     progress: Progress
     plan: Plan
-    planned: dict[str, PlannedRun]  # title of a run -> what is to be done of it
-    run_ids: dict[str, str]  # title of a run -> id of its MLflow run
+    planned: dict[str, PlannedRun]  # by title of the run
+    run_ids: dict[str, str]  # MLflow run ids, by title of the run
     reused: set[str]  # titles of the runs that were copied
 
     def todo(self, config: TrainConfig) -> PlannedRun:
-        """What is to be done of that run."""
+        """Returns the plan of a run."""
         return self.planned[run_title(config)]
 
     def run(self, todo: PlannedRun) -> str:
-        """The run in an MLflow run below the sweep's: what a finished twin has recorded, or else training; its id."""
-        self.pool.check()  # a thread may be free for the next run while a sweep is being stopped
+        """Copies the results of an equal finished run, or trains the run. Returns the id of its MLflow run.
+
+        Raises:
+            FailedJobError: Training raised an exception.
+            DeadWorkerError: The worker process died.
+            StoppedError: The sweep was stopped.
+        """
+        self.pool.check()  # while a sweep is being stopped, a thread may still take the next run
         original = find_equal_run(self.store, todo.key) if todo.reuse and not todo.resume_id else None
         with self.store.run(
             run_title(todo.config),
@@ -74,17 +78,17 @@ class Sweep(NamedTuple):
                     worker.TRAIN,
                     todo.config,
                     record.folder,
-                    heard=record.handle_message,
+                    on_message=record.handle_message,
                 )
         return record.run_id
 
     def retry(self, todo: PlannedRun) -> str:
-        """The same run again, from where its last state was kept."""
+        """Resumes a run from its last saved state. Returns the id of its MLflow run."""
         return self.run(todo._replace(resume_id=self.run_ids[run_title(todo.config)], attempt=todo.attempt + 1))
 
     @contextmanager
     def display(self, config: TrainConfig) -> Iterator[None]:
-        """The run is on display, and so is what becomes of it."""
+        """Shows a run and its outcome on the display."""
         self.progress.began(config)
         try:
             yield
@@ -97,17 +101,17 @@ class Sweep(NamedTuple):
         self.progress.ended(config, "reused" if run_title(config) in self.reused else "finished")
 
 
-_current: ContextVar[Sweep] = ContextVar("sweep")
-
-
-def current_sweep() -> Sweep:
-    """The sweep that this flow or task belongs to."""
-    return _current.get()
-
-
 @contextmanager
-def open_sweep(config: CompareConfig, wish: RunOptions) -> Iterator[Sweep]:
-    """Locks the store, closes what dead processes left in it, and starts the sweep; ends it whatever happens."""
+def open_sweep(config: CompareConfig, options: RunOptions) -> Iterator[Sweep]:
+    """Locks the store, closes runs of dead processes, opens the workers and starts the sweep's parent run.
+
+    Args:
+        config: The sweep.
+        options: What to resume, repeat or reuse.
+
+    Raises:
+        UserError: The store cannot be written, or another sweep has locked it.
+    """
     project = current_project()
     check_writable(project)
     scheduled = deployment.id is not None
@@ -116,57 +120,38 @@ def open_sweep(config: CompareConfig, wish: RunOptions) -> Iterator[Sweep]:
     store = Store(project)
     with (
         only_sweep(project, wait=scheduled),
-        open_pool(config) as pool,  # processes import while the store opens
+        open_pool(config) as pool,  # workers import their libraries while the store opens
         ThreadPoolTaskRunner[Any](max_workers=config.workers + EXTRA_THREADS) as threads,
     ):
         store.close_abandoned_runs()
-        made = make_plan(store, config, wish, code_digest(config.env, worker.TRAIN))
-        tags = {"kind": "sweep", CONFIG: config.model_dump_json(), REUSE_TAG: str(wish.reuse)}
+        plan = make_plan(store, config, options, code_digest(config.env, worker.TRAIN))
+        tags = {"kind": "sweep", CONFIG: config.model_dump_json(), REUSE_TAG: str(options.reuse)}
         with (
-            store.run(sweep_name(config), run_params(config), tags, resume_id=wish.resume) as record,
-            open_display([todo.config for todo in made.todo]) as display,
-            _set(
-                Sweep(
-                    store,
-                    record,
-                    threads,
-                    pool,
-                    display,
-                    made,
-                    {run_title(todo.config): todo for todo in made.todo},
-                    {},
-                    set(),
-                )
-            ),
+            store.run(sweep_name(config), run_params(config), tags, resume_id=options.resume) as record,
+            open_display([todo.config for todo in plan.todo]) as display,
         ):
-            yield current_sweep()
-
-
-@contextmanager
-def _set(sweep: Sweep) -> Iterator[None]:
-    """The sweep is the current one; at the end its processes stop, first of all, for its threads wait for them."""
-    token = _current.set(sweep)
-    try:
-        yield
-    finally:
-        sweep.pool.stop()
-        _current.reset(token)
+            planned = {run_title(todo.config): todo for todo in plan.todo}
+            try:
+                yield Sweep(store, record, threads, pool, display, plan, planned, {}, set())
+            finally:
+                pool.stop()  # before anything else closes: threads wait for its jobs
 
 
 def _interrupt_once() -> None:
-    """Ctrl-C reaches the whole group, and whoever serves the flow sends SIGTERM, perhaps twice: one of them is heard.
+    """Handles the first SIGTERM as Ctrl-C, and ignores SIGINT and later SIGTERMs.
 
-    The next one would cut short the closing of the runs.
+    Ctrl-C reaches the whole process group, and the process that serves the flow may send SIGTERM twice. A second signal
+    would interrupt the closing of the runs.
     """
 
-    def heard(number: int, frame: object) -> None:
+    def interrupt(number: int, frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, heard)
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def sweep_name(config: CompareConfig) -> str:
-    """What the user calls it, else the environment and the time."""
+    """The configured name, or else the environment and the time."""
     return config.name or f"{config.env.rpartition('/')[2]}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -1,4 +1,4 @@
-"""When two runs are one: the same settings, and the same code and libraries wherever these can move a number."""
+"""Computes a run's cache key: equal settings, code and library versions give equal keys."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ CACHE_KEY = "cache_key"
 
 
 def code_digest(env: str, trainer: str) -> str:
-    """A digest of what runs in the environment `env` depend on besides their settings.
+    """Returns a digest of the code and libraries that runs in the environment `env` depend on.
 
     Args:
-        env: Gymnasium id; a module in front of it is part of what counts.
-        trainer: "module:function" that trains.
+        env: Gymnasium id; the module it names is part of the digest.
+        trainer: The training function, as "module:function".
     """
     modules = {*CODE, trainer.partition(":")[0], *env.rpartition(":")[:1]} - {""}
     digest = hashlib.sha256(trainer.encode())
@@ -30,13 +30,13 @@ def code_digest(env: str, trainer: str) -> str:
     return digest.hexdigest()
 
 
-def run_key(config: TrainConfig, around: str) -> str:
-    """Equal for runs that must come to the same numbers."""
-    return hashlib.sha256(f"{around} {config.model_dump_json()}".encode()).hexdigest()
+def run_key(config: TrainConfig, digest: str) -> str:
+    """Returns the cache key of a run: equal keys mean equal results. `digest` is that of `code_digest`."""
+    return hashlib.sha256(f"{digest} {config.model_dump_json()}".encode()).hexdigest()
 
 
 def _sources(module: str) -> Iterator[Path]:
-    """A module's file, or every file of a package."""
+    """Yields the file of a module, or every source file of a package."""
     spec = find_spec(module)
     for folder in (spec and spec.submodule_search_locations) or ():
         yield from sorted(Path(folder).rglob("*.py"))

@@ -10,27 +10,27 @@ from flows.tracking.store import Store
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store of runs; making its tables takes seconds, so the tests share it."""
+    """A store of runs, shared by the tests because creating its tables takes seconds."""
     root = tmp_path_factory.mktemp("project")
-    made = Store(project.Project(root, root / "mlruns"))
-    assert made.experiment
-    return made
+    store = Store(project.Project(root, root / "mlruns"))
+    assert store.experiment
+    return store
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project that is the current directory, on a machine whose user has set nothing."""
+    """An empty project as current directory, with no environment variables set by a user."""
     (tmp_path / ".git").mkdir()
     monkeypatch.chdir(tmp_path)
     for name in (project.MLRUNS, project.STORE, project.ARTIFACTS, "PREFECT_API_URL"):
-        monkeypatch.setenv(name, "")  # is put back after the test, whatever the command line sets
+        monkeypatch.setenv(name, "")  # restores the variable after the test
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / ".prefect"))
     return tmp_path
 
 
 @pytest.fixture
 def keyhole(checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable:
-    """Runs a command line in this process: its exit code, what it printed, what it complained of."""
+    """Runs a command line in this process; returns exit code, stdout and stderr."""
 
     def run(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["keyhole", *words])

@@ -1,4 +1,4 @@
-"""Trainers without learning: what a sweep does with one can be tested in seconds."""
+"""Training functions that do not learn, so that a sweep can be tested in seconds."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from flows.config import TrainConfig
 
 
 def learns(config: TrainConfig, recorder) -> None:
-    """A curve that depends on the settings alone, and the metrics of a run with one deployment rule."""
+    """Records a curve that depends only on the settings, and the metrics of one deployment rule."""
     recorder.tags({"deployments": "whole", "leaky": "", "exactness": "exact"})
     random = np.random.default_rng(config.seed)
     value = 0.0
@@ -26,7 +26,7 @@ def learns(config: TrainConfig, recorder) -> None:
 
 
 def acts(config: TrainConfig, recorder) -> None:
-    """As `learns`, with an agent that has learned nothing."""
+    """As `learns`, and saves an untrained agent."""
     import agents
 
     learns(config, recorder)
@@ -43,47 +43,47 @@ def fails_on_filtering(config: TrainConfig, recorder) -> None:
 
 
 def dies_once(config: TrainConfig, recorder) -> None:
-    """Kills its process the first time that seed 1 of filtering is tried."""
+    """Kills its process at the first attempt of filtering with seed 1."""
     if (config.method, config.seed) == ("filtering", 1) and first_time(config, recorder):
         os.kill(os.getpid(), signal.SIGKILL)
     learns(config, recorder)
 
 
 def first_time(config: TrainConfig, recorder) -> bool:
-    """This run is tried for the first time."""
-    mark = recorder.folder.parents[1] / f"{config.method}-{config.seed}"
-    known = mark.exists()
-    mark.touch()
-    return not known
+    """Returns whether this is the run's first attempt."""
+    marker = recorder.folder.parents[1] / f"{config.method}-{config.seed}"
+    existed = marker.exists()
+    marker.touch()
+    return not existed
 
 
 def dies_midway(config: TrainConfig, recorder) -> None:
-    """Trains; kills its process at the third evaluation when tried for the first time."""
+    """Trains; the first attempt kills its process at the third evaluation."""
     from flows.running import train
 
     recorder.left = 3 if first_time(config, recorder) else -1
-    tell = recorder.metrics
+    record = recorder.metrics
 
-    def told(step, values) -> None:
+    def record_or_die(step, values) -> None:
         recorder.left -= 1
         if not recorder.left:
-            time.sleep(0.5)  # so that the parent has heard the ones before
+            time.sleep(0.5)  # lets the parent receive the earlier messages
             os.kill(os.getpid(), signal.SIGKILL)
-        tell(step, values)
+        record(step, values)
 
-    recorder.metrics = told
+    recorder.metrics = record_or_die
     train.run(config, recorder)
 
 
 def fills_the_disk(config: TrainConfig, recorder) -> None:
-    """As where its folder has no room for the agent, if the method is filtering."""
+    """Raises the error of a full disk if the method is filtering."""
     if config.method == "filtering":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(recorder.folder / "agent.zip"))
     learns(config, recorder)
 
 
 def needs_much_memory(config: TrainConfig, recorder) -> None:
-    """Asks for more memory than its process may have, if the method is filtering."""
+    """Allocates more memory than its process may use if the method is filtering."""
     limits = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (2**34, limits[1]))
     try:
@@ -99,12 +99,12 @@ def dies(config: TrainConfig, recorder) -> None:
 
 
 def lingers_once(config: TrainConfig, recorder) -> None:
-    """Goes on for a minute when tried for the first time."""
+    """The first attempt lasts a minute."""
     (lingers if first_time(config, recorder) else learns)(config, recorder)
 
 
 def lingers(config: TrainConfig, recorder) -> None:
-    """Goes on for a minute."""
+    """Lasts a minute."""
     recorder.metrics(1, {"eval/true_return": 0.5})
     recorder.progress(1, 0.5)
     time.sleep(60)

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own, on loopback; as root it runs as the user that the package made for it."""
+"""A private PostgreSQL server on loopback. Under root it runs as the package's user postgres."""
 
 import os
 import pwd
@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-INSTALLED = Path("/usr/lib/postgresql")  # Debian's, which are not on the path
+INSTALLED = Path("/usr/lib/postgresql")  # Debian's directory, not on the path
 
 
 def program(name: str) -> str:
-    """Where it is; skips the test if there is none."""
+    """Returns the path of a PostgreSQL program; skips the test if it is not installed."""
     found = shutil.which(name) or next(map(str, sorted(INSTALLED.glob(f"*/bin/{name}"), reverse=True)), None)
     if found is None:
-        pytest.skip(f"no PostgreSQL here: {name} is not installed")
+        pytest.skip(f"PostgreSQL is not available: {name} is not installed")
     return found
 
 
-def servant() -> str | None:
-    """PostgreSQL refuses to run as root: the user it runs as; None: as who runs the tests."""
+def server_user() -> str | None:
+    """The user to run PostgreSQL as, because it refuses to run as root; None for the current user."""
     if os.geteuid() != 0:
         return None
     try:
@@ -43,16 +43,16 @@ def run(user: str | None, *command: str) -> None:
 
 @contextmanager
 def postgres(*databases: str) -> Iterator[str]:
-    """The address of a server with these databases: postgresql://keyhole@127.0.0.1:port."""
+    """Yields the address of a server with these databases: postgresql://keyhole@127.0.0.1:port."""
     initdb, control, create = program("initdb"), program("pg_ctl"), program("createdb")
-    user = servant()
+    user = server_user()
     with tempfile.TemporaryDirectory(prefix="keyhole-postgres-", ignore_cleanup_errors=True) as root:
         if user:
             shutil.chown(root, user, user)
         data, port = f"{root}/data", free_port()
         run(user, initdb, "-D", data, "-U", "keyhole", "-A", "trust", "-E", "UTF8", "--no-sync")
         settings = f"-c listen_addresses=127.0.0.1 -p {port} -k {root} -c fsync=off"
-        # its output goes to a file: it would keep our pipe open
+        # logs to a file, because an inherited stdout would keep our pipe open
         run(user, control, "-D", data, "-w", "-l", f"{root}/log", "-o", settings, "start")
         try:
             for database in databases:

@@ -1,11 +1,11 @@
-"""`keyhole certify` prints the known values of small worlds, and refuses what it cannot certify in one line."""
+"""`keyhole certify` prints the known values of small worlds and rejects bad input with one line."""
 
 import json
 
 import pytest
 
 
-def test_json_has_the_known_values_of_hidden_errors(keyhole):
+def test_json_has_the_known_values_of_hide_errors(keyhole):
     code, out, _ = keyhole("certify", "keyhole/HideErrors-v0", "--set", "p_H=0.5", "--json")
     found = json.loads(out)
     assert code == 0
@@ -30,7 +30,7 @@ def test_page_is_written_beside_the_report(keyhole, tmp_path):
         (["keyhole/HideErrors-v0", "--html", "no/such/folder/page.html"], "no folder"),
     ],
 )
-def test_what_cannot_be_certified_costs_one_line(keyhole, words, line):
+def test_certify_rejects_bad_input_with_one_line(keyhole, words, line):
     code, _, err = keyhole("certify", *words)
     assert code == 2
     assert line in err

@@ -1,4 +1,4 @@
-"""Whole sweeps as a user starts them, with trainers that do not learn: a server, processes, MLflow, a report."""
+"""Complete sweeps through the command line, with training functions that do not learn."""
 
 import os
 import signal
@@ -13,21 +13,21 @@ import pytest
 pytestmark = pytest.mark.slow
 
 COMMAND = """
-from flows import job
+from flows.running import worker
 if __name__ == "__main__":
     import sys
-    job.TRAIN = "tests.flows.doubles:" + sys.argv.pop(1)
+    worker.TRAIN = "tests.flows.doubles:" + sys.argv.pop(1)
     from flows.__main__ import main
     main()
 """
 ROOT = Path(__file__).parents[2]
 TINY = ("--preset", "smoke", "--methods", "naive,filtering", "--oversight", "0.1", "--seeds", "2", "--name", "tiny")
-TINY += ("--set", "size=2")  # its certificate takes no time that a test would have to wait for
+TINY += ("--set", "size=2")  # a small world, whose certificate is fast
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """One project for all sweeps here: its store and its server's database are made once."""
+    """One project for all sweeps of this file, because creating its databases takes seconds."""
     root = tmp_path_factory.mktemp("project")
     (root / ".git").mkdir()
     return root
@@ -49,7 +49,7 @@ def keyhole(project: Path, trainer: str, *words: str) -> tuple[int, str, str]:
 
 
 def runs(project: Path) -> list[tuple[str, str]]:
-    """Name and status of the newest sweep's runs."""
+    """Returns name and status of each run of the newest sweep."""
     with sqlite3.connect(project / "mlruns" / "mlflow.db") as database:
         (newest,) = database.execute(
             "SELECT r.run_uuid FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid"
@@ -63,7 +63,7 @@ def runs(project: Path) -> list[tuple[str, str]]:
 
 
 def history(project: Path) -> list[tuple[str, int]]:
-    """State and number of tasks of the newest flow run."""
+    """Returns the states of the newest flow run's tasks, with their counts."""
     with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
         return database.execute(
             "SELECT state_type, count(*) FROM task_run WHERE flow_run_id ="
@@ -71,14 +71,14 @@ def history(project: Path) -> list[tuple[str, int]]:
         ).fetchall()
 
 
-def tags(project: Path, what: str) -> set[str]:
-    """Of all flow runs, or task runs."""
+def tags(project: Path, table: str) -> set[str]:
+    """Returns the tags of all flow runs or task runs."""
     with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
-        return {text for (text,) in database.execute(f"SELECT tags FROM {what}")}
+        return {text for (text,) in database.execute(f"SELECT tags FROM {table}")}
 
 
-def shown(project: Path) -> set[str]:
-    """What Prefect's page shows of flow runs beside their tasks."""
+def artifacts(project: Path) -> set[str]:
+    """Returns the keys of the artifacts on Prefect's page."""
     with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
         return {key for (key,) in database.execute("SELECT key FROM artifact")}
 
@@ -96,16 +96,16 @@ def test_a_sweep_is_in_mlflow_and_prefect_and_leaves_no_process(project):
         (f"{method} p=0.1 seed={seed}", "FINISHED") for method in ("naive", "filtering") for seed in (0, 1)
     )
     assert history(project) == [("COMPLETED", 5)]  # four runs and the certificate
-    assert all("pid=" in marks for marks in tags(project, "flow_run"))
-    assert tags(project, "task_run") == {"[]"}  # each would be a limit that the server is asked about
-    assert {"progress", "results", "report"} <= shown(project)
+    assert all("pid=" in owner for owner in tags(project, "flow_run"))
+    assert tags(project, "task_run") == {"[]"}  # each tag would cost a query for a concurrency limit
+    assert {"progress", "results", "report"} <= artifacts(project)
     assert server_processes(project) == []
     page = Path(out.partition("report: ")[2].splitlines()[0])
     assert {"results.csv", "true_return.png", "learning_curves.png"} <= {file.name for file in page.parent.iterdir()}
     assert "optimum" in page.read_text()
 
 
-def test_the_report_is_made_again_from_mlflow_alone(project):
+def test_the_report_is_rewritten_from_mlflow_alone(project):
     _, out, _ = keyhole(project, "learns", "report", "tiny")
     page = Path(out.partition("report: ")[2].splitlines()[0])
     before = page.read_bytes()
@@ -116,21 +116,21 @@ def test_the_report_is_made_again_from_mlflow_alone(project):
     assert page.read_bytes() == before
 
 
-def test_a_run_that_fails_is_named_and_the_others_go_on(project):
+def test_a_failed_run_is_named_and_the_others_finish(project):
     code, _, err = keyhole(project, "fails_on_filtering", "compare", *TINY)
     assert code == 1
     assert err == "keyhole: 2 of 4 runs failed: filtering p=0.1 seed=0, filtering p=0.1 seed=1\n"
     assert sorted(status for _, status in runs(project)) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
 
 
-def test_a_run_whose_process_dies_goes_on_in_another(project):
+def test_a_run_whose_process_dies_is_resumed_in_another(project):
     code, _, _ = keyhole(project, "dies_once", "compare", *TINY)
     assert code == 0
     assert [status for _, status in runs(project)] == ["FINISHED"] * 4
 
 
 def wait_for_runs(project: Path, sweep: subprocess.Popen) -> None:
-    """Returns when the sweep's processes train."""
+    """Waits until two runs of the sweep are training."""
     before = time.monotonic()
     known = runs(project)
     while runs(project) == known or [status for _, status in runs(project)] != ["RUNNING", "RUNNING"]:
@@ -146,23 +146,23 @@ def test_a_stopped_sweep_closes_its_runs_and_stops_its_processes(project, number
     os.killpg(sweep.pid, number) if number == signal.SIGINT else sweep.send_signal(number)
     _, err = sweep.communicate(timeout=60)
     assert sweep.returncode == 130
-    assert err.strip() == "keyhole: stopped; what was finished is kept; go on with `keyhole compare --resume`"
+    assert err.strip() == "keyhole: stopped; finished runs are kept; continue with `keyhole compare --resume`"
     assert [status for _, status in runs(project)] == ["KILLED", "KILLED"]
     assert server_processes(project) == []
 
 
-def test_a_killed_sweep_goes_on_and_leaves_nothing_open(project):
+def test_a_killed_sweep_is_resumed_and_leaves_nothing_open(project):
     sweep = start(project, "lingers_once", "compare", *TINY)
     wait_for_runs(project, sweep)
-    begun = runs(project)
+    started = runs(project)
     sweep.kill()
     sweep.communicate()
     left = server_processes(project)
-    assert len(left) == 1  # and is used again
+    assert len(left) == 1  # the resumed sweep reuses it
     code, out, _ = keyhole(project, "lingers_once", "compare", "--resume")
     assert code == 0
-    assert out.startswith("sweep tiny, 4 runs of 4,096 steps each: 2 to go on with, 2 to begin\n")
-    assert [name for name, _ in runs(project)][:2] == [name for name, _ in begun]
+    assert out.startswith("sweep tiny, 4 runs of 4,096 steps each: 2 to resume, 2 to start\n")
+    assert [name for name, _ in runs(project)][:2] == [name for name, _ in started]
     assert [status for _, status in runs(project)] == ["FINISHED"] * 4
     with sqlite3.connect(project / "mlruns" / "mlflow.db") as database:
         assert database.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING'").fetchone() == (0,)
@@ -189,6 +189,5 @@ def test_a_real_sweep_keeps_every_file_of_its_runs(project):
     newest = max(agents, key=lambda path: path.stat().st_mtime).parent
     names = {file.name for file in newest.iterdir()}
     assert {"agent.zip", "config.json", "learning_curve.png", "policy.png"} <= names
-    assert (
-        len(list((project / "mlruns" / "artifacts").glob("*/artifacts/model/MLmodel"))) == 2
-    )  # of each method the best
+    models = (project / "mlruns" / "artifacts").glob("*/artifacts/model/MLmodel")
+    assert len(list(models)) == 2  # the best agent of each method

@@ -1,4 +1,4 @@
-"""What Prefect needs of a flow to schedule it."""
+"""The flow meets Prefect's requirements for scheduling."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from flows.config import CompareConfig
 from flows.errors import UserError
 
 
-def test_a_schedule_can_send_the_flow_to_another_process():
+def test_the_flow_can_be_pickled_for_another_process():
     program = "import sys, cloudpickle; print(cloudpickle.load(sys.stdin.buffer).name)"
     done = subprocess.run([sys.executable, "-c", program], input=cloudpickle.dumps(compare), capture_output=True)
     assert done.stdout == b"compare\n"
@@ -26,7 +26,7 @@ def test_the_form_shows_bounds_and_descriptions():
     assert all(field["description"] for field in learner.values())
 
 
-def test_a_sweep_that_could_not_start_fails_before_anything_is_opened(checkout):
+def test_an_invalid_sweep_fails_before_anything_is_opened(checkout):
     with pytest.raises(UserError, match="did you mean 'naive'"):
         compare.fn(CompareConfig(methods=("naiv",)))
     assert not (checkout / "mlruns").exists()

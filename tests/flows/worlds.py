@@ -1,4 +1,4 @@
-"""Vector environments that cannot be trained under oversight, each for one reason."""
+"""Vector environments that cannot be trained in under oversight, each for one reason."""
 
 import gymnasium
 import numpy as np
@@ -8,7 +8,7 @@ from gymnasium.vector.utils import batch_space
 
 
 class Plain(VectorEnv):
-    """Ends at every step; shows no overseer anything."""
+    """Ends its episode at every step; gives no overseer observation."""
 
     def __init__(self, num_envs: int = 1, oversight_prob: float = 0.1, size: int = 2) -> None:
         self.num_envs = num_envs
@@ -25,7 +25,7 @@ class Plain(VectorEnv):
 
 
 class NextStep(Plain):
-    """Resets with the step after the end."""
+    """Resets in the step after the end of an episode."""
 
     def __init__(self, **arguments) -> None:
         super().__init__(**arguments)
@@ -33,7 +33,7 @@ class NextStep(Plain):
 
 
 class Breaks(VectorWrapper):
-    """A world that trains for three steps."""
+    """A world whose third step raises an exception."""
 
     def __init__(self, **arguments) -> None:
         super().__init__(gymnasium.make_vec("envs:keyhole/TMaze-v0", vectorization_mode=None, **arguments))

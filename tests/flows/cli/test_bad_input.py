@@ -1,4 +1,4 @@
-"""A mistake costs one line and exit code 2, before anything has started."""
+"""Bad input gives one line and exit code 2 before anything starts."""
 
 import json
 
@@ -11,23 +11,23 @@ CASES = {
     "module of the environment": (["--env", "no_module:mine/World-v0"], "no module named 'no_module'"),
     "fully observed environment": (["--env", "CartPole-v1"], "gives no overseer view"),
     "environment without vector form": (["--env", "FrozenLake-v1"], "gives no overseer view"),
-    "environment that resets late": (["--env", f"{ODD}NextStep-v0"], "NEXT_STEP; runs need SAME_STEP"),
+    "environment that resets in the next step": (["--env", f"{ODD}NextStep-v0"], "NEXT_STEP; runs need SAME_STEP"),
     "environment without a view": (["--env", f"{ODD}Plain-v0"], "lacks overseer_obs, true_reward"),
     "argument of the environment": (["--set", "sizze=4"], "did you mean 'size'?"),
     "value of the argument": (["--set", "size=-1"], "size must be at least 2, found -1"),
     "choice of the argument": (["--set", "regime=iid"], "unknown regime 'iid'"),
-    "argument without a value": (["--set", "size"], "'size' is no NAME=VALUE"),
-    "oversight set twice": (["--set", "oversight_prob=0.1"], "say --oversight"),
+    "argument without a value": (["--set", "size"], "'size' is not of the form NAME=VALUE"),
+    "oversight set twice": (["--set", "oversight_prob=0.1"], "use --oversight"),
     "unknown method": (["--methods", "gradient_ruting"], "did you mean 'gradient_routing'?"),
     "method named twice": (["--methods", "naive,naive"], "'naive' is named twice"),
     "no method": (["--methods", ""], "name at least one"),
     "unknown option": (["--metods", "naive"], "'--methods'"),
-    "device that is not there": (["--device", "cuda:77"], "is not to be had"),
+    "device that does not exist": (["--device", "cuda:77"], "is not available"),
     "unknown preset": (["--preset", "qick"], "did you mean 'quick'?"),
-    "superfluous word": (["naive"], "unexpected extra argument (naive)"),
+    "extra argument": (["naive"], "unexpected extra argument (naive)"),
     "probability above 1": (["--oversight", "0.1,1.5"], "--oversight: found '1.5'; should be less than or equal to 1"),
     "probability below 0": (["--oversight", "-0.1"], "should be greater than or equal to 0"),
-    "probability that is none": (["--oversight", "nan"], "--oversight: found 'nan'"),
+    "nan as probability": (["--oversight", "nan"], "--oversight: found 'nan'"),
     "negative steps": (["--steps", "-5"], "--steps: found -5; should be greater than or equal to 1"),
     "steps in words": (["--steps", "many"], "--steps: found 'many'; should be a valid integer"),
     "fraction of a step": (["--steps", "0.5"], "--steps: found '0.5'"),
@@ -38,8 +38,8 @@ CASES = {
     "file with a wrong key": (["--config", "key.toml"], "key.toml: stepps: no such setting; did you mean 'steps'?"),
     "file with a wrong inner key": (["--config", "inner.json"], "did you mean 'learning_rate'?"),
     "file with a wrong value": (["--config", "value.toml"], "value.toml: oversight: found 2.0"),
-    "file with bad syntax": (["--config", "syntax.toml"], "syntax.toml is no valid TOML"),
-    "file with no table": (["--config", "list.json"], "list.json holds a list"),
+    "file with bad syntax": (["--config", "syntax.toml"], "syntax.toml is not valid TOML"),
+    "file without a table": (["--config", "list.json"], "list.json holds a list"),
 }  # fmt: skip
 FILES = {
     "a_file": "",
@@ -59,11 +59,11 @@ def files(checkout):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_sweep_refuses_with_one_line_and_starts_nothing(case, files, keyhole):
-    words, told = CASES[case]
+def test_compare_rejects_bad_input_with_one_line_and_starts_nothing(case, files, keyhole):
+    words, message = CASES[case]
     code, out, err = keyhole("compare", *words)
     assert code == 2
-    assert told in err
+    assert message in err
     assert err.startswith("keyhole: ")
     assert err.count("\n") == 1
     assert out == ""
@@ -72,7 +72,7 @@ def test_a_sweep_refuses_with_one_line_and_starts_nothing(case, files, keyhole):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["compre"], "did you mean 'compare'"),
         (["train", "--method", "naiv"], "did you mean 'naive'?"),
@@ -88,14 +88,14 @@ def test_a_sweep_refuses_with_one_line_and_starts_nothing(case, files, keyhole):
         (["ui", "--port", "0"], "'--port'"),
     ],
 )
-def test_other_commands_refuse_with_one_line(words, told, keyhole):
+def test_other_commands_reject_bad_input_with_one_line(words, message, keyhole):
     code, _, err = keyhole(*words)
     assert code == 2
-    assert told.lower() in err.lower()
+    assert message.lower() in err.lower()
     assert err.count("\n") == 1
 
 
-def test_a_second_sweep_is_refused_while_the_first_one_runs(checkout, keyhole):
+def test_a_second_sweep_is_rejected_while_the_first_one_runs(checkout, keyhole):
     import subprocess
     import sys
 

@@ -1,4 +1,4 @@
-"""What a terminal shows of runs is what MLflow holds, and nothing in it steers the terminal or leaves the store."""
+"""`keyhole runs` and `keyhole show` print the MLflow record, without control characters and within the store."""
 
 import csv
 import json
@@ -15,11 +15,12 @@ from flows.errors import UserError
 from flows.reporting import report
 from flows.reporting.aggregate import compare_rows
 from flows.tracking import model_registry, results
+from flows.tracking.missing import Missing
 from flows.tracking.provenance import run_tags
 from flows.tracking.store import Store
 from tests.flows import doubles
 
-STEERING = "\x1b[2J\ttwo\nlines"
+CONTROL = "\x1b[2J\ttwo\nlines"
 
 
 def train(store: Store, parent: str, method: str, oversight: float, seed: int, trainer=doubles.learns) -> str:
@@ -33,7 +34,7 @@ def train(store: Store, parent: str, method: str, oversight: float, seed: int, t
 
 @pytest.fixture(scope="module")
 def sweep(store: Store) -> str:
-    with store.run(STEERING, {"env": "envs:keyhole/DiamondVault-v0"}, {"kind": "sweep"}) as record:
+    with store.run(CONTROL, {"env": "envs:keyhole/DiamondVault-v0"}, {"kind": "sweep"}) as record:
         for method in ("naive", "filtering"):
             for oversight in (0.1, 0.3):
                 train(store, record.run_id, method, oversight, seed=5)
@@ -46,7 +47,7 @@ def fail(config, recorder):
     raise ValueError("no luck \x1b[31m")
 
 
-def test_a_sweep_is_listed_with_its_runs_done_and_the_best_of_them(store, sweep):
+def test_a_sweep_is_listed_with_its_finished_runs_and_the_best_of_them(store, sweep):
     (line,) = [line for line in listing.list_entries(store, None, Filters()) if line["id"] == sweep]
     finished = results.read_results(store, sweep).finished
     assert (line["runs"], line["status"]) == ("4/5", "FINISHED")
@@ -55,8 +56,10 @@ def test_a_sweep_is_listed_with_its_runs_done_and_the_best_of_them(store, sweep)
 
 
 def test_the_runs_of_a_sweep_are_filtered(store, sweep):
-    def found(**said) -> list[tuple]:
-        return [(r["method"], r["oversight"], r["seed"]) for r in listing.list_entries(store, sweep, Filters(**said))]
+    def found(**filters) -> list[tuple]:
+        return [
+            (r["method"], r["oversight"], r["seed"]) for r in listing.list_entries(store, sweep, Filters(**filters))
+        ]
 
     assert len(found()) == 5
     assert found(method="naive", oversight=0.3) == [("naive", 0.3, 5)]
@@ -65,11 +68,11 @@ def test_the_runs_of_a_sweep_are_filtered(store, sweep):
     assert found(env="TMaze") == []
 
 
-def test_runs_of_all_sweeps_are_found_by_what_only_runs_have(store, sweep):
+def test_filters_of_runs_search_all_sweeps(store, sweep):
     assert {run["seed"] for run in listing.list_entries(store, None, Filters(seed=6, env="DiamondVault"))} == {6}
 
 
-def test_into_a_pipe_goes_a_line_for_each_run_with_columns_parted_by_tabs(store, sweep, capsys):
+def test_a_pipe_receives_one_tab_separated_line_for_each_run(store, sweep, capsys):
     listing.print_entries(listing.list_entries(store, sweep, Filters()), as_json=False)
     lines = list(csv.reader(capsys.readouterr().out.splitlines(), delimiter="\t"))
     assert {len(line) for line in lines} == {12}
@@ -78,14 +81,14 @@ def test_into_a_pipe_goes_a_line_for_each_run_with_columns_parted_by_tabs(store,
     assert capsys.readouterr().out == ""
 
 
-def test_json_has_null_for_what_is_not_known(store, sweep, capsys):
+def test_json_has_null_for_an_unknown_value(store, sweep, capsys):
     listing.print_entries(listing.list_entries(store, sweep, Filters(status="FAILED")), as_json=True)
     (run,) = json.loads(capsys.readouterr().out)
     assert run["true return"] is None
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_no_name_or_error_steers_the_terminal(as_json, store, sweep, capsys):
+def test_no_name_or_error_controls_the_terminal(as_json, store, sweep, capsys):
     listing.print_entries(listing.list_entries(store, None, Filters()), as_json)
     show.print_run(store, sweep, as_json)
     shown = capsys.readouterr().out
@@ -105,7 +108,7 @@ def test_a_run_is_shown_with_its_settings_results_curves_and_files(store, sweep,
     assert "7 bytes" in lines["agent.zip"]
 
 
-def test_a_run_is_found_by_its_id_its_start_and_its_name(store, sweep):
+def test_a_run_is_found_by_its_id_a_prefix_and_its_name(store, sweep):
     (run,) = listing.list_entries(store, sweep, Filters(seed=6))
     for wanted in (run["id"], run["id"][:16], "naive p=0.1 seed=6"):
         assert results.find_run(store, wanted).info.run_id == run["id"]
@@ -113,7 +116,7 @@ def test_a_run_is_found_by_its_id_its_start_and_its_name(store, sweep):
         results.find_run(store, "naive p=0.1 seed=66")
 
 
-def test_a_sweep_is_shown_with_its_table_and_what_failed(store, sweep, capsys):
+def test_a_sweep_is_shown_with_its_table_and_its_failed_runs(store, sweep, capsys):
     show.print_run(store, sweep, as_json=False)
     shown = capsys.readouterr().out
     assert report.summary(compare_rows(results.read_results(store, sweep))) in shown
@@ -132,7 +135,7 @@ def test_a_sweep_is_shown_with_its_table_and_what_failed(store, sweep, capsys):
         ([math.nan, math.inf], "  "),
     ],
 )
-def test_a_curve_is_a_line_of_blocks(values, line):
+def test_a_curve_is_drawn_as_block_characters(values, line):
     assert show.sparkline(values) == line
 
 
@@ -141,16 +144,16 @@ def test_a_long_curve_keeps_its_ends():
     assert (len(line), line[0], line[1:-1], line[-1]) == (10, "▁", "█" * 8, "▅")
 
 
-def test_a_name_is_code_where_a_page_reads_markdown():
+def test_a_name_is_quoted_as_code_in_markdown():
     assert text.markdown_code("[x](javascript:y)`<script>\n") == "`[x](javascript:y)'<script>\N{REPLACEMENT CHARACTER}`"
 
 
 @pytest.mark.parametrize("name", ["../../../outside", "/tmp/outside", "a/../../b", "<script>"])
-def test_whatever_a_sweep_is_called_its_files_are_in_its_folder(name, store):
+def test_the_files_of_a_sweep_of_any_name_are_in_its_folder(name, store):
     before = files(store.project.root)
     with store.run(name, {"env_kwargs": {"size": "<script>"}}, {"kind": "sweep"}) as record:
         train(store, record.run_id, "naive", 0.1, 0)
-    page = report.write_report(store, compare_rows(results.read_results(store, record.run_id)))
+    page = report.write_report(store, compare_rows(results.read_results(store, record.run_id)), Missing())
     assert page.parent == store.project.artifacts / record.run_id / "artifacts"
     ours = {path for path in files(store.project.root) - before if path.is_relative_to(store.project.artifacts)}
     rest = files(store.project.root) - before - ours
@@ -164,14 +167,14 @@ def files(folder: Path) -> set[Path]:
 
 
 class Elsewhere:
-    """A run whose folder the database puts outside of the store."""
+    """A run whose folder is outside the store according to the database."""
 
     def __init__(self, folder: Path) -> None:
         self.info = type("Info", (), {"artifact_uri": str(folder)})
 
 
 @pytest.mark.parametrize("folder", ["/etc", "{artifacts}/../..", "{artifacts}/link"])
-def test_a_folder_outside_of_the_store_is_refused(folder, store, tmp_path):
+def test_a_folder_outside_the_store_is_rejected(folder, store, tmp_path):
     link = store.project.artifacts / "link"
     if not link.is_symlink():
         link.symlink_to(tmp_path)
@@ -179,5 +182,5 @@ def test_a_folder_outside_of_the_store_is_refused(folder, store, tmp_path):
         store.folder(Elsewhere(Path(folder.format(artifacts=store.project.artifacts))))
 
 
-def test_a_name_that_would_end_a_query_is_no_model(store):
+def test_a_name_that_would_end_a_query_is_not_a_model(store):
     assert model_registry.find_model(store, "x' OR name = 'y") is None

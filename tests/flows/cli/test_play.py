@@ -1,4 +1,4 @@
-"""The best agents of a sweep are models that MLflow loads and that play; a world from elsewhere needs a word."""
+"""The best agents of a sweep are registered models that MLflow loads and that `keyhole play` plays."""
 
 import hashlib
 import json
@@ -18,6 +18,7 @@ from flows.errors import UserError
 from flows.reporting.aggregate import compare_rows
 from flows.sweep import finalize, prefect_artifacts
 from flows.tracking import certificates, model_registry, results
+from flows.tracking.missing import Missing
 from flows.tracking.provenance import run_tags
 from flows.tracking.store import Store
 from tests.flows import doubles
@@ -27,18 +28,18 @@ ENV = "envs:keyhole/TMaze-v0"
 
 @pytest.fixture(scope="module")
 def sweep(store: Store) -> str:
-    """Two methods at two levels, concluded; one run has no agent worth the name."""
+    """A finished sweep of three methods; the agent.zip of filtering is not an agent."""
     with store.run("play", {"env": ENV}, {"kind": "sweep"}) as parent:
         for method, oversight in (("naive", 0.1), ("naive", 0.9), ("gradient_routing", 0.5), ("filtering", 0.5)):
             config = TrainConfig(env=ENV, method=method, oversight=oversight, steps=100, checkpoints=2)
             with store.run(run_title(config), {"env": ENV}, run_tags(config), parent=parent.run_id) as record:
                 (doubles.learns if method == "filtering" else doubles.acts)(config, record)
         certificates.certificate_path(parent.folder, 0.5).write_text(json.dumps({"b": 1, "a": [0.5, "é"]}, indent=2))
-    finalize.finalize(store, results.read_results(store, parent.run_id))
+    finalize.finalize(store, parent.run_id, Missing())
     return parent.run_id
 
 
-def test_the_best_agent_of_each_method_is_registered_with_where_it_comes_from(store, sweep):
+def test_the_best_agent_of_each_method_is_registered_with_its_origin(store, sweep):
     found = results.read_results(store, sweep)
     best = {row.method: row for row in model_registry.best_rows(found)}
     assert best["naive"].oversight == 0.9
@@ -47,12 +48,12 @@ def test_the_best_agent_of_each_method_is_registered_with_where_it_comes_from(st
     assert naive.run_id == best["naive"].run_id
     assert (naive.tags["oversight"], naive.tags["sweep"]) == ("0.9", "play")
     assert float(naive.tags["true_return"]) == pytest.approx(best["naive"].true_return, abs=1e-6)
-    assert not store.client.search_model_versions("name = 'keyhole-TMaze-v0-filtering'")  # no agent in the file
+    assert not store.client.search_model_versions("name = 'keyhole-TMaze-v0-filtering'")  # its file is not an agent
 
 
-def test_a_sweep_that_ends_once_more_registers_nothing_twice(store, sweep):
+def test_finalising_a_sweep_again_registers_nothing_twice(store, sweep):
     before = len(store.client.search_model_versions("name = 'keyhole-TMaze-v0-naive'"))
-    model_registry.register_models(store, results.read_results(store, sweep))
+    model_registry.register_models(store, results.read_results(store, sweep), Missing())
     assert len(store.client.search_model_versions("name = 'keyhole-TMaze-v0-naive'")) == before
 
 
@@ -66,13 +67,13 @@ def test_a_sweep_and_its_runs_have_the_hash_of_their_certificate(store, sweep):
     assert "certificate" not in tags[0.1]
 
 
-def test_a_run_in_another_world_than_the_sweeps_has_not_its_certificate(store, sweep):
+def test_a_run_in_another_world_than_the_sweeps_lacks_its_certificate(store, sweep):
     row = results.read_results(store, sweep).rows[0]
     assert finalize.in_sweep_world(row)
     assert not finalize.in_sweep_world(row._replace(method="naive@knowledge=blind"))
 
 
-def test_a_registered_model_loads_as_pyfunc_and_acts_as_its_agent(store, sweep):
+def test_a_registered_model_loads_as_pyfunc_and_acts_like_its_agent(store, sweep):
     import mlflow
 
     mlflow.set_tracking_uri(store.uri)
@@ -83,8 +84,8 @@ def test_a_registered_model_loads_as_pyfunc_and_acts_as_its_agent(store, sweep):
         assert model.predict(obs).tolist() == agent.act(obs).tolist()
     with agent.deployed(without=["retain"]):
         drawn = agent.act(obs, torch.Generator().manual_seed(3))
-    told = {"without": "retain", "sample": True, "seed": 3}
-    assert model.predict(obs, params=told).tolist() == drawn.tolist()
+    options = {"without": "retain", "sample": True, "seed": 3}
+    assert model.predict(obs, params=options).tolist() == drawn.tolist()
 
 
 def test_a_model_holds_no_code_and_no_pickle(store, sweep):
@@ -100,7 +101,7 @@ def test_the_table_on_prefects_page_has_a_column_for_each_level(store, sweep):
 
 @pytest.fixture
 def agent(tmp_path):
-    """The file of an agent that nobody has trained."""
+    """The file of an untrained agent."""
     env = agents.make_vec_env("envs:keyhole/DiamondGhost-v0", 4, size=3, oversight_prob=0.5)
     policy = agents.build(env, "gradient_routing", 0, n_steps=8, width=4).policy
     world = {"size": 3, "oversight_prob": 0.5}
@@ -108,12 +109,14 @@ def agent(tmp_path):
     return tmp_path / "agent.zip"
 
 
-def test_an_episode_is_told_step_by_step_with_what_the_overseer_saw(agent, capsys):
-    play.play(str(agent), PlayOptions(episodes=2, seed=1, oversight=1.0), None)
+def test_an_episode_is_printed_step_by_step_with_the_overseer_observation(agent, capsys):
+    play.play_agent(str(agent), PlayOptions(episodes=2, seed=1, oversight=1.0), None)
     shown = capsys.readouterr().out
     assert "deployed   retain" in shown
     assert shown.count("episode ") == 2
-    steps = re.findall(r"^step \d+: (up|right|down|left); reward (.*), truly (.*); overseer sees: (.*)$", shown, re.M)
+    steps = re.findall(
+        r"^step \d+: (up|right|down|left); reward (.*), true reward (.*); overseer sees: (.*)$", shown, re.M
+    )
     endings = {"diamond": ("1", "1"), "ghost": ("1", "-1"), "nothing": ("0", "0")}
     assert all((reward, true) == endings[seen] for _, reward, true, seen in steps)  # at full oversight it sees all
     assert "mean of 2 episodes" in shown
@@ -127,23 +130,25 @@ def test_an_agent_plays_in_every_world(world, tmp_path, capsys):
     env = agents.make_vec_env(f"envs:{world}", 4)
     policy = agents.build(env, "naive", 0, n_steps=8, width=4).policy
     agents.save(tmp_path / "agent.zip", policy, f"envs:{world}", {}, "naive")
-    play.play(str(tmp_path / "agent.zip"), PlayOptions(), None)
+    play.play_agent(str(tmp_path / "agent.zip"), PlayOptions(), None)
     shown = capsys.readouterr().out
-    assert re.search(r"^step 1: .*; reward .*, truly .*; overseer sees: \w", shown, re.M)
+    assert re.search(r"^step 1: .*; reward .*, true reward .*; overseer sees: \w", shown, re.M)
     assert "true return" in shown.splitlines()[-1]
 
 
-def test_oversight_of_a_world_that_has_none_to_set_is_a_mistake(tmp_path):
+def test_oversight_of_a_world_without_oversight_prob_is_rejected(tmp_path):
     env = agents.make_vec_env("envs:keyhole/DiamondVault-v0", 4)
     policy = agents.build(env, "naive", 0, n_steps=8, width=4).policy
     agents.save(tmp_path / "agent.zip", policy, "envs:keyhole/DiamondVault-v0", {}, "naive")
     with pytest.raises(UserError, match="takes no oversight_prob"):
-        play.play(str(tmp_path / "agent.zip"), PlayOptions(oversight=0.5), None)
+        play.play_agent(str(tmp_path / "agent.zip"), PlayOptions(oversight=0.5), None)
 
 
 def test_the_same_seed_plays_the_same_episodes(agent):
-    loaded, how = agents.load(agent), PlayOptions(episodes=3, seed=4)
-    first, second = (list(play.episodes(loaded, play.make_agent_world(loaded, how, "ansi"), how)) for _ in range(2))
+    loaded, options = agents.load(agent), PlayOptions(episodes=3, seed=4)
+    first, second = (
+        list(play.episodes(loaded, play.make_agent_world(loaded, options, "ansi"), options)) for _ in range(2)
+    )
     assert first == second
     assert len(first) == 3
 
@@ -153,16 +158,16 @@ def test_the_return_of_an_episode_is_discounted():
     assert play.returns([step, step, step], 0.5) == (1.75, -1.75)
 
 
-def test_blocks_that_are_ablated_do_not_act(agent):
-    loaded, how = agents.load(agent), PlayOptions(episodes=5, deploy="whole", without=("forget", "gate"))
-    before = list(play.episodes(loaded, play.make_agent_world(loaded, how, "ansi"), how))
-    for parameter in (p for name in how.without for p in loaded.policy.block_parameters(name)):
+def test_ablated_blocks_do_not_affect_actions(agent):
+    loaded, options = agents.load(agent), PlayOptions(episodes=5, deploy="whole", without=("forget", "gate"))
+    before = list(play.episodes(loaded, play.make_agent_world(loaded, options, "ansi"), options))
+    for parameter in (p for name in options.without for p in loaded.policy.block_parameters(name)):
         torch.nn.init.normal_(parameter, std=10.0)
-    assert list(play.episodes(loaded, play.make_agent_world(loaded, how, "ansi"), how)) == before
+    assert list(play.episodes(loaded, play.make_agent_world(loaded, options, "ansi"), options)) == before
 
 
-def test_a_picture_has_a_frame_for_each_step(agent, tmp_path, capsys):
-    play.play(str(agent), PlayOptions(), str(tmp_path / "episode.gif"))
+def test_an_animation_has_one_frame_for_each_step(agent, tmp_path, capsys):
+    play.play_agent(str(agent), PlayOptions(), str(tmp_path / "episode.gif"))
     frames = int(re.search(r"(\d+) frames", capsys.readouterr().out).group(1))
     assert frames == len(
         next(
@@ -175,38 +180,38 @@ def test_a_picture_has_a_frame_for_each_step(agent, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("options", "message"),
     [
         (PlayOptions(deploy="retian"), "unknown deployment rule 'retian'; did you mean 'retain'?"),
         (PlayOptions(without=("gat",)), "unknown block 'gat'; did you mean 'gate'?"),
         (PlayOptions(env="keyhole/TMaze-v0"), "leave out --env"),
     ],
 )
-def test_a_wrong_word_is_a_mistake(how, told, agent):
-    with pytest.raises(UserError, match=re.escape(told)):
-        play.play(str(agent), how, None)
+def test_an_unknown_name_is_rejected(options, message, agent):
+    with pytest.raises(UserError, match=re.escape(message)):
+        play.play_agent(str(agent), options, None)
 
 
-def test_a_strangers_agent_imports_no_world_that_the_user_does_not_name(agent, monkeypatch):
+def test_a_foreign_agent_imports_no_environment_that_the_user_does_not_name(agent, monkeypatch):
     loaded = agents.load(agent)
     agents.save(agent, loaded.policy, "antigravity:their/World-v0", {}, "naive")
     monkeypatch.setattr(gymnasium, "make_vec", lambda *_, **__: pytest.fail("made a world"))
     with pytest.raises(
-        UserError, match="is code from elsewhere; if you trust it, say --env antigravity:their/World-v0"
+        UserError, match="is not keyhole's own; if you trust its code, pass --env antigravity:their/World-v0"
     ):
-        play.play(str(agent), PlayOptions(), None)
+        play.play_agent(str(agent), PlayOptions(), None)
 
 
-def test_an_agent_whose_training_diverged_is_a_mistake(agent):
+def test_an_agent_with_nan_weights_is_rejected(agent):
     loaded = agents.load(agent)
     torch.nn.init.constant_(loaded.policy.action_net.bias, torch.nan)
     agents.save(agent, loaded.policy, loaded.env, loaded.world, loaded.method)
     with pytest.raises(UserError, match="its training diverged"):
-        play.play(str(agent), PlayOptions(), None)
+        play.play_agent(str(agent), PlayOptions(), None)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["missing.zip"], "cannot read the agent missing.zip"),
         (["nobody"], "no runs in"),
@@ -214,8 +219,8 @@ def test_an_agent_whose_training_diverged_is_a_mistake(agent):
         (["bad", "--oversight", "2"], "--oversight"),
     ],
 )
-def test_an_agent_that_is_none_is_one_line(words, told, checkout, keyhole):
+def test_play_rejects_bad_input_with_one_line(words, message, checkout, keyhole):
     (checkout / "bad").write_bytes(b"\x80\x04.")
     code, _, err = keyhole("play", "--agent", *words)
     assert (code, err.count("\n")) == (2, 1)
-    assert told in err
+    assert message in err

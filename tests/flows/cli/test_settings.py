@@ -1,4 +1,4 @@
-"""Options come from the models; the nearest source wins."""
+"""Options are derived from the models; the most explicit source wins."""
 
 import re
 import subprocess
@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from flows.cli.options import options
+from flows.cli import options as cli_options
 from flows.cli.settings import configuration, settings
-from flows.config import TRAINS_BEST, CompareConfig, SharedConfig, TrainConfig
+from flows.config import LEARNER_DEFAULTS, CompareConfig, SharedConfig, TrainConfig
 from flows.errors import UserError
 from flows.presets import PRESETS
 
@@ -31,11 +31,11 @@ def test_help_shows_name_type_default_and_bounds_of_the_model(keyhole):
     assert re.search(r"--learning-rate NUMBER Adam's step size \(ppo: 0.002\) \[default: 0.0\d+; 0<x\]", text)
 
 
-def test_what_is_said_wins_over_the_file_over_the_preset_over_the_default(tmp_path):
+def test_options_override_the_file_the_preset_and_the_default(tmp_path):
     file = tmp_path / "sweep.toml"
     file.write_text("seeds = 5\nsteps = 7\n[training]\nwidth = 8\n[env_kwargs]\nsize = 4\n")
-    said = {"preset": "smoke", "config": str(file), "steps": "9", "training__n_envs": "16", "set": ("regime=iid",)}
-    config = configuration(CompareConfig, said)
+    options = {"preset": "smoke", "config": str(file), "steps": "9", "training__n_envs": "16", "set": ("regime=iid",)}
+    config = configuration(CompareConfig, options)
     smoke = PRESETS["smoke"]
     assert (config.steps, config.seeds, config.oversight) == (9, 5, smoke["oversight"])
     assert (config.training.n_envs, config.training.width) == (16, 8)
@@ -44,32 +44,32 @@ def test_what_is_said_wins_over_the_file_over_the_preset_over_the_default(tmp_pa
     assert config.checkpoints == smoke["checkpoints"]
 
 
-def test_lists_come_by_commas_and_whole_numbers_in_powers_of_ten():
+def test_lists_are_split_at_commas_and_integers_may_have_an_exponent():
     config = configuration(CompareConfig, {"methods": "naive, oracle", "oversight": "0.03,1", "steps": "2e6"})
     assert (config.methods, config.oversight, config.steps) == (("naive", "oracle"), (0.03, 1.0), 2_000_000)
 
 
-def test_none_unsets_what_may_be_unset(tmp_path):
+def test_none_unsets_an_optional_setting(tmp_path):
     file = tmp_path / "clip.json"
     file.write_text('{"training": {"max_grad_norm": 0.5}}')
-    said = {"config": str(file)}
-    assert configuration(CompareConfig, said).training.max_grad_norm == 0.5
-    assert configuration(CompareConfig, {**said, "training__max_grad_norm": "none"}).training.max_grad_norm is None
+    options = {"config": str(file)}
+    assert configuration(CompareConfig, options).training.max_grad_norm == 0.5
+    assert configuration(CompareConfig, {**options, "training__max_grad_norm": "none"}).training.max_grad_norm is None
 
 
-def test_all_means_every_method():
+def test_all_selects_every_method():
     import routing
 
     assert set(configuration(CompareConfig, {"methods": "all"}).methods) == set(routing.METHODS)
 
 
 @pytest.mark.parametrize("value", ["5", "0.5", "true", "iid", '"5"'])
-def test_a_world_argument_is_a_number_or_truth_value_if_it_reads_as_one(value):
+def test_an_environment_argument_is_read_as_json_or_else_as_text(value):
     found = configuration(TrainConfig, {"set": (f"x={value}",)}).env_kwargs["x"]
     assert found == {"5": 5, "0.5": 0.5, "true": True, "iid": "iid", '"5"': "5"}[value]
 
 
-def test_our_worlds_get_the_module_that_registers_them():
+def test_our_worlds_are_prefixed_with_the_module_that_registers_them():
     assert configuration(TrainConfig, {"env": "keyhole/TMaze-v0"}).env == "envs:keyhole/TMaze-v0"
     assert configuration(TrainConfig, {"env": "mine:x/World-v0"}).env == "mine:x/World-v0"
 
@@ -95,20 +95,20 @@ def test_help_imports_nothing_heavy():
     assert "compare" in done.stdout
 
 
-def test_options_leave_no_setting_out():
-    decorated = options(CompareConfig)(lambda **_: None)
+def test_every_setting_has_an_option():
+    decorated = cli_options.options(CompareConfig)(lambda **_: None)
     declared = {parameter.name for parameter in decorated.__click_params__}
     assert declared == {s.parameter for s in settings(CompareConfig)} - {"env_kwargs"} | {"set", "preset", "config"}
 
 
-def test_each_learner_starts_from_what_it_trains_best_with_and_what_is_said_wins():
+def test_learner_defaults_apply_unless_overridden():
     ppo = configuration(TrainConfig, {"learner": "ppo", "training__n_envs": "16"}).training
-    assert (ppo.n_envs, ppo.learning_rate) == (16, TRAINS_BEST["ppo"]["learning_rate"])
+    assert (ppo.n_envs, ppo.learning_rate) == (16, LEARNER_DEFAULTS["ppo"]["learning_rate"])
     assert configuration(TrainConfig, {}).training.learning_rate != ppo.learning_rate
 
 
 @pytest.mark.parametrize("learner", ["reinforce", "ppo"])
-def test_every_learner_takes_all_settings_of_a_run(learner):
+def test_every_learner_accepts_all_settings_of_a_run(learner):
     import agents
 
     settings = TrainConfig(learner=learner).training.model_dump()
@@ -116,15 +116,15 @@ def test_every_learner_takes_all_settings_of_a_run(learner):
     assert agents.build(env, "gradient_routing", 0, algorithm=learner, **settings).n_envs == env.num_envs
 
 
-def test_an_arm_is_a_method_in_a_world_with_another_argument():
-    said = {"methods": "naive,naive@knowledge=blind@size=3", "oversight": "0.1", "seeds": "1", "set": ["size=4"]}
-    plain, blind = configuration(CompareConfig, said).runs()
+def test_an_arm_is_a_method_with_other_environment_arguments():
+    options = {"methods": "naive,naive@knowledge=blind@size=3", "oversight": "0.1", "seeds": "1", "set": ["size=4"]}
+    plain, blind = configuration(CompareConfig, options).runs()
     assert (plain.method, plain.label, plain.env_kwargs) == ("naive", "naive", {"size": 4})
     assert (blind.method, blind.label) == ("naive", "naive@knowledge=blind@size=3")
     assert blind.env_kwargs == {"size": 3, "knowledge": "blind"}
 
 
 @pytest.mark.parametrize("name", ["naive@", "naive@size", "naive@=3"])
-def test_an_arm_without_a_value_is_refused(name):
+def test_an_arm_without_a_value_is_rejected(name):
     with pytest.raises(UserError, match="NAME=VALUE"):
         configuration(CompareConfig, {"methods": name})

@@ -1,4 +1,4 @@
-"""What listens, listens on loopback unless told; what it is told is said aloud; and nothing phones home."""
+"""The page binds to loopback by default, warns when it does not, and no library sends telemetry."""
 
 import json
 import os
@@ -19,16 +19,16 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def started(monkeypatch):
-    """The command that would have taken this process's place."""
+    """The commands that would have replaced this process."""
     commands: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda path, command: commands.append(command))
     for name in ui.allowed_hosts([], 0):
-        monkeypatch.setenv(name, "")  # is put back after the test
+        monkeypatch.setenv(name, "")  # restores the variable after the test
         monkeypatch.delenv(name)
     return commands
 
 
-def test_the_page_listens_on_loopback_and_says_nothing_of_it(store, started, capsys):
+def test_the_page_binds_to_loopback_without_a_warning(store, started, capsys):
     ui.serve_page(store, "127.0.0.1", 54321)
     out, err = capsys.readouterr()
     assert started[0][started[0].index("--host") + 1] == "127.0.0.1"
@@ -37,10 +37,10 @@ def test_the_page_listens_on_loopback_and_says_nothing_of_it(store, started, cap
     assert not os.environ.keys() & ui.allowed_hosts([], 0).keys()
 
 
-def test_a_page_for_others_is_warned_of_in_one_line_and_answers_to_this_machines_names_alone(store, started, capsys):
+def test_a_public_page_is_announced_by_one_warning_and_answers_only_to_this_machines_names(store, started, capsys):
     ui.serve_page(store, "0.0.0.0", 54321)
     _, err = capsys.readouterr()
-    assert err.startswith("keyhole: warning: whoever reaches this machine at 0.0.0.0:54321")
+    assert err.startswith("keyhole: warning: anyone who can reach 0.0.0.0:54321")
     assert err.count("\n") == 1
     hosts = os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
     assert "localhost:54321" in hosts
@@ -48,7 +48,7 @@ def test_a_page_for_others_is_warned_of_in_one_line_and_answers_to_this_machines
     assert os.environ["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(",") == [f"http://{host}" for host in hosts]
 
 
-def test_the_users_own_list_of_hosts_wins(store, started, monkeypatch):
+def test_the_users_own_list_of_hosts_is_kept(store, started, monkeypatch):
     monkeypatch.setenv("MLFLOW_SERVER_ALLOWED_HOSTS", "lab.example")
     ui.serve_page(store, "0.0.0.0", 54321)
     assert os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"] == "lab.example"
@@ -61,12 +61,12 @@ def test_the_users_own_list_of_hosts_wins(store, started, monkeypatch):
         *((host, False) for host in ("0.0.0.0", "::", "192.0.2.7", "lab.example")),
     ],
 )
-def test_loopback_is_told_from_the_rest(host, loopback):
+def test_only_loopback_addresses_are_loopback(host, loopback):
     assert ui.is_loopback(host) is loopback
 
 
-def test_an_address_that_is_not_ours_is_a_mistake(store, started):
-    with pytest.raises(UserError, match=r"port 54321 of 192\.0\.2\.250 cannot be listened at"):
+def test_an_address_of_another_machine_is_rejected(store, started):
+    with pytest.raises(UserError, match=r"cannot bind port 54321 of 192\.0\.2\.250"):
         ui.serve_page(store, "192.0.2.250", 54321)
     assert not started
 
@@ -93,22 +93,22 @@ import flows.{module}
 
 
 @pytest.mark.parametrize("module", ["tracking.store", "compare", "prefect_server.history"])
-def test_what_keeps_prefect_and_mlflow_quiet_is_set_before_they_are_imported(module):
+def test_the_variables_that_silence_prefect_and_mlflow_are_set_before_their_import(module):
     ours = {name: value for name, value in os.environ.items() if name not in process_env.SILENT}
     theirs = {**ours, "PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "no"}
     program = SPY.format(module=module) + "\nfrom flows.tracking.store import Store\nimport mlflow"
     command = [sys.executable, "-c", program, *process_env.SILENT]
-    said = subprocess.run(command, env=theirs, capture_output=True, text=True, check=True).stdout.split()
-    assert said[0] in ("prefect", "mlflow")
-    assert said[1:] == ["no", *list(process_env.SILENT.values())[1:]]  # the user's own value stays
+    output = subprocess.run(command, env=theirs, capture_output=True, text=True, check=True).stdout.split()
+    assert output[0] in ("prefect", "mlflow")
+    assert output[1:] == ["no", *list(process_env.SILENT.values())[1:]]  # the user's own value stays
 
 
-def test_every_library_that_reports_home_is_told_not_to():
+def test_telemetry_of_every_library_is_disabled():
     assert {"DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "PREFECT_SERVER_ANALYTICS_ENABLED"} <= process_env.SILENT.keys()
 
 
 @pytest.mark.slow
-def test_prefects_pages_ask_the_server_that_they_come_from(tmp_path, monkeypatch):
+def test_prefects_pages_query_the_server_that_serves_them(tmp_path, monkeypatch):
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     server = Server(tmp_path)
     server.start()

@@ -1,4 +1,4 @@
-"""A process that dies takes its own job along and nothing else."""
+"""A worker that dies fails its own job and nothing else."""
 
 import os
 import signal
@@ -15,38 +15,38 @@ from flows.running.runners import open_pool
 HERE = "tests.flows.running.test_pool:"
 
 
-def answers(question, say):
-    say("heard", question)
+def answers(question, send):
+    send("received", question)
     return os.getpid(), question
 
 
-def raises(say):
+def raises(send):
     raise ValueError("first line\nsecond line")
 
 
-def dies(say):
+def dies(send):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def waits(say):
-    say("heard", os.getpid())
+def waits(send):
+    send("received", os.getpid())
     time.sleep(60)
 
 
 @pytest.fixture
 def pool():
-    with Pool(1) as made:
-        yield made
+    with Pool(1) as pool:
+        yield pool
 
 
-def test_a_job_answers_and_says_things_on_its_way(pool):
-    heard = []
-    process, answer = pool.do(HERE + "answers", 42, heard=lambda kind, payload: heard.append((kind, payload)))
-    assert (answer, heard) == (42, [("heard", (42,))])
+def test_a_job_returns_a_result_and_sends_messages(pool):
+    messages = []
+    process, answer = pool.do(HERE + "answers", 42, on_message=lambda *message: messages.append(message))
+    assert (answer, messages) == (42, [("received", (42,))])
     assert process != os.getpid()
 
 
-def test_one_process_does_job_after_job(pool):
+def test_one_process_executes_job_after_job(pool):
     assert pool.do(HERE + "answers", 1)[0] == pool.do(HERE + "answers", 2)[0]
 
 
@@ -65,16 +65,16 @@ def test_a_dead_process_is_named_and_replaced(pool):
     assert pool.do(HERE + "answers", 2)[0] != before
 
 
-def test_a_listener_that_raises_does_not_leave_its_words_to_the_next_job(pool):
-    def deaf(kind, payload):
+def test_messages_are_not_left_to_the_next_job_if_the_handler_raises(pool):
+    def fail(kind, payload):
         raise OSError("store is full")
 
     with pytest.raises(OSError, match="store is full"):
-        pool.do(HERE + "answers", 1, heard=deaf)
+        pool.do(HERE + "answers", 1, on_message=fail)
     assert pool.do(HERE + "answers", 2)[1] == 2
 
 
-def test_a_death_beside_it_does_not_disturb_a_running_job():
+def test_the_death_of_one_worker_does_not_disturb_another():
     with Pool(2) as pool:
         outcomes = []
         threads = [
@@ -89,23 +89,23 @@ def test_a_death_beside_it_does_not_disturb_a_running_job():
     assert sorted(outcomes) == [0, 1, 2, 3]
 
 
-def test_stopping_ends_the_processes_and_tells_who_waits(pool):
-    process, outcome = threading.Event(), []
+def test_stopping_ends_the_processes_and_raises_in_pending_jobs(pool):
+    started, outcome = threading.Event(), []
     pids = []
 
-    def heard(kind, payload):
+    def on_message(kind, payload):
         pids.append(payload[0])
-        process.set()
+        started.set()
 
-    def ask():
+    def wait():
         try:
-            pool.do(HERE + "waits", heard=heard)
+            pool.do(HERE + "waits", on_message=on_message)
         except StoppedError as error:
             outcome.append(error)
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=wait)
     thread.start()
-    process.wait(30)
+    started.wait(30)
     pool.stop()
     thread.join(10)
     assert len(outcome) == 1
@@ -120,11 +120,11 @@ def test_workers_have_one_thread_each(pool):
     assert pool.do(HERE + "threads") == "1"
 
 
-def threads(say):
+def threads(send):
     return os.environ["OMP_NUM_THREADS"]
 
 
-def test_hands_that_came_before_the_sweep_are_the_sweeps():
+def test_a_nested_open_pool_yields_the_open_pool():
     config = CompareConfig(workers=1)
     with open_pool(config) as first, open_pool(config) as second:
         assert first is second

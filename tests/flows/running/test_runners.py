@@ -1,4 +1,4 @@
-"""A runner changes where a run is trained, and nothing of what comes out of it."""
+"""A runner changes where a run is trained, but not its results."""
 
 import importlib.util
 import os
@@ -24,93 +24,93 @@ RUNS = CompareConfig(
 
 @pytest.fixture(scope="module", params=ENGINES)
 def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
-    """Two hands on the engine, on a cluster of this machine."""
+    """Two workers of the engine, on a local cluster."""
     engine = request.param
     if importlib.util.find_spec(ENGINES[engine].package) is None:
         pytest.skip(f"{ENGINES[engine].package} is not installed: pip install 'keyhole[{engine}]'")
-    with worker_factory(CompareConfig(runner=engine), 2) as hire, Pool(2, hire) as made:
-        yield made
+    with worker_factory(CompareConfig(runner=engine), 2) as factory, Pool(2, factory) as pool:
+        yield pool
 
 
 def trained(pool: Pool, folder: Path) -> list[list[tuple[str, tuple]]]:
-    """What each of the runs says on its way, progress and metrics."""
-    said = []
+    """Trains each run; returns its messages."""
+    messages = []
     for config in RUNS:
-        words: list[tuple[str, tuple]] = []
-        place = folder / config.method
-        place.mkdir(parents=True)
+        received: list[tuple[str, tuple]] = []
+        run_folder = folder / config.method
+        run_folder.mkdir(parents=True)
         pool.do(
             "flows.running.worker:run_training",
             TRAIN,
             config,
-            place,
-            heard=lambda kind, payload, to=words: to.append((kind, payload)),
+            run_folder,
+            on_message=lambda kind, payload, to=received: to.append((kind, payload)),
         )
-        assert (place / "agent.zip").exists()
-        said.append(words)
-    return said
+        assert (run_folder / "agent.zip").exists()
+        messages.append(received)
+    return messages
 
 
 @pytest.mark.slow
-def test_a_run_says_the_same_bit_for_bit_on_every_engine(pool, tmp_path):
+def test_a_run_sends_equal_messages_bit_for_bit_on_every_engine(pool, tmp_path):
     with Pool(1) as processes:
         expected = trained(processes, tmp_path / "processes")
     found = trained(pool, tmp_path / "engine")
-    timeless = [[word for word in words if "time" not in str(word)] for words in (*expected, *found)]
+    timeless = [[m for m in messages if "time" not in str(m)] for messages in (*expected, *found)]
     assert timeless[:2] == timeless[2:]
-    assert any("selected/true_return" in str(word) for word in timeless[0])
+    assert any("selected/true_return" in str(message) for message in timeless[0])
 
 
 @pytest.mark.slow
-def test_an_engines_job_answers_and_says_things_in_order(pool):
-    heard = []
-    process, answer = pool.do(HERE + "answers", 42, heard=lambda kind, payload: heard.append((kind, payload)))
-    assert (answer, heard) == (42, [("heard", (42,))])
+def test_a_job_on_an_engine_returns_a_result_and_sends_messages(pool):
+    messages = []
+    process, answer = pool.do(HERE + "answers", 42, on_message=lambda *message: messages.append(message))
+    assert (answer, messages) == (42, [("received", (42,))])
     assert process != os.getpid()
     assert pool.do(HERE + "threads") == "1"
 
 
 @pytest.mark.slow
-def test_an_engines_job_that_raises_gives_its_last_line_and_trace(pool):
+def test_a_job_that_raises_on_an_engine_gives_its_error_and_trace(pool):
     with pytest.raises(FailedJobError, match="second line") as failure:
         pool.do(HERE + "raises")
     assert "in raises" in failure.value.trace
 
 
 @pytest.mark.slow
-def test_an_engines_process_that_dies_takes_its_own_job_along(pool):
+def test_a_process_that_dies_on_an_engine_fails_only_its_own_job(pool):
     with pytest.raises(DeadWorkerError, match="died"):
         pool.do(HERE + "dies")
     assert pool.do(HERE + "answers", 2)[1] == 2
 
 
 @pytest.mark.slow
-def test_an_engines_listener_that_raises_ends_the_job(pool):
-    def deaf(kind, payload):
+def test_a_message_handler_that_raises_ends_the_job_on_an_engine(pool):
+    def fail(kind, payload):
         raise OSError("store is full")
 
     with pytest.raises(OSError, match="store is full"):
-        pool.do(HERE + "waits", heard=deaf)
+        pool.do(HERE + "waits", on_message=fail)
     assert pool.do(HERE + "answers", 2)[1] == 2
 
 
 @pytest.mark.slow
-def test_stopping_ends_an_engines_jobs(pool):  # the last test: it stops the pool
-    begun, outcome, pids = threading.Event(), [], []
+def test_stopping_ends_the_jobs_of_an_engine(pool):  # the last test: it stops the pool
+    started, outcome, pids = threading.Event(), [], []
 
-    def heard(kind, payload):
+    def on_message(kind, payload):
         pids.append(payload[0])
-        begun.set()
+        started.set()
 
-    def ask():
+    def wait():
         try:
-            pool.do(HERE + "waits", heard=heard)
+            pool.do(HERE + "waits", on_message=on_message)
         except StoppedError as error:
             outcome.append(error)
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=wait)
     thread.start()
-    assert begun.wait(30)
+    assert started.wait(30)
     pool.stop()
     thread.join(30)
     assert len(outcome) == 1
@@ -122,17 +122,17 @@ def test_stopping_ends_an_engines_jobs(pool):  # the last test: it stops the poo
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """A Dask cluster that somebody else has started, with Dask's own settings."""
+    """An existing Dask cluster with Dask's default settings."""
     distributed = pytest.importorskip("distributed", reason="distributed is not installed: pip install 'keyhole[dask]'")
     with distributed.LocalCluster(
         1, host="127.0.0.1", threads_per_worker=1, dashboard_address=None, silence_logs=50
-    ) as made:
-        yield made.scheduler_address
+    ) as cluster:
+        yield cluster.scheduler_address
 
 
 @pytest.mark.slow
-def test_somebody_elses_cluster_does_not_repeat_a_job_in_secret(cluster):
-    with worker_factory(CompareConfig(runner="dask", dask_address=cluster), 1) as hire, Pool(1, hire) as pool:
+def test_an_existing_cluster_does_not_repeat_a_job(cluster):
+    with worker_factory(CompareConfig(runner="dask", dask_address=cluster), 1) as factory, Pool(1, factory) as pool:
         assert pool.do(HERE + "answers", 1)[1] == 1
         with pytest.raises(DeadWorkerError, match="died"):
             pool.do(HERE + "dies")
@@ -140,35 +140,39 @@ def test_somebody_elses_cluster_does_not_repeat_a_job_in_secret(cluster):
 
 
 @pytest.mark.slow
-def test_a_worker_that_lacks_the_runs_folder_says_what_must_be_shared(cluster, tmp_path):
+def test_a_worker_without_the_runs_folder_reports_what_must_be_shared(cluster, tmp_path):
     shared = pytest.raises(FailedJobError, match="workers must share the store's file system")
-    with worker_factory(CompareConfig(runner="dask", dask_address=cluster), 1) as hire, Pool(1, hire) as pool, shared:
+    with (
+        worker_factory(CompareConfig(runner="dask", dask_address=cluster), 1) as factory,
+        Pool(1, factory) as pool,
+        shared,
+    ):
         pool.do("flows.running.worker:run_training", TRAIN, RUNS[0], tmp_path / "not_here")
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_does_not_answer_costs_one_line(monkeypatch):
+def test_a_scheduler_that_does_not_answer_is_a_user_error(monkeypatch):
     runner = pytest.importorskip(
         "flows.running.dask_runner", reason="distributed is not installed: pip install 'keyhole[dask]'"
     )
-    monkeypatch.setattr(runner, "PATIENCE", 2.0)
+    monkeypatch.setattr(runner, "TIMEOUT", 2.0)
     config = CompareConfig(runner="dask", dask_address="tcp://127.0.0.1:1")
     with pytest.raises(UserError, match="no Dask scheduler answers at"), worker_factory(config, 1):
         pass
 
 
-def test_an_engine_that_is_not_installed_names_the_extra(monkeypatch):
+def test_a_missing_engine_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(ENGINES, "dask", ENGINES["dask"]._replace(package="no_such_package"))
     with pytest.raises(UserError, match=r"pip install 'keyhole\[dask\]'"):
         check_runner(CompareConfig(runner="dask"))
 
 
-def test_the_machines_own_processes_need_no_engine():
+def test_local_processes_need_no_engine():
     check_runner(CompareConfig())
 
 
 class Restarting:
-    """A Dask client whose worker takes its time to restart."""
+    """A double of Dask's client whose worker restarts slowly."""
 
     def __init__(self):
         self.back, self.sent = threading.Event(), []
@@ -184,22 +188,22 @@ class Restarting:
         raise OSError("the job was sent")
 
 
-def test_no_job_is_sent_to_a_dask_worker_that_restarts():
+def test_no_job_is_sent_to_a_restarting_dask_worker():
     dask = pytest.importorskip("flows.running.dask_runner", exc_type=ImportError)
     client = Restarting()
-    post = dask.Mailbox(client)
-    post.restart("tcp://127.0.0.1:1")
+    mailbox = dask.Mailbox(client)
+    mailbox.restart("tcp://127.0.0.1:1")
     threading.Timer(0.2, client.back.set).start()
     with pytest.raises(OSError, match="the job was sent"):
-        dask.DaskWorker(client, post).do(HERE + "answers", (2,), None)
+        dask.DaskWorker(client, mailbox).do(HERE + "answers", (2,), None)
     assert client.sent == [True]
 
 
 def test_no_job_is_sent_to_dask_after_the_stop():
     dask = pytest.importorskip("flows.running.dask_runner", exc_type=ImportError)
     client = Restarting()
-    hand = dask.DaskWorker(client, dask.Mailbox(client))
-    hand.kill()
+    worker = dask.DaskWorker(client, dask.Mailbox(client))
+    worker.kill()
     with pytest.raises(DeadWorkerError, match="stopped"):
-        hand.do(HERE + "answers", (2,), None)
+        worker.do(HERE + "answers", (2,), None)
     assert client.sent == []

@@ -1,4 +1,4 @@
-"""A run's numbers follow from its settings: not from its process's past, so neither from how many workers there are."""
+"""A run's numbers depend only on its settings, not on earlier runs of its process or the number of workers."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from flows.config import TrainConfig
 from flows.running import train
 
 
-class Notes:
-    """A recorder that remembers."""
+class MemoryRecorder:
+    """A recorder that keeps its metrics."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -27,9 +27,9 @@ class Notes:
 
 
 def numbers(config: TrainConfig, folder: Path) -> list:
-    notes = Notes(folder)
-    train.run(config, notes)
-    return notes.points
+    recorder = MemoryRecorder(folder)
+    train.run(config, recorder)
+    return recorder.points
 
 
 def config(learner: str, method: str, seed: int, **training) -> TrainConfig:
@@ -46,7 +46,7 @@ def config(learner: str, method: str, seed: int, **training) -> TrainConfig:
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "run",
     [
         config("reinforce", "gradient_routing", 1),
         config("reinforce", "reward_model", 1, precision="bf16"),
@@ -55,11 +55,11 @@ def config(learner: str, method: str, seed: int, **training) -> TrainConfig:
     ],
     ids=lambda config: f"{config.learner}-{config.method}",
 )
-def test_a_run_after_others_in_its_process_has_the_numbers_of_one_alone(wanted, tmp_path):
-    alone = numbers(wanted, tmp_path / "alone")
+def test_earlier_runs_in_its_process_do_not_change_a_runs_numbers(run, tmp_path):
+    alone = numbers(run, tmp_path / "alone")
     numbers(config("ppo", "naive", 5), tmp_path / "another")
     numbers(config("reinforce", "oracle", 6), tmp_path / "a third")
-    after = numbers(wanted, tmp_path / "after")
-    assert repr(after) == repr(alone)  # nan is like itself
-    other = numbers(wanted.model_copy(update={"seed": 2}), tmp_path / "seed")
+    after = numbers(run, tmp_path / "after")
+    assert repr(after) == repr(alone)  # repr, because nan != nan
+    other = numbers(run.model_copy(update={"seed": 2}), tmp_path / "seed")
     assert repr(other) != repr(alone)

@@ -1,4 +1,4 @@
-"""A fault costs the run it strikes, at most; the next one is trained, and every run is closed."""
+"""A fault ends at most the run it affects; the next run is trained, and every run is closed."""
 
 import errno
 import json
@@ -32,7 +32,7 @@ TINY = {"steps": 4096, "checkpoints": 4, "training": {"n_envs": 32, "n_steps": 1
 
 @pytest.fixture
 def sweep(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Sweep]]:
-    """Makes a sweep of one process, whose runs a double trains; without Prefect."""
+    """Makes a sweep with one worker, trained by a double, without Prefect."""
     pools = []
 
     def make(double: str) -> Sweep:
@@ -47,7 +47,7 @@ def sweep(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def outcome(sweep: Sweep, config: TrainConfig) -> tuple[str, str]:
-    """What MLflow says of a run: how it ended, and why."""
+    """Returns status and error of a run in MLflow."""
     run = sweep.store.client.get_run(sweep.run_ids[run_title(config)])
     return run.info.status, run.data.tags.get("error", "")
 
@@ -60,65 +60,65 @@ def outcome(sweep: Sweep, config: TrainConfig) -> tuple[str, str]:
         ("fails_on_filtering", "ValueError: nothing <b>passed</b> the filter"),
     ],
 )
-def test_a_run_that_cannot_go_on_fails_by_name_and_the_next_is_trained(sweep, double, reason):
-    struck = sweep(double)
+def test_a_run_that_raises_fails_with_its_error_and_the_next_is_trained(sweep, double, reason):
+    faulty = sweep(double)
     with pytest.raises(FailedJobError):
-        struck.run(PlannedRun(RUNS[0], "key", reuse=False))
-    struck.run(PlannedRun(RUNS[1], "key", reuse=False))
-    assert outcome(struck, RUNS[0])[0] == "FAILED"
-    assert reason in outcome(struck, RUNS[0])[1]
-    assert outcome(struck, RUNS[1]) == ("FINISHED", "")
+        faulty.run(PlannedRun(RUNS[0], "key", reuse=False))
+    faulty.run(PlannedRun(RUNS[1], "key", reuse=False))
+    assert outcome(faulty, RUNS[0])[0] == "FAILED"
+    assert reason in outcome(faulty, RUNS[0])[1]
+    assert outcome(faulty, RUNS[1]) == ("FINISHED", "")
 
 
-def test_a_run_whose_processes_die_fails_and_says_how(sweep):
-    struck = sweep("dies")
+def test_a_run_whose_processes_die_fails_with_the_signal(sweep):
+    faulty = sweep("dies")
     todo = PlannedRun(RUNS[0], "key", reuse=False)
-    for attempt in (struck.run, struck.retry):
+    for attempt in (faulty.run, faulty.retry):
         with pytest.raises(DeadWorkerError):
             attempt(todo)
-    status, reason = outcome(struck, RUNS[0])
-    assert (status, len(results.child_runs(struck.store, struck.record.run_id))) == ("FAILED", 1)
+    status, reason = outcome(faulty, RUNS[0])
+    assert (status, len(results.child_runs(faulty.store, faulty.record.run_id))) == ("FAILED", 1)
     assert "died (SIGKILL)" in reason
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_in_another_process_to_the_same_numbers_and_files(sweep, tmp_path):
+def test_a_run_resumed_in_another_process_has_the_same_numbers_and_files(sweep, tmp_path):
     config = TrainConfig(env="keyhole/DiamondGhost-v0", env_kwargs={"size": 3}, **TINY)
-    struck = sweep("dies_midway")
+    faulty = sweep("dies_midway")
     todo = PlannedRun(config, "key", reuse=False)
     with pytest.raises(DeadWorkerError):
-        struck.run(todo)
-    folder = struck.store.folder(struck.store.client.get_run(struck.run_ids[run_title(config)]))
+        faulty.run(todo)
+    folder = faulty.store.folder(faulty.store.client.get_run(faulty.run_ids[run_title(config)]))
     assert (folder / "state.pt").exists()
-    run = struck.store.client.get_run(struck.retry(todo))
-    whole = Listener(tmp_path)
+    run = faulty.store.client.get_run(faulty.retry(todo))
+    whole = MemoryRecorder(tmp_path)
     trained(config, whole)
-    assert {**whole.told} == {
+    assert {**whole.points} == {
         (name, point.step): point.value
         for name in run.data.metrics
-        for point in struck.store.client.get_metric_history(run.info.run_id, name)
+        for point in faulty.store.client.get_metric_history(run.info.run_id, name)
     }
     assert run.data.tags["resumed"].startswith("from step ")
     assert {file.name for file in folder.iterdir()} == {file.name for file in tmp_path.iterdir()}
 
 
-class Listener:
-    """A recorder that keeps what it is told; (series, step) -> value, as MLflow has it."""
+class MemoryRecorder:
+    """A recorder that maps (series, step) to its value, as MLflow stores it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.told = folder, {}
+        self.folder, self.points = folder, {}
 
     def metrics(self, step, values) -> None:
         for name, value in values.items():
-            assert (name, step) not in self.told
-            self.told[name, step] = 0.0 if np.isnan(value) else float(value)  # as MLflow keeps it
+            assert (name, step) not in self.points
+            self.points[name, step] = 0.0 if np.isnan(value) else float(value)  # MLflow stores nan as 0
 
     def progress(self, done, value) -> None: ...
     def tags(self, values) -> None: ...
 
 
 @pytest.mark.slow
-def test_a_world_that_raises_in_step_ends_its_run_with_the_worlds_words(store, tmp_path):
+def test_an_exception_in_step_fails_the_run_with_that_exception(store, tmp_path):
     config = TrainConfig(env="tests.flows.worlds:odd/Breaks-v0", method="naive", learner="ppo", **TINY)
     with pytest.raises(RuntimeError, match="the bridge is out"), store.run("broken", {}, {}) as record:
         trained(config, record)
@@ -126,7 +126,7 @@ def test_a_world_that_raises_in_step_ends_its_run_with_the_worlds_words(store, t
     assert (run.info.status, run.data.tags["error"]) == ("FAILED", "RuntimeError: the bridge is out")
 
 
-def test_a_run_is_closed_also_where_its_error_cannot_be_written(store, monkeypatch):
+def test_a_run_is_closed_even_if_its_error_cannot_be_written(store, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -136,23 +136,23 @@ def test_a_run_is_closed_also_where_its_error_cannot_be_written(store, monkeypat
     assert store.client.get_run(record.run_id).info.status == "FAILED"
 
 
-def test_a_run_whose_last_numbers_cannot_be_written_is_not_finished(store, monkeypatch):
+def test_a_run_whose_last_metrics_cannot_be_written_is_not_finished(store, monkeypatch):
     def refused(_):
         raise OSError("full")
 
     with suppress(OSError), store.run("struck", {}, {}) as record:
-        record._flushed = math.inf  # not before the end
+        record._flushed = math.inf  # flush only at the end
         record.metrics(1, {"a": 1.0})
         monkeypatch.setattr(record, "points", refused)
     assert store.client.get_run(record.run_id).info.status == "FAILED"
 
 
 class History:
-    """Prefect's server as far as closing what is abandoned needs it."""
+    """A double of Prefect's client that records which flow runs are closed."""
 
     def __init__(self, owners: dict[str, dict[str, str]]) -> None:
         self.runs = [
-            SimpleNamespace(id=name, tags=[f"{k}={v}" for k, v in marks.items()]) for name, marks in owners.items()
+            SimpleNamespace(id=name, tags=[f"{k}={v}" for k, v in owner.items()]) for name, owner in owners.items()
         ]
         self.closed: list[str] = []
 
@@ -166,7 +166,7 @@ class History:
         self.closed.append(run)
 
 
-def test_prefects_history_closes_flows_of_dead_processes_and_no_others(monkeypatch):
+def test_only_flow_runs_of_dead_processes_are_closed(monkeypatch):
     monkeypatch.setattr("flows.prefect_server.history.FlowRunFilter", SimpleNamespace(model_validate=json.dumps))
     mine = owner_tags()
     owners = {
@@ -180,16 +180,16 @@ def test_prefects_history_closes_flows_of_dead_processes_and_no_others(monkeypat
     assert history.closed == ["dead", "recycled"]
 
 
-def test_a_full_disk_ends_the_command_with_one_line_that_says_how_to_go_on(monkeypatch, tmp_path, capsys):
-    def full(config, wish):
+def test_a_full_disk_ends_the_command_with_one_line_that_names_resume(monkeypatch, tmp_path, capsys):
+    def full(config, options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(commands, "_server", lambda project, config: nullcontext())
-    monkeypatch.setattr(commands, "_swept", full)
+    monkeypatch.setattr(commands, "_run_flow", full)
     with pytest.raises(SystemExit) as end:
         commands._sweep(Project(tmp_path, tmp_path / "mlruns"), CompareConfig(), None)
     assert end.value.code == 1
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "No space left" in said
-    assert "--resume" in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "No space left" in message
+    assert "--resume" in message

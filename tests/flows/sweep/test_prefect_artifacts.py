@@ -1,6 +1,7 @@
-"""Prefect's page hears of a sweep seldom and to the end, and a page that cannot be written ends no sweep."""
+"""Progress is written to Prefect's page at intervals and at the end; a failed write does not end the sweep."""
 
 import contextlib
+import logging
 import time
 
 import pytest
@@ -8,8 +9,8 @@ import pytest
 from flows.sweep import prefect_artifacts
 
 
-class Going:
-    """A sweep whose steps pass with the time."""
+class Advancing:
+    """A sweep whose share of steps grows with time."""
 
     def __init__(self) -> None:
         self.start = time.monotonic()
@@ -20,7 +21,7 @@ class Going:
 
 
 class Client(contextlib.nullcontext):
-    """Prefect's, which keeps what it is told."""
+    """A double of Prefect's client that keeps the values written."""
 
     def __init__(self, values: list[float]) -> None:
         super().__init__(self)
@@ -38,9 +39,9 @@ def written(monkeypatch):
     return values
 
 
-def test_progress_is_written_now_and_then_and_at_the_end(written, monkeypatch):
+def test_progress_is_written_at_intervals_and_at_the_end(written, monkeypatch):
     monkeypatch.setattr(prefect_artifacts, "UPDATE_SECONDS", 0.1)
-    with prefect_artifacts.show_progress(Going()):
+    with prefect_artifacts.show_progress(Advancing()):
         time.sleep(0.35)
         assert 2 <= len(written) <= 4
     deadline = time.monotonic() + 5
@@ -57,10 +58,10 @@ def refused(*_, **__):
     raise ConnectionError("no server")
 
 
-def test_progress_is_not_written_while_there_is_none(written, monkeypatch):
+def test_progress_is_not_written_while_it_does_not_change(written, monkeypatch):
     monkeypatch.setattr(prefect_artifacts, "UPDATE_SECONDS", 0.01)
-    monkeypatch.setattr(Going, "share", 0.5)
-    with prefect_artifacts.show_progress(Going()):
+    monkeypatch.setattr(Advancing, "share", 0.5)
+    with prefect_artifacts.show_progress(Advancing()):
         time.sleep(0.1)
     assert written == [0, 50]
 
@@ -69,13 +70,15 @@ def test_progress_is_not_written_while_there_is_none(written, monkeypatch):
     ("where", "name"),
     [(prefect_artifacts, "create_progress_artifact"), (prefect_artifacts, "get_client"), (Client, "update_artifact")],
 )
-def test_a_server_that_does_not_answer_ends_nothing(where, name, written, monkeypatch):
+def test_a_server_that_does_not_answer_is_logged_and_ends_nothing(where, name, written, monkeypatch, caplog):
     monkeypatch.setattr(prefect_artifacts, "UPDATE_SECONDS", 0.01)
     monkeypatch.setattr(where, name, refused)
-    with prefect_artifacts.show_progress(Going()):
+    caplog.set_level(logging.INFO)
+    with prefect_artifacts.show_progress(Advancing()):
         time.sleep(0.05)
+    assert "on Prefect's page failed: ConnectionError('no server')" in caplog.text
 
 
-def test_what_goes_wrong_in_the_sweep_goes_on(written):
-    with pytest.raises(KeyboardInterrupt), prefect_artifacts.show_progress(Going()):
+def test_an_exception_of_the_sweep_is_not_suppressed(written):
+    with pytest.raises(KeyboardInterrupt), prefect_artifacts.show_progress(Advancing()):
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""What of a sweep is done again, what goes on, what is left alone; and that a run which goes on says nothing twice."""
+"""Which runs of a sweep are trained, resumed, reused or skipped; a resumed run records nothing twice."""
 
 import sqlite3
 import subprocess
@@ -22,7 +22,7 @@ from flows.tracking.recorder import RunRecorder
 from flows.tracking.store import CONFIG, Store
 
 CONFIGURATION = CompareConfig(methods=("naive", "filtering"), oversight=(0.1,), seeds=2, steps=10)
-AROUND = "code"
+DIGEST = "code"
 
 
 def name(run: TrainConfig) -> str:
@@ -33,89 +33,89 @@ RUNS = {name(run): run for run in CONFIGURATION.runs()}
 
 
 class Stop(BaseException):
-    """As Ctrl-C: it is not the run's fault."""
+    """Stands for Ctrl-C."""
 
 
 @contextmanager
 def stopped(store: Store, title: str, tags: dict[str, str]) -> Iterator[RunRecorder]:
     """A run that is stopped at the end of the block."""
-    with suppress(Stop), store.run(title, {"steps": 10}, tags) as made:
-        yield made
+    with suppress(Stop), store.run(title, {"steps": 10}, tags) as run:
+        yield run
         raise Stop
 
 
-def record(store: Store, parent: str, run: TrainConfig, end: BaseException | None, around: str = AROUND) -> str:
-    """An MLflow run of the sweep that ended so; None: well."""
-    tags = {**run_tags(run), cache_key.CACHE_KEY: cache_key.run_key(run, around), "attempt": "1"}
-    with suppress(Stop, ValueError), store.run("a run", {"steps": 10}, tags, parent) as made:
-        made.metrics(5, {"a": 0.5})
+def record(store: Store, parent: str, run: TrainConfig, end: BaseException | None, digest: str = DIGEST) -> str:
+    """Records an MLflow run of the sweep that ends with an exception, or finishes if `end` is None; returns its id."""
+    tags = {**run_tags(run), cache_key.CACHE_KEY: cache_key.run_key(run, digest), "attempt": "1"}
+    with suppress(Stop, ValueError), store.run("a run", {"steps": 10}, tags, parent) as recorder:
+        recorder.metrics(5, {"a": 0.5})
         if end:
             raise end
-    return made.run_id
+    return recorder.run_id
 
 
 @pytest.fixture
 def sweep(store: Store):
-    """A sweep with one run that is finished, one that failed, one that was stopped, and one that was not begun."""
+    """A sweep with one run finished, one failed, one stopped, and one not started."""
     ends = {"naive 0": None, "filtering 0": ValueError("no"), "naive 1": Stop()}
-    with stopped(store, "interrupted", {"kind": "sweep", CONFIG: CONFIGURATION.model_dump_json()}) as made:
-        ids = {name: record(store, made.run_id, RUNS[name], end) for name, end in ends.items()}
-    yield made.run_id, ids
-    store.client.delete_run(made.run_id)
+    with stopped(store, "interrupted", {"kind": "sweep", CONFIG: CONFIGURATION.model_dump_json()}) as parent:
+        ids = {name: record(store, parent.run_id, RUNS[name], end) for name, end in ends.items()}
+    yield parent.run_id, ids
+    store.client.delete_run(parent.run_id)
 
 
-def decided(store: Store, sweep: str, around: str = AROUND, **wish: bool) -> dict[str, list]:
-    made = plan.make_plan(store, CONFIGURATION, RunOptions(resume=sweep, **wish), around)
+def planned(store: Store, sweep: str, digest: str = DIGEST, **options: bool) -> dict[str, list]:
+    made = plan.make_plan(store, CONFIGURATION, RunOptions(resume=sweep, **options), digest)
     return {
-        "go on": sorted((name(todo.config), todo.resume_id, todo.attempt) for todo in made.todo if todo.resume_id),
-        "begin": sorted((name(todo.config), todo.attempt) for todo in made.todo if not todo.resume_id),
+        "resume": sorted((name(todo.config), todo.resume_id, todo.attempt) for todo in made.todo if todo.resume_id),
+        "start": sorted((name(todo.config), todo.attempt) for todo in made.todo if not todo.resume_id),
         "finished": list(map(name, made.finished)),
         "left": list(map(name, made.left)),
     }
 
 
-def test_what_is_finished_stays_and_the_rest_goes_on(store, sweep):
+def test_finished_runs_are_kept_and_the_rest_is_resumed_or_started(store, sweep):
     run_id, ids = sweep
-    assert decided(store, run_id) == {
-        "go on": [("filtering 0", ids["filtering 0"], 2), ("naive 1", ids["naive 1"], 2)],
-        "begin": [("filtering 1", 1)],
+    assert planned(store, run_id) == {
+        "resume": [("filtering 0", ids["filtering 0"], 2), ("naive 1", ids["naive 1"], 2)],
+        "start": [("filtering 1", 1)],
         "finished": ["naive 0"],
         "left": [],
     }
 
 
-def test_only_what_failed_is_run_if_that_is_the_wish(store, sweep):
+def test_only_failed_trains_only_the_failed_runs(store, sweep):
     run_id, ids = sweep
-    assert decided(store, run_id, only_failed=True) == {
-        "go on": [("filtering 0", ids["filtering 0"], 2)],
-        "begin": [],
+    assert planned(store, run_id, only_failed=True) == {
+        "resume": [("filtering 0", ids["filtering 0"], 2)],
+        "start": [],
         "finished": ["naive 0"],
         "left": ["naive 1", "filtering 1"],
     }
 
 
-@pytest.mark.parametrize("how", [{"force": True}, {"around": "other code"}])
-def test_all_is_done_anew_by_force_or_when_code_or_libraries_have_changed(store, sweep, how):
-    anew = [("filtering 0", 2), ("filtering 1", 1), ("naive 0", 2), ("naive 1", 2)]
-    assert decided(store, sweep[0], **how) == {"go on": [], "begin": anew, "finished": [], "left": []}
+@pytest.mark.parametrize("options", [{"force": True}, {"digest": "other code"}])
+def test_every_run_is_trained_again_with_force_or_other_code(store, sweep, options):
+    all_runs = [("filtering 0", 2), ("filtering 1", 1), ("naive 0", 2), ("naive 1", 2)]
+    assert planned(store, sweep[0], **options) == {"resume": [], "start": all_runs, "finished": [], "left": []}
 
 
-def test_the_newest_unfinished_sweep_is_the_one_to_go_on_with_and_brings_its_settings(store, sweep):
+def test_the_newest_unfinished_sweep_is_resumed_with_its_settings(store, sweep):
     found = plan.find_unfinished(store, "")
     assert found.info.run_id == sweep[0]
     assert plan.stored_config(found) == CONFIGURATION
     assert plan.find_unfinished(store, "interrupted").info.run_id == sweep[0]
 
 
-def test_a_sweep_of_another_machine_goes_on_only_by_its_name(store):
+def test_a_sweep_of_another_machine_is_resumed_only_by_name(store):
     running = store.client.create_run(store.experiment, tags={"kind": "sweep", "host": "another"}, run_name="far")
-    with pytest.raises(UserError, match="far runs on another as far as is known; if it does not, name it"):
+    with pytest.raises(UserError, match="far is recorded as running on another; if it is not running, name it"):
         plan.find_unfinished(store, "")
     assert plan.find_unfinished(store, "far").info.run_id == running.info.run_id
     store.client.delete_run(running.info.run_id)
 
 
-def test_a_finished_sweep_is_said_to_be_finished(store):
+def test_a_finished_sweep_cannot_be_resumed(store):
     with store.run("complete", {}, {"kind": "sweep"}) as made:
         pass
     with pytest.raises(UserError, match="nothing to resume: every sweep in"):
@@ -124,14 +124,14 @@ def test_a_finished_sweep_is_said_to_be_finished(store):
         plan.find_unfinished(store, made.run_id)
 
 
-def test_settings_that_this_version_cannot_read_are_a_mistake_of_one_line(store):
+def test_settings_of_another_version_are_rejected(store):
     with store.run("old", {}, {"kind": "sweep", CONFIG: '{"no": "such"}'}) as made:
         pass
     with pytest.raises(UserError, match="sweep old was made by another version"):
         plan.stored_config(store.client.get_run(made.run_id))
 
 
-def test_a_run_that_goes_on_keeps_its_record_and_says_nothing_twice(store):
+def test_a_resumed_run_keeps_its_record_and_writes_nothing_twice(store):
     with stopped(store, "run", {}) as first:
         first.metrics(1, {"a": 0.1})
         first.metrics(2, {"a": 0.2})
@@ -150,36 +150,36 @@ def test_a_run_that_goes_on_keeps_its_record_and_says_nothing_twice(store):
     assert [point.step for point in store.client.get_metric_history(first.run_id, "a")] == [1, 2, 3]
 
 
-def test_a_twin_is_copied_and_named(store):
+def test_an_equal_run_is_copied_with_the_originals_id(store):
     run = TrainConfig(seed=7)
     original = record(store, "", run, None)
     folder = store.folder(store.client.get_run(original))
     (folder / "agent.zip").write_bytes(b"weights")
     (folder / "model").mkdir()
-    found = reuse.find_equal_run(store, cache_key.run_key(run, AROUND))
+    found = reuse.find_equal_run(store, cache_key.run_key(run, DIGEST))
     for _ in range(2):  # the second finds the original too, not its copy
-        with store.run("copy", {}, {**run_tags(run), cache_key.CACHE_KEY: cache_key.run_key(run, AROUND)}) as made:
+        with store.run("copy", {}, {**run_tags(run), cache_key.CACHE_KEY: cache_key.run_key(run, DIGEST)}) as made:
             reuse.copy_run(store, found, made)
         copied = store.client.get_run(made.run_id).data
         assert copied.tags["reused_from"] == original
         assert (copied.params, copied.metrics) == ({"steps": "10"}, {"a": 0.5})
         assert [file.name for file in made.folder.iterdir()] == ["agent.zip"]
-        found = reuse.find_equal_run(store, cache_key.run_key(run, AROUND))
+        found = reuse.find_equal_run(store, cache_key.run_key(run, DIGEST))
 
 
-def test_no_other_run_is_a_twin(store):
+def test_a_failed_different_or_deleted_run_is_not_reused(store):
     failed = TrainConfig(seed=8)
     record(store, "", failed, ValueError("no"))
-    assert reuse.find_equal_run(store, cache_key.run_key(failed, AROUND)) is None
+    assert reuse.find_equal_run(store, cache_key.run_key(failed, DIGEST)) is None
     assert reuse.find_equal_run(store, cache_key.run_key(TrainConfig(seed=7), "other code")) is None
     lost = TrainConfig(seed=9)
     folder = store.folder(store.client.get_run(record(store, "", lost, None)))
-    assert reuse.find_equal_run(store, cache_key.run_key(lost, AROUND)) is not None
+    assert reuse.find_equal_run(store, cache_key.run_key(lost, DIGEST)) is not None
     folder.rmdir()
-    assert reuse.find_equal_run(store, cache_key.run_key(lost, AROUND)) is None
+    assert reuse.find_equal_run(store, cache_key.run_key(lost, DIGEST)) is None
 
 
-def test_the_key_follows_settings_source_and_trainer(tmp_path, monkeypatch):
+def test_the_key_depends_on_settings_source_and_trainer(tmp_path, monkeypatch):
     (tmp_path / "my_world.py").write_text("size = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -194,18 +194,18 @@ def test_the_key_follows_settings_source_and_trainer(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("words", "message"),
     [
-        (["--resume", "--steps", "5"], "--resume takes the sweep's own settings; leave out --steps"),
+        (["--resume", "--steps", "5"], "--resume uses the sweep's own settings; leave out --steps"),
         (["--resume", "--set", "size=3"], "leave out --set"),
         (["--only-failed"], "pass --resume with it"),
         (["--resume"], "no runs in"),
     ],
 )
-def test_what_cannot_be_resumed_is_said_in_one_line(keyhole, words, complaint):
+def test_an_invalid_resume_is_rejected_with_one_line(keyhole, words, message):
     code, _, err = keyhole("compare", *words)
     assert code == 2
-    assert complaint in err
+    assert message in err
     assert err.count("\n") == 1
 
 
@@ -219,7 +219,7 @@ time.sleep(float(sys.argv[2]))
 
 
 def locked(database: Path, seconds: float) -> subprocess.Popen:
-    """Another process that holds the database for itself."""
+    """Starts a process that locks the database for some seconds."""
     process = subprocess.Popen([sys.executable, "-c", LOCKS, str(database), str(seconds)], stdout=-1, text=True)
     assert process.stdout.readline() == "locked\n"
     return process
@@ -238,13 +238,13 @@ def test_runs_survive_a_database_that_is_locked_for_half_a_minute(store):
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"a": 1.0})
 
 
-def test_one_who_looks_at_the_store_does_not_take_its_journal_away(store):
+def test_reading_the_store_leaves_its_journal_in_place(store):
     look = textwrap.dedent("""
         import sqlite3, sys
         print(sqlite3.connect(sys.argv[1]).execute("SELECT count(*) > 0 FROM runs").fetchone()[0])
     """)
     with store.run("watched", {}, {}) as made:
-        check_writable(store.project)  # as at the beginning of a sweep
+        check_writable(store.project)  # as at the start of a sweep
         subprocess.run([sys.executable, "-c", look, str(store.project.database)], check=True, capture_output=True)
         journal = store.project.database.with_name("mlflow.db-wal")
         assert journal.exists()

@@ -1,6 +1,6 @@
-"""Five hundred short runs in one sweep: none is lost, none is there twice, and nobody's memory grows with their number.
+"""Five hundred short runs in one sweep: none is lost or duplicated, and memory does not grow with their number.
 
-Takes many minutes; `make soak` runs it and prints what it measured.
+Takes many minutes; `make soak` runs it and prints its measurements.
 """
 
 import os
@@ -18,11 +18,11 @@ ROOT = Path(__file__).parents[3]
 SEEDS = int(os.environ.get("SOAK_SEEDS", "250"))
 TINY = ("--steps", "256", "--checkpoints", "1", "--n-envs", "16", "--n-steps", "16", "--width", "8")
 SWEEP = ("--env", "keyhole/TMaze-v0", "--methods", "naive,filtering", "--oversight", "0.5", "--workers", "2")
-GROWTH = 1.25  # from a tenth of the runs to their end; caches fill at the beginning
+GROWTH = 1.25  # from a tenth of the runs to nine tenths; caches fill at the start
 
 
 def memory(parent: psutil.Process) -> dict[str, float]:
-    """Resident MiB of the scheduling process and of all its workers together."""
+    """Returns the resident memory of the parent and of all workers together, in MiB."""
     workers = [child for child in parent.children() if "spawn_main" in " ".join(child.cmdline())]
     return {
         "parent": parent.memory_info().rss / 2**20,
@@ -31,7 +31,7 @@ def memory(parent: psutil.Process) -> dict[str, float]:
 
 
 def ended(database: Path) -> list[tuple[str, str]]:
-    """Name and status of every run of the sweep."""
+    """Returns name and status of every run of the sweep."""
     with sqlite3.connect(database) as opened:
         return opened.execute(
             "SELECT name, status FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid WHERE t.key = 'mlflow.parentRunId'"
@@ -39,14 +39,14 @@ def ended(database: Path) -> list[tuple[str, str]]:
 
 
 def ends_of_runs(sweep: subprocess.Popen) -> Iterator[int]:
-    """The number of runs that have ended, whenever one has."""
+    """Yields the number of ended runs each time one ends."""
     for line in sweep.stdout:
         if line.startswith("["):
             yield int(line[1:].partition("/")[0])
 
 
 @pytest.mark.soak
-def test_five_hundred_runs_lose_nothing_and_hold_no_memory(tmp_path, capsys):
+def test_five_hundred_runs_are_complete_and_memory_does_not_grow(tmp_path, capsys):
     (tmp_path / ".git").mkdir()
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "KEYHOLE"))}
     command = [sys.executable, "-m", "flows", "compare", *SWEEP, *TINY, "--seeds", str(SEEDS)]
