@@ -5,6 +5,7 @@ selects. No overseer can make this choice; the tag `chosen_by` says so. A model 
 holds no code.
 """
 
+import logging
 import re
 import shutil
 import warnings
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import agents
-from flows.text import markdown_code
+from flows.text import markdown_code, one_line
 from flows.tracking.missing import Missing
 from flows.tracking.pyfunc import PARAMS
 from flows.tracking.results import Results, Row
@@ -23,11 +24,12 @@ from flows.tracking.store import Store
 AGENT = "agent.zip"
 MODEL = "model"  # subfolder of the run's artifact folder
 NAME = re.compile(r"[\w.+-]+")  # excludes quotes, which would end the string in an MLflow query
+log = logging.getLogger(__name__)
 TYPES = {str: "string", bool: "boolean", int: "long"}  # Python type -> MLflow's name
 
 
 def register_models(store: Store, results: Results, missing: Missing) -> dict[str, str]:
-    """Register the best agent of each method of a sweep.
+    """Register the best agent of each method of a sweep; a run whose agent.zip is not a keyhole agent is skipped.
 
     Args:
         store: the store that holds the model registry.
@@ -43,7 +45,12 @@ def register_models(store: Store, results: Results, missing: Missing) -> dict[st
             run = store.client.get_run(row.run_id)
             folder = store.folder(run)
             if (folder / AGENT).exists():
-                model = _write_model(folder, agents.load(folder / AGENT))
+                try:
+                    agent = agents.load(folder / AGENT)
+                except agents.BadAgentError as error:  # a trainer of the user's may write another format
+                    log.info("run %s: its agent is not registered: %s", row.run_id, one_line(error))
+                    continue
+                model = _write_model(folder, agent)
                 registered[row.method] = _register_version(store, results, row, run, model)
     return registered
 

@@ -100,7 +100,7 @@ def read_results(store: Store, run_id: str) -> Results:
 
 
 def _missing(parent: Any, children: Iterable[Any]) -> tuple[str, ...]:
-    """List what the sweep lacks, then what its runs lack; runs that lack the same for the same reason share an entry."""
+    """List what the sweep lacks, then what its runs lack; runs with the same tag share an entry."""
     counts = Counter(child.data.tags[MISSING] for child in children if MISSING in child.data.tags)
     entries = [f"of {count} run{'s' * (count > 1)}: {parts}" for parts, count in counts.items()]
     return (*filter(None, [parent.data.tags.get(MISSING)]), *entries)

@@ -172,8 +172,8 @@ def test_only_flow_runs_of_dead_processes_are_closed(monkeypatch):
     owners = {
         "alive": mine,
         "dead": {**mine, "pid": str(2**22 + 1)},
-        "recycled": {**mine, "process_started": str(float(mine["process_started"]) - 100)},
-        "elsewhere": {**mine, "host": "another", "pid": str(2**22 + 1)},
+        "recycled": {**mine, "process": f"{mine['process']}0", "process_started": "0"},
+        "elsewhere": {"host": "another", "pid": str(2**22 + 1)},
     }
     history = History(owners)
     assert crash_abandoned(history) == 2
