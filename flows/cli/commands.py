@@ -22,7 +22,7 @@ from flows.project import Project, current_project
 from flows.sweep.lock import only_sweep
 from flows.sweep.progress import open_display
 from flows.text import one_line
-from flows.tracking.access import check_writable, require_runs
+from flows.tracking.access import check_answers, check_writable, require_runs
 
 if TYPE_CHECKING:
     from flows.tracking.store import Store
@@ -183,7 +183,7 @@ def list_runs(sweep: str | None, filters: dict[str, Any], limit: int, as_json: b
     from flows.cli import listing
     from flows.tracking import results
 
-    store = existing_store()
+    store = existing_store(writes=False)
     run_id = None if sweep is None else results.find_sweep(store, sweep)
     entries = listing.list_entries(store, run_id, listing.Filters(**filters))
     listing.print_entries(entries[:limit] if run_id is None else entries, as_json)
@@ -195,7 +195,7 @@ def show_run(run: str | None, as_json: bool) -> None:
     """`keyhole show`: prints one run or sweep."""
     from flows.cli import show
 
-    show.print_run(existing_store(), run, as_json)
+    show.print_run(existing_store(writes=False), run, as_json)
 
 
 def open_page(host: str, port: int) -> None:
@@ -232,12 +232,12 @@ def _writable_project() -> Project:
     return project
 
 
-def existing_store() -> "Store":
-    """Returns the project's store; raises UserError if it does not exist yet."""
+def existing_store(writes: bool = True) -> "Store":
+    """Returns the project's store; raises UserError if it does not exist yet, or cannot be written and must be."""
     from flows.tracking.store import Store
 
     project = require_runs(current_project())
-    check_writable(project)
+    (check_writable if writes else check_answers)(project)
     return Store(project)
 
 

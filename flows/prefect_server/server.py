@@ -114,7 +114,7 @@ class Server:
             str(port),
         ]
         url = f"http://127.0.0.1:{port}/api"
-        with self.log.open("w") as log:
+        with open(self.log, "w", opener=_private) as log:
             self._child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -122,9 +122,11 @@ class Server:
                 stderr=subprocess.STDOUT,
                 cwd=self.home,
                 env={PAGES_API: url, **_environment()},
+                umask=0o077,  # its database is private
                 start_new_session=True,  # Ctrl-C must not reach the server: it still has to record the flow's end
             )
-        self._record.write_text(json.dumps({"url": url, **owner_tags(self._child.pid)}))
+        with open(self._record, "w", opener=_private) as record:
+            json.dump({"url": url, **owner_tags(self._child.pid)}, record)
         return url
 
     def _stop(self) -> None:
@@ -153,6 +155,11 @@ def _environment() -> dict[str, str]:
     """The server's environment; its output goes to a log file, so our default for the console's level is dropped."""
     level = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
     return {k: v for k, v in os.environ.items() if not (k == level and v == SILENT[level])}
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file so that only its owner can read it if it is new."""
+    return os.open(path, flags, 0o600)
 
 
 def _free_port() -> int:

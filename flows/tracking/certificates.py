@@ -6,6 +6,7 @@ that a better reward can avoid. The rest is the method's own, and negative if it
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,14 +44,19 @@ def certificate_path(folder: Path, oversight: float) -> Path:
 
 
 def references(params: Mapping[str, str]) -> dict[float, Reference]:
-    """Reads the references of a sweep from its params, by oversight level."""
+    """Reads the references of a sweep from its params, by oversight level.
+
+    Params of another version may have other fields: unknown ones are ignored, a level that lacks one is left out.
+    """
     values: dict[float, dict[str, Any]] = {}
     for key, text in params.items():
-        if key.startswith(PREFIX):
-            level, _, name = key.removeprefix(PREFIX).rpartition(".")
-            value = text == "True" if name == "enforceable_is_exact" else float(text)
-            values.setdefault(float(level), {})[name] = value
-    return {level: Reference(**values[level]) for level in sorted(values)}
+        level, _, name = key.removeprefix(PREFIX).rpartition(".")
+        if key.startswith(PREFIX) and name in Reference._fields:
+            with suppress(ValueError):  # a level or value that is not a number
+                value = text == "True" if name == "enforceable_is_exact" else float(text)
+                values.setdefault(float(level), {})[name] = value
+    complete = [level for level in sorted(values) if len(values[level]) == len(Reference._fields)]
+    return {level: Reference(**values[level]) for level in complete}
 
 
 def certificate_of(env: str, arguments: dict[str, Any]) -> Any:

@@ -166,21 +166,5 @@ def files(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if path.is_file()}
 
 
-class Elsewhere:
-    """A run whose folder is outside the store according to the database."""
-
-    def __init__(self, folder: Path) -> None:
-        self.info = type("Info", (), {"artifact_uri": str(folder)})
-
-
-@pytest.mark.parametrize("folder", ["/etc", "{artifacts}/../..", "{artifacts}/link"])
-def test_a_folder_outside_the_store_is_rejected(folder, store, tmp_path):
-    link = store.project.artifacts / "link"
-    if not link.is_symlink():
-        link.symlink_to(tmp_path)
-    with pytest.raises(UserError, match="pass --mlruns DIR of the store it belongs to"):
-        store.folder(Elsewhere(Path(folder.format(artifacts=store.project.artifacts))))
-
-
 def test_a_name_that_would_end_a_query_is_not_a_model(store):
     assert model_registry.find_model(store, "x' OR name = 'y") is None

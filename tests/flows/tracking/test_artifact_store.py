@@ -1,11 +1,16 @@
 """Artifact addresses: files are uploaded when a run ends, downloaded completely, and belong to one store."""
 
+import contextlib
+import threading
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 
 from flows.errors import UserError
 from flows.project import ARTIFACTS, Project, current_project
 from flows.tracking.artifact_store import PACKAGES
-from flows.tracking.database import database_uri, without_password
+from flows.tracking.database import check_database, database_uri, without_password
 from flows.tracking.store import Store
 
 
@@ -100,3 +105,48 @@ def test_an_address_whose_package_is_missing_is_a_one_line_error(keyhole, monkey
     assert (code, err) == (
         2, "keyhole: --artifacts s3://keyhole/runs: no_such_package is not installed; pip install 'keyhole[s3]'\n"
     )  # fmt: skip
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """Answers requests with the right user and password only."""
+
+    def do_GET(self) -> None:
+        known = f"Basic {b64encode(b'me:s3cr:et').decode()}"
+        self.send_response(200 if self.headers.get("Authorization") == known and self.path == "/health" else 401)
+        self.end_headers()
+
+    def log_message(self, *_) -> None: ...
+
+
+@pytest.fixture
+def guarded():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Guarded)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_server_is_reached_with_the_user_and_password_of_its_address(guarded):
+    check_database(f"http://me:s3cr%3Aet@{guarded}")
+    with pytest.raises(UserError, match="does not answer") as refused:
+        check_database(f"http://me:wrong@{guarded}/")
+    assert "wrong" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://me:secret@host:5000", "http://me:secret@host:port", "postgresql://me:secret@[::1/keyhole",
+        "mysql://me:secret@x@host/db", "http://me:se/cret@host", "me:secret@host",
+    ],
+)  # fmt: skip
+def test_no_address_shows_its_password_even_one_with_a_mistake(address):
+    assert "cret" not in without_password(address)
+    with contextlib.suppress(UserError):
+        database_uri(address)
+    for act in (database_uri, check_database):
+        try:
+            act(address)
+        except UserError as error:
+            assert "cret" not in str(error)
