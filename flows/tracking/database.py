@@ -42,10 +42,9 @@ def check_database(address: str) -> None:
 
 def without_password(address: str) -> str:
     """Replace the password in an address by ***."""
-    scheme, separator, rest = address.partition("://")
-    login, at, host = rest.rpartition("@")  # not urlsplit: an address with a mistake must not show it either
-    user, colon, _ = login.partition(":")
-    return f"{scheme}{separator}{user}:***@{host}" if at and colon else address
+    login, at, host = address.rpartition("@")  # not urlsplit: an address with a mistake must not show it either
+    user = re.match(r"(\w[\w+.-]*://)?[^:]*:", login)
+    return f"{user[0]}***@{host}" if at and user else address
 
 
 def _check_postgres(uri: str) -> None:
@@ -61,11 +60,14 @@ def _check_postgres(uri: str) -> None:
 
 
 def _check_server(uri: str) -> None:
+    from urllib.error import HTTPError
     from urllib.request import urlopen
 
     try:
         urlopen(_health_request(uri), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()
         raise UserError(f"--store: {without_password(uri)} does not answer ({_first_line(error)})") from None
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from flows.errors import UserError
@@ -28,7 +28,8 @@ Alive = Callable[[Mapping[str, str]], bool | None]
 
 def create_private(database: Path) -> None:
     """Create the file, if it is missing, so that only its owner can read it; SQLite's other files inherit the mode."""
-    os.close(os.open(database, os.O_CREAT | os.O_RDWR, 0o600))
+    with suppress(FileExistsError):  # an existing one is not opened: closing it would end SQLite's locks
+        os.close(os.open(database, os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def is_read_only(database: Path) -> bool:

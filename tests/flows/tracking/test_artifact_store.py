@@ -1,6 +1,5 @@
 """Artifact addresses: files are uploaded when a run ends, downloaded completely, and belong to one store."""
 
-import contextlib
 import threading
 from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -51,6 +50,7 @@ def test_a_run_whose_upload_fails_has_failed_and_keeps_its_files(shared, monkeyp
 
 
 def test_a_store_refuses_another_artifact_address_than_its_own(shared):
+    assert shared.experiment
     project = Project(shared.project.root, shared.project.mlruns, artifact_uri="s3://another/place")
     with pytest.raises(UserError, match="this store keeps its runs' files in"):
         assert Store(project).artifacts
@@ -137,16 +137,12 @@ def test_a_server_is_reached_with_the_user_and_password_of_its_address(guarded):
 @pytest.mark.parametrize(
     "address",
     [
-        "http://me:secret@host:5000", "http://me:secret@host:port", "postgresql://me:secret@[::1/keyhole",
+        "http://me:secret@127.0.0.1:1", "http://me:secret@host:port", "postgresql://me:secret@[::1/keyhole",
         "mysql://me:secret@x@host/db", "http://me:se/cret@host", "me:secret@host",
     ],
 )  # fmt: skip
 def test_no_address_shows_its_password_even_one_with_a_mistake(address):
     assert "cret" not in without_password(address)
-    with contextlib.suppress(UserError):
-        database_uri(address)
-    for act in (database_uri, check_database):
-        try:
-            act(address)
-        except UserError as error:
-            assert "cret" not in str(error)
+    with pytest.raises(UserError) as refused:
+        check_database(address)
+    assert "cret" not in str(refused.value)
