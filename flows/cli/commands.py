@@ -84,15 +84,13 @@ def _sweep(project: Project, config: CompareConfig, options: Any) -> None:
 
 def _run_flow(config: CompareConfig, options: Any) -> str:
     """Runs the flow and prints its results. Returns one line that lists the failed runs, or an empty string."""
-    from flows.compare import FailedRunsError, compare
-    from flows.prefect_server.history import record_history
+    from flows.compare import FailedRunsError, compare_here
     from flows.tracking.store import Store
 
-    with record_history():
-        try:
-            run_id, failure = compare(config, options), ""
-        except FailedRunsError as error:
-            run_id, failure = error.sweep, str(error)
+    try:
+        run_id, failure = compare_here(config, options), ""
+    except FailedRunsError as error:
+        run_id, failure = error.sweep, str(error)
     _show(Store(current_project()), run_id)
     return failure
 

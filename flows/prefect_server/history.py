@@ -4,6 +4,7 @@ Prefect derives task history from events, which a client sends in the background
 Running on the server, so the next sweep marks it as crashed.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Crashed
 
+from flows.prefect_server.server import is_up
 from flows.tracking.process_owner import is_abandoned, owner_tags
 
 FLUSH_TIMEOUT = 20.0  # seconds for each of logs, events and task history
@@ -31,12 +33,15 @@ SORTED = TaskRunSort.ID_DESC
 def record_history() -> Iterator[None]:
     """Tag flows called inside as this process's; on exit wait until the server has their whole history."""
     owner = sorted(_owner_tags())
+    logging.raiseExceptions = False  # else Prefect's log handler prints that its server is away
     with get_client(sync_client=True) as client, tags(*owner):
-        crash_abandoned(client)
+        if is_up():
+            crash_abandoned(client)
         try:
             yield
         finally:
-            flush_history(client, owner)
+            if is_up():
+                flush_history(client, owner)
 
 
 @contextmanager

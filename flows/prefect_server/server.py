@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.request
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
@@ -21,9 +22,11 @@ import psutil
 
 from flows.errors import UserError
 from flows.process_env import SILENT
+from flows.tracking.database import without_password
 from flows.tracking.process_owner import is_alive, owner_tags
 
 PAGES_API = "PREFECT_SERVER_UI_API_URL"  # the API address that its pages use; it does not follow --port
+FOREIGN_TIMEOUT = 4.0  # seconds for a server that the user names in PREFECT_API_URL
 START_TIMEOUT = 180.0  # seconds; a first start creates the database: 15 s on an idle machine, minutes on a busy one
 
 
@@ -46,6 +49,7 @@ class Server:
         """Set PREFECT_API_URL to the running server, or start one. Call it before prefect is imported."""
         if url := os.environ.get("PREFECT_API_URL"):
             self.url = url
+            self._check_foreign()
             return
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / ".start.lock").open("a") as lock:
@@ -55,6 +59,17 @@ class Server:
             self.url = self._running() or self._launch()
         os.environ["PREFECT_API_URL"] = self.url
 
+    def _check_foreign(self) -> None:
+        """Raise ServerError if the server that the user names does not answer within seconds."""
+        start = time.monotonic()
+        while not healthy(self.url, timeout=FOREIGN_TIMEOUT):
+            if time.monotonic() - start > FOREIGN_TIMEOUT:
+                raise ServerError(
+                    f"PREFECT_API_URL: no Prefect server answers at {without_password(self.url)}; "
+                    "start it, or unset the variable to use the project's own"
+                )
+            time.sleep(0.2)
+
     def wait(self) -> None:
         """Block until the server answers; raise ServerError if it exits or takes longer than `START_TIMEOUT`."""
         start = time.monotonic()
@@ -62,6 +77,8 @@ class Server:
             waited = time.monotonic() - start
             if self._child is not None and self._child.poll() is not None:
                 raise ServerError(f"Prefect's server exited at start: {_tail(self.log)} (log: {self.log})")
+            if self._child is None and self._users is not None and self._running() is None:
+                raise ServerError(f"Prefect's server exited; run the command again (log: {self.log})")
             if waited > START_TIMEOUT:
                 raise ServerError(
                     f"Prefect's server at {self.url} did not answer within {START_TIMEOUT:.0f} s; see {self.log}"
@@ -144,11 +161,20 @@ class Server:
             self._child.wait()
 
 
-def healthy(url: str) -> bool:
-    """Return whether an API answers at `url`."""
-    with suppress(OSError, ValueError), urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+def healthy(url: str, timeout: float = 5) -> bool:
+    """Return whether an API answers at `url` within `timeout` seconds."""
+    with (
+        suppress(OSError, ValueError, HTTPException),
+        urllib.request.urlopen(f"{url}/health", timeout=timeout) as answer,
+    ):
         return answer.status == 200
     return False
+
+
+def is_up() -> bool:
+    """Return whether the server in PREFECT_API_URL answers; True if there is none, as in tests with Prefect's own."""
+    url = os.environ.get("PREFECT_API_URL")
+    return not url or healthy(url)
 
 
 def _environment() -> dict[str, str]:
