@@ -96,6 +96,7 @@ class Job(NamedTuple):
         return f"{self.task.name} {run_title(self.config)}"
 
 
+LOST = "Prefect's server does not answer (see server.log in its home, by default .prefect)"
 Start = Callable[[Sweep, list[Job]], None]  # performs jobs and returns when they have ended
 _record: ContextVar[dict[str, Any] | None] = ContextVar("record", default=None)  # of the sweep that this context runs
 
@@ -105,6 +106,9 @@ def compare_here(config: CompareConfig, options: RunOptions) -> str:
 
     Returns and raises what `compare` does.
     """
+    if not is_up():
+        notice(f"{LOST}; the sweep runs without it, and MLflow has its record")
+        return run_sweep(config, options, _run_in_threads).result()
     record: dict[str, Any] = {}
     token = _record.set(record)
     try:
@@ -115,7 +119,7 @@ def compare_here(config: CompareConfig, options: RunOptions) -> str:
     except Exception:
         if is_up() or ("begun" in record and "outcome" not in record):
             raise
-        notice("Prefect's server does not answer; its history of this sweep is incomplete, the record in MLflow is not")
+        notice(f"{LOST}; its history of this sweep is incomplete, the record in MLflow is not")
         outcome = record.get("outcome") or run_sweep(config, options, _run_in_threads)
         return outcome.result()
     finally:

@@ -7,7 +7,7 @@ import errno
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
@@ -100,7 +100,7 @@ def _server(project: Project, config: CompareConfig) -> Iterator[None]:
     """Starts the Prefect server and the worker processes; stops the server at the end."""
     from rich.console import Console
 
-    from flows.prefect_server.server import Server
+    from flows.prefect_server.server import Server, ServerError
     from flows.running.runners import open_pool
 
     server = Server(project.prefect_home)
@@ -110,7 +110,8 @@ def _server(project: Project, config: CompareConfig) -> Iterator[None]:
                 server.start()
                 stack.enter_context(open_pool(config))
                 _open_store(project)  # imports MLflow and Prefect while the server starts
-                server.wait()
+                with suppress(ServerError):  # the sweep then runs without it, and says so
+                    server.wait()
             yield
     finally:
         server.leave()

@@ -7,7 +7,8 @@ Running on the server, so the next sweep marks it as crashed.
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty
 
 from prefect import tags
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -42,6 +43,8 @@ def record_history() -> Iterator[None]:
         finally:
             if is_up():
                 flush_history(client, owner)
+            else:
+                discard_history()
 
 
 @contextmanager
@@ -73,6 +76,15 @@ def crash_abandoned(client: SyncPrefectClient) -> int:
             client.set_task_run_state(task.id, Crashed(message=CAUSE), force=True)
         client.set_flow_run_state(run.id, Crashed(message=CAUSE), force=True)
     return len(abandoned)
+
+
+def discard_history() -> None:
+    """Drop pending logs and events: at exit Prefect would try for seconds to send each to a server that is away."""
+    for service in (APILogWorker, EventsWorker):
+        for instance in list(service._instances.values()):  # of all services; no public function discards them
+            with suppress(Empty):
+                while True:
+                    instance._queue.get_nowait()
 
 
 def flush_history(client: SyncPrefectClient, owner: list[str]) -> None:
