@@ -6,9 +6,10 @@ Running on the server, so the next sweep marks it as crashed.
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import Empty
+from typing import Any
 
 from prefect import tags
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -78,10 +79,10 @@ def crash_abandoned(client: SyncPrefectClient) -> int:
     return len(abandoned)
 
 
-def discard_history() -> None:
+def discard_history(services: Sequence[Any] = (APILogWorker, EventsWorker)) -> None:
     """Drop pending logs and events: at exit Prefect would try for seconds to send each to a server that is away."""
-    for service in (APILogWorker, EventsWorker):
-        for instance in list(service._instances.values()):  # of all services; no public function discards them
+    for service in services:
+        for instance in list(service._instances.values()):  # no public function discards them
             with suppress(Empty):
                 while True:
                     instance._queue.get_nowait()

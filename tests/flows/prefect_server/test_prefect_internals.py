@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import time
-from contextlib import asynccontextmanager
 from typing import ClassVar
 
 import pytest
@@ -33,8 +32,8 @@ def test_draining_a_queue_service_delivers_its_pending_items():
     assert Collector.delivered == ["event"]
 
 
-class Stuck(EventsWorker):
-    """An events worker whose server never answers."""
+class Stuck(QueueService):
+    """A queue service whose server is slow."""
 
     handled: ClassVar[list[str]] = []
 
@@ -42,16 +41,12 @@ class Stuck(EventsWorker):
         self.handled.append(item)
         await asyncio.sleep(0.5)
 
-    @asynccontextmanager
-    async def _lifespan(self):
-        yield
-
 
 def test_discarded_events_do_not_delay_the_end_of_the_process():
     worker = Stuck.instance()
     for number in range(50):
-        worker._queue.put_nowait(number)
-    discard_history()
+        worker.send(number)
+    discard_history([Stuck])
     start = time.monotonic()
     Stuck.drain_all(timeout=20.0)
     assert time.monotonic() - start < 5
