@@ -7,7 +7,7 @@ import errno
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
@@ -22,10 +22,9 @@ from flows.project import Project, current_project
 from flows.sweep.lock import only_sweep
 from flows.sweep.progress import open_display
 from flows.text import one_line
-from flows.tracking.access import check_writable, require_runs
+from flows.tracking.access import check_answers, check_writable, require_runs
 
 if TYPE_CHECKING:
-    from flows.reporting.aggregate import Comparison
     from flows.tracking.store import Store
 
 SOME_FAILED = 1
@@ -85,19 +84,14 @@ def _sweep(project: Project, config: CompareConfig, options: Any) -> None:
 
 def _run_flow(config: CompareConfig, options: Any) -> str:
     """Runs the flow and prints its results. Returns one line that lists the failed runs, or an empty string."""
-    from flows.compare import FailedRunsError, compare
-    from flows.prefect_server.history import record_history
-    from flows.reporting.aggregate import compare_rows
-    from flows.tracking.results import read_results
+    from flows.compare import FailedRunsError, compare_here
     from flows.tracking.store import Store
 
-    with record_history():
-        try:
-            run_id, failure = compare(config, options), ""
-        except FailedRunsError as error:
-            run_id, failure = error.sweep, str(error)
-    project = current_project()
-    _show(project, compare_rows(read_results(Store(project), run_id)))
+    try:
+        run_id, failure = compare_here(config, options), ""
+    except FailedRunsError as error:
+        run_id, failure = error.sweep, str(error)
+    _show(Store(current_project()), run_id)
     return failure
 
 
@@ -106,7 +100,7 @@ def _server(project: Project, config: CompareConfig) -> Iterator[None]:
     """Starts the Prefect server and the worker processes; stops the server at the end."""
     from rich.console import Console
 
-    from flows.prefect_server.server import Server
+    from flows.prefect_server.server import Server, ServerError
     from flows.running.runners import open_pool
 
     server = Server(project.prefect_home)
@@ -116,7 +110,8 @@ def _server(project: Project, config: CompareConfig) -> Iterator[None]:
                 server.start()
                 stack.enter_context(open_pool(config))
                 _open_store(project)  # imports MLflow and Prefect while the server starts
-                server.wait()
+                with suppress(ServerError):  # the sweep then runs without it, and says so
+                    server.wait()
             yield
     finally:
         server.leave()
@@ -172,15 +167,14 @@ def certify_world(env: str, arguments: tuple[str, ...], as_json: bool, html: str
 
 def make_report(sweep: str | None) -> None:
     """`keyhole report`: writes the report of a sweep again."""
-    from flows.reporting import report
-    from flows.reporting.aggregate import compare_rows
+    from flows.sweep.finalize import finalize
     from flows.tracking import results
+    from flows.tracking.missing import Missing
 
     store = existing_store()
-    found = results.read_results(store, results.find_sweep(store, sweep))
-    comparison = compare_rows(found)
-    report.write_report(store, comparison)
-    _show(store.project, comparison)
+    run_id = results.find_sweep(store, sweep)
+    finalize(store, run_id, Missing())
+    _show(store, run_id)
 
 
 def list_runs(sweep: str | None, filters: dict[str, Any], limit: int, as_json: bool) -> None:
@@ -188,7 +182,7 @@ def list_runs(sweep: str | None, filters: dict[str, Any], limit: int, as_json: b
     from flows.cli import listing
     from flows.tracking import results
 
-    store = existing_store()
+    store = existing_store(writes=False)
     run_id = None if sweep is None else results.find_sweep(store, sweep)
     entries = listing.list_entries(store, run_id, listing.Filters(**filters))
     listing.print_entries(entries[:limit] if run_id is None else entries, as_json)
@@ -200,7 +194,7 @@ def show_run(run: str | None, as_json: bool) -> None:
     """`keyhole show`: prints one run or sweep."""
     from flows.cli import show
 
-    show.print_run(existing_store(), run, as_json)
+    show.print_run(existing_store(writes=False), run, as_json)
 
 
 def open_page(host: str, port: int) -> None:
@@ -237,23 +231,30 @@ def _writable_project() -> Project:
     return project
 
 
-def existing_store() -> "Store":
-    """Returns the project's store; raises UserError if it does not exist yet."""
+def existing_store(writes: bool = True) -> "Store":
+    """Returns the project's store; raises UserError if it does not exist yet, or cannot be written and must be."""
     from flows.tracking.store import Store
 
     project = require_runs(current_project())
-    check_writable(project)
+    (check_writable if writes else check_answers)(project)
     return Store(project)
 
 
-def _show(project: Project, comparison: "Comparison") -> None:
+def _show(store: "Store", run_id: str) -> None:
+    """Prints the table of a sweep, where its report is, and one line that lists what is missing."""
     from flows.reporting import report
+    from flows.reporting.aggregate import compare_rows
+    from flows.tracking.results import read_results
 
+    comparison = compare_rows(read_results(store, run_id))
     found = comparison.results
     print(f"\n{report.summary(comparison)}\n")
     if found.reused:
         print(f"{found.reused} runs reused from earlier sweeps (--force trains them again)")
-    print(f"report: {found.folder / report.PAGE}\nruns: `keyhole ui{_store_option(project)}`")
+    print(f"report: {found.folder / report.PAGE}\nruns: `keyhole ui{_store_option(store.project)}`", flush=True)
+    if found.missing:
+        again = f"`keyhole report {run_id[:8]}{_store_option(store.project)}` writes the report again"
+        print(f"keyhole: the numbers are complete, but missing: {'; '.join(found.missing)}; {again}", file=sys.stderr)
 
 
 def _store_option(project: Project) -> str:

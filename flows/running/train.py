@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import agents
 from flows.config import TrainConfig
 from flows.reporting.run_figures import learning_curve_figure, policy_figure
+from flows.tracking.missing import MISSING, Missing
 from routing import BLOCKS, find
 
 STATE = "state.pt"  # in the run's folder until the run ends
@@ -60,8 +61,13 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     agents.save(recorder.folder / "agent.zip", model.policy, config.env, world, config.method, seed=config.seed)
     (recorder.folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
     title = f"{config.label}, oversight {config.oversight:g}, seed {config.seed}"
-    learning_curve_figure(watcher.curve, title, recorder.folder / "learning_curve.png")
-    policy_figure(model.policy, env.env, title, recorder.folder / "policy.png")
+    missing = Missing()
+    with missing.part("learning_curve.png"):
+        learning_curve_figure(watcher.curve, title, recorder.folder / "learning_curve.png")
+    with missing.part("policy.png"):
+        policy_figure(model.policy, env.env, title, recorder.folder / "policy.png")
+    if missing:
+        recorder.tags({MISSING: str(missing)})
     env.close()
     file.remove()
 

@@ -45,6 +45,7 @@ class Sweep(NamedTuple):
     planned: dict[str, PlannedRun]  # by title of the run
     run_ids: dict[str, str]  # MLflow run ids, by title of the run
     reused: set[str]  # titles of the runs that were copied
+    outcomes: dict[str, BaseException | None]  # of the jobs that have ended; None for success
 
     def todo(self, config: TrainConfig) -> PlannedRun:
         """Returns the plan of a run."""
@@ -132,7 +133,7 @@ def open_sweep(config: CompareConfig, options: RunOptions) -> Iterator[Sweep]:
         ):
             planned = {run_title(todo.config): todo for todo in plan.todo}
             try:
-                yield Sweep(store, record, threads, pool, display, plan, planned, {}, set())
+                yield Sweep(store, record, threads, pool, display, plan, planned, {}, set(), {})
             finally:
                 pool.stop()  # before anything else closes: threads wait for its jobs
 

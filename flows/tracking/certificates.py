@@ -9,6 +9,7 @@ whose params lack the naive optimum under worst ties.
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,13 +66,19 @@ def certificate_path(folder: Path, oversight: float) -> Path:
 
 
 def references(params: Mapping[str, str]) -> dict[float, Reference]:
-    """Reads the references of a sweep from its params, by oversight level."""
+    """Reads the references of a sweep from its params, by oversight level.
+
+    Params of another version may have other fields: unknown ones are ignored, a level that lacks one is left out.
+    """
     values: dict[float, dict[str, Any]] = {}
     for key, text in params.items():
-        if key.startswith(PREFIX):
-            level, _, name = key.removeprefix(PREFIX).rpartition(".")
-            values.setdefault(float(level), {})[name] = _parse(name, text)
-    return {level: Reference(**values[level]) for level in sorted(values)}
+        level, _, name = key.removeprefix(PREFIX).rpartition(".")
+        if key.startswith(PREFIX) and name in Reference._fields:
+            with suppress(ValueError):  # a level or value that is not a number
+                values.setdefault(float(level), {})[name] = _parse(name, text)
+    required = set(Reference._fields) - Reference._field_defaults.keys()
+    complete = [level for level in sorted(values) if required <= values[level].keys()]
+    return {level: Reference(**values[level]) for level in complete}
 
 
 def _parse(name: str, text: str) -> Any:

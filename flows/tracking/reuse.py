@@ -12,7 +12,9 @@ from flows.tracking.store import Store
 
 REUSED = "reused_from"
 # Prefixes of tags
-NOT_COPIED = ("mlflow.", "host", "pid", "process_started", "attempt", "resumed", "earlier_error", "registered")
+NOT_COPIED = (
+    "mlflow.", "host", "pid", "process", "heartbeat", "missing", "attempt", "resumed", "earlier_error", "registered",
+)  # fmt: skip
 
 
 def find_equal_run(store: Store, key: str) -> Any:
