@@ -1,38 +1,90 @@
-"""Checks the settings of a run or sweep before anything starts."""
+"""Checks the settings of a run or sweep before anything starts.
 
-from collections.abc import Sequence
-from typing import Any
+The preflight of a run executes every step of training once, on the object that training uses: it builds the
+environment and the learner, collects and treats one short rollout, updates, evaluates, and saves state and agent. What
+would fail after hours fails here, in one line; and every module of the user's that training needs is then loaded,
+which the cache key relies on.
+"""
 
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from flows import arms
-from flows.config import CompareConfig, TrainConfig
-from flows.environments import make_env
-from flows.errors import UserError, unknown_name
+from flows.config import CompareConfig, Learner, TrainConfig, Training
+from flows.environments import environment_error, import_environment, make_env
+from flows.errors import UserError, log_suppressed, unknown_name
 from flows.running.runners import check_runner
+from flows.text import one_line
+from flows.user_code import error_line, raised_by_user
 
+logger = logging.getLogger(__name__)
+OURS = "envs:keyhole/"
 INFO_KEYS = ("overseer_obs", "true_reward")  # keys required in the info of every step
 ATTRIBUTES = ("judgement", "overseer_labels", "flags", "watched")
+TRAINED_ON = ("gamma", "oversight_prob", "judgement", "flags")  # attributes that a learner reads
+COPIES = 2
+SMALL = {"n_envs": COPIES, "n_steps": 8, "width": 8, "batch_size": 16, "n_epochs": 1}  # settings of the rehearsal
+RANDOM_STEPS = 2_000  # within which a world without tables must end episodes to be evaluated in the rehearsal
+
+_passed: set[str] = set()  # sweeps that passed in this process: the command line checks a sweep before its flow does
+
+
+class Findings(NamedTuple):
+    """What the check of an environment without faults found."""
+
+    states: int | None
+    """Number of states; None if the environment has no tables."""
+    reason: str
+    """Why it has no tables; empty if it has."""
+    notes: tuple[str, ...]
+    """Further findings."""
+
+    def __str__(self) -> str:
+        tables = f"no tables ({self.reason})" if self.states is None else f"tables with {self.states:,} states"
+        return "; ".join([f"fine: {tables}", *self.notes])
 
 
 def check_sweep(config: CompareConfig) -> None:
-    """Raises UserError if a run of the sweep could not start."""
+    """Raises UserError if a run of the sweep could not start.
+
+    Each distinct world is checked and rehearsed with one method, each further method in one world.
+    """
+    from envs.enumeration import cached_tables
+
+    key = config.model_dump_json()
+    if key in _passed:
+        return
     check_runner(config)
     check_device(config.training.device)
     parsed = [arms.parse_arm(name) for name in config.methods]
-    check_methods([arm.method for arm in parsed])
-    worlds = [config.env_kwargs | arm.env_kwargs for arm in parsed]
-    for index, arguments in enumerate(worlds):
-        if arguments not in worlds[:index]:
-            for oversight in config.oversight:
-                check_env(config.env, arguments, oversight)
+    _check_methods(config.env, [arm.method for arm in parsed])
+    worlds: set[str] = set()
+    methods: set[str] = set()
+    for run in config.runs():
+        world = f"{run.oversight} {run.env_kwargs}"
+        if world not in worlds:
+            check_env(run.env, run.env_kwargs, run.oversight, run.learner)
+        if world not in worlds or run.method not in methods:
+            rehearse(run)
+        worlds.add(world)
+        methods.add(run.method)
+    cached_tables.cache_clear()  # the workers have their own; tables of a large world take hundreds of megabytes
+    _passed.add(key)
 
 
 def check_run(config: TrainConfig) -> None:
     """Raises UserError if the run could not start."""
     check_device(config.training.device)
-    check_methods([config.method])
-    check_env(config.env, config.env_kwargs, config.oversight)
+    _check_methods(config.env, [config.method])
+    check_env(config.env, config.env_kwargs, config.oversight, config.learner)
+    rehearse(config)
 
 
 def check_device(name: str) -> None:
@@ -47,25 +99,80 @@ def check_device(name: str) -> None:
         raise UserError(f"--device {name!r} is not available: {reason}; available are {', '.join(available)}") from None
 
 
-def check_methods(names: Sequence[str]) -> None:
-    """Raises UserError for the first unknown name."""
+def _check_methods(env: str, names: Sequence[str]) -> None:
+    """Raises UserError for the first unknown name. The environment's module may register methods."""
     import routing
 
+    if any(name not in routing.METHODS for name in names):
+        import_environment(env)
     for name in names:
         if name not in routing.METHODS:
             raise unknown_name("method", name, routing.METHODS)
 
 
-def check_env(name: str, arguments: dict[str, Any], oversight: float) -> None:
-    """Builds two copies and takes a step; raises UserError if they cannot be trained in under oversight."""
+def check_env(name: str, arguments: dict[str, Any], oversight: float, learner: Learner = "reinforce") -> None:
+    """Raises UserError if the environment cannot be trained in under oversight at this level."""
     if "oversight_prob" in arguments:
         raise UserError("oversight_prob is set twice; use --oversight and leave it out of the environment's arguments")
-    world = make_env(name, {"oversight_prob": oversight, **arguments})
+    check_world(name, {"oversight_prob": oversight, **arguments}, learner)
+
+
+def check_world(name: str, arguments: dict[str, Any], learner: Learner = "reinforce") -> Findings:
+    """Checks an environment as training would build it.
+
+    Args:
+        name: Gymnasium id, prefixed with "module:" if a module must be imported to register it.
+        arguments: Keyword arguments of the environment.
+        learner: The learner that must be able to train on its spaces.
+
+    Raises:
+        UserError: The first fault found.
+    """
+    import envs
+    from envs.checks.world import CheckFailed
+
+    world = make_env(name, arguments, COPIES)
     try:
         _check_autoreset(name, world)
         _check_view(name, world)
+        checked: Any = envs.check_vector_env(world)
+        _check_spaces(name, world, learner)
+        return _findings(world, checked)
+    except UserError:
+        raise
+    except CheckFailed as fault:
+        line = one_line(fault).removeprefix(name.rpartition(":")[2] + ": ")  # the checker names the environment too
+        raise UserError(f"environment {name!r}: {line}") from None
+    except (Exception, SystemExit) as error:
+        if _is_bug(name, error):
+            raise
+        raise environment_error(name, error) from None
     finally:
-        world.close()
+        with log_suppressed(logger, f"closing environment {name!r}"):
+            world.close()
+
+
+def _is_bug(name: str, error: BaseException) -> bool:
+    """Returns whether an exception is a fault of this repository, which shows its traceback."""
+    explained = isinstance(error, ValueError | gymnasium.error.Error)
+    return name.startswith(OURS) and not explained and not raised_by_user(error)
+
+
+def check_for_training(name: str, arguments: dict[str, Any], learner: Learner = "reinforce") -> Findings:
+    """Checks an environment and rehearses a run in it, if it takes `oversight_prob` as every run's environment must.
+
+    Raises:
+        UserError: The first fault found.
+    """
+    findings = check_world(name, arguments, learner)
+    rest = {key: value for key, value in arguments.items() if key != "oversight_prob"}
+    oversight = arguments.get("oversight_prob", TrainConfig().oversight)
+    try:
+        make_env(name, {"oversight_prob": oversight, **rest}, COPIES).close()
+    except UserError:
+        return findings._replace(notes=(*findings.notes, "takes no oversight_prob: cannot be used by compare or train"))
+    rehearse(TrainConfig(env=name, env_kwargs=rest, oversight=oversight, learner=learner))
+    return findings
 
 
 def _check_autoreset(name: str, world: VectorEnv) -> None:
@@ -87,3 +194,88 @@ def _check_view(name: str, world: VectorEnv) -> None:
         raise UserError(
             f"environment {name!r} gives no overseer view: it lacks {', '.join(missing)}; derive it from envs.POMDP"
         )
+    hidden = [key for key in TRAINED_ON if getattr(world, key, None) is None]
+    if hidden:
+        raise UserError(
+            f"environment {name!r}: {type(world).__name__} hides {', '.join(hidden)} of the world inside; "
+            "derive the wrapper from envs.wrappers.View, or pass attributes on in __getattr__"
+        )
+
+
+def _check_spaces(name: str, world: VectorEnv, learner: Learner) -> None:
+    """Raises UserError if the learner cannot train on the environment's spaces."""
+    import agents
+
+    check: Any = getattr(agents, "check_spaces", None)
+    if check is None:
+        return  # the rehearsal reports what cannot be trained on
+    try:
+        check(world.single_observation_space, world.single_action_space, learner)
+    except ValueError as error:
+        raise UserError(f"environment {name!r}: {one_line(error)}") from None
+
+
+def _findings(world: VectorEnv, checked: Any) -> Findings:
+    import envs
+
+    notes = tuple(map(str, checked or ()))
+    try:
+        return Findings(len(envs.compile_world(world).states), "", notes)
+    except envs.NotEnumerable as reason:
+        return Findings(None, one_line(reason), notes)
+
+
+class _Discard:
+    """A recorder that keeps nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None: ...
+    def progress(self, done: int, value: float) -> None: ...
+    def tags(self, values: Mapping[str, str]) -> None: ...
+
+
+def rehearse(config: TrainConfig) -> None:
+    """Trains, evaluates and saves a small agent, and discards it; raises UserError if that fails."""
+    training = Training(**{**config.training.model_dump(), **SMALL})
+    small = config.model_copy(update={"training": training, "steps": 1, "checkpoints": 1})
+    log = logging.getLogger("agents")
+    level = log.level
+    try:
+        log.setLevel(logging.ERROR)  # the run itself repeats its warnings
+        with TemporaryDirectory() as folder:
+            _rehearse(small, Path(folder))
+    except (Exception, SystemExit) as error:
+        if _is_bug(config.env, error):
+            raise
+        line = f"method {config.method!r} in environment {config.env!r}: {error_line(error)}"
+        raise UserError(f"{line}; it would fail in training") from None
+    finally:
+        log.setLevel(level)
+
+
+def _rehearse(config: TrainConfig, folder: Path) -> None:
+    import agents
+    from flows.running import train
+
+    env, model = train.build_learner(config)
+    evaluate, exact = agents.make_evaluator(config.env, config.seed, episodes=COPIES, **train.world_arguments(config))
+    watcher = train.Watcher(model.policy, evaluate, train.deployments(config.method), _Discard(folder))
+    file = agents.StateFile(folder / train.STATE, config.model_dump_json(), watcher)
+    visit = watcher.visit if exact or _episodes_end(env.env) else lambda step, metrics: None
+    model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, visit, file))
+    train.save_agent(config, model.policy, folder)
+    env.close()
+
+
+def _episodes_end(world: VectorEnv) -> bool:
+    """Returns whether every copy ends an episode soon; an evaluation by sampling waits for that."""
+    world.reset(seed=0)
+    ended = np.zeros(world.num_envs, bool)
+    for _ in range(RANDOM_STEPS):
+        terminated, truncated = world.step(world.action_space.sample())[2:4]
+        ended |= np.asarray(terminated) | np.asarray(truncated)
+        if ended.all():
+            return True
+    return False
