@@ -48,8 +48,8 @@ def import_environment(name: str) -> None:
         if module:
             import_module(module)
     except ModuleNotFoundError as error:
-        missing = f"no module named {error.name!r}; is it on PYTHONPATH?"
-        raise UserError(f"environment {name!r}: {missing}") from None
+        found = error_line(error) if raised_by_user(error) else f"no module named {error.name!r}"
+        raise UserError(f"environment {name!r}: {found}; is it on PYTHONPATH?") from None
     except (Exception, SystemExit) as error:
         raise UserError(f"environment {name!r}: importing {module} failed: {error_line(error)}") from None
 

@@ -244,8 +244,11 @@ def rehearse(config: TrainConfig) -> None:
     level = log.level
     try:
         log.setLevel(logging.ERROR)  # the run itself repeats its warnings
+        _step_all_copies(config)
         with TemporaryDirectory() as folder:
             _rehearse(small, Path(folder))
+    except UserError:
+        raise
     except (Exception, SystemExit) as error:
         if _is_bug(config.env, error):
             raise
@@ -267,6 +270,14 @@ def _rehearse(config: TrainConfig, folder: Path) -> None:
     model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, visit, file))
     train.save_agent(config, model.policy, folder)
     env.close()
+
+
+def _step_all_copies(config: TrainConfig) -> None:
+    """Builds as many copies as the run does and takes a step: some environments work only for few."""
+    world = make_env(config.env, {"oversight_prob": config.oversight, **config.env_kwargs}, config.training.n_envs)
+    world.reset(seed=0)
+    world.step(world.action_space.sample())
+    world.close()
 
 
 def _episodes_end(world: VectorEnv) -> bool:

@@ -22,6 +22,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +48,7 @@ def code_digest(env: str, trainer: str) -> str:
         trainer: The training function, as "module:function".
     """
     registering = env.rpartition(":")[0]
+    import_module(trainer.partition(":")[0])  # its user modules are covered, too
     digest = hashlib.sha256(f"{trainer} {platform.python_version()}\n".encode())
     for name in sorted({*CODE, trainer.partition(":")[0], registering} - {""}):
         for file in _sources(name):
