@@ -1,4 +1,4 @@
-"""The learner: Stable-Baselines3, with treatments of samples and policies made of blocks."""
+"""Learning agents: Stable-Baselines3 algorithms with treated samples and policies made of blocks."""
 
 from agents.build import build
 from agents.checkpoints import CheckpointChoice, Checkpoints

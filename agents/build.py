@@ -1,4 +1,4 @@
-"""A learner from plain numbers."""
+"""Builds a learner from plain numbers and names."""
 
 from functools import partial
 
@@ -13,7 +13,13 @@ from routing import find
 
 
 def decayed(learning_rate: float, decay_from: float, remaining: float) -> float:
-    """Constant until the part `decay_from` of the run is done, then linear to 0; `remaining` falls from 1 to 0."""
+    """Compute a learning rate that is constant at first and then falls linearly to 0.
+
+    Args:
+        learning_rate: rate of the constant part.
+        decay_from: fraction of the run, in [0, 1), after which the rate falls.
+        remaining: fraction of the run that remains; it falls from 1 to 0.
+    """
     return learning_rate * min(1.0, remaining / (1 - decay_from))
 
 
@@ -37,17 +43,29 @@ def build(
     device: str = "cpu",
     **settings,
 ) -> RoutedPPO:
-    """A learner whose experts, gate and critic have two hidden layers of `width` units.
+    """Build a learner whose experts, gate and critic have two hidden layers of `width` units.
 
     Args:
-        algorithm: one of `LEARNERS`.
-        n_steps: steps of each copy between updates.
-        learning_rate, decay_from: Adam's step size, and the part of the run after which it falls linearly to 0.
-        batch_size: samples of a minibatch of ppo; None, or more than there are: all of a rollout.
-        gamma: discount; None for the environment's own.
+        env: N copies of an environment with an overseer.
+        method: name of an oversight method in `routing.METHODS`.
+        seed: of the initial parameters, of the actions and of the method.
+        algorithm: a key of `LEARNERS`.
+        n_steps: T, steps of each copy between two updates.
+        batch_size: samples in a minibatch of ppo. None, or more than T * N, means all samples of the rollout.
+        width: units of each hidden layer.
         precision: of matrix products; see `BlockPolicy`.
-        whole_episodes: of reinforce; see `RoutedReinforce`.
-        **settings: RoutedPPO's other arguments, except the number of copies, which `env` has.
+        gamma: discount factor; None takes the environment's.
+        learning_rate: Adam's step size.
+        decay_from: fraction of the run after which the step size falls linearly to 0; 1 keeps it constant.
+        whole_episodes: only for reinforce; see `RoutedReinforce`.
+        device: of the networks.
+        **settings: other arguments of `RoutedPPO`.
+
+    Returns:
+        The learner, ready for `learn`.
+
+    Raises:
+        ValueError: the method is unknown.
     """
     layers, samples = [width, width], env.num_envs * n_steps
     if algorithm == "reinforce":
@@ -67,7 +85,7 @@ def build(
             "gated": find(method).gated,
             "level": find(method).level,
             "precision": precision,
-            "optimizer_kwargs": {"eps": 1e-5, "fused": algorithm == "reinforce"},  # ppo's is Stable-Baselines3's own
+            "optimizer_kwargs": {"eps": 1e-5, "fused": algorithm == "reinforce"},  # ppo keeps Stable-Baselines3's Adam
         },
         device=device,
         **settings,

@@ -1,4 +1,4 @@
-"""Looking at a policy while it trains, and choosing among its checkpoints as a deployment rule says."""
+"""Evaluates a policy at checkpoints of its training, and selects checkpoints by deployment rules."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -25,23 +25,29 @@ RECORDED = (
 
 
 class LatestValues(KVWriter):
-    """Stable-Baselines3's logger, as the numbers it printed last."""
+    """Output format of Stable-Baselines3's logger that stores the latest value of each recorded metric."""
 
     def __init__(self) -> None:
         self.values: Metrics = {}
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Store the values whose names are in `RECORDED`."""
         self.values.update({name: float(key_values[name]) for name in RECORDED if name in key_values})
 
     def close(self) -> None:
-        pass
+        """Do nothing: there is no file."""
 
 
 class Checkpoints(BaseCallback):
     """Calls `visit(steps, metrics)` before the first update, evenly along the run, and after the last update.
 
-    The metrics are the learner's latest, and the overseer's since the checkpoint before. The state of the run goes to
-    `file` after each, and the run goes on from what is there when it begins.
+    The metrics are the learner's latest values, and the overseer's since the previous checkpoint.
+
+    Args:
+        steps: length of the run, in steps over all copies.
+        count: number of checkpoints after the first.
+        visit: receives the number of steps done and the metrics.
+        file: where the state of the run is saved after each checkpoint, and restored from when training starts.
     """
 
     def __init__(
@@ -61,9 +67,11 @@ class Checkpoints(BaseCallback):
         return True
 
     def snapshot(self) -> dict[str, Any]:
+        """Return the progress of the checkpoints as plain data."""
         return {"visited": self.visited, "latest": self.latest.values, "verdicts": self.verdicts}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Restore what `snapshot` returned; the model is restored before."""
         self.visited, self.verdicts = state["visited"], state["verdicts"]
         self.latest.values.update(state["latest"])
         self.num_timesteps = self.model.num_timesteps
@@ -99,7 +107,16 @@ class Checkpoints(BaseCallback):
 
 
 class CheckpointChoice:
-    """The checkpoint that one deployment rule has chosen so far."""
+    """The checkpoint that one deployment rule has selected so far.
+
+    Args:
+        deployment: the rule; its `selects_by` names the metric to maximise, None selects the latest checkpoint.
+
+    Attributes:
+        step: steps done at the selected checkpoint; -1 before the first.
+        best: value of the metric there.
+        parameters: the policy's state dict there.
+    """
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
@@ -107,13 +124,21 @@ class CheckpointChoice:
         self.parameters: Mapping[str, Any] = {}
 
     def snapshot(self) -> dict[str, Any]:
+        """Return the selection as plain data."""
         return {"step": self.step, "best": self.best, "parameters": self.parameters}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Restore what `snapshot` returned."""
         self.step, self.best, self.parameters = state["step"], state["best"], state["parameters"]
 
     def consider(self, step: int, metrics: Metrics, parameters: Mapping[str, Any]) -> None:
-        """Take this checkpoint if it is the best by what the rule reads; without a rule, always."""
+        """Select this checkpoint if its metric is the best so far, or if the rule has no metric.
+
+        Args:
+            step: steps done.
+            metrics: of the checkpoint.
+            parameters: the policy's state dict; it is copied.
+        """
         signal = self.deployment.selects_by
         value = np.inf if signal is None else metrics.get(signal, -np.inf)
         if value > self.best or signal is None or self.step < 0:

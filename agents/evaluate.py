@@ -1,7 +1,7 @@
-"""The true return of a policy, as deployed: exact where the world can be enumerated, sampled elsewhere.
+"""Estimates the true return of a deployed policy: exactly in an enumerated world, from sampled episodes elsewhere.
 
-Strata are taken by what is watched in the state an episode starts in. That is fixed before the agent acts, so comparing
-them is free of the selection that "episodes that ended under the overseer's eye" would carry.
+Returns are stratified by whether the start state is watched. The start is drawn before the agent acts, so the strata
+are free of the selection bias that "episodes whose end the overseer saw" would have.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from agents.onednn import by_onednn
 from agents.policies.blocks import BlockUse
 from agents.policies.policy import BlockPolicy
 
-ROWS = 4096  # observations at a time: what a network makes of them stays in a processor's cache
+ROWS = 4096  # observations in one forward pass: the activations stay in a processor's cache
 
 
 class Evaluation(NamedTuple):
@@ -25,7 +25,7 @@ class Evaluation(NamedTuple):
 
     true_return: float
     true_return_seen: float  # nan where no episode starts watched
-    true_return_unseen: float  # nan where every episode does
+    true_return_unseen: float  # nan where every episode starts watched
     proxy_return: float
     episode_length: float
 
@@ -34,18 +34,23 @@ class Evaluator(Protocol):
     """Evaluates policies in one world."""
 
     def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
-        """The policy as it acts now."""
+        """Evaluate the policy as it is deployed now."""
 
     def each(self, policy: BlockPolicy, uses: Sequence[BlockUse]) -> list[Evaluation]:
-        """The policy in each of these uses."""
+        """Evaluate the policy in each of these uses."""
 
 
 def make_evaluator(env_id: str, seed: int, episodes: int = 4096, **env_kwargs) -> tuple[Evaluator, bool]:
-    """An evaluator of policies in one world, and whether it is exact.
+    """Make an evaluator of policies in one world.
 
     Args:
-        seed: of the sampled episodes, the same ones at every call.
-        episodes: how many to sample where the world cannot be enumerated.
+        env_id: Gymnasium id.
+        seed: of the sampled episodes; every call samples the same episodes.
+        episodes: number of episodes to sample where the world cannot be enumerated.
+        **env_kwargs: arguments of the environment.
+
+    Returns:
+        The evaluator, and whether it is exact.
     """
     try:
         return ExactEvaluator(env_id, **env_kwargs), True
@@ -60,44 +65,50 @@ def action_probabilities(policy: ActorCriticPolicy, observations: torch.Tensor) 
 
 
 class ExactEvaluator:
-    """By the tables of the world: no sampling error.
+    """Evaluates from the tables of the world, without sampling error.
+
+    Args:
+        env_id: Gymnasium id.
+        **env_kwargs: arguments of the environment.
 
     Raises:
-        envs.NotEnumerable: the world is too large, or is not one of tables.
+        envs.NotEnumerable: the world has no tables, or too many states.
     """
 
     def __init__(self, env_id: str, **env_kwargs) -> None:
         self.tables = envs.compile_world(gymnasium.make_vec(env_id, num_envs=1, **env_kwargs))
-        self.course = envs.exact.Occupancy.of(self.tables)
+        self.occupancy = envs.exact.Occupancy.of(self.tables)
         self.observations = torch.as_tensor(self.tables.observations).float()
 
     def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
         with by_onednn():
-            found = [action_probabilities(policy, rows) for rows in self._seen_by(policy)]
-        return self._evaluation(torch.cat(found))
+            probabilities = [action_probabilities(policy, rows) for rows in self._observations_on_device(policy)]
+        return self._evaluation(torch.cat(probabilities))
 
     def each(self, policy: BlockPolicy, uses: Sequence[BlockUse]) -> list[Evaluation]:
         with by_onednn():
-            found = [policy.log_probabilities(rows.flatten(1), uses) for rows in self._seen_by(policy)]
-        return [self._evaluation(torch.cat(log_probability).exp()) for log_probability in zip(*found, strict=True)]
+            chunks = [policy.log_probabilities(rows.flatten(1), uses) for rows in self._observations_on_device(policy)]
+        return [self._evaluation(torch.cat(log_probability).exp()) for log_probability in zip(*chunks, strict=True)]
 
-    def _seen_by(self, policy: ActorCriticPolicy) -> tuple[torch.Tensor, ...]:
-        """All observations, where the policy is, some at a time."""
+    def _observations_on_device(self, policy: ActorCriticPolicy) -> tuple[torch.Tensor, ...]:
+        """All observations on the policy's device, in chunks of (n, *obs)."""
         self.observations = self.observations.to(policy.device)
         return self.observations.split(ROWS if policy.device.type == "cpu" else len(self.observations))
 
     def _evaluation(self, probabilities: torch.Tensor) -> Evaluation:
-        exact = envs.exact.evaluate_along(self.course, probabilities.double().cpu().numpy())
+        exact = envs.exact.evaluate_along(self.occupancy, probabilities.double().cpu().numpy())
         strata = exact.true_return_seen, exact.true_return_unseen
         return Evaluation(exact.true_return, *strata, exact.proxy_return, exact.length)
 
 
 class SampledEvaluator:
-    """By the first episode of each of many copies.
+    """Evaluates from the first episode of each of many copies.
 
     Args:
-        seed: of the episodes, the same ones at every call.
-        episodes: how many.
+        env_id: Gymnasium id.
+        seed: of the episodes; every call samples the same episodes.
+        episodes: number of episodes.
+        **env_kwargs: arguments of the environment.
     """
 
     def __init__(self, env_id: str, seed: int, episodes: int, **env_kwargs) -> None:
@@ -105,11 +116,11 @@ class SampledEvaluator:
         self.seed, self.episodes = seed, episodes
 
     def each(self, policy: BlockPolicy, uses: Sequence[BlockUse]) -> list[Evaluation]:
-        found = []
+        evaluations = []
         for use in uses:
             with policy.deployed(*use):
-                found.append(self(policy))
-        return found
+                evaluations.append(self(policy))
+        return evaluations
 
     def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
         generator = torch.Generator().manual_seed(self.seed)

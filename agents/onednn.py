@@ -1,8 +1,8 @@
-"""Products of float32 matrices by oneDNN, which fills a processor's widest registers whoever made it.
+"""Computes float32 matrix products on the CPU by oneDNN, which uses a processor's widest registers on every vendor.
 
-PyTorch leaves them to MKL, which does so on Intel's alone: on AMD's it takes nearly twice as long. It hands them to
-oneDNN where their factors may be rounded to bfloat16, which oneDNN does only on processors with units for such
-matrices. Those are found by a trial, and left as they are.
+PyTorch computes them by MKL, which uses those registers on Intel's processors only and takes nearly twice as long on
+AMD's. PyTorch hands them to oneDNN when their factors may be rounded to bfloat16. oneDNN rounds only on processors with
+units for bfloat16 matrices. A trial product detects such processors, and they keep MKL.
 """
 
 import functools
@@ -16,29 +16,32 @@ ROUNDING = 1e-5  # relative error: float32 stays below a tenth of it, bfloat16 a
 
 @contextmanager
 def by_onednn() -> Iterator[None]:
-    """While the context lasts, float32 products on the CPU are oneDNN's, if those are float32's; else as they were."""
-    with _may_round(_rounds_nothing()):
+    """Context in which oneDNN computes float32 products on the CPU, where it computes them in float32.
+
+    The setting is global to the process and is reset on exit.
+    """
+    with _allow_rounding(_keeps_float32()):
         yield
 
 
 @functools.cache
-def _rounds_nothing() -> bool:
-    """Whether oneDNN, allowed to round the factors, does not."""
+def _keeps_float32() -> bool:
+    """Whether oneDNN keeps factors in float32 although it may round them."""
     if not torch.backends.mkldnn.is_available():
         return False
     a, b = torch.randn(2, 256, 256, generator=torch.Generator().manual_seed(0))
     exact = a.double() @ b.double()
-    with _may_round(True):
+    with _allow_rounding(True):
         return bool((a @ b - exact).norm() < ROUNDING * exact.norm())
 
 
 @contextmanager
-def _may_round(allowed: bool) -> Iterator[None]:
-    products = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = products.fp32_precision
+def _allow_rounding(allowed: bool) -> Iterator[None]:
+    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = matmul.fp32_precision
     if allowed:
-        products.fp32_precision = "bf16"
+        matmul.fp32_precision = "bf16"
     try:
         yield
     finally:
-        products.fp32_precision = before
+        matmul.fp32_precision = before

@@ -1,7 +1,8 @@
-"""A Gymnasium vector environment as the vector environment that Stable-Baselines3 expects.
+"""Adapts a Gymnasium vector environment to Stable-Baselines3's `VecEnv`.
 
-Stable-Baselines3 resets a finished copy within the step that ended it, so only AutoresetMode.SAME_STEP can be adapted.
-What the overseer sees stays on the adapter, as arrays: it never passes through the observation.
+Stable-Baselines3 resets a finished copy within the step that ended its episode, so only environments with
+AutoresetMode.SAME_STEP can be adapted. The overseer's observations stay on the adapter as arrays and never pass through
+the agent's observation.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from envs.snapshot import require_snapshots
 
 
-def _reached(obs: np.ndarray, done: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-    """(N, *obs): the observation of the state each copy stepped into, before its reset."""
+def _reached_observations(obs: np.ndarray, done: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+    """(N, *obs): the observation of the state that each copy reached, before any reset."""
     if not done.any():
         return obs
     reached = obs.copy()
@@ -26,44 +27,55 @@ def _reached(obs: np.ndarray, done: np.ndarray, info: dict[str, Any]) -> np.ndar
 
 
 def make_vec_env(env_id: str, n_envs: int, **env_kwargs) -> "GymnasiumVecEnv":
-    """`n_envs` copies of a registered environment, adapted."""
+    """Make and adapt `n_envs` copies of a registered environment.
+
+    Args:
+        env_id: Gymnasium id.
+        n_envs: N, number of copies.
+        **env_kwargs: arguments of the environment.
+    """
     return GymnasiumVecEnv(gymnasium.make_vec(env_id, num_envs=n_envs, **env_kwargs))
 
 
 class GymnasiumVecEnv(VecEnv):
-    """N copies; all but finished ones share one empty info dict.
+    """N copies of an environment with an overseer. Copies whose episode did not end share one empty info dict.
+
+    Args:
+        env: the vector environment; its autoreset mode is SAME_STEP.
 
     Attributes:
-        overseer_obs: (N,) int, what the overseer saw of the last step.
-        true_reward: (N,) float, privileged.
-        raw_reward: (N,) float, the last reward before anyone bootstraps on it.
-        reached: (N, *obs), the observation of the state the last step reached, before any reset.
-        timeouts: (N,) bool, episodes that the last step ended by their time limit alone.
-        tell_timeouts: whether infos tell of them too: Stable-Baselines3 then asks the critic about each by itself.
+        overseer_obs: (N,) int, overseer observation of the last step.
+        true_reward: (N,) float, true reward of the last step. Only an all-seeing overseer may read it.
+        raw_reward: (N,) float, proxy reward of the last step, before any bootstrap is added to it.
+        reached: (N, *obs), observation of the state that the last step reached, before any reset.
+        timeouts: (N,) bool, whether the last step ended the episode by the time limit alone.
+        report_timeouts: whether infos carry "TimeLimit.truncated". Stable-Baselines3 then bootstraps each time-out with
+            a forward pass of its own.
 
     Raises:
-        ValueError: the environment does not reset in the same step, or shows its overseer nothing.
+        ValueError: the environment does not reset in the same step, or a step returns no overseer observation.
     """
 
     def __init__(self, env: VectorEnv) -> None:
         mode = env.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.SAME_STEP:
             raise ValueError(
-                f"{env} resets by {mode}; Stable-Baselines3 needs AutoresetMode.SAME_STEP: "
-                "give make_vec an environment that has it"
+                f"{env} resets by {mode}, but Stable-Baselines3 needs AutoresetMode.SAME_STEP; "
+                "pass an environment with this mode to make_vec"
             )
-        self.env = env  # first, for the base class asks it for its render mode
+        self.env = env  # set first: the base class reads its render mode
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
-        self.tell_timeouts = True
+        self.report_timeouts = True
         self._seed: int | None = None
-        self._live: dict[str, Any] = {}
+        self._empty_info: dict[str, Any] = {}
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Seeds the next reset; copy i is number i of one stream, not a stream of its own."""
+        """Seed the next reset. All copies draw from one stream of random numbers."""
         self._seed = seed
         return [seed] * self.num_envs
 
     def reset(self) -> np.ndarray:
+        """Reset all copies; returns their observations, (N, *obs)."""
         obs, _ = self.env.reset(seed=self._seed)
         self._seed = None
         self._returns = np.zeros(self.num_envs)
@@ -71,34 +83,47 @@ class GymnasiumVecEnv(VecEnv):
         return obs
 
     def step_async(self, actions: np.ndarray) -> None:
+        """Store the actions, (N, *action), for `step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict]]:
+        """Step all copies.
+
+        Returns:
+            Observations (N, *obs), proxy rewards (N,), dones (N,) and one info per copy.
+
+        Raises:
+            ValueError: the environment's info has no overseer observation.
+        """
         obs, reward, terminated, truncated, info = self.env.step(self._actions)
         if "overseer_obs" not in info:
-            raise ValueError(f"{self.env} gives no overseer_obs in its info; wrap it with an overseer's observation")
+            raise ValueError(f"{self.env} has no overseer_obs in its info; wrap it so that each step returns one")
         done = terminated | truncated
         self.overseer_obs, self.true_reward = info["overseer_obs"], info["true_reward"]
-        self.raw_reward, self.reached = reward, _reached(obs, done, info)
+        self.raw_reward, self.reached = reward, _reached_observations(obs, done, info)
         self.timeouts = truncated & ~terminated
         self._returns += reward
         self._lengths += 1
-        infos = [self._live] * self.num_envs
+        infos = [self._empty_info] * self.num_envs
         for i in np.flatnonzero(done).tolist():
-            infos[i] = self._finished(i)
+            infos[i] = self._episode_end_info(i)
         self._returns[done] = 0
         self._lengths[done] = 0
-        return obs, reward.copy(), done, infos  # the algorithm adds to the rewards it is given
+        return obs, reward.copy(), done, infos  # a copy: the algorithm adds bootstraps to the rewards in place
 
-    def _finished(self, i: int) -> dict[str, Any]:
+    def _episode_end_info(self, i: int) -> dict[str, Any]:
         return {
             "terminal_observation": self.reached[i],
-            "TimeLimit.truncated": bool(self.timeouts[i]) and self.tell_timeouts,
+            "TimeLimit.truncated": bool(self.timeouts[i]) and self.report_timeouts,
             "episode": {"r": self._returns[i], "l": int(self._lengths[i])},
         }
 
     def snapshot(self) -> dict[str, Any]:
-        """Where the copies are; raises NotKept where the environment cannot tell."""
+        """Return the state of all copies as plain data.
+
+        Raises:
+            SnapshotUnsupported: the environment has no snapshot.
+        """
         return {
             "env": require_snapshots(self.env).snapshot(),
             "returns": self._returns.copy(),
@@ -106,21 +131,26 @@ class GymnasiumVecEnv(VecEnv):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on where `snapshot` was taken."""
+        """Restore the state that `snapshot` returned."""
         require_snapshots(self.env).restore(state["env"])
         self._returns, self._lengths = state["returns"].copy(), state["lengths"].copy()
 
     def close(self) -> None:
+        """Close the environment."""
         self.env.close()
 
     def get_attr(self, attr_name: str, indices=None) -> list:
+        """Return the attribute of the vector environment, once for each index."""
         return [getattr(self.env, attr_name)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value, indices=None) -> None:
+        """Set an attribute of the vector environment; all copies share it."""
         setattr(self.env, attr_name, value)
 
     def env_method(self, method_name: str, *args, indices=None, **kwargs) -> list:
+        """Call a method of the vector environment."""
         return [getattr(self.env, method_name)(*args, **kwargs)]
 
     def env_is_wrapped(self, wrapper_class, indices=None) -> list[bool]:
+        """Whether the vector environment is an instance of `wrapper_class`, once for each index."""
         return [isinstance(self.env, wrapper_class)] * len(list(self._get_indices(indices)))

@@ -1,4 +1,4 @@
-"""Partially observed worlds, and what can be known of them exactly. Importing this registers every world."""
+"""Partially observed worlds and their exact evaluation; importing this package registers every world."""
 
 import importlib
 import pkgutil
@@ -27,7 +27,7 @@ for _module in pkgutil.iter_modules(worlds.__path__):
     importlib.import_module(f"envs.worlds.{_module.name}")
 
 
-LAZY = {  # imported on first use: they need scipy, or are called once
+LAZY = {  # imported on first use, since they need scipy or are rarely called
     "certificate": "envs.certificate",
     "certify": "envs.certificate.certify:certify",
     "check_vector_env": "envs.checks.vector_env:check_vector_env",
@@ -37,7 +37,7 @@ LAZY = {  # imported on first use: they need scipy, or are called once
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what `LAZY` names on first use."""
+    """Imports the names in `LAZY` on first use."""
     if name not in LAZY:
         raise AttributeError(f"module 'envs' has no attribute {name!r}")
     return pkgutil.resolve_name(LAZY[name])

@@ -1,25 +1,35 @@
-"""A world's arguments come from users: each is checked where it enters, and refused with one line."""
+"""Validation of user-supplied arguments; every refusal is a ValueError of one line."""
 
 import difflib
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 
-def nearest_hint(name: str, known: Sequence[str]) -> str:
-    """The tail of an error line: the nearest known name, if one is near, and all of them."""
-    close = difflib.get_close_matches(str(name), known, n=1)
+def unknown_name(kind: str, word: Any, known: Iterable[str]) -> str:
+    """The error line for an unknown name.
+
+    Args:
+        kind: what the name stands for, such as "regime".
+        word: the name that was given.
+        known: the names that exist.
+
+    Returns:
+        "unknown KIND 'WORD'; did you mean 'X'? one of A, B, C", without the question if no known name is close.
+    """
+    names = list(known)
+    close = difflib.get_close_matches(str(word), names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}one of {list(known)}"
+    return f"unknown {kind} {word!r}; {hint}one of {', '.join(names)}"
 
 
 def choice(name: str, value: Any, known: Sequence[str]) -> str:
-    """Returns value, one of the known names; raises ValueError naming the nearest."""
+    """Returns value if it is one of the known names; raises ValueError with the nearest name otherwise."""
     if value not in known:
-        raise ValueError(f"unknown {name} {value!r}; {nearest_hint(value, known)}")
+        raise ValueError(unknown_name(name, value, known))
     return value
 
 
@@ -48,7 +58,7 @@ def finite(name: str, value: Any) -> float:
 
 
 def switch(name: str, value: Any) -> bool:
-    """Returns value, True or False; raises ValueError otherwise."""
+    """Returns value as a bool; raises ValueError unless it is True or False."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name} must be True or False, found {value!r}")
     return bool(value)

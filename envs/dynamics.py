@@ -1,4 +1,4 @@
-"""A world moves by its own functions or by table look-up: same draws, same trajectories.
+"""Two ways to step a world, its own functions or table look-up, with equal draws and equal trajectories.
 
 Letters: N copies, K state variables.
 """
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from envs.array_pool import ArrayPool
 from envs.tables import Tables, distinct_rows
 from envs.world import sample
 
@@ -16,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class StepResult(NamedTuple):
-    """What one step of N copies leads to, before any reset."""
+    """The result of one step of N copies, before any reset."""
 
-    state: np.ndarray  # (N, ...) as these dynamics keep it; the caller's to write into
+    state: np.ndarray  # (N, ...) in the form of these dynamics; the caller may write into it
     reward: np.ndarray  # (N,) float
     true_reward: np.ndarray  # (N,) float
     terminated: np.ndarray  # (N,) bool
@@ -27,13 +26,13 @@ class StepResult(NamedTuple):
 
 
 class Dynamics(Protocol):
-    """What moves the copies of a world."""
+    """Steps the copies of a world; the form of a state is the implementation's own."""
 
     def start(self, n: int) -> np.ndarray:
-        """n states of the start distribution."""
+        """Draws n start states."""
 
     def encode(self, states: np.ndarray) -> np.ndarray:
-        """(N, K) -> the form in which these dynamics keep states."""
+        """(N, K) -> states in the form of these dynamics, in new memory."""
 
     def decode(self, state: np.ndarray) -> np.ndarray:
         """The inverse of encode."""
@@ -42,11 +41,11 @@ class Dynamics(Protocol):
         """The agents' observations, (N, *obs)."""
 
     def step(self, state: np.ndarray, action: np.ndarray) -> StepResult:
-        """Where N copies get to by these actions, (N,) int."""
+        """The result of these actions, (N,) int, in these states."""
 
 
 class FunctionDynamics:
-    """A world moved by its own functions; a state is a row of K numbers."""
+    """Steps a world by its own functions; a state is a row of K numbers."""
 
     def __init__(self, world: "World") -> None:
         self.world = world
@@ -54,20 +53,20 @@ class FunctionDynamics:
         self.observe = world.observation
 
     def encode(self, states: np.ndarray) -> np.ndarray:
-        """A copy, for the caller's array is not ours to change."""
+        """Copies the states, since restarts are written into them."""
         return np.array(states)
 
     def decode(self, state: np.ndarray) -> np.ndarray:
-        """The same."""
+        """Returns the states unchanged."""
         return state
 
     def step(self, state: np.ndarray, action: np.ndarray) -> StepResult:
-        """By the seven functions, with every noise drawn."""
+        """Draws the noise and evaluates the functions."""
         world = self.world
         noise = {name: sample(world.np_random, p, len(state)) for name, p in world.noise.items()}
         after = world.transition(state, action, **noise)
         return StepResult(
-            after.copy(),  # restarts are written into it, and what is told may be a view of it
+            after.copy(),  # restarts are written into it, and the other results may be views of `after`
             np.asarray(world.reward(state, action, after), np.float64),
             np.asarray(world.true_reward(state, action, after), np.float64),
             world.terminal(after),
@@ -77,27 +76,26 @@ class FunctionDynamics:
 
 
 class TableDynamics:
-    """A world moved by its tables; a state is its row.
+    """Steps a world by its tables; a state is its row.
 
-    Steps are of few kinds by what they tell, so two small tables are looked up: where a step leads, and its kind.
-    All that a kind tells is one record, for one look costs less than four; what is given out are its fields.
+    Most transitions share their outputs. Two small tables are therefore looked up: the successor of a transition, and
+    the number of its distinct output. The fields of an output form one record, since one look-up is cheaper than four.
     """
 
     def __init__(self, world: "World", tables: Tables) -> None:
         self.world, self.tables = world, tables
-        self._blank = ArrayPool((world.num_envs, *tables.view.shape[1:]), tables.view.dtype)
         n_acting, n_actions, _ = tables.successor.shape
-        self._n_acting, self._n_actions = np.array(n_acting), np.array(n_actions)  # a Python number costs more a step
-        self._successor = _small(tables.successor.ravel())
-        self._told, kind = _kinds(tables)
-        self._kind = _small(kind)
+        self._n_acting, self._n_actions = np.array(n_acting), np.array(n_actions)  # faster than Python integers
+        self._successor = _narrowed(tables.successor.ravel())
+        self._outputs, output = _distinct_outputs(tables)
+        self._output = _narrowed(output)
 
     def start(self, n: int) -> np.ndarray:
-        """Drawn as the world draws them."""
+        """Draws n start states as the world draws them."""
         return self.encode(self.world.initial(n))
 
     def encode(self, states: np.ndarray) -> np.ndarray:
-        """(N, K) -> rows, of the type that look-ups need not convert."""
+        """(N, K) -> rows, as intp, which look-ups need not convert."""
         return self.tables.row(states).astype(np.intp)
 
     def decode(self, state: np.ndarray) -> np.ndarray:
@@ -106,43 +104,42 @@ class TableDynamics:
 
     def observe(self, state: np.ndarray) -> np.ndarray:
         """The agents' observations, (N, *obs)."""
-        if len(state) != self.world.num_envs:
-            return self.tables.view.take(state, 0)
-        return self.tables.view.take(state, 0, self._blank(), "clip")  # "raise" would buffer
+        return self.tables.view.take(state, 0)
 
     def step(self, state: np.ndarray, action: np.ndarray) -> StepResult:
-        """One index for all tables."""
+        """Draws the noise and looks up successors and outputs at one index."""
         at = state * self._n_actions
         at += action
         for p in self.world.noise.values():
             at = at * len(p) + sample(self.world.np_random, p, len(state))
-        after = self._successor.take(at).astype(np.intp)  # once, not in each look-up that it goes into
-        told = self._told.take(self._kind.take(at))
+        after = self._successor.take(at).astype(np.intp)  # converted once instead of in each look-up
+        output = self._outputs.take(self._output.take(at))
         return StepResult(
             after,
-            told["reward"],
-            told["true_reward"],
+            output["reward"],
+            output["true_reward"],
             after >= self._n_acting,
-            told["overseer_obs"],
-            told["outcome"],
+            output["overseer_obs"],
+            output["outcome"],
         )
 
 
-def _small(numbers: np.ndarray) -> np.ndarray:
-    """The same whole numbers in few bytes, so that more of them stay in the processor's cache."""
+def _narrowed(numbers: np.ndarray) -> np.ndarray:
+    """The same integers in the narrowest type, so that more of them fit into the processor's cache."""
     return numbers.astype(np.min_scalar_type(numbers.max()))
 
 
-def _kinds(tables: Tables) -> tuple[np.ndarray, np.ndarray]:
-    """What a step can tell, (kinds,) records without repetition, and which of them each step tells, (S_A A Z,) int."""
+def _distinct_outputs(tables: Tables) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct outputs of a transition, as records, and the number of each transition's output, (S_A A Z,) int."""
     columns = {
         "reward": tables.reward.ravel(),
         "true_reward": tables.true_reward.ravel(),
         "overseer_obs": tables.overseer_obs.ravel(),
         "outcome": tables.outcome[tables.successor.ravel()],
     }
-    first, kind = distinct_rows(np.column_stack(list(columns.values())).astype(np.float64))
-    told = np.empty(len(first), np.dtype([(name, column.dtype) for name, column in columns.items()], align=True))
+    first, output = distinct_rows(np.column_stack(list(columns.values())).astype(np.float64))
+    dtype = np.dtype([(name, column.dtype) for name, column in columns.items()], align=True)
+    outputs = np.empty(len(first), dtype)
     for name, column in columns.items():
-        told[name] = column[first]
-    return told, kind
+        outputs[name] = column[first]
+    return outputs, output

@@ -1,7 +1,7 @@
-"""A world with finitely many states is a set of tables, found by walking from its starts till nothing is new.
+"""Enumerates the reachable states of a world and tabulates its functions.
 
-Every action and every value of the noise is tried in every state that is not terminal, through the world's
-own functions; nothing is asked of its author but a start distribution written out.
+Every action and every value of the noise is tried in every state that is not terminal, through the world's own
+functions. The author only implements `starts()`.
 
 Letters: S states of which the first S_A are not terminal, A actions, Z values of the noise, O observations.
 """
@@ -22,18 +22,18 @@ MAX_STATES = 1_000_000
 
 
 def compile_world(world: Any) -> Tables:
-    """The tables of a world, or of a view of one; raises NotEnumerable."""
-    tabulate = getattr(type(world), "tabulate", None)  # not the instance's: a wrapper may pass names through
+    """The tables of a world or of a wrapped world; raises NotEnumerable."""
+    tabulate = getattr(type(world), "tabulate", None)  # of the class: a wrapper may forward attributes
     if tabulate is None:
         raise NotEnumerable(
-            f"{type(world).__name__} has no tables: evaluate it by sampling, or write it as an envs.POMDP"
+            f"{type(world).__name__} has no tables: evaluate it by sampling, or derive it from envs.POMDP"
         )
     return tabulate(world)
 
 
 @functools.lru_cache(maxsize=16)
 def cached_tables(world_class: Any, **parameters: Any) -> Tables:
-    """The tables of world_class(**parameters), kept in memory."""
+    """The tables of world_class(**parameters), cached in memory."""
     world = world_class(1, **parameters)
     starts, probabilities = world.starts()
     validation.check_distributions(world, starts, probabilities)
@@ -71,7 +71,7 @@ def cached_tables(world_class: Any, **parameters: Any) -> Tables:
 
 
 def _moves(world: "World") -> list[tuple[int, dict[str, int]]]:
-    """Every action with every value of the noise."""
+    """Every action combined with every value of the noise."""
     actions = range(int(world.single_action_space.n))  # type: ignore[attr-defined]
     values = itertools.product(*(range(len(p)) for p in world.noise.values()))
     return [
@@ -85,20 +85,20 @@ def _transition(world: "World", states: np.ndarray, action: int, noise: dict[str
 
 
 def _step(world: "World", states: np.ndarray, action: int, noise: dict[str, int]) -> tuple[np.ndarray, ...]:
-    """Next states (n, K), proxy and true rewards, overseer observations (n,), of one move everywhere."""
+    """Next states (n, K), proxy rewards, true rewards and overseer observations (n,) of one move in every state."""
     after = _transition(world, states, action, noise)
-    told = (states, np.full(len(states), action), after)
-    return after, world.reward(*told), world.true_reward(*told), world.overseer_observation(*told)
+    step = (states, np.full(len(states), action), after)
+    return after, world.reward(*step), world.true_reward(*step), world.overseer_observation(*step)
 
 
 def _refuse_impure(world: "World", acting: np.ndarray, states: np.ndarray) -> None:
-    """Asks every function twice; raises ValueError where the answers differ."""
+    """Evaluates every function twice; raises ValueError if the results differ."""
     names = ("transition", "reward", "true_reward", "overseer_observation")
     for action, noise in _moves(world):
-        after, *told = _step(world, acting, action, noise)
-        given = (acting, np.full(len(acting), action), after)
-        again = [_transition(world, acting, action, noise), *(getattr(world, name)(*given) for name in names[1:])]
-        for name, first, second in zip(names, (after, *told), again, strict=True):
+        after, *results = _step(world, acting, action, noise)
+        step = (acting, np.full(len(acting), action), after)
+        again = [_transition(world, acting, action, noise), *(getattr(world, name)(*step) for name in names[1:])]
+        for name, first, second in zip(names, (after, *results), again, strict=True):
             validation.check_repeatable(world, name, acting, first, second)
     for name in ("observation", "terminal", "outcome", "watched"):
         function = getattr(world, name)
@@ -106,23 +106,23 @@ def _refuse_impure(world: "World", acting: np.ndarray, states: np.ndarray) -> No
 
 
 def _closure(world: "World", starts: np.ndarray) -> np.ndarray:
-    """Every state that can be reached, (S, K), terminal states last."""
-    states = fresh = starts[distinct_rows(starts)[0]]
-    while len(fresh):
-        acting = fresh[~world.terminal(fresh)]
+    """Every reachable state, (S, K), terminal states last."""
+    states = frontier = starts[distinct_rows(starts)[0]]
+    while len(frontier):
+        acting = frontier[~world.terminal(frontier)]
         reached = [_transition(world, acting, action, noise) for action, noise in _moves(world)]
         known = len(states)
-        everything = np.concatenate([states, *reached])
-        states = everything[distinct_rows(everything)[0]]
-        fresh = states[known:]
+        found = np.concatenate([states, *reached])
+        states = found[distinct_rows(found)[0]]
+        frontier = states[known:]
         refuse_above_limit(world, len(states))
     return states[np.argsort(world.terminal(states), kind="stable")]
 
 
 def refuse_above_limit(world: "World", n_states: int) -> None:
-    """Raises NotEnumerable where a world has more states than tables are made for."""
+    """Raises NotEnumerable if a world has more states than the limit."""
     if n_states > MAX_STATES:
         raise NotEnumerable(
-            f"{type(world).__name__} has at least {n_states} states, above the {MAX_STATES} of tables; "
-            "it runs and can be evaluated by sampling: make it smaller for exact numbers"
+            f"{type(world).__name__} has at least {n_states} states, more than the {MAX_STATES} that tables may have: "
+            "evaluate it by sampling, or make it smaller for exact numbers"
         )

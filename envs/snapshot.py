@@ -1,21 +1,24 @@
-"""Copies of a world in mid-episode can be told in plain data and put back: what they are in, what they will draw.
+"""Snapshot and restore an environment's mid-episode state and generator state as plain data.
 
-A third party's environment takes part by having `snapshot()` and `restore(state)` as `POMDP` has them.
+An environment of a third party supports this by implementing `snapshot()` and `restore(state)` as `POMDP` does.
 """
 
 from typing import Any
 
-SnapshotState = dict[str, Any]  # numbers, text, arrays, lists and dictionaries of them
+SnapshotState = dict[str, Any]  # numbers, strings, arrays, and lists and dictionaries of them
 
 
-class SnapshotUnsupported(TypeError):  # noqa: N818  (it is no error: what it says runs, and is not continued midway)
-    """Something cannot tell the state it is in, so whoever goes on with it starts anew."""
+class SnapshotUnsupported(TypeError):  # noqa: N818  (a run without snapshots still trains)
+    """The object cannot snapshot its state, so a resumed run restarts its episodes."""
 
 
 def require_snapshots(thing: Any) -> Any:
-    """The thing, which has `snapshot` and `restore`; raises NotKept. A wrapper that passes names through has not."""
+    """Returns the object if its class defines `snapshot` and `restore`; raises SnapshotUnsupported otherwise.
+
+    The class is inspected, not the instance: a wrapper that forwards attributes does not count.
+    """
     if not (hasattr(type(thing), "snapshot") and hasattr(type(thing), "restore")):
         raise SnapshotUnsupported(
-            f"{type(thing).__name__} does not tell its state: give it snapshot() and restore(state)"
+            f"{type(thing).__name__} cannot save its state: give it snapshot() and restore(state)"
         )
     return thing

@@ -1,4 +1,4 @@
-"""Tables of a world, and the index from a state to its row.
+"""Tables of an enumerated world, and the index from a state to its row.
 
 Letters: S states of which the first S_A are not terminal, A actions, Z values of the noise, O observations, K state
 variables.
@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-MAX_VOLUME = 4_000_000  # of a box of states that is kept whole
+MAX_VOLUME = 4_000_000  # cells of the largest bounding box that DenseIndex allocates
 
 
-class NotEnumerable(ValueError):  # noqa: N818  (it is no error: the world still runs)
-    """The world has no tables: it is too large, or does not write out its starts. It still runs."""
+class NotEnumerable(ValueError):  # noqa: N818  (the world still runs)
+    """The world has no tables: it has too many states or no `starts()`. It still runs and trains on samples."""
 
 
 class Tables(NamedTuple):
-    """A world written out. Terminal states come last; only the others are acted in."""
+    """An enumerated world. Terminal states come last; actions are taken in the others only."""
 
     states: np.ndarray  # (S, K) int
     successor: np.ndarray  # (S_A, A, Z) int, an index of states
@@ -26,15 +26,15 @@ class Tables(NamedTuple):
     reward: np.ndarray  # (S_A, A, Z) float
     true_reward: np.ndarray  # (S_A, A, Z) float
     overseer_obs: np.ndarray  # (S_A, A, Z) int
-    observations: np.ndarray  # (O, *obs): the distinct observations that an agent acts on
+    observations: np.ndarray  # (O, *obs): the distinct observations of non-terminal states
     observation: np.ndarray  # (S_A,) int, an index of observations
-    view: np.ndarray  # (S, *obs): the observation of every state, terminal ones too
+    view: np.ndarray  # (S, *obs): the observation of every state, terminal ones included
     outcome: np.ndarray  # (S,) int, an index of outcomes
     watched: np.ndarray  # (S,) bool
     start: np.ndarray  # (S0,) int, an index of states
     start_probability: np.ndarray  # (S0,) float
     gamma: float
-    horizon: int  # the time limit of an episode, in steps; without one, those after which nothing weighs
+    horizon: int  # time limit in steps; without a limit, steps until the discount is negligible
     outcomes: tuple[str, ...]
     keys: "HashedIndex | DenseIndex"
 
@@ -49,79 +49,90 @@ class Tables(NamedTuple):
 
 
 class HashedIndex(NamedTuple):
-    """Rows under sorted 64-bit keys. Distinct rows have distinct keys: `of_rows` has compared them."""
+    """Index by sorted 64-bit hashes. `distinct_rows` has verified that distinct rows have distinct hashes."""
 
     sorted_keys: np.ndarray  # (S,) uint64
     row: np.ndarray  # (S,) int
 
     @classmethod
     def of_rows(cls, rows: np.ndarray) -> "HashedIndex":
-        """Distinct rows (S, K), in their order."""
+        """Indexes distinct rows, (S, K), in their order."""
         keys = hashed(rows)
         order = np.argsort(keys)
         return cls(keys[order], order)
 
     def lookup(self, rows: np.ndarray) -> np.ndarray:
-        """(N, K) -> (N,) int. Rows that are not there give a wrong row or the count of rows."""
+        """(N, K) -> (N,) int. A row that was not indexed gives an arbitrary number."""
         return self.row[np.searchsorted(self.sorted_keys[:-1], hashed(rows))]
 
 
 class DenseIndex(NamedTuple):
-    """Rows of small whole numbers under their place in the box that holds them: one look, no search."""
+    """Index of small integers by position in their bounding box: one look-up, no search."""
 
-    low: np.ndarray  # (K,) int: the box's corner
-    size: np.ndarray  # (K,) int: the box's sides
-    row: np.ndarray  # (the box's volume,) int32
+    low: np.ndarray  # (K,) int: the smallest value of each column
+    size: np.ndarray  # (K,) int: the number of values of each column
+    row: np.ndarray  # (size of the box,) int32
 
     @classmethod
     def of_rows(cls, rows: np.ndarray) -> "DenseIndex":
-        """Distinct rows (S, K), in their order."""
+        """Indexes distinct rows, (S, K), in their order."""
         low = rows.min(0)
         size = rows.max(0) - low + 1
-        places = cls(low, size, np.zeros(math.prod(size.tolist()), np.int32))
-        places.row[places._place(rows)] = np.arange(len(rows))
-        return places
+        index = cls(low, size, np.zeros(math.prod(size.tolist()), np.int32))
+        index.row[index._position(rows)] = np.arange(len(rows))
+        return index
 
     def lookup(self, rows: np.ndarray) -> np.ndarray:
-        """(N, K) -> (N,) int. Rows that are not there give a wrong row."""
-        return self.row.take(self._place(rows), mode="clip")
+        """(N, K) -> (N,) int. A row that was not indexed gives an arbitrary number."""
+        return self.row.take(self._position(rows), mode="clip")
 
-    def _place(self, rows: np.ndarray) -> np.ndarray:
+    def _position(self, rows: np.ndarray) -> np.ndarray:
         weights = np.append(np.cumprod(self.size[:0:-1], dtype=np.int64)[::-1], 1)
-        place = functools.partial(np.matmul, dtype=np.int64)  # refuses what is not whole
-        return place(rows, weights) - place(self.low, weights)
+        dot = functools.partial(np.matmul, dtype=np.int64)  # raises on floats
+        return dot(rows, weights) - dot(self.low, weights)
 
 
 def make_index(rows: np.ndarray) -> HashedIndex | DenseIndex:
-    """Finds distinct rows (S, K) of whole numbers again."""
+    """Indexes distinct rows, (S, K), of integers."""
     volume = math.prod((rows.max(0) - rows.min(0) + 1).tolist())
     return (DenseIndex if volume <= MAX_VOLUME else HashedIndex).of_rows(rows)
 
 
 def hashed(rows: np.ndarray) -> np.ndarray:
-    """(N, ...) -> (N,) uint64: one key a row, equal for equal rows."""
+    """(N, ...) -> (N,) uint64: a hash of each row, equal for equal rows."""
     flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
-    words = flat.astype(np.int64).view(np.uint64) if flat.dtype.kind in "iub" else _scrambled(flat)
+    words = flat.astype(np.int64).view(np.uint64) if flat.dtype.kind in "iub" else _mixed_bits(flat)
     return words @ _odd_numbers(flat.shape[1])
 
 
-def _scrambled(numbers: np.ndarray) -> np.ndarray:
-    """The bits of floats, stirred: those of round numbers are nearly all zero, and would add up alike."""
-    words = (numbers + 0.0).astype(np.float64).view(np.uint64)  # no -0.0
+def _mixed_bits(numbers: np.ndarray) -> np.ndarray:
+    """The bits of floats, mixed: the low bits of round numbers are zero, so their linear hashes would collide."""
+    words = (numbers + 0.0).astype(np.float64).view(np.uint64)  # + 0.0 turns -0.0 into 0.0
     words = (words ^ (words >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
     return words ^ (words >> np.uint64(29))
 
 
 @functools.cache
 def _odd_numbers(n: int) -> np.ndarray:
-    """(n,) uint64, always the same ones."""
+    """(n,) uint64, a fixed sequence."""
     return np.random.default_rng(0).integers(0, 2**63, n, dtype=np.uint64) * 2 + 1
 
 
 def distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N, ...) -> where each distinct row first occurs, in order, (O,), and which of them a row is, (N,)."""
+    """Finds the distinct rows of an array.
+
+    Args:
+        rows: (N, ...) numbers.
+
+    Returns:
+        The index of the first occurrence of each distinct row, ascending, (O,) int; and for each row the number of
+        its distinct row, (N,) int.
+
+    Raises:
+        NotEnumerable: two different rows have the same hash.
+    """
     _, first, inverse = np.unique(hashed(rows), return_index=True, return_inverse=True)
     if not np.array_equal(rows[first[inverse]], rows):
-        raise NotEnumerable("two different rows have the same key: permute the columns of the state")
+        raise NotEnumerable("two different rows have the same hash: permute the state variables")
     rank = np.argsort(np.argsort(first))
     return np.sort(first), rank[inverse]

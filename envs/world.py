@@ -1,9 +1,8 @@
-"""A partially observed world is seven batched functions of its states, and the names of what they tell.
+"""A partially observed world: seven batched functions of its states, and the names of their values.
 
-The functions take N states at once and are pure, so the same lines of a world are sampled, enumerated into
-tables, and evaluated exactly. Agent and overseer each see a function of the state, never the state.
-A human who judges by the sequence of what it saw is written by what it remembers being part of the state, or
-of its observation.
+The functions take N states at a time and are pure. The same code is therefore sampled, enumerated into tables and
+evaluated exactly. The agent and the overseer each observe a function of the state, never the state itself. To model a
+human who judges a sequence of observations, put the human's memory into the state, or into the state's observation.
 
 Letters: N states, K state variables, obs the shape of one observation, L overseer observations.
 """
@@ -21,19 +20,19 @@ from envs.tables import NotEnumerable
 
 
 class World:
-    """The seven functions, and what may be told besides, with defaults."""
+    """The seven functions of a world, and optional declarations with their defaults."""
 
     gamma: float = 1.0
-    oversight_prob: float = math.nan  # probability that an ending is judged; nan: there is no such thing
-    knowledge: str = ""  # aware, blind, noisy: what the agent knows of the overseer; empty: there is no such thing
+    oversight_prob: float = math.nan  # probability that an episode end is judged; nan: not defined for this world
+    knowledge: str = ""  # aware, blind or noisy: what the agent observes of the overseer; empty: not defined
     overseer_labels: tuple[str, ...] = ()  # the name of each overseer observation
-    judgement: np.ndarray = np.zeros(0)  # (L,) float: the overseer's verdict on each; nan where it cannot tell
+    judgement: np.ndarray = np.zeros(0)  # (L,) float: the overseer's verdict on each; nan where it gives none
     outcomes: tuple[str, ...] = ("end",)
     action_names: tuple[str, ...] = ()
     action_arrows: ClassVar[tuple[tuple[int, int], ...] | None] = None  # (drow, dcol) of each action
-    noise: Mapping[str, tuple[float, ...]] = {}  # what chance draws at each step, by name
-    beliefs: Mapping[int, tuple[np.ndarray, np.ndarray]] = {}  # which states (n, K) the overseer thinks reached, and
-    # with what probabilities (n,), by its observation; without an entry, as if the agent walked at random
+    noise: Mapping[str, tuple[float, ...]] = {}  # name -> probabilities of the values drawn at each step
+    beliefs: Mapping[int, tuple[np.ndarray, np.ndarray]] = {}  # overseer observation -> the states (n, K) that the
+    # overseer believes reached, and their probabilities (n,); without an entry, those under a random policy
 
     np_random: np.random.Generator
     num_envs: int  # N
@@ -41,35 +40,36 @@ class World:
     single_observation_space: Space
     single_action_space: Space
 
-    # (N, K), (N,) -> (N, K); each named noise is one more keyword argument, (N,) int
+    # (N, K), (N,) -> (N, K); each name of `noise` is one more keyword argument, (N,) int
     transition: Callable[..., np.ndarray]
 
     def initial(self, n: int) -> np.ndarray:
-        """Draws n states of the start distribution, (N, K) int; the one function that is not pure."""
+        """Draws n start states, (n, K) int; the only function that is not pure."""
         states, probabilities = self._start_distribution
         return states[sample(self.np_random, probabilities, n)]
 
     def terminal(self, state: np.ndarray) -> np.ndarray:
-        """(N, K) -> (N,) bool."""
+        """Whether an episode ends in each state: (N, K) -> (N,) bool."""
         raise NotImplementedError
 
     def reward(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
-        """The proxy that everyone sees, (N,) float: what a naive overseer believes where it cannot tell.
+        """The proxy reward, (N,) float.
 
-        A naive overseer believes `judgement` of its observation of a step, and where that is nan the proxy.
+        A naive overseer takes the reward of a step to be `judgement` of its observation, and the proxy where that is
+        nan.
         """
         raise NotImplementedError
 
     def true_reward(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
-        """What is really wanted, (N,) float; read by evaluation and by oracles only."""
+        """The true reward, (N,) float; read by evaluation and by oracle methods only."""
         raise NotImplementedError
 
     def observation(self, state: np.ndarray) -> np.ndarray:
-        """(N, K) -> (N, *obs): states with equal rows are aliased for the agent."""
+        """The agent's observation, (N, K) -> (N, *obs): states with equal rows are aliased for the agent."""
         raise NotImplementedError
 
     def overseer_observation(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
-        """(N,) int: steps with equal numbers are aliased for the overseer."""
+        """The overseer's observation of a step, (N,) int: steps with equal numbers are aliased for the overseer."""
         raise NotImplementedError
 
     @functools.cached_property
@@ -77,32 +77,31 @@ class World:
         return self.starts()
 
     def starts(self) -> tuple[np.ndarray, np.ndarray]:
-        """The start distribution written out: distinct states (S0, K) and their probabilities (S0,)."""
-        name = type(self).__name__
-        raise NotEnumerable(f"{name} does not write out its start distribution: give it starts() for tables")
+        """The start distribution: distinct states, (S0, K) int, and their probabilities, (S0,) float."""
+        raise NotEnumerable(f"{type(self).__name__} has no start distribution: give it starts() for tables")
 
     @functools.cached_property
     def flags(self) -> np.ndarray:
-        """(*obs,) bool: entries of an observation that tell the agent what the overseer will see."""
+        """(*obs,) bool: the entries of an observation that show the agent what the overseer will see."""
         return np.zeros(self.single_observation_space.shape, bool)  # type: ignore[arg-type]
 
     def watched(self, state: np.ndarray) -> np.ndarray:
-        """(N, K) -> (N,) bool: something in this start state is under the overseer's eye."""
+        """Whether the overseer can see something in an episode from each start state: (N, K) -> (N,) bool."""
         return np.zeros(len(state), bool)
 
     def outcome(self, state: np.ndarray) -> np.ndarray:
-        """(N, K) -> (N,) int: what an episode that ends in this state ended as, an index of `outcomes`."""
+        """The outcome of an episode that ends in each state: (N, K) -> (N,) int, an index of `outcomes`."""
         return np.zeros(len(state), np.int64)
 
     def layout(self, state: np.ndarray) -> np.ndarray | None:
-        """(K,) -> (H, W, K) int: the state with the agent in each cell, -1 where none is; None: no grid."""
+        """The state with the agent in each cell: (K,) -> (H, W, K) int, -1 outside; None if there is no grid."""
         return None
 
     def picture(self, state: np.ndarray) -> drawing.Picture:
-        """(K,) -> what a render shows."""
+        """The picture that `render` shows of a state, (K,)."""
         return drawing.Picture.of_text(str(state.tolist()))
 
 
 def sample(generator: np.random.Generator, probabilities: np.ndarray | tuple[float, ...], n: int) -> np.ndarray:
-    """(n,) int drawn from a finite law."""
+    """Draws n indices, (n,) int, from a finite distribution."""
     return np.searchsorted(np.cumsum(probabilities)[:-1], generator.random(n), side="right")

@@ -1,7 +1,7 @@
-"""What the agent sees can be coarsened without touching the world: a view is put between the two.
+"""Vector wrappers that change what the agent observes and leave the rest of the environment unchanged.
 
-Both wrappers go around any Gymnasium vector environment whose observations are arrays. Around a world of
-tables, a view that only aliases gives tables again, so that its exact numbers stay exact.
+The wrappers accept any Gymnasium vector environment with array observations and same-step autoreset. Around a world
+with tables, a wrapper that is a pure function of the observation has tables again, so exact numbers stay exact.
 
 Letters: N copies, obs the shape of an observation.
 """
@@ -15,36 +15,37 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 from envs import arguments
-from envs import snapshot as kept
 from envs.enumeration import compile_world
+from envs.knowledge import KNOWLEDGE, shown_flags
+from envs.snapshot import SnapshotState, require_snapshots
 from envs.tables import NotEnumerable, Tables, distinct_rows
 
 
-class View(VectorWrapper):
-    """Shows the agent `view` of every observation; everything else of the environment shows through."""
+class AgentView(VectorWrapper):
+    """Base class: the agent observes `view(obs)`; all other attributes are those of the wrapped environment."""
 
     def __init__(self, env: VectorEnv) -> None:
         super().__init__(env)
         if env.metadata.get("autoreset_mode") is not AutoresetMode.SAME_STEP:
-            raise ValueError(f"{env} must restart in the step that ends: give it AutoresetMode.SAME_STEP")
+            raise ValueError(f"{env} does not restart in the step that ends an episode: use AutoresetMode.SAME_STEP")
 
     def view(self, obs: np.ndarray) -> np.ndarray:
-        """(N, *obs) -> what the agents of the N copies are shown."""
+        """What the agents observe: (N, *obs) -> (N, *obs')."""
         raise NotImplementedError
 
-    def begin(self, fresh: np.ndarray) -> None:
-        """Called when an episode begins in the copies that are fresh, (N,) bool."""
+    def begin(self, started: np.ndarray) -> None:
+        """Called when an episode starts in the copies marked by `started`, (N,) bool."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Starts every copy afresh."""
+        """Restarts every copy."""
         obs, info = self.env.reset(seed=seed, options=options)
         self.begin(np.ones(self.num_envs, bool))
         return self.view(obs), info
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Moves every copy; the observations in `info` are shown by the same view."""
+        """Steps every copy; `view` also applies to the final observations in `info`."""
         obs, reward, terminated, truncated, info = self.env.step(actions)
         if "final_obs" in info:
             info["final_obs"] = self._final(obs, info["final_obs"], info["_final_obs"])
@@ -52,29 +53,29 @@ class View(VectorWrapper):
         return self.view(obs), reward, terminated, truncated, info
 
     def _final(self, obs: np.ndarray, final: np.ndarray, ended: np.ndarray) -> np.ndarray:
-        """(N,) object: what the agents were shown last, None where no episode ended."""
-        reached, shown = obs.copy(), np.full(len(final), None, object)
+        """(N,) object: the final observations as the agents observe them, None where no episode ended."""
+        last, viewed = obs.copy(), np.full(len(final), None, object)
         for i in np.flatnonzero(ended):
-            reached[i] = final[i]
-        reached = self.view(reached)
+            last[i] = final[i]
+        last = self.view(last)
         for i in np.flatnonzero(ended):
-            shown[i] = reached[i]
-        return shown
+            viewed[i] = last[i]
+        return viewed
 
-    def snapshot(self) -> kept.SnapshotState:
-        """The state of the environment inside; raises NotKept where that cannot tell it."""
-        return {"env": kept.require_snapshots(self.env).snapshot()}
+    def snapshot(self) -> SnapshotState:
+        """The state of the wrapped environment; raises SnapshotUnsupported if it has no snapshots."""
+        return {"env": require_snapshots(self.env).snapshot()}
 
-    def restore(self, state: kept.SnapshotState) -> None:
-        """Goes on where `snapshot` was taken."""
-        kept.require_snapshots(self.env).restore(state["env"])
+    def restore(self, state: SnapshotState) -> None:
+        """Continues from a snapshot."""
+        require_snapshots(self.env).restore(state["env"])
 
     def observation(self, state: np.ndarray) -> np.ndarray:
-        """What an agent in these states is shown, (N, *obs), where the environment is a world."""
+        """What an agent observes in these states, (N, *obs'), if the wrapped environment is a world."""
         return self.view(self.env.observation(state))  # type: ignore[attr-defined]
 
     def tabulate(self) -> Tables:
-        """The tables of the world inside, under this view; raises NotEnumerable."""
+        """The wrapped world's tables with `view` applied; raises NotEnumerable."""
         tables = compile_world(self.env)
         view = self.view(tables.view)
         acting = view[: len(tables.successor)]
@@ -82,19 +83,25 @@ class View(VectorWrapper):
         return tables._replace(view=view, observations=acting[first], observation=observation)
 
     def __getattr__(self, name: str) -> Any:
-        """What only the environment has: gamma, flags, judgement, ..."""
+        """Forwards public attributes such as gamma, flags and judgement to the wrapped environment."""
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         return getattr(self.env, name)
 
 
-class AliasObservation(View):
-    """Shows the agent a function of the observation: observations with equal images become aliases."""
+class AliasObservation(AgentView):
+    """The agent observes a function of the observation: observations with equal images become aliased."""
 
     def __init__(
         self, env: VectorEnv, function: Callable[[np.ndarray], np.ndarray], space: Space | None = None
     ) -> None:
-        """`function` is pure, (N, *obs) -> (N, *obs'); `space` of an image, by default of an obs."""
+        """Wraps an environment.
+
+        Args:
+            env: the environment.
+            function: a pure function (N, *obs) -> (N, *obs').
+            space: the space of one image; by default that of one observation.
+        """
         super().__init__(env)
         self.function = function
         self.single_observation_space = space or env.single_observation_space
@@ -110,17 +117,20 @@ class AliasObservation(View):
         return self.function(obs)
 
 
-class AgentKnowledge(View):
-    """What the agent knows of the overseer: an aware one sees `flags`, a blind one zeros in their place.
-
-    A noisy one sees every flag flipped with probability `noise`, in the same way throughout an episode, so
-    that it learns nothing by looking again.
-    """
+class AgentKnowledge(AgentView):
+    """What the agent observes of the overseer: `flags` (aware), zeros instead (blind), or flipped flags (noisy)."""
 
     def __init__(self, env: VectorEnv, knowledge: str, noise: float = 0.1, flags: np.ndarray | None = None) -> None:
-        """`flags`, (*obs,) bool, are the environment's own unless given."""
+        """Wraps an environment.
+
+        Args:
+            env: the environment.
+            knowledge: aware, blind or noisy.
+            noise: the probability that a noisy agent observes a flag inverted throughout an episode.
+            flags: (*obs,) bool, the entries of an observation that are flags; by default `env.flags`.
+        """
         super().__init__(env)
-        self.knowledge = arguments.choice("knowledge", knowledge, ("aware", "blind", "noisy"))
+        self.knowledge = arguments.choice("knowledge", knowledge, KNOWLEDGE)
         self.noise = arguments.probability("noise", noise)
         self.flags = np.asarray(env.flags if flags is None else flags, bool)  # type: ignore[attr-defined]
         self._flipped = np.zeros((env.num_envs, *self.flags.shape), bool)
@@ -129,46 +139,36 @@ class AgentKnowledge(View):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Starts every copy afresh; the seed also seeds the flips."""
+        """Restarts every copy; the seed also seeds the flips."""
         if seed is not None:
-            self._generator = np.random.default_rng((seed, 1))  # a stream apart from the environment's
+            self._generator = np.random.default_rng((seed, 1))  # independent of the environment's generator
         return super().reset(seed=seed, options=options)
 
-    def begin(self, fresh: np.ndarray) -> None:
-        """Draws which flags are flipped."""
-        draws = self._generator.random((int(fresh.sum()), *self.flags.shape))
-        self._flipped[fresh] = (draws < self.noise) & self.flags
+    def begin(self, started: np.ndarray) -> None:
+        """Draws the flips of the episodes that start."""
+        draws = self._generator.random((int(started.sum()), *self.flags.shape))
+        self._flipped[started] = (draws < self.noise) & self.flags
 
-    def snapshot(self) -> kept.SnapshotState:
-        """With the flips of the episodes under way."""
+    def snapshot(self) -> SnapshotState:
+        """The wrapped environment's snapshot and the flips of the current episodes."""
         flips = {"flipped": self._flipped.copy(), "generator": self._generator.bit_generator.state}
         return {**super().snapshot(), **flips}
 
-    def restore(self, state: kept.SnapshotState) -> None:
-        """Goes on where `snapshot` was taken, with the same flips."""
+    def restore(self, state: SnapshotState) -> None:
+        """Continues from a snapshot, with the same flips."""
         super().restore(state)
         self._flipped = state["flipped"].copy()
         self._generator.bit_generator.state = state["generator"]
 
     def view(self, obs: np.ndarray) -> np.ndarray:
-        """(N, *obs), the flags as this agent sees them."""
-        return {"aware": _same, "blind": self._hidden, "noisy": self._noisy}[self.knowledge](obs)
-
-    def _hidden(self, obs: np.ndarray) -> np.ndarray:
-        return np.where(self.flags, np.zeros_like(obs), obs)
-
-    def _noisy(self, obs: np.ndarray) -> np.ndarray:
-        return np.where(self._flipped, 1 - obs, obs).astype(obs.dtype)
+        """(N, *obs), with the flags as this agent observes them."""
+        return np.where(self.flags, shown_flags(self.knowledge, obs, self._flipped), obs)
 
     def tabulate(self) -> Tables:
-        """Of an aware or a blind agent; the flips of a noisy one are no part of the world's state."""
+        """The tables of an aware or blind agent; a noisy one has none, since its flips are not in the state."""
         if self.knowledge == "noisy":
             raise NotEnumerable(
                 "AgentKnowledge('noisy') draws its flips outside the world's state: use the world's own "
                 "knowledge='noisy' for exact numbers"
             )
         return super().tabulate()
-
-
-def _same(obs: np.ndarray) -> np.ndarray:
-    return obs

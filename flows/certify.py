@@ -1,4 +1,4 @@
-"""Prefect flow that certifies a world; the certificate becomes a Prefect artifact."""
+"""The Prefect flow that computes the certificate of a world and publishes it as an artifact."""
 
 from typing import Any
 
@@ -13,11 +13,17 @@ WORLD = "envs:keyhole/DiamondGhost-v0"
 
 @flow(name="certify", flow_run_name="certify {env}")
 def certify(env: EnvironmentId = WORLD, env_kwargs: dict[str, Any] | None = None) -> str:
-    """Computes what an overseer of this world can enforce, without training; returns the certificate as JSON.
+    """Computes what an overseer of a world can enforce, before any training.
 
     Args:
-        env: Gymnasium id, prefixed with "module:" if a module must be imported to register it.
+        env: Gymnasium id, prefixed with "module:" if the module must be imported first.
         env_kwargs: Arguments of the environment, including oversight_prob.
+
+    Returns:
+        The certificate as JSON.
+
+    Raises:
+        UserError: The environment cannot be built, has no tables or fails its checks.
     """
     from envs.certificate.report import certificate_text
 

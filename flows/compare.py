@@ -18,6 +18,7 @@ from flows.config import CompareConfig, TrainConfig, run_title
 from flows.errors import DeadWorkerError
 from flows.prefect_server.history import without_owner_tags
 from flows.reporting import report
+from flows.reporting.aggregate import compare_rows
 from flows.sweep import prefect_artifacts
 from flows.sweep.checks import check_sweep
 from flows.sweep.finalize import finalize
@@ -43,12 +44,12 @@ class FailedRunsError(RuntimeError):
 
 
 @flow(name="compare", flow_run_name=lambda: f"compare {datetime.now():%d %b %H:%M:%S}")
-def compare(config: CompareConfig = DEFAULTS, wish: RunOptions = NEW) -> str:
+def compare(config: CompareConfig = DEFAULTS, options: RunOptions = NEW) -> str:
     """Measures how much true return each method keeps as oversight gets scarcer.
 
     Args:
         config: The sweep.
-        wish: What to resume, repeat or reuse.
+        options: What to resume, repeat or reuse.
 
     Returns:
         The MLflow run id of the sweep.
@@ -58,7 +59,7 @@ def compare(config: CompareConfig = DEFAULTS, wish: RunOptions = NEW) -> str:
         FailedRunsError: Some runs failed or were skipped.
     """
     check_sweep(config)
-    with open_sweep(config, wish) as sweep:
+    with open_sweep(config, options) as sweep:
         with without_owner_tags():
             submit = partial(_submit, sweep)
             certified = [submit(certify, run) for run in uncertified(config, sweep.record.folder)]
@@ -66,9 +67,10 @@ def compare(config: CompareConfig = DEFAULTS, wish: RunOptions = NEW) -> str:
         with prefect_artifacts.show_progress(sweep.progress):
             wait([*certified, *trained.values()])
         found = results.read_results(sweep.store, sweep.record.run_id)
-        page = report.write_report(sweep.store, found)
+        comparison = compare_rows(found)
+        page = report.write_report(sweep.store, comparison)
         finalize(sweep.store, found)
-        prefect_artifacts.publish_results(found, page)
+        prefect_artifacts.publish_results(comparison, page)
         failed = [name for name, future in trained.items() if not future.state.is_completed()]
         left = [run_title(run) for run in sweep.plan.left]
         if failed or left:

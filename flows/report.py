@@ -1,10 +1,11 @@
-"""A sweep's report, as a flow: made again from MLflow alone; the table is an artifact on Prefect's page."""
+"""The report flow: writes a sweep's report from MLflow alone and shows its table as an artifact on Prefect's page."""
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows.project import current_project
 from flows.reporting import report as pages
+from flows.reporting.aggregate import compare_rows
 from flows.tracking import results
 from flows.tracking.access import require_runs
 from flows.tracking.store import Store
@@ -12,14 +13,15 @@ from flows.tracking.store import Store
 
 @flow(name="report")
 def report(sweep: str = "") -> str:
-    """Makes the files of a sweep once more; where its page is.
+    """Write the report of a sweep again; return the path of its page.
 
     Args:
-        sweep: a run id, the start of one, or a sweep's name; empty: the newest sweep.
+        sweep: run id, start of a run id, or name of the sweep; empty for the newest.
     """
     store = Store(require_runs(current_project()))
-    found = results.read_results(store, results.find_sweep(store, sweep or None))
-    page = pages.write_report(store, found)
-    create_markdown_artifact(f"```\n{pages.summary(found)}\n```", key="report", description=found.run_id)
+    run_id = results.find_sweep(store, sweep or None)
+    comparison = compare_rows(results.read_results(store, run_id))
+    page = pages.write_report(store, comparison)
+    create_markdown_artifact(f"```\n{pages.summary(comparison)}\n```", key="report", description=run_id)
     get_run_logger().info("report: %s", page)
     return str(page)

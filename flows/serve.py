@@ -1,7 +1,7 @@
-"""`keyhole serve`: what can be started on Prefect's page, and what a schedule starts, runs while this process does.
+"""`keyhole serve`: runs the flows that Prefect's page or a schedule starts, for as long as this process lives.
 
-Deployments name their flow by module, so the process of a run imports what any other process imports. One sweep runs
-at a time: the next one waits for its turn, and then for the store's lock.
+Deployments name their flow by module, so a run's process imports the installed code. One sweep runs at a time; the next
+one waits for it, and then for the store's lock.
 """
 
 import asyncio
@@ -20,12 +20,18 @@ from flows.project import Project, current_project
 from flows.sweep.checks import check_sweep
 from flows.tracking.access import check_writable
 
-CLOSE_TIMEOUT = 60.0  # seconds that a sweep has to close its runs
-NAME = "keyhole"  # of a deployment that the user did not name
+CLOSE_TIMEOUT = 60.0  # seconds for a sweep to close its runs
+NAME = "keyhole"  # default name of a deployment
 
 
 def serve(config: CompareConfig, cron: str | None, timezone: str) -> None:
-    """Serves compare, certify and report until Ctrl-C; `cron` starts compare with `config`."""
+    """Serve compare, certify and report until Ctrl-C.
+
+    Args:
+        config: settings of the scheduled sweep, and default values of compare's form.
+        cron: when to start a sweep; None for no schedule.
+        timezone: time zone of `cron`.
+    """
     project = current_project()
     check_writable(project)
     check_sweep(config)
@@ -33,24 +39,24 @@ def serve(config: CompareConfig, cron: str | None, timezone: str) -> None:
     with _running_server(project) as server:
         from prefect.context import refresh_global_settings_context
 
-        refresh_global_settings_context()  # Prefect was imported to read the cron expression
+        refresh_global_settings_context()  # Prefect was imported before, to parse the cron expression
         _open_store(project)
         server.wait()
         print(serving_message(server, config, cron, timezone), flush=True)
         _run(*deployments(config, cron, timezone))
-    print("stopped; its schedules are paused until the next `keyhole serve`")
+    print("stopped; the schedules are paused until the next `keyhole serve`")
 
 
 def check_cron(cron: str | None, timezone: str) -> None:
-    """Raises UserError if Prefect could not schedule that."""
+    """Raise UserError if Prefect cannot parse the cron expression or the time zone."""
     from prefect.client.schemas.schedules import CronSchedule
     from pydantic import ValidationError
 
     try:
         CronSchedule(cron=cron or "* * * * *", timezone=timezone)
     except ValidationError as error:
-        wrong = error.errors()[0]
-        if wrong["loc"][:1] == ("cron",):
+        first = error.errors()[0]
+        if first["loc"][:1] == ("cron",):
             raise UserError(
                 f"--cron: found {cron!r}; write minute hour day month weekday, for example --cron '0 3 * * *'"
             ) from None
@@ -58,7 +64,7 @@ def check_cron(cron: str | None, timezone: str) -> None:
 
 
 def deployments(config: CompareConfig, cron: str | None, timezone: str) -> list[Any]:
-    """compare with `config` as its form's values, on the schedule; certify and report with theirs."""
+    """Return the deployments: compare with `config` and its schedule, then certify and report with their defaults."""
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
 
@@ -77,24 +83,24 @@ def deployments(config: CompareConfig, cron: str | None, timezone: str) -> list[
 
 
 def _run(sweep: Any, *rest: Any) -> None:
-    """Starts what is due until Ctrl-C or SIGTERM; then runs under way are closed and the schedules paused."""
+    """Start due runs until Ctrl-C or SIGTERM; then end the flow runs under way and pause the schedules."""
     from prefect.runner import Runner
 
-    asked = threading.Event()
+    stop_requested = threading.Event()
 
     class Interruptible(Runner):
         def handle_sigterm(self, *_: Any) -> None:
-            asked.set()
+            stop_requested.set()
 
-    async def both() -> None:  # a certificate does not wait behind a sweep
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, asked.set)
+    async def run_both() -> None:  # two runners, so that a certificate does not wait for a sweep
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop_requested.set)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(runner.start()) for runner in runners]
-            while not asked.is_set():
+            while not stop_requested.is_set():
                 await asyncio.sleep(0.2)
             for runner in runners:
                 runner.stopping = True
-            await asyncio.to_thread(_end_runs)  # cancelled first, Prefect would kill them
+            await asyncio.to_thread(_end_runs)  # before the tasks are cancelled: then Prefect kills the flow runs
             for task in tasks:
                 task.cancel()
 
@@ -102,22 +108,22 @@ def _run(sweep: Any, *rest: Any) -> None:
     for runner, served in zip(runners, ([sweep], rest), strict=True):
         for deployment in served:
             runner.add_deployment(deployment)
-    asyncio.run(both())
+    asyncio.run(run_both())
 
 
 def _end_runs() -> None:
-    """The processes of flow runs close their books and end."""
-    ours = [child for child in psutil.Process().children() if "prefect.engine" in child.cmdline()]
-    for process in ours:
+    """Terminate the flow runs' processes and wait until they have closed their MLflow runs."""
+    flow_runs = [child for child in psutil.Process().children() if "prefect.engine" in child.cmdline()]
+    for process in flow_runs:
         process.terminate()
-    psutil.wait_procs(ours, timeout=CLOSE_TIMEOUT)
+    psutil.wait_procs(flow_runs, timeout=CLOSE_TIMEOUT)
 
 
 def serving_message(server: Server, config: CompareConfig, cron: str | None, timezone: str) -> str:
-    """What the user reads when it serves."""
+    """Return the message printed when serving starts."""
     name = f"compare/{config.name or NAME}"
-    when = f"{name} runs at {cron!r} ({timezone})" if cron else f"{name} has no schedule; --cron gives it one"
-    return f"{when}\nPrefect's page: {server.page}/deployments\nCtrl-C ends it."
+    when = f"{name} runs at {cron!r} ({timezone})" if cron else f"{name} has no schedule; pass --cron to set one"
+    return f"{when}\nPrefect's page: {server.page}/deployments\nCtrl-C stops serving."
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""From what the overseer says to where gradients go. Importing this package registers every method."""
+"""Oversight methods and gradient routing: from overseer feedback to the gradient of each parameter.
+
+Importing this package registers every method.
+"""
 
 import routing.methods  # noqa: F401  (registers)
 from routing.ablation import ablate, ablated, mean, reinit, zero

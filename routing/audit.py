@@ -1,7 +1,8 @@
-"""What routing did, measured: gradients by label and region, and how far parameters moved.
+"""Measure what routing did: gradient norms by label and region, and how far parameters moved.
 
-A mask acts on gradients, not on updates. Momentum moves a region in a batch where its gradient is zero, weight decay
-moves it always, and clipping the global norm couples regions; so the honest check is how far parameters moved.
+A mask acts on gradients, not on updates. Momentum moves a region whose gradient is zero in the current batch, weight
+decay moves it at every step, and clipping the global norm couples regions. The reliable check is therefore how far
+parameters moved.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,11 +16,11 @@ from routing.router import Router
 
 Loss = Callable[[Tensor], Tensor]
 Snapshot = dict[str, Tensor]
-"""Region -> all the numbers it holds, in one row."""
+"""Maps a region to its entries, flattened into one vector."""
 
 
 class Audit(NamedTuple):
-    """Norms of gradients by label (rows) and region (columns); the last column is what no region holds."""
+    """Gradient norms by label (rows) and region (columns); the last column is the parameters outside every region."""
 
     labels: tuple[str, ...]
     regions: tuple[str, ...]
@@ -29,9 +30,9 @@ class Audit(NamedTuple):
 
     @property
     def leaks(self) -> list[tuple[str, str]]:
-        """Label and region where the weight is 0 and the gradient is not."""
-        places = ((self.weights == 0) & (self.routed > 0)).nonzero().tolist()
-        return [(self.labels[i], self.regions[j]) for i, j in places]
+        """Pairs of label and region whose weight is 0 and whose gradient is not."""
+        cells = ((self.weights == 0) & (self.routed > 0)).nonzero().tolist()
+        return [(self.labels[i], self.regions[j]) for i, j in cells]
 
     def __str__(self) -> str:
         width = max(map(len, (*self.labels, "label"))) + 2
@@ -40,7 +41,7 @@ class Audit(NamedTuple):
             cells = (self._cell(i, j) for j in range(len(self.regions)))
             lines.append(label.ljust(width) + "".join(f"{cell:>22}" for cell in cells))
         leaks = ", ".join(f"{label} into {region}" for label, region in self.leaks)
-        return "\n".join([*lines, f"routed / unrouted norm of gradients; leaks: {leaks or 'none'}"])
+        return "\n".join([*lines, f"routed / unrouted gradient norm; leaks: {leaks or 'none'}"])
 
     def _cell(self, i: int, j: int) -> str:
         leak = " LEAK" if (self.labels[i], self.regions[j]) in self.leaks else ""
@@ -48,7 +49,7 @@ class Audit(NamedTuple):
 
 
 def projection(seed: int = 0) -> Loss:
-    """The output's component along a random direction: a gradient reaches every output and cancels by no symmetry."""
+    """Loss that projects the output on a random direction, so that every output receives a generic gradient."""
 
     def loss(output: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -59,59 +60,73 @@ def projection(seed: int = 0) -> Loss:
 
 
 def audit(model: nn.Module, router: Router, batch: Tensor, labels: Tensor, loss: Loss | None = None) -> Audit:
-    """Gradients of each label's examples, routed and not. Parameters and their `grad` stay as they are.
+    """Compute gradient norms for the examples of each label, routed and unrouted.
+
+    Parameters and their `grad` are left unchanged.
 
     Args:
-        model: what is called with the examples.
-        batch: (B, ...).
+        model: the module that is called with the examples.
+        router: the router to audit.
+        batch: (B, ...) examples.
         labels: (B,) hard labels.
-        loss: of the model's output; by default `projection()`.
+        loss: maps the model's output to a scalar; by default `projection()`.
 
     Returns:
-        A row for each label that occurs.
+        One row for each label that occurs in `labels`.
+
+    Raises:
+        ValueError: `labels` is empty or contains an unknown label.
     """
     loss, rules = loss or projection(), router.rules
-    rules.weigh(labels)  # raises if there are none, or one is unknown
-    present = labels.unique().tolist()
+    rules.weigh(labels)  # raises if labels are empty or unknown
+    present = labels.unique().tolist()  # indices of the labels that occur
     routed, unrouted = [], []
-    for place in present:
-        examples = batch[labels == place]
-        with router(labels[labels == place]):
+    for label in present:
+        examples = batch[labels == label]
+        with router(labels[labels == label]):
             routed.append(_norms(rules.regions, loss(model(examples))))
         unrouted.append(_norms(rules.regions, loss(model(examples))))
     weights = torch.cat([rules.table[present], torch.ones(len(present), 1, dtype=rules.table.dtype)], 1)
-    names = tuple(rules.labels[place] for place in present)
+    names = tuple(rules.labels[label] for label in present)
     return Audit(names, (*rules.regions, ELSEWHERE), torch.stack(routed), torch.stack(unrouted), weights)
 
 
 def _norms(regions: Regions, loss: Tensor) -> Tensor:
-    """(regions + 1,) norms of the gradient of a loss."""
-    learned = {name: p for name, p in regions.model.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(loss, list(learned.values()), allow_unused=True)
-    gradients = {name: g for name, g in zip(learned, found, strict=True) if g is not None}
-    return torch.tensor([float(held.norm()) for held in _held(regions, gradients).values()], dtype=torch.float64)
+    """Compute the (regions + 1,) norms of the gradient of a loss."""
+    trainable = {name: p for name, p in regions.model.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(loss, list(trainable.values()), allow_unused=True)
+    gradients = {name: g for name, g in zip(trainable, found, strict=True) if g is not None}
+    return torch.tensor(
+        [float(entries.norm()) for entries in _entries(regions, gradients).values()], dtype=torch.float64
+    )
 
 
-def _held(regions: Regions, tensors: Mapping[str, Tensor]) -> Snapshot:
-    """Of tensors named as parameters: what each region holds of them, and what none does."""
-    held = {
+def _entries(regions: Regions, tensors: Mapping[str, Tensor]) -> Snapshot:
+    """Split tensors named and shaped like parameters into the entries of each region and the entries of none."""
+    entries = {
         name: [p.of(tensors[p.name]) for p in region.pieces if p.name in tensors] for name, region in regions.items()
     }
-    held[ELSEWHERE] = [tensors[name][mask] for name, mask in regions.elsewhere().items() if name in tensors]
+    entries[ELSEWHERE] = [tensors[name][mask] for name, mask in regions.elsewhere().items() if name in tensors]
     return {
-        name: torch.cat([torch.zeros(0), *(part.flatten().cpu() for part in parts)]) for name, parts in held.items()
+        name: torch.cat([torch.zeros(0), *(part.flatten().cpu() for part in parts)]) for name, parts in entries.items()
     }
 
 
 def snapshot(regions: Regions) -> Snapshot:
-    """A copy of what each region holds now, and of what none does."""
-    return {
-        name: held.clone()
-        for name, held in _held(regions, {n: p.detach() for n, p in regions.model.named_parameters()}).items()
-    }
+    """Copy the current parameters of each region, and those outside every region under `(elsewhere)`."""
+    parameters = {name: p.detach() for name, p in regions.model.named_parameters()}
+    return {name: entries.clone() for name, entries in _entries(regions, parameters).items()}
 
 
 def moved(before: Snapshot, after: Snapshot) -> dict[str, float]:
-    """Region -> the largest change of any of its parameters between two snapshots; exactly 0 if nothing moved."""
-    changes = {name: (after[name] - held).abs() for name, held in before.items()}
+    """Compute the largest absolute change of any entry of each region between two snapshots.
+
+    Args:
+        before: the earlier snapshot.
+        after: the later snapshot of the same regions.
+
+    Returns:
+        Region name -> largest change; exactly 0 if nothing moved.
+    """
+    changes = {name: (after[name] - entries).abs() for name, entries in before.items()}
     return {name: float(change.max()) if len(change) else 0.0 for name, change in changes.items()}

@@ -1,7 +1,7 @@
-"""Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) that are regions: W = W0 + sum over regions of B_r A_r.
+"""Low-rank adapters as regions (Hu et al. 2021, arXiv 2106.09685): W = W0 + sum over regions of B_r A_r.
 
-The layers they adapt are frozen and never move; each region learns in its own adapters, and is ablated by leaving
-them out. With one region that trains on everything this is ordinary low-rank adaptation.
+The adapted layers are frozen. Each region trains its own adapters and is ablated by scaling them to 0. With one region
+that trains on every example this is ordinary low-rank adaptation.
 """
 
 from fnmatch import fnmatchcase
@@ -13,7 +13,7 @@ from routing.selectors import Part, Region, module
 
 
 class Adapter(nn.Sequential):
-    """B A x, of rank r; B starts at 0, and with it the adapter's value."""
+    """Computes B A x with rank r. B is initialised to 0, so the adapter initially outputs 0."""
 
     def __init__(self, layer: nn.Linear, rank: int) -> None:
         down = nn.Linear(layer.in_features, rank, bias=False)
@@ -24,10 +24,10 @@ class Adapter(nn.Sequential):
 
 
 class AdaptedLinear(nn.Module):
-    """A frozen linear layer and the adapters of each region.
+    """A frozen linear layer plus one adapter for each region.
 
     Attributes:
-        scales: region -> factor of its adapter's value; 0 leaves it out.
+        scales: region -> factor of its adapter's output; 0 removes the adapter.
     """
 
     def __init__(self, base: nn.Linear) -> None:
@@ -37,6 +37,7 @@ class AdaptedLinear(nn.Module):
         self.scales: dict[str, float | Tensor] = {}
 
     def add(self, region: str, rank: int) -> None:
+        """Add an adapter of a rank for a region."""
         self.adapters[region] = Adapter(self.base, rank)
         self.scales[region] = 1.0
 
@@ -48,37 +49,38 @@ class AdaptedLinear(nn.Module):
 
 
 def lora(model: nn.Module, targets: str, rank: int, region: str) -> Part:
-    """Give a region an adapter on each linear layer whose name matches, and freeze those layers.
+    """Add an adapter for a region to each linear layer whose name matches a pattern, and freeze those layers.
 
     >>> regions = Regions(model, {name: lora(model, "layers.*", 8, name) for name in ("keep", "forget")})
 
-    Parameters that are no target stay as they are; freeze them too if nothing but adapters is to learn. An
-    optimiser made before does not know the adapters.
+    Other parameters are left unchanged; freeze them too if only adapters should train. An optimiser created earlier
+    does not contain the adapters.
 
     Args:
-        targets: shell pattern of the names of linear layers, such as "layers.*.mlp.*".
-        rank: of each adapter.
-        region: name of the adapters, the same as in `Regions`.
+        model: edited in place: each matching layer is replaced by an `AdaptedLinear`.
+        targets: shell pattern of names of linear layers, such as "layers.*.mlp.*".
+        rank: rank r of each adapter.
+        region: the name of the region, the same as in `Regions`.
 
     Returns:
-        The adapters, to be named in `Regions`.
+        The adapters as a part for `Regions`.
 
     Raises:
-        ValueError: no linear layer matches, or one has an adapter of that name already.
+        ValueError: no linear layer matches, or a matching layer already has an adapter for the region.
     """
     adapted = _adapted(model)
-    inside = tuple(f"{name}." for name in adapted)
+    prefixes = tuple(f"{name}." for name in adapted)
     linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
-    linear = {name: layer for name, layer in linear.items() if not name.startswith(inside)}
+    linear = {name: layer for name, layer in linear.items() if not name.startswith(prefixes)}
     found = [name for name in (*adapted, *linear) if fnmatchcase(name, targets)]
     if not found:
-        raise unknown_name("linear layers", targets, (*adapted, *linear))
+        raise unknown_name("linear layer", targets, (*adapted, *linear))
     for name in found:
         if name in linear:
             adapted[name] = AdaptedLinear(linear[name])
             model.set_submodule(name, adapted[name])
         if region in adapted[name].adapters:
-            raise ValueError(f"{name!r} has an adapter for {region!r} already; choose another region")
+            raise ValueError(f"{name!r} already has an adapter for {region!r}; choose another region name")
         adapted[name].add(region, rank)
     return _adapters(found, region)
 
@@ -98,14 +100,20 @@ def _adapters(names: list[str], region: str) -> Part:
 
 
 def set_scale(model: nn.Module, region: str, scale: float | Tensor) -> None:
-    """Multiply the value of all of a region's adapters, by one number or by (B, 1); 0 leaves them out."""
+    """Set the factor of the output of all adapters of a region.
+
+    Args:
+        model: contains the adapters.
+        region: the region of the adapters.
+        scale: one number, or (B, 1) with one factor for each example; 0 removes the adapters.
+    """
     for layer in _adapted(model).values():
         if region in layer.scales:
             layer.scales[region] = scale
 
 
 def start_from_zero(model: nn.Module) -> None:
-    """Set B of every adapter to 0, as after an initialisation that knows nothing of adapters."""
+    """Set B of every adapter to 0. Call it after an initialiser has overwritten all weights of the model."""
     for layer in _adapted(model).values():
         for adapter in layer.adapters.values():
             nn.init.zeros_(adapter[1].weight)  # type: ignore[index]

@@ -1,8 +1,8 @@
-"""What an optimiser needs to know of regions: their parameters apart, a price on their size, and when to leave them.
+"""Optimiser support for regions: parameter groups, norm penalties, and skipping a region's update.
 
-A region that is never trained has gradients of zero, on which Adam stands exactly still. AdamW does not: its decay
-multiplies every parameter that has a gradient by 1 - lr * weight_decay at each step. A region that was trained before
-moves on by momentum. Both end where the gradient is None.
+A region that never receives a gradient has zero gradients, and Adam leaves it exactly unchanged. AdamW does not: its
+weight decay multiplies every parameter whose gradient is not None by 1 - lr * weight_decay at each step. A region that
+was trained earlier keeps moving by momentum. Setting the gradient to None prevents both.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,20 @@ from routing.regions import ELSEWHERE, Regions
 
 
 def optimizer_groups(regions: Regions, options: Mapping[str, Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
-    """Parameter groups for a torch optimiser: one for each region, and one for the rest.
+    """Build parameter groups for a torch optimiser: one for each region and one, `(elsewhere)`, for the rest.
 
     >>> torch.optim.AdamW(optimizer_groups(regions, {"forget": {"weight_decay": 0.0}}))
 
     Args:
-        options: region -> what the optimiser should do otherwise there.
+        regions: disjoint regions of whole parameters.
+        options: region -> optimiser options of its group.
+
+    Returns:
+        One dictionary for each group, with its name, parameters and options.
 
     Raises:
-        ValueError: a region holds rows or columns, or two hold the same parameter; names the parameter.
+        ValueError: a region contains only rows or columns of a parameter, two regions share a parameter, or `options`
+            names an unknown region.
     """
     options = options or {}
     for name in set(options) - {ELSEWHERE}:
@@ -33,7 +38,7 @@ def optimizer_groups(regions: Regions, options: Mapping[str, Mapping[str, Any]] 
     for group in groups:
         for parameter in group["params"]:
             if (other := owner.setdefault(id(parameter), group["name"])) != group["name"]:
-                raise ValueError(f"regions {other!r} and {group['name']!r} hold the same parameter; make them disjoint")
+                raise ValueError(f"regions {other!r} and {group['name']!r} share a parameter; make them disjoint")
     rest = [parameter for parameter in regions.model.parameters() if id(parameter) not in owner]
     return [*groups, {"name": ELSEWHERE, "params": rest, **options.get(ELSEWHERE, {})}]
 
@@ -42,16 +47,18 @@ def _whole(regions: Regions, name: str) -> list[torch.nn.Parameter]:
     for piece in regions[name].pieces:
         if piece.units is not None:
             raise ValueError(
-                f"region {name!r} holds only a part of {piece.name!r}; an optimiser takes whole parameters"
+                f"region {name!r} contains only part of {piece.name!r}; optimiser groups need whole parameters"
             )
     return list(dict.fromkeys(piece.parameter for piece in regions[name].pieces))
 
 
 def silence(regions: Regions, *names: str) -> None:
-    """Set the gradients of regions to None, after backward and before the step: no optimiser then moves them at all.
+    """Set the gradients of regions to None, so that the next optimiser step does not move them.
+
+    Call it between `backward()` and the optimiser step.
 
     Raises:
-        ValueError: a region holds rows or columns.
+        ValueError: a region is unknown or contains only rows or columns of a parameter.
     """
     for name in names:
         for parameter in _whole(regions, name):
@@ -59,9 +66,17 @@ def silence(regions: Regions, *names: str) -> None:
 
 
 def penalty(regions: Regions, name: str, p: int = 2) -> Tensor:
-    """The sum of |theta|^p over a region, to be added to a loss: it pulls that region alone towards 0.
+    """Compute the sum of |theta|^p over a region, a penalty to add to the loss.
 
     Args:
-        p: 1 for sparsity, 2 for decay.
+        regions: the regions of the model.
+        name: the region to penalise.
+        p: 1 for sparsity (L1), 2 for weight decay (L2).
+
+    Returns:
+        () scalar.
+
+    Raises:
+        ValueError: the region is unknown.
     """
     return torch.stack([piece.of(piece.parameter).abs().pow(p).sum() for piece in regions[name].pieces]).sum()

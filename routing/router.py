@@ -1,12 +1,13 @@
-"""Routes the gradients of a batch: each example trains each region with the weight that the rules give its label.
+"""Routes the gradients of a batch: each example trains each region with its label's weight in the rules.
 
-Levels differ in what they weigh, and so in what they stop:
+A level determines which gradients are weighted, and therefore which learning is stopped:
 
-- activation: the gradient through the region's output. Nothing upstream of it learns from a masked example, inside
-  the region or before it; columns that read the region still do.
-- parameter: the region's parameters alone. What lies upstream learns as if nothing were masked.
-- rows, columns: of a region made of units, the weights that write them, or those that read them.
-- forward_ablated: parameter, and the region's activations are 0 for examples of weight 0 (SGTM, arXiv 2512.05648).
+- activation: the gradient through the region's output. Nothing upstream of the output, inside the region or before it,
+  learns from a masked example. Columns that read the region still learn.
+- parameter: the gradients of the region's parameters only. Everything upstream learns as if nothing were masked.
+- rows, columns: for a region made of units, the weights that write the units, or the weights that read them.
+- forward_ablated: as parameter; in addition the region's activations are 0 for examples of weight 0 (SGTM, Shilov et
+  al. 2025, arXiv 2512.05648).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,48 +22,56 @@ from routing.regions import Rules
 
 
 class Router:
-    """Weighs gradients while its context lasts. Contexts nest; where several reach one place, weights multiply.
+    """Weights gradients of forward passes inside its context. Contexts nest; weights on the same tensor multiply.
 
     >>> router = Router(model, rules, level="parameter", overrides={"gate": "activation"})
     >>> with router(labels):
     ...     loss = criterion(model(x), y)
     >>> loss.backward()
 
-    Masks are taken at the forward pass, so each loss has its own: what is computed outside the context is not routed.
+    Weights are bound at the forward pass, so each loss has its own. A forward pass outside the context is not routed.
 
     Args:
-        model: the network, or a wrapper of it (DistributedDataParallel), that the regions belong to.
+        model: the network of the regions, or a wrapper of it such as DistributedDataParallel.
         rules: the weight of each label in each region.
-        level: what is weighed; see above.
-        overrides: region -> its own level.
+        level: the gradients to weight: one of the levels above.
+        overrides: region -> level, for regions whose level differs.
 
     Raises:
-        ValueError: a level is unknown, a region has nothing at its level, or the model is not the regions'.
+        ValueError: a level is unknown, a region has nothing to weight at its level, or the regions belong to another
+            model.
     """
 
     def __init__(
         self, model: nn.Module, rules: Rules, level: str = "activation", overrides: Mapping[str, str] | None = None
     ):
         if all(found is not rules.regions.model for found in model.modules()):
-            raise ValueError("the regions were named on another model; build Regions on this one")
+            raise ValueError("the regions belong to another model; build Regions on this one")
         self.rules = rules
         self.levels = dict.fromkeys(rules.regions, level)
-        for region, own in (overrides or {}).items():
+        for region, override in (overrides or {}).items():
             rules.column(region)  # raises if unknown
-            self.levels[region] = own
-        self._attach = [attach for name in rules.regions for attach in self._plan(name)]
+            self.levels[region] = override
+        self._attach = [attach for name in rules.regions for attach in self._attachments(name)]
         self._weights: Tensor | None = None
         self._release: list[Release] = []
         self._depth = 0
 
-    def _plan(self, name: str) -> list[Attach]:
+    def _attachments(self, name: str) -> list[Attach]:
         level = self.levels[name]
         if level not in LEVELS:
             raise unknown_name("level", level, LEVELS)
         return LEVELS[level](self.rules.regions.model, name, self.rules.regions[name], self.weights)
 
     def __call__(self, labels: Tensor | Sequence[str]):
-        """A context in which examples have these labels: hard, soft, or by name; see `Rules.weigh`."""
+        """Return a context in which the examples have these labels.
+
+        Args:
+            labels: hard, (B,) or (B, T) integers; soft, (B, K) or (B, T, K) floats; or one name for each example.
+
+        Raises:
+            ValueError: (on entry) labels are empty, unknown or of the wrong shape; see `Rules.weigh`.
+        """
         return self._labelled(labels)
 
     @contextmanager
@@ -89,15 +98,18 @@ class Router:
                 release()
 
     def label(self, labels: Tensor | Sequence[str]) -> None:
-        """Set the labels of the forward passes to come."""
+        """Set the labels of subsequent forward passes. Arguments and errors as for a call of the router."""
         self._weights = self.rules.weigh(labels if isinstance(labels, Tensor) else self.rules.encode(labels))
 
     def weights(self, region: str) -> Tensor:
-        """(B,) or (B, T): how much each example trains the region now; for `scale_grad` at a site of your own.
+        """Return the current weight of each example in a region, for use with `scale_grad` in the caller's own code.
+
+        Returns:
+            (B,) or (B, T) weights.
 
         Raises:
-            ValueError: there are no labels, or no such region.
+            ValueError: no labels are set, or the region is unknown.
         """
         if self._weights is None:
-            raise ValueError("the examples have no labels; run the forward pass inside `with router(labels):`")
+            raise ValueError("no labels are set; run the forward pass inside `with router(labels):`")
         return self._weights[..., self.rules.column(region)]

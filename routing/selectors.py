@@ -1,7 +1,7 @@
-"""A region of a network is made of parts: whole modules, parameters by name, or units of a layer.
+"""Selectors of the parts that make up a region: whole modules, parameters by name, or units of a layer.
 
-A part knows two things about itself: where its activations leave (outputs), and which parameters, or which rows and
-columns of them, it holds (pieces). Gradient masks act on the one or on the other.
+A part resolves to outputs (the activations it produces) and pieces (the parameters, or rows and columns of parameters,
+that it contains). Gradient masks act on outputs or on pieces, depending on the level.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,12 +22,14 @@ SECOND = (*CONVOLUTIONS, nn.GroupNorm)  # layers whose output is (B, units, ...)
 
 
 class Output(NamedTuple):
-    """Where a part's activations leave: a module's output, or some units of it."""
+    """An output of a part: the output of a module, or some units of it."""
 
     path: str
     module: nn.Module
     axis: int = -1
+    """The axis of the units in the module's output."""
     units: slice | None = None
+    """The units of the part; None: all."""
 
 
 @dataclass(frozen=True)
@@ -35,26 +37,26 @@ class Piece:
     """A parameter, or some rows or columns of it."""
 
     name: str
-    """As the model's `named_parameters` has it."""
+    """The parameter's name in `model.named_parameters()`."""
     owner: nn.Module
     local: str
-    """Its name in the module that owns it."""
+    """The parameter's name in the module that owns it."""
     axis: int = 0
     units: slice | None = None
     reads: bool = False
-    """The piece is columns that read the units; otherwise rows that write them."""
+    """True: columns that read the units; False: rows that write them, or a whole parameter."""
 
     @property
     def parameter(self) -> nn.Parameter:
         return getattr(self.owner, self.local)
 
     def of(self, tensor: Tensor) -> Tensor:
-        """The view of a tensor shaped like the parameter that this piece is."""
+        """Return this piece's view of a tensor shaped like the parameter."""
         return tensor if self.units is None else tensor[(slice(None),) * self.axis + (self.units,)]
 
 
 class Region(NamedTuple):
-    """Where activations leave, and what is learned."""
+    """The outputs and the parameters of a region."""
 
     outputs: tuple[Output, ...]
     pieces: tuple[Piece, ...]
@@ -64,10 +66,10 @@ Part = Callable[[nn.Module], Region]
 
 
 def whole_piece(model: nn.Module, name: str) -> Piece:
-    """The parameter of that name.
+    """Return the piece that is the whole parameter of a name.
 
     Raises:
-        ValueError: the parameter is computed from others at each use.
+        ValueError: the parameter belongs to a parametrization, so the layer's weight is recomputed at each use.
     """
     path, _, local = name.rpartition(".")
     owner = model.get_submodule(path)
@@ -79,7 +81,7 @@ def whole_piece(model: nn.Module, name: str) -> Piece:
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
-    """The submodule of that path. Raises ValueError if there is none; names the nearest."""
+    """Return the submodule at a path. Raises ValueError if there is none; suggests the nearest path."""
     modules = dict(model.named_modules())
     if path not in modules:
         raise unknown_name("module", path, [name for name in modules if name])
@@ -87,7 +89,14 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
 
 
 def module(path: str) -> Part:
-    """All parameters of a module, and its output."""
+    """Select all parameters of a module and its output.
+
+    Args:
+        path: the module's path in the model; "" is the model itself.
+
+    Raises:
+        ValueError: (in `Regions`) there is no such module, or a parameter of it belongs to a parametrization.
+    """
 
     def resolve(model: nn.Module) -> Region:
         found = find_module(model, path)
@@ -98,25 +107,36 @@ def module(path: str) -> Part:
 
 
 def params(pattern: str) -> Part:
-    """All parameters whose names match a shell pattern such as "layers.*.bias"; they have no output."""
+    """Select all parameters whose names match a shell pattern such as "layers.*.bias"; there is no output.
+
+    Args:
+        pattern: shell pattern of names in `model.named_parameters()`.
+
+    Raises:
+        ValueError: (in `Regions`) no parameter matches, or a matching one belongs to a parametrization.
+    """
 
     def resolve(model: nn.Module) -> Region:
         names = [name for name, _ in model.named_parameters()]
         found = [name for name in names if fnmatchcase(name, pattern)]
         if not found:
-            raise unknown_name("parameters", pattern, names)
+            raise unknown_name("parameter", pattern, names)
         return Region((), tuple(whole_piece(model, name) for name in found))
 
     return resolve
 
 
 def units(path: str, where: slice, out: str | Sequence[str] = ()) -> Part:
-    """Some units of a layer: the rows that write them, their activations, and the columns of `out` that read them.
+    """Select units of a layer: the rows that write them, their activations, and the columns of `out` that read them.
 
     Args:
-        path: a linear layer, a convolution (its channels), an embedding or a norm.
-        where: which units.
-        out: the layers that read them, linear or convolutions.
+        path: a linear layer, a convolution (units are channels), an embedding or a norm.
+        where: the units.
+        out: the linear layers or convolutions that read the units.
+
+    Raises:
+        ValueError: (in `Regions`) a layer does not exist, is of another kind or has another number of units, or the
+            slice is empty or out of range.
     """
     readers = (out,) if isinstance(out, str) else tuple(out)
 
@@ -124,16 +144,17 @@ def units(path: str, where: slice, out: str | Sequence[str] = ()) -> Part:
         layer = find_module(model, path)
         if not isinstance(layer, LAST + SECOND):
             raise ValueError(
-                f"units of {path!r} are not known, for it is a {type(layer).__name__}; "
+                f"{path!r} is a {type(layer).__name__}, which has no units; "
                 "name a linear layer, a convolution, an embedding or a norm, or use module(...)"
             )
-        count, found = _count(layer), _inside(path, where, _count(layer))
+        count = _count(layer)
+        selected = _checked(path, where, count)
         rows = [
-            Piece(f"{path}.{name}", layer, name, 0 if isinstance(layer, READERS) else weight.dim() - 1, found)
+            Piece(f"{path}.{name}", layer, name, 0 if isinstance(layer, READERS) else weight.dim() - 1, selected)
             for name, weight in layer.named_parameters(recurse=False)
         ]
-        columns = [_columns(model, reader, found, path, count) for reader in readers]
-        output = Output(path, layer, 1 if isinstance(layer, SECOND) else -1, found)
+        columns = [_columns(model, reader, selected, path, count) for reader in readers]
+        output = Output(path, layer, 1 if isinstance(layer, SECOND) else -1, selected)
         return Region((output,), (*rows, *columns))
 
     return resolve
@@ -147,21 +168,23 @@ def _count(layer: nn.Module) -> int:
     return sizes["normalized_shape"][-1]
 
 
-def _inside(path: str, where: slice, count: int) -> slice:
-    """The slice with its ends made explicit."""
+def _checked(path: str, where: slice, count: int) -> slice:
+    """Return the slice with explicit ends. Raises ValueError if it is empty or out of range."""
     start, stop, step = where.indices(count)
     if step < 1 or not start < stop or (where.stop or 0) > count or (where.start or 0) > count:
-        raise ValueError(f"{where} takes no or missing units of {path!r}, which has {count}; use slice(start, stop)")
+        raise ValueError(
+            f"{where} is empty or out of range for {path!r}, which has {count} units; use slice(start, stop)"
+        )
     return slice(start, stop, step)
 
 
-def _columns(model: nn.Module, reader: str, found: slice, path: str, count: int) -> Piece:
+def _columns(model: nn.Module, reader: str, selected: slice, path: str, count: int) -> Piece:
     layer = find_module(model, reader)
     if not isinstance(layer, READERS) or getattr(layer, "groups", 1) != 1:
         raise ValueError(
-            f"{reader!r} cannot read units, for it is {layer}; name a linear layer or an ungrouped convolution"
+            f"{reader!r} cannot read units: it is {layer}; name a linear layer or an ungrouped convolution"
         )
     inputs = layer.weight.shape[1]
     if inputs != count:
         raise ValueError(f"{reader!r} reads {inputs} units, but {path!r} has {count}; name the layer that reads them")
-    return Piece(f"{reader}.weight", layer, "weight", 1, found, reads=True)
+    return Piece(f"{reader}.weight", layer, "weight", 1, selected, reads=True)

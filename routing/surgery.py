@@ -1,9 +1,9 @@
-"""Growing a network by units that can be routed to, and taking them out again.
+"""Add units to a network and remove units from it (Cloud et al. 2024, arXiv 2410.04332, section 4.2).
 
-Expand, route, ablate, contract (Cloud et al. 2024, arXiv 2410.04332, section 4.2). All of it edits parameters in place:
-they stay the same objects, so optimisers, wrappers and regions keep hold of them. A graph of before, such as a loss
-that is still held, cannot be mixed with one of after, and DistributedDataParallel remembers shapes, so wrap
-afterwards. Name regions anew: slices have moved.
+The paper's sequence is expand, route, ablate, contract. Parameters are edited in place and remain the same objects, so
+references in optimisers, wrappers and regions stay valid. An autograd graph built before the edit cannot be used after
+it. DistributedDataParallel caches shapes, so wrap the model afterwards. Build `Regions` again, because unit indices
+have changed.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,34 +16,38 @@ from routing.regions import Regions
 from routing.selectors import READERS, Part, Piece, find_module, units
 
 Optimizer = torch.optim.Optimizer
-WIDTHS = {0: ("out_features", "out_channels"), 1: ("in_features", "in_channels")}  # axis of a weight -> its size's name
+WIDTHS = {
+    0: ("out_features", "out_channels"),
+    1: ("in_features", "in_channels"),
+}  # axis of the weight -> attributes that store its size
 
 
 def expand(
     model: nn.Module, path: str, count: int, out: str | Sequence[str], optimizer: Optimizer | None = None
 ) -> Part:
-    """Add units to a hidden layer, without changing what the network computes but for rounding.
+    """Add units to a hidden layer without changing the network's output, up to rounding.
 
-    Their rows start as a new layer's would, from the global generator; the columns that read them start at 0.
+    The new rows are initialised as in a new layer, from the global generator. The columns that read them start at 0.
 
     Args:
-        path: a linear layer or an ungrouped convolution; between it and `out` units must not mix.
-        count: how many units to add, after the others.
-        out: the layers that read them.
-        optimizer: its state is grown by zeros.
+        model: edited in place.
+        path: a linear layer or an ungrouped convolution; the operations between it and `out` must not mix units.
+        count: the number of units to append.
+        out: the layers that read the units.
+        optimizer: if given, its state is extended by zeros.
 
     Returns:
-        The new units, to be named in `Regions`.
+        The new units as a part for `Regions`.
 
     Raises:
-        ValueError: a layer is of another kind, or does not read what the other writes.
+        ValueError: a layer is of another kind, or a reader's number of inputs is not the layer's number of units.
     """
     layer = find_module(model, path)
     if not isinstance(layer, READERS) or getattr(layer, "groups", 1) != 1:
-        raise ValueError(f"{path!r} cannot grow, for it is {layer}; name a linear layer or an ungrouped convolution")
+        raise ValueError(f"{path!r} cannot be expanded: it is {layer}; name a linear layer or an ungrouped convolution")
     before = layer.weight.shape[0]
     columns = [piece for piece in units(path, slice(0, before), out)(model).pieces if piece.reads]
-    bound = layer.weight[0].numel() ** -0.5  # torch's own layers start so
+    bound = layer.weight[0].numel() ** -0.5  # the initialisation of torch's own layers
     for parameter in layer.parameters(recurse=False):
         _grow(parameter, 0, parameter.new_empty(count, *parameter.shape[1:]).uniform_(-bound, bound), optimizer)
     for parameter in (piece.parameter for piece in columns):
@@ -53,14 +57,15 @@ def expand(
 
 
 def contract(regions: Regions, name: str, optimizer: Optimizer | None = None) -> None:
-    """Take the units of a region out of the network: their rows, and the columns that read them.
+    """Remove the units of a region from the network: their rows and the columns that read them.
 
     Args:
-        name: a region made of `units`, all of whose readers it names.
-        optimizer: its state of what remains is kept.
+        regions: the regions of the model, which is edited in place.
+        name: a region made of `units` that names every reader of those units.
+        optimizer: if given, its state of the remaining entries is preserved.
 
     Raises:
-        ValueError: the region is not made of units alone.
+        ValueError: the region is unknown or is not made of units alone.
     """
     pieces = regions[name].pieces
     if any(piece.units is None for piece in pieces) or not any(piece.reads for piece in pieces):
@@ -71,9 +76,9 @@ def contract(regions: Regions, name: str, optimizer: Optimizer | None = None) ->
 
 
 def _without(piece: Piece, tensor: Tensor) -> Tensor:
-    kept = torch.ones(tensor.shape[piece.axis], dtype=torch.bool, device=tensor.device)
-    kept[piece.units] = False
-    return tensor.index_select(piece.axis, kept.nonzero().squeeze(1))
+    remaining = torch.ones(tensor.shape[piece.axis], dtype=torch.bool, device=tensor.device)
+    remaining[piece.units] = False
+    return tensor.index_select(piece.axis, remaining.nonzero().squeeze(1))
 
 
 def _grow(parameter: nn.Parameter, axis: int, new: Tensor, optimizer: Optimizer | None) -> None:
@@ -83,11 +88,11 @@ def _grow(parameter: nn.Parameter, axis: int, new: Tensor, optimizer: Optimizer 
 
 
 def _edit(parameter: nn.Parameter, optimizer: Optimizer | None, change: Callable[[Tensor], Tensor]) -> None:
-    """Change the shape of a parameter and of all that an optimiser keeps of that shape."""
+    """Change the shape of a parameter and of the optimiser state that has its shape."""
     state = {} if optimizer is None else optimizer.state.get(parameter, {})
-    for key, kept in state.items():
-        if isinstance(kept, Tensor) and kept.shape == parameter.shape:
-            state[key] = change(kept)
+    for key, value in state.items():
+        if isinstance(value, Tensor) and value.shape == parameter.shape:
+            state[key] = change(value)
     parameter.data = change(parameter.detach())
     parameter.grad = None
 

@@ -1,1 +1,1 @@
-"""Learning algorithms: PPO and REINFORCE with weights and masks, their rollout buffers and losses."""
+"""Learning algorithms: PPO and REINFORCE with sample weights and gradient masks, their rollout buffers and losses."""

@@ -1,8 +1,8 @@
-"""A rollout buffer that keeps the overseer's view, and applies an oversight method just before returns are computed.
+"""A rollout buffer that stores the overseer's view and applies an oversight method before returns are computed.
 
-Rewards reach the buffer with Stable-Baselines3's bootstrap at time-outs already added, or get it from the buffer's own
-critic, all time-outs of the rollout at once. Methods see and replace the raw reward; the bootstrap is kept beside it,
-so what a method changes is never the critic's guess of what comes after.
+Stable-Baselines3 adds the bootstrap at time-outs to rewards before they reach the buffer. With a critic of its own, the
+buffer adds the bootstraps of all time-outs of a rollout in one forward pass instead. A method reads and replaces the
+raw reward. It never changes the bootstrap, which is the critic's estimate of the return that follows.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from routing import BLOCKS, Feedback, Method, Overseer, Rollout, View, episode_l
 
 
 class RoutedSamples(NamedTuple):
-    """A minibatch: Stable-Baselines3's fields, then what the treatment made of each sample."""
+    """A minibatch: Stable-Baselines3's fields, then each sample's treatment."""
 
     observations: torch.Tensor  # (B, *obs)
     actions: torch.Tensor  # (B, action_dim)
@@ -27,20 +27,33 @@ class RoutedSamples(NamedTuple):
     returns: torch.Tensor  # (B,)
     weights: torch.Tensor  # (B,)
     masks: torch.Tensor  # (B, M)
-    labels: torch.Tensor  # (B,) verdict on the sample's episode, 0 where there is none
-    baselined: torch.Tensor  # (B,) bool
+    labels: torch.Tensor  # (B,) verdict on the sample's episode, 0 without one
+    baselined: torch.Tensor  # (B,) bool, whether the critic's value was subtracted
 
 
 class RoutedRolloutBuffer(RolloutBuffer):
-    """T steps of N copies, treated by `method` after `overseer` has looked."""
+    """T steps of N copies, treated by an oversight method.
+
+    Args:
+        *args, **kwargs: as RolloutBuffer's.
+        method: computes the treatment of a rollout.
+        overseer: computes the feedback on a rollout.
+        baseline: whether the critic's value is subtracted on routed samples too.
+        flags: (*obs,) bool, entries of an observation that show the agent what the overseer will see.
+
+    Attributes:
+        labels_used: verdicts read since the buffer was made.
+        critic: (n, *obs) -> (n,) values, for the bootstrap at time-outs; None if rewards include it already.
+    """
 
     def __init__(self, *args, method: Method, overseer: Overseer, baseline: bool, flags: np.ndarray, **kwargs):
         self.method, self.overseer, self.baseline, self.flags = method, overseer, baseline, flags
         self.labels_used = 0
-        self.critic: Callable[[np.ndarray], np.ndarray] | None = None  # (n, *obs) -> (n,) values
+        self.critic: Callable[[np.ndarray], np.ndarray] | None = None
         super().__init__(*args, **kwargs)
 
     def reset(self) -> None:
+        """Empty the buffer."""
         super().reset()
         shape = (self.buffer_size, self.n_envs)
         self.overseer_obs = np.zeros(shape, dtype=np.int64)
@@ -50,34 +63,62 @@ class RoutedRolloutBuffer(RolloutBuffer):
         self.live = np.ones(shape, dtype=bool)
         self.timeouts = np.zeros(shape, dtype=bool)
         self.endings: list[np.ndarray] = []
+        self._view_recorded = False
 
     def record_overseer_view(self, env: GymnasiumVecEnv, dones: np.ndarray) -> None:
-        """Keep the overseer's view of the step that `add` is about to store."""
+        """Store the overseer's view of the step that the next `add` stores.
+
+        Args:
+            env: the environment after the step.
+            dones: (N,) bool, whether the step ended an episode.
+
+        Raises:
+            RuntimeError: the view of the step before was recorded and its `add` is missing.
+        """
+        if self._view_recorded:
+            raise RuntimeError("two overseer views without an add between them; record one view before each add")
+        self._view_recorded = True
         self.overseer_obs[self.pos] = env.overseer_obs
         self.true_reward[self.pos] = env.true_reward
         self.raw_reward[self.pos] = env.raw_reward
         self.endings.append(env.reached[dones])
         self.dones[self.pos], self.timeouts[self.pos] = dones, env.timeouts
 
+    def add(self, *args, **kwargs) -> None:
+        """Store a step, as RolloutBuffer does.
+
+        Raises:
+            RuntimeError: the overseer's view of the step was not recorded; labels would belong to other steps.
+        """
+        if not self._view_recorded:
+            raise RuntimeError("a step was added without its overseer view; record one view before each add")
+        self._view_recorded = False
+        super().add(*args, **kwargs)
+
     def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: np.ndarray) -> None:
-        """Treat the rollout, then estimate advantages from the treated rewards."""
+        """Treat the rollout, then estimate advantages from the treated rewards.
+
+        Args:
+            last_values: (N,) values of the observations after the last step.
+            dones: (N,) bool, whether the last step ended an episode.
+        """
         feedback = self.overseer(View(self.overseer_obs, self.true_reward, self.dones))
         treatment = self.method(Rollout(self.raw_reward, np.concatenate(self.endings), self.flags, feedback))
         self.rewards += (treatment.rewards - self.raw_reward).astype(np.float32)
         if self.critic is not None and self.timeouts.any():
-            late = np.concatenate(self.endings)[self.timeouts[self.dones]]
-            self.rewards[self.timeouts] += self.gamma * self.critic(late)
+            final_obs = np.concatenate(self.endings)[self.timeouts[self.dones]]
+            self.rewards[self.timeouts] += self.gamma * self.critic(final_obs)
         self.weights = treatment.weights.astype(np.float32) * self.live
         self.masks = treatment.masks.astype(np.float32)
         self.labels = np.nan_to_num(episode_labels(feedback)).astype(np.float32)
-        self._count(feedback)
+        self._record_metrics(feedback)
         super().compute_returns_and_advantage(last_values, dones)
         routed = (self.masks != 1).any(-1)
         self.baselined = np.full_like(routed, True) if self.baseline else ~routed
         self.advantages = np.where(self.baselined, self.advantages, self._plain_returns())
 
     def _plain_returns(self) -> np.ndarray:
-        """(T, N) discounted treated reward until the episode ends; right where the end lies in the rollout."""
+        """(T, N) discounted sum of treated rewards until the episode or the rollout ends, without a bootstrap."""
         ahead = np.zeros(self.n_envs, dtype=np.float32)
         returns = np.empty_like(self.rewards)
         for t in reversed(range(self.buffer_size)):
@@ -85,8 +126,8 @@ class RoutedRolloutBuffer(RolloutBuffer):
             returns[t] = ahead
         return returns
 
-    def _count(self, feedback: Feedback) -> None:
-        """The verdicts on this rollout's endings, and the metrics of oversight and routing."""
+    def _record_metrics(self, feedback: Feedback) -> None:
+        """Store the verdicts on this rollout's episode ends, and the metrics of oversight and routing."""
         scores = feedback.score[feedback.dones]
         self.verdicts = scores[judged(scores)]
         self.labels_used += len(self.verdicts)
@@ -98,13 +139,13 @@ class RoutedRolloutBuffer(RolloutBuffer):
         }
 
     def get(self, batch_size: int | None = None) -> Iterator[RoutedSamples]:  # type: ignore[override]
-        """Minibatches in random order, without the samples that the method filtered out."""
+        """Yield minibatches in random order, without the samples that the method filtered out."""
         if not self.generator_ready:
             self._flatten("weights", "labels", "baselined", "masks")
         return super().get(batch_size)  # type: ignore[return-value]
 
     def whole(self) -> RoutedSamples:
-        """All of the rollout that was not filtered out, copy by copy; instead of `get`."""
+        """Return all samples that were not filtered out, copy by copy. Called instead of `get`."""
         self._flatten("weights", "labels", "baselined", "masks")
         self._flatten("observations", "actions", "values", "log_probs", "advantages", "returns")
         return self._get_samples(np.arange(len(self.weights)))
@@ -114,7 +155,13 @@ class RoutedRolloutBuffer(RolloutBuffer):
             self.__dict__[name] = self.swap_and_flatten(self.__dict__[name])
 
     def _get_samples(self, batch_inds: np.ndarray, env=None) -> RoutedSamples:  # type: ignore[override]
-        kept = batch_inds[self.weights[batch_inds, 0] > 0]
-        samples = super()._get_samples(kept)
-        extra = (self.weights[kept, 0], self.masks[kept], self.labels[kept, 0], self.baselined[kept, 0])
-        return RoutedSamples(*samples, *map(self.to_torch, extra))
+        # changed from SB3 2.9 (1 of 1): filtered samples are dropped and the treatment is appended
+        selected = batch_inds[self.weights[batch_inds, 0] > 0]
+        samples = super()._get_samples(selected)
+        treatment = (
+            self.weights[selected, 0],
+            self.masks[selected],
+            self.labels[selected, 0],
+            self.baselined[selected, 0],
+        )
+        return RoutedSamples(*samples, *map(self.to_torch, treatment))

@@ -1,7 +1,7 @@
-"""Stable-Baselines3's own PPO, routed: the rollout buffer labels each minibatch as PPO.train() draws it.
+"""Routes Stable-Baselines3's own PPO: a rollout buffer labels each minibatch as PPO.train() draws it.
 
-Nothing of PPO is replaced. While it iterates over minibatches the policy is inside a router's context, so its
-`evaluate_actions` sends each sample's gradient where the rules say; acting and evaluation stay as they are.
+PPO itself is not changed. While PPO iterates over minibatches, the policy is inside a router's context, so
+`evaluate_actions` routes each sample's gradient by its label. Acting and evaluation are not routed.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,16 +20,16 @@ Labeller = Callable[[RolloutBuffer], np.ndarray]
 class LabelledRolloutBuffer(RolloutBuffer):
     """A rollout buffer whose minibatches are routed by their labels.
 
-    >>> how = {"rollout_buffer_class": LabelledRolloutBuffer, "rollout_buffer_kwargs": {"label": label}}
-    >>> model = PPO("MlpPolicy", env, **how)
+    >>> buffer = {"rollout_buffer_class": LabelledRolloutBuffer, "rollout_buffer_kwargs": {"label": label}}
+    >>> model = PPO("MlpPolicy", env, **buffer)
     >>> rules = Rules(Regions(model.policy, {"actor": module("mlp_extractor.policy_net")}), ("seen", "unseen"), ...)
     >>> model.rollout_buffer.router = Router(model.policy, rules)
 
     Args:
-        label: labels a full buffer; it may read what a callback has gathered meanwhile.
+        label: computes the labels of a full buffer; it may read what a callback collected during the rollout.
 
     Attributes:
-        router: routes the policy; None: nothing is routed.
+        router: routes the policy; None routes nothing.
     """
 
     router: Router | None = None
@@ -41,18 +41,22 @@ class LabelledRolloutBuffer(RolloutBuffer):
     def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: np.ndarray) -> None:
         """Label the rollout, then estimate advantages.
 
+        Args:
+            last_values: (N,) values of the observations after the last step.
+            dones: (N,) bool, whether the last step ended an episode.
+
         Raises:
-            ValueError: there is not one label for each step of each copy.
+            ValueError: the labels are not one per step and copy.
         """
         labels = np.asarray(self.label(self))
         if labels.shape[:2] != (self.buffer_size, self.n_envs):
             expected = (self.buffer_size, self.n_envs)
-            raise ValueError(f"labels have shape {labels.shape}; give one for each step of each copy, {expected}")
-        self.labels = labels.swapaxes(0, 1).reshape(-1, *labels.shape[2:])  # as swap_and_flatten orders samples
+            raise ValueError(f"labels have shape {labels.shape}; return one for each step of each copy, {expected}")
+        self.labels = labels.swapaxes(0, 1).reshape(-1, *labels.shape[2:])  # in the order of swap_and_flatten
         super().compute_returns_and_advantage(last_values, dones)
 
     def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:  # type: ignore[override]
-        """Minibatches in random order; between one and the next the policy is routed by the labels of the first."""
+        """Yield minibatches in random order; the policy is routed by the labels of the latest one."""
         if self.router is None:
             yield from super().get(batch_size)
             return

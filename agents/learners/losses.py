@@ -1,4 +1,4 @@
-"""Per-sample losses: functions of (B,) tensors to a (B,) tensor. Weights and means are the caller's."""
+"""Per-sample losses: functions of (B,) tensors to a (B,) tensor. The caller applies weights and takes means."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,16 @@ from torch.nn import functional
 
 
 def clipped_surrogate(advantages: Tensor, ratio: Tensor, clip_range: float) -> Tensor:
-    """PPO's loss (Schulman et al. 2017, equation 7): (B,), (B,) -> (B,)."""
+    """PPO's clipped surrogate loss (Schulman et al. 2017, arXiv 1707.06347, equation 7), negated for descent.
+
+    Args:
+        advantages: (B,).
+        ratio: (B,) probability of the action under the policy, divided by its probability when it was taken.
+        clip_range: epsilon; the ratio is clipped to [1 - epsilon, 1 + epsilon].
+
+    Returns:
+        (B,).
+    """
     return -torch.min(advantages * ratio, advantages * torch.clamp(ratio, 1 - clip_range, 1 + clip_range))
 
 
@@ -16,18 +25,21 @@ def squared_error(values: Tensor, returns: Tensor) -> Tensor:
 
 
 def gate_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """The gate's loss: it tells good verdicts from bad, (B,), (B,) -> (B,)."""
+    """The gate's loss: binary cross-entropy of good (labels > 0) against bad verdicts, (B,), (B,) -> (B,)."""
     return functional.binary_cross_entropy_with_logits(logits, (labels > 0).to(logits.dtype), reduction="none")
 
 
 def normalise(advantages: Tensor, baselined: Tensor) -> Tensor:
-    """Advantages of zero mean and unit standard deviation.
+    """Normalise advantages to zero mean and unit standard deviation.
 
-    Samples without a critic baseline are only scaled: the mean of the others would be a baseline in disguise.
+    Samples without a critic baseline are only scaled: subtracting the mean of the others would be a baseline too.
 
     Args:
         advantages: (B,).
-        baselined: (B,) bool.
+        baselined: (B,) bool, whether the critic's value was subtracted; mean and deviation are those of these samples.
+
+    Returns:
+        (B,); unchanged if fewer than two samples are baselined.
     """
     reference = advantages[baselined]
     if len(reference) < 2:

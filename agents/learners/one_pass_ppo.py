@@ -1,8 +1,8 @@
-"""Proximal policy optimisation that asks its networks no more than it must.
+"""PPO with one forward pass per sample where a rollout has a single optimiser step.
 
-With one step on a rollout the policy that learns is the one that acted, and masks are not needed before the backward
-pass: so what was computed while acting is kept for it, and each sample has one forward pass and not two. Episodes that
-ran out of time have their values from the critic all at once; Stable-Baselines3 asks for each by itself.
+With one step per rollout the policy that learns is the policy that acted, and masks are read only in the backward pass.
+So the graph that acting built is reused for the update, and each sample has one forward pass instead of two. The values
+at time-outs are computed in one batch; Stable-Baselines3 computes them one at a time.
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from routing import BLOCKS
 
 
 class OnePassPPO(RoutedPPO):
-    """`RoutedPPO`, to rounding."""
+    """`RoutedPPO` with fewer forward passes; the two agree to rounding."""
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        self.acted: list[Evaluated] = []  # step by step; empty: nothing was kept
+        self.acted: list[Evaluated] = []  # one per step of the rollout; empty if nothing was recorded
         if self.env is not None:
             self.rollout_buffer.critic = self._critic
 
@@ -29,23 +29,23 @@ class OnePassPPO(RoutedPPO):
         return [*super()._excluded_save_params(), "acted"]
 
     def collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
-        """Step the environment; if one step is made on it all, keep what acting computes."""
-        env.tell_timeouts = False  # for this rollout: the environment may be another learner's afterwards
+        """Collect a rollout; if it has a single optimiser step, record the graph of acting."""
+        env.report_timeouts = False  # only for this rollout: another learner may use the environment afterwards
         try:
             return self._collect(env, callback, rollout_buffer, n_rollout_steps)
         finally:
-            env.tell_timeouts = True
+            env.report_timeouts = True
 
     def _collect(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
         one_step = self.n_epochs == 1 and self.batch_size >= n_rollout_steps * env.num_envs
-        if not one_step or self.policy.level == "forward_ablated":  # which reads the masks as it acts
+        if not one_step or self.policy.level == "forward_ablated":  # this level reads masks in the forward pass
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         masks = torch.ones(n_rollout_steps, env.num_envs, len(BLOCKS), device=self.device)
-        with self.policy.kept(masks) as self.acted:
-            going = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
-        if going:
+        with self.policy.recorded(masks) as self.acted:
+            completed = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        if completed:
             masks.data.copy_(torch.as_tensor(rollout_buffer.masks))
-        return going
+        return completed
 
     @torch.no_grad()
     def _critic(self, observations: np.ndarray) -> np.ndarray:
@@ -55,10 +55,10 @@ class OnePassPPO(RoutedPPO):
     def _minibatches(self) -> Iterator[RoutedSamples]:
         return iter([self.rollout_buffer.whole()]) if self.acted else super()._minibatches()
 
-    def _evaluated(self, batch: RoutedSamples) -> Evaluated:
+    def _evaluate(self, batch: RoutedSamples) -> Evaluated:
         if not self.acted:
-            return super()._evaluated(batch)
-        kept = torch.as_tensor(self.rollout_buffer.weights[:, 0] > 0, device=self.device)
+            return super()._evaluate(batch)
+        selected = torch.as_tensor(self.rollout_buffer.weights[:, 0] > 0, device=self.device)
         columns = zip(*self.acted, strict=True)
         self.acted = []  # a graph serves one backward pass
-        return Evaluated(*(torch.stack(column).flatten(1).T.flatten()[kept] for column in columns))
+        return Evaluated(*(torch.stack(column).flatten(1).T.flatten()[selected] for column in columns))

@@ -1,11 +1,11 @@
-"""Proximal policy optimisation whose samples carry weights and whose gradients carry masks.
+"""Proximal policy optimisation with sample weights and gradient masks.
 
-With unit weights and masks this is Stable-Baselines3's PPO, bit for bit: `train` is its `train` with five changes,
-each marked. What routing separates, other parts could couple again; so it is settled here:
-- weights are scaled to mean 1 within a minibatch, so a filter changes which samples train and not the step size;
-- filtered samples are left out before advantages are normalised;
-- a block that no sample of the minibatch may reach gets no gradient at all, for Adam moves on a gradient of zeros;
-- clipping the global gradient norm couples blocks, and is off (`max_grad_norm=None`) unless asked for.
+With unit weights and masks this is Stable-Baselines3's PPO, bit for bit. `train` and `_update` are its `train`; each
+change is marked. Parts of PPO could couple again what routing separates, so:
+- weights are scaled to mean 1 within a minibatch, so a filter does not change the step size;
+- filtered samples are dropped before advantages are normalised;
+- a block that no sample of the minibatch trains has no gradient at all, because Adam moves on a gradient of zeros;
+- clipping the global gradient norm couples blocks: `max_grad_norm=None` turns it off.
 The action head and the critic learn from every sample that is not filtered out.
 """
 
@@ -29,13 +29,19 @@ class RoutedPPO(PPO):
     """PPO under an oversight method.
 
     Args:
-        policy, env: as PPO's; the policy a `BlockPolicy`, the environment a `GymnasiumVecEnv`.
-        method: name in `routing.METHODS` of what turns oversight into weights, masks and rewards.
+        policy: as PPO's; a `BlockPolicy`.
+        env: as PPO's; a `GymnasiumVecEnv`.
+        method: name in `routing.METHODS` of the method that computes weights, masks and rewards.
         gate_coef: weight of the gate's own loss on judged steps, where the method has one.
-        routed_baseline: subtract the critic's value on samples routed by their outcome too; None: as the method says.
-        final_ent_coef: the entropy bonus's weight at the end of training, approached geometrically; None: constant.
+        routed_baseline: subtract the critic's value on samples routed by their outcome too; None takes the method's
+            default.
+        final_ent_coef: weight of the entropy bonus at the end of training, approached geometrically; None keeps
+            `ent_coef`.
         max_grad_norm: clip of the global gradient norm; None for none.
         **kwargs: as PPO's.
+
+    Raises:
+        ValueError: the method is unknown.
     """
 
     policy: BlockPolicy
@@ -61,7 +67,7 @@ class RoutedPPO(PPO):
         super().__init__(policy, env, max_grad_norm=norm, **kwargs)
 
     def _setup_model(self) -> None:
-        if self.env is not None:  # a model loaded without an environment acts, and needs no overseer
+        if self.env is not None:  # a model loaded without an environment only acts and needs no overseer
             world, spec = self.env.env, find(self.method)  # type: ignore[attr-defined]
             self.rollout_buffer_class = RoutedRolloutBuffer
             self.rollout_buffer_kwargs = {
@@ -76,16 +82,16 @@ class RoutedPPO(PPO):
         return [*super()._excluded_save_params(), "rollout_buffer_class", "rollout_buffer_kwargs"]
 
     def _update_info_buffer(self, infos: list[dict], dones: np.ndarray | None = None) -> None:
-        """Called by collect_rollouts between the step and `rollout_buffer.add`: the overseer looks here."""
+        """Also record the overseer's view: collect_rollouts calls this after each step, before `rollout_buffer.add`."""
         super()._update_info_buffer(infos, dones)
         self.rollout_buffer.record_overseer_view(self.env, dones)  # type: ignore[arg-type]
 
     def world_snapshot(self) -> dict[str, Any]:
-        """Where the copies of the environment are; raises NotKept where it cannot tell."""
+        """Return the state of the environment's copies; raises SnapshotUnsupported if it has no snapshot."""
         return self.env.snapshot()  # type: ignore[union-attr]
 
     def world_restore(self, state: dict[str, Any]) -> None:
-        """Put them back there."""
+        """Restore the state that `world_snapshot` returned."""
         self.env.restore(state)  # type: ignore[union-attr]
 
     def train(self) -> None:
@@ -93,12 +99,12 @@ class RoutedPPO(PPO):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
-        for name, value in self.rollout_buffer.metrics.items():
+        for name, value in self.rollout_buffer.metrics.items():  # changed from SB3 2.9 (1 of 9): the overseer's metrics
             self.logger.record(name, value)
         terms: list[dict[str, float]] = []
         for _ in range(self.n_epochs):
             for batch in self._minibatches():
-                if len(batch.weights):
+                if len(batch.weights):  # changed from SB3 2.9 (2 of 9): all samples may be filtered out
                     terms.append(self._update(batch, clip_range))
             self._n_updates += 1
         for name in {name: None for term in terms for name in term}:  # a minibatch without verdicts has no gate loss
@@ -108,37 +114,40 @@ class RoutedPPO(PPO):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _minibatches(self) -> Iterator[RoutedSamples]:
-        """Of one epoch."""
+        """The minibatches of one epoch."""
         return self.rollout_buffer.get(self.batch_size)
 
-    def _evaluated(self, batch: RoutedSamples) -> Evaluated:
-        """What the policy makes of the minibatch."""
+    def _evaluate(self, batch: RoutedSamples) -> Evaluated:
+        """Values, log-probabilities and entropies of the minibatch under the current policy."""
+        # changed from SB3 2.9 (3 of 9): masks route the gradient of each sample
         return self.policy.evaluate_actions(batch.observations, batch.actions.long().flatten(), batch.masks)
 
     def _update(self, batch: RoutedSamples, clip_range: float) -> dict[str, float]:
         """One optimiser step on one minibatch; returns the terms of its loss."""
-        values, log_prob, entropy = self._evaluated(batch)  # masks
+        values, log_prob, entropy = self._evaluate(batch)
         advantages = batch.advantages
         if self.normalize_advantage and len(advantages) > 1:
-            advantages = losses.normalise(advantages, batch.baselined)  # baselined samples only
+            # changed from SB3 2.9 (4 of 9): mean and deviation are those of baselined samples
+            advantages = losses.normalise(advantages, batch.baselined)
         ratio = torch.exp(log_prob - batch.old_log_prob)
-        weights = batch.weights / batch.weights.mean()  # weights
+        weights = batch.weights / batch.weights.mean()  # changed from SB3 2.9 (5 of 9): each sample's loss is weighted
         policy_loss = (losses.clipped_surrogate(advantages, ratio, clip_range) * weights).mean()
         value_loss = (losses.squared_error(values.flatten(), batch.returns) * weights).mean()
         assert entropy is not None  # a categorical distribution has one
         entropy_loss = -(entropy * weights).mean()
+        # changed from SB3 2.9 (6 of 9): the entropy bonus may follow a schedule
         loss = policy_loss + self.entropy_weight() * entropy_loss + self.vf_coef * value_loss
         terms = {"policy_gradient_loss": policy_loss, "value_loss": value_loss, "entropy_loss": entropy_loss}
-        gate_loss = self._gate_loss(batch)  # the gate's own loss
-        if gate_loss is not None:
+        gate_loss = self._gate_loss(batch)
+        if gate_loss is not None:  # changed from SB3 2.9 (7 of 9): the gate has its own loss
             loss = loss + self.gate_coef * gate_loss
             terms["gate_loss"] = gate_loss
         terms["approx_kl"] = ((ratio - 1) - torch.log(ratio)).mean()
-        self._descend(loss, batch.masks, gate_loss is not None)
+        self._step_optimizer(loss, batch.masks, gate_loss is not None)
         return {name: term.item() for name, term in terms.items()}
 
     def entropy_weight(self) -> float:
-        """The weight of the entropy bonus now."""
+        """Weight of the entropy bonus at this point of the run."""
         if self.final_ent_coef is None:
             return self.ent_coef
         return self.ent_coef**self._current_progress_remaining * self.final_ent_coef ** (
@@ -153,19 +162,19 @@ class RoutedPPO(PPO):
         logits = self.policy.gate_logits(batch.observations[labelled])
         return losses.gate_cross_entropy(logits, batch.labels[labelled]).mean()
 
-    def _descend(self, loss: torch.Tensor, masks: torch.Tensor, gate_trained: bool) -> None:
-        """One step of the optimiser; blocks that no sample may reach stay where they are."""
-        check_finite(loss, self.policy, self._n_updates)
+    def _step_optimizer(self, loss: torch.Tensor, masks: torch.Tensor, gate_trained: bool) -> None:
+        """One optimiser step that leaves blocks which no sample trains unchanged."""
+        check_finite(loss, self.policy, self._n_updates)  # changed from SB3 2.9 (8 of 9): a loss of nan is an error
         self.policy.optimizer.zero_grad()
         loss.backward()
-        self._silence(masks, gate_trained)
+        self._drop_masked_gradients(masks, gate_trained)  # changed from SB3 2.9 (9 of 9): Adam moves on zeros
         if math.isfinite(self.max_grad_norm):
             torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         self.policy.optimizer.step()
 
-    def _silence(self, masks: torch.Tensor, gate_trained: bool) -> None:
-        reached = masks.any(0).tolist()
-        reached[-1] |= gate_trained
-        for name in (name for name, any_sample in zip(BLOCKS, reached, strict=True) if not any_sample):
+    def _drop_masked_gradients(self, masks: torch.Tensor, gate_trained: bool) -> None:
+        trained = masks.any(0).tolist()
+        trained[-1] |= gate_trained
+        for name in (name for name, any_sample in zip(BLOCKS, trained, strict=True) if not any_sample):
             for parameter in self.policy.block_parameters(name):
                 parameter.grad = None

@@ -1,12 +1,13 @@
-"""Policy gradient at the cost of the distinct observations, however many steps were walked.
+"""Policy gradient whose cost is that of the distinct observations, not of the steps.
 
-In a world of tables a memoryless policy is a table of action probabilities. It is computed once for each observation
-that is met, the walk looks it up, and the loss of all samples is gathered in one coefficient for each distinct pair of
-observation and mask, and action: the gradient is the one of the samples, exactly. With one epoch this is REINFORCE
-with a critic's baseline (Williams 1992); more epochs are PPO without minibatches, for the clipped loss of all samples
-of one observation and action depends on their positive and their negative advantages alone.
+In an enumerated world a memoryless policy is a table of action probabilities. Each observation that occurs goes through
+the networks once, and the rollout looks its probabilities up. The losses of all samples are summed into one coefficient
+for each distinct pair of observation and mask, and action; the gradient equals that of the samples exactly. With one
+epoch this is REINFORCE with a critic's baseline (Williams 1992). With more epochs it is PPO without minibatches: the
+clipped loss of all samples of one observation and action depends only on the sums of their positive and of their
+negative advantages.
 
-In a world without tables the same class trains as `OnePassPPO`, by forward passes for each sample.
+In a world without tables the class trains as `OnePassPPO`, by forward passes for each sample.
 """
 
 import logging
@@ -32,26 +33,27 @@ log = logging.getLogger(__name__)
 
 
 class Batch(NamedTuple):
-    """`Gathered` as tensors, with what the policy reads."""
+    """`GroupedSamples` as tensors, with the policy's inputs."""
 
     inputs: torch.Tensor  # (P, features)
     log_prob: torch.Tensor  # (P, A) of the policy that acted
-    masks: torch.Tensor
-    gains: torch.Tensor
-    losses: torch.Tensor
-    visits: torch.Tensor
-    returns: torch.Tensor
-    good: torch.Tensor
-    bad: torch.Tensor
+    masks: torch.Tensor  # (P, M)
+    gains: torch.Tensor  # (P, A)
+    losses: torch.Tensor  # (P, A)
+    visits: torch.Tensor  # (P,)
+    returns: torch.Tensor  # (P,)
+    good: torch.Tensor  # (P,)
+    bad: torch.Tensor  # (P,)
 
 
 class RoutedReinforce(OnePassPPO):
-    """`RoutedPPO` on distinct observations. Its arguments are RoutedPPO's; `batch_size` is not used with tables.
+    """`RoutedPPO` on distinct observations.
 
     Args:
-        whole_episodes: between updates, walk one whole episode with each copy, `n_steps` not used; otherwise `n_steps`
-            steps, which cut episodes short that go on after the update.
-        by_tables: look distinct observations up, where the world has tables; otherwise train as without.
+        *args, **kwargs: as RoutedPPO's; `batch_size` has no effect in a world with tables.
+        whole_episodes: between two updates, each copy rolls out one whole episode and `n_steps` has no effect. False:
+            each copy rolls out `n_steps` steps, and an episode that the update cuts continues after it.
+        by_tables: use the world's tables if it has any; False trains as if it had none.
     """
 
     tables: envs.Tables
@@ -62,101 +64,112 @@ class RoutedReinforce(OnePassPPO):
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        self.tabular = self.by_tables and self.env is not None and self._found_tables()
+        self.tabular = self.by_tables and self.env is not None and self._load_tables()
         if self.tabular:
-            chance = np.random.default_rng(self.seed)
+            generator = np.random.default_rng(self.seed)
             if self.device.type == "cpu":
-                self.walk = TableRollout(self.tables, self.n_envs, chance)
+                self.table_rollout = TableRollout(self.tables, self.n_envs, generator)
             else:
-                self.walk = DeviceRollout(self.tables, self.n_envs, chance, self.device)
+                self.table_rollout = DeviceRollout(self.tables, self.n_envs, generator, self.device)
             self.inputs = torch.as_tensor(self.tables.observations, device=self.device).flatten(1)
 
-    def _found_tables(self) -> bool:
+    def _load_tables(self) -> bool:
+        """Whether the world has tables."""
         try:
             self.tables = envs.compile_world(self.env.env)  # type: ignore[union-attr]
         except envs.NotEnumerable as reason:
-            log.warning("one forward pass for each sample, for %s", reason)
+            log.warning("no tables, so each sample has its own forward pass: %s", reason)
             return False
         return True
 
     def learn(self, *args, **kwargs):
-        """As PPO's; float32 products by oneDNN where it is the faster."""
+        """Train as PPO's `learn` does, with float32 products by oneDNN where it is faster."""
         with by_onednn() if self.policy.precision == "fp32" else nullcontext():
             return super().learn(*args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "tables", "walk", "inputs", "path", "table"]
+        return [*super()._excluded_save_params(), "tables", "table_rollout", "inputs", "trajectories", "table"]
 
     def world_snapshot(self) -> dict[str, Any]:
-        return self.walk.snapshot() if self.tabular else super().world_snapshot()
+        """Return the state of the copies; raises SnapshotUnsupported if the environment has no snapshot."""
+        return self.table_rollout.snapshot() if self.tabular else super().world_snapshot()
 
     def world_restore(self, state: dict[str, Any]) -> None:
+        """Restore the state that `world_snapshot` returned."""
         if self.tabular:
-            self.walk.restore(state)
+            self.table_rollout.restore(state)
         else:
             super().world_restore(state)
 
     def collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
-        """Walk by table look-up, and treat what was met."""
+        """Roll out by table look-up, and treat the rollout; returns False if the callback stops training."""
+        # changed from SB3 2.9 (1 of 1): with tables, the whole body
         if not self.tabular:
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
-        self.table = self._table()
-        with torch.autocast(self.device.type, enabled=False):  # contexts in it share what they have rounded
-            self.path = self._walked(n_rollout_steps)
-        self.num_timesteps += int(self.path.live.sum())
+        self.table = self._make_table()
+        with torch.autocast(self.device.type, enabled=False):  # inner contexts share its cache of rounded weights
+            self.trajectories = self._roll_out(n_rollout_steps)
+        self.num_timesteps += int(self.trajectories.live.sum())
         callback.update_locals(locals())
         if not callback.on_step():
             return False
-        self._fill(rollout_buffer, self.path)
+        self._fill_buffer(rollout_buffer, self.trajectories)
         callback.on_rollout_end()
         return True
 
-    def _walked(self, steps: int) -> Trajectories:
-        return self.walk.episodes(self.table) if self.whole_episodes else self.walk.steps(steps, self.table)
+    def _roll_out(self, steps: int) -> Trajectories:
+        if self.whole_episodes:
+            return self.table_rollout.episodes(self.table)
+        return self.table_rollout.steps(steps, self.table)
 
-    def _table(self) -> LazyTable | WholeTable:
-        """What the policy does where."""
+    def _make_table(self) -> LazyTable | WholeTable:
+        """Action probabilities of the policy by observation."""
         if self.device.type == "cpu":
             return LazyTable(self.policy, self.inputs, self.tables.n_actions)
         return WholeTable(self.policy, self.inputs)
 
-    def _fill(self, buffer: RoutedRolloutBuffer, path: Trajectories) -> None:
-        """Put the walk into the buffer as if it had been stepped, and have it treated."""
-        values = self._values(path)
-        ended = max(int(path.dones.sum()), 1)
-        assert self.ep_info_buffer is not None  # learn() has made it
-        self.ep_info_buffer.append({"r": path.reward.sum() / ended, "l": path.live.sum() / ended})
-        buffer.buffer_size, buffer.n_envs = path.reward.shape
+    def _fill_buffer(self, buffer: RoutedRolloutBuffer, rollout: Trajectories) -> None:
+        """Store the rollout as if the environment had been stepped, and treat it."""
+        values = self._values(rollout)
+        ended = max(int(rollout.dones.sum()), 1)
+        assert self.ep_info_buffer is not None  # learn() creates it
+        self.ep_info_buffer.append({"r": rollout.reward.sum() / ended, "l": rollout.live.sum() / ended})
+        buffer.buffer_size, buffer.n_envs = rollout.reward.shape
         buffer.reset()
-        buffer.overseer_obs, buffer.true_reward, buffer.dones = path.overseer_obs, path.true_reward, path.dones
-        buffer.raw_reward, buffer.live = path.reward, path.live
-        buffer.endings = [self.tables.view[path.reached[path.dones]]]
-        buffer.episode_starts[1:] = path.dones[:-1]
-        buffer.values = values[path.observation] * path.live
-        ahead = np.zeros(path.reward.shape, np.float32)
-        ahead[path.timeouts] = values[self.tables.observation[path.reached[path.timeouts]]]
-        buffer.rewards = (path.reward + self.gamma * ahead).astype(np.float32)
-        over = path.dones[-1] | ~path.live[-1]
-        last = np.zeros(len(over), np.float32)
-        last[~over] = values[self.tables.observation[path.onward[~over]]]
-        buffer.compute_returns_and_advantage(torch.as_tensor(last), over)
+        buffer.overseer_obs, buffer.true_reward, buffer.dones = (
+            rollout.overseer_obs,
+            rollout.true_reward,
+            rollout.dones,
+        )
+        buffer.raw_reward, buffer.live = rollout.reward, rollout.live
+        buffer.endings = [self.tables.view[rollout.reached[rollout.dones]]]
+        buffer.episode_starts[1:] = rollout.dones[:-1]
+        buffer.values = values[rollout.observation] * rollout.live
+        bootstrap = np.zeros(rollout.reward.shape, np.float32)
+        bootstrap[rollout.timeouts] = values[self.tables.observation[rollout.reached[rollout.timeouts]]]
+        buffer.rewards = (rollout.reward + self.gamma * bootstrap).astype(np.float32)
+        done = rollout.dones[-1] | ~rollout.live[-1]
+        last_values = np.zeros(len(done), np.float32)
+        last_values[~done] = values[self.tables.observation[rollout.next_state[~done]]]
+        buffer.compute_returns_and_advantage(torch.as_tensor(last_values), done)
 
     @torch.no_grad()
-    def _values(self, path: Trajectories) -> np.ndarray:
-        """(O,) the critic's values where the walk has been or would go on from; 0 elsewhere."""
+    def _values(self, rollout: Trajectories) -> np.ndarray:
+        """(O,) the critic's values of observations in the rollout and after its cut episodes; 0 elsewhere."""
         values = np.zeros(len(self.inputs), np.float32)
-        going_on = path.onward[path.live[-1] & ~path.dones[-1]]
+        continuing = rollout.next_state[rollout.live[-1] & ~rollout.dones[-1]]
         needed = self.table.known.copy()
-        needed[self.tables.observation[np.append(path.reached[path.timeouts], going_on)]] = True
+        needed[self.tables.observation[np.append(rollout.reached[rollout.timeouts], continuing)]] = True
         rows = pad_rows(np.flatnonzero(needed))
         latent = self.policy.mlp_extractor.forward_critic(self.policy.rounded(take_rows(self.inputs, rows).float()))
         values[rows] = self.policy.value_net(latent).squeeze(-1).cpu()
         return values
 
     def train(self) -> None:
-        """Update the policy from the rollout, all of it at once in each epoch."""
+        """Update the policy from the rollout; each epoch is one step on all samples."""
+        # changed from SB3 2.9 (1 of 1): with tables, the whole body
         if not self.tabular:
             return super().train()
         self.policy.set_training_mode(True)
@@ -164,9 +177,9 @@ class RoutedReinforce(OnePassPPO):
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
         for name, value in self.rollout_buffer.metrics.items():
             self.logger.record(name, value)
-        kept = self.rollout_buffer.weights > 0
-        if kept.any():
-            batch = self._batch(kept)
+        selected = self.rollout_buffer.weights > 0
+        if selected.any():
+            batch = self._batch(selected)
             for _ in range(self.n_epochs):
                 terms = self._step(batch, clip_range)
             for name, value in terms.items():
@@ -174,40 +187,40 @@ class RoutedReinforce(OnePassPPO):
         self._n_updates += self.n_epochs
         return None
 
-    def _batch(self, kept: np.ndarray) -> Batch:
-        """The kept samples (T, N), gathered; rows that make the number even have no weight."""
-        found = self._gathered(kept)
-        rows = pad_rows(np.arange(len(found.observation)))
-        masks, *sums = (self._columns(x[rows]) for x in found[1:])
+    def _batch(self, selected: np.ndarray) -> Batch:
+        """The selected samples, (T, N) bool, grouped; rows that only pad the size have no weight."""
+        grouped = self._grouped(selected)
+        rows = pad_rows(np.arange(len(grouped.observation)))
+        masks, *sums = (self._columns(x[rows]) for x in grouped[1:])
         for column in sums:
-            column[len(found.observation) :] = 0
-        observation = found.observation[rows]
+            column[len(grouped.observation) :] = 0
+        observation = grouped.observation[rows]
         log_prob = self._columns(self.table.log_prob[observation])
         return Batch(self.policy.rounded(take_rows(self.inputs, observation).float()), log_prob, masks, *sums)
 
     def _columns(self, x: np.ndarray) -> torch.Tensor:
-        """As float32; of a matrix, the columns lie together: they are few and long."""
+        """As a float32 tensor in column-major order: matrices have few, long columns."""
         return torch.as_tensor(np.asfortranarray(x), dtype=torch.float32, device=self.device)
 
-    def _gathered(self, kept: np.ndarray) -> GroupedSamples:
-        """The kept samples (T, N), their advantages normalised over all of them."""
+    def _grouped(self, selected: np.ndarray) -> GroupedSamples:
+        """The selected samples, (T, N) bool, grouped, with their advantages normalised over all of them."""
         buffer = self.rollout_buffer
-        advantages = torch.as_tensor(buffer.advantages[kept])
+        advantages = torch.as_tensor(buffer.advantages[selected])
         if self.normalize_advantage:
-            advantages = losses.normalise(advantages, torch.as_tensor(buffer.baselined[kept]))
+            advantages = losses.normalise(advantages, torch.as_tensor(buffer.baselined[selected]))
         return group_samples(
-            self.path.observation[kept],
-            buffer.masks[kept],
-            self.path.action[kept],
+            self.trajectories.observation[selected],
+            buffer.masks[selected],
+            self.trajectories.action[selected],
             advantages.numpy().astype(np.float64),
-            buffer.weights[kept].astype(np.float64),
-            buffer.returns[kept].astype(np.float64),
-            buffer.labels[kept],
+            buffer.weights[selected].astype(np.float64),
+            buffer.returns[selected].astype(np.float64),
+            buffer.labels[selected],
             self.tables.n_actions,
         )
 
     def _step(self, batch: Batch, clip_range: float) -> dict[str, float]:
-        """One optimiser step; the terms of the loss."""
+        """One optimiser step; returns the terms of the loss."""
         total = batch.visits.sum()
         latent = self.policy.mlp_extractor.forward_actor(batch.inputs, batch.masks)
         log_prob = log_softmax(self.policy.action_net(latent))
@@ -226,7 +239,7 @@ class RoutedReinforce(OnePassPPO):
         if gate_trained:
             terms["gate_loss"] = self._gate_term(batch, labelled)
             loss = loss + self.gate_coef * terms["gate_loss"]
-        self._descend(loss, batch.masks, gate_trained)
+        self._step_optimizer(loss, batch.masks, gate_trained)
         return {name: term.item() for name, term in terms.items()}
 
     def _gate_term(self, batch: Batch, labelled: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
-"""An actor made of blocks: experts that read the same observation, mixed by a gate, under one action head.
+"""An actor made of blocks: experts that read one observation, mixed by a gate, under one action head.
 
 latent = sum_i c_i expert_i(x) with coefficients c = (gate, 1 - gate), or (1/2, 1/2) without a gate, or fixed numbers
-at deployment. Every block is a region of a router, and a sample's masks are a soft label that trains each region with
-its own weight; the level says how.
+at deployment. Every block is a region of a router. A sample's masks are a soft label that weights its gradient in each
+region; the level determines what is weighted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,14 @@ PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloa
 
 
 class MLP(nn.Sequential):
-    """(B, inputs) -> (B, widths[-1]), by matrix products of numbers of a precision, and in that precision."""
+    """Fully connected network: (B, inputs) -> (B, widths[-1]), computed and returned in one precision.
+
+    Args:
+        inputs: number of input features.
+        widths: units of each layer.
+        activation: follows every layer.
+        precision: a key of `PRECISIONS`.
+    """
 
     def __init__(self, inputs: int, widths: Widths, activation: type[nn.Module], precision: Precision) -> None:
         sizes = zip([inputs, *widths[:-1]], widths, strict=True)
@@ -41,40 +48,60 @@ class MLP(nn.Sequential):
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:
-    """What was computed in bfloat16 as float32, anything else as it is."""
+    """Convert bfloat16 to float32; return other tensors unchanged."""
     return x.float() if x.dtype is torch.bfloat16 else x
 
 
 class Head(nn.Linear):
-    """A linear layer in the precision of its parameters."""
+    """A linear layer that computes in the precision of its parameters."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(wide(x))
 
 
 class BlockUse(NamedTuple):
-    """How a trained policy acts; by default, as it was trained."""
+    """How the blocks of a trained policy are used; the default is as trained."""
 
     scales: tuple[float, ...] | None = None
-    """Fixed coefficient of each expert; None: the gate decides."""
+    """Fixed coefficient of each expert; None takes the gate's."""
     without: frozenset[str] = frozenset()
-    """Blocks that are ablated: an expert contributes nothing; without their gate, experts are mixed half and half."""
+    """Ablated blocks. An ablated expert has coefficient 0; with an ablated gate, experts are mixed half and half."""
 
     def coefficients(self, trained: Coefficients) -> Coefficients:
-        """The coefficients (B, 1) of the experts in this use."""
+        """Compute the coefficients of the experts in this use.
+
+        Args:
+            trained: one (B, 1) tensor per expert, as trained.
+
+        Returns:
+            One (B, 1) tensor per expert.
+        """
         fixed = self.scales or ((0.5, 0.5) if GATE in self.without else None)
         mixed = trained if fixed is None else tuple(torch.full_like(trained[0], scale) for scale in fixed)
         return tuple(c * (name not in self.without) for name, c in zip(EXPERTS, mixed, strict=True))
 
 
 def weighted_sum(coefficients: Coefficients, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Of the experts' outputs, summed in their precision."""
+    """Weight the experts' outputs (B, latent) and add them up, in their precision."""
     first, second = (c.to(output.dtype) * output for c, output in zip(coefficients, outputs, strict=True))
     return wide(first + second)
 
 
 class BlockExtractor(nn.Module):
-    """Features -> latent of the actor, by experts and gate, and latent of the critic, by a network of its own."""
+    """Computes the actor's latent by experts and a gate, and the critic's latent by a separate network.
+
+    Args:
+        features_dim: number of features.
+        arch: "pi" and "vf": widths of each expert and the gate, and of the critic.
+        network: builds a network from its number of inputs and its widths.
+        gated: mix the experts by a learned gate; False mixes them half and half.
+        level: what a mask scales, as `routing.Router` takes it.
+        forget: level of the forget expert; None takes `level`.
+
+    Attributes:
+        use: how the blocks are used when no masks are given.
+        regions: the blocks as regions of a router.
+    """
 
     def __init__(
         self, features_dim: int, arch: Arch, network: Network, gated: bool, level: str, forget: str | None = None
@@ -88,7 +115,7 @@ class BlockExtractor(nn.Module):
         self.router = Router(self, Rules.direct(self.regions), level, {FORGET: forget or level})
 
     def _build_actor(self, inputs: int, widths: Widths, network: Network, gated: bool) -> dict[str, Part]:
-        """Make the actor's networks; what each block is made of."""
+        """Build the actor's networks; returns the part of each block."""
         self.experts: Any = nn.ModuleDict({name: network(inputs, widths) for name in EXPERTS})
         self.gate: nn.Module | None = None
         if gated:
@@ -96,12 +123,12 @@ class BlockExtractor(nn.Module):
         return {name: module(f"experts.{name}") for name in EXPERTS} | ({GATE: module(GATE)} if gated else {})
 
     def gate_logits(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, features) -> (B,)."""
+        """(B, features) -> (B,) log-odds of the first expert."""
         assert self.gate is not None
         return self.gate(features).squeeze(-1)
 
     def coefficients(self, features: torch.Tensor) -> Coefficients:
-        """(B, features) -> the coefficient (B, 1) of each expert, as trained."""
+        """(B, features) -> one (B, 1) coefficient per expert, as trained."""
         if self.gate is None:
             half = wide(features.new_full((len(features), 1), 0.5))
             return half, half
@@ -113,7 +140,10 @@ class BlockExtractor(nn.Module):
 
         Args:
             features: (B, features).
-            masks: (B, M) weight of each sample's gradient in each block; None: the policy acts, as it is used.
+            masks: (B, M) weight of each sample's gradient in each block. None: nothing is routed, and `use` applies.
+
+        Returns:
+            (B, latent).
         """
         if masks is None:
             return self.latents(features, [self.use])[0]
@@ -121,7 +151,7 @@ class BlockExtractor(nn.Module):
             return self._mixed(self.coefficients(features), features)
 
     def latents(self, features: torch.Tensor, uses: Sequence[BlockUse]) -> list[torch.Tensor]:
-        """(B, features) -> (B, latent) for each use; experts and gate are asked once for all."""
+        """(B, features) -> (B, latent) for each use; experts and gate are computed once."""
         coefficients, outputs = self.coefficients(features), [expert(features) for expert in self.experts.values()]
         return [weighted_sum(use.coefficients(coefficients), outputs) for use in uses]
 
@@ -129,6 +159,7 @@ class BlockExtractor(nn.Module):
         return weighted_sum(coefficients, [expert(features) for expert in self.experts.values()])
 
     def forward_critic(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, features) -> (B, latent) of the critic."""
         return wide(self.critic(features))
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,7 +167,11 @@ class BlockExtractor(nn.Module):
 
 
 class AdapterExtractor(BlockExtractor):
-    """One frozen network in place of the experts, with an adapter of each on every layer, and no gate."""
+    """One frozen network instead of experts; each expert is a low-rank adapter on every layer. There is no gate.
+
+    Raises:
+        ValueError: `gated` is true.
+    """
 
     def _build_actor(self, inputs: int, widths: Widths, network: Network, gated: bool) -> dict[str, Part]:
         if gated:
@@ -150,7 +185,7 @@ class AdapterExtractor(BlockExtractor):
         return one, one
 
     def latents(self, features: torch.Tensor, uses: Sequence[BlockUse]) -> list[torch.Tensor]:
-        """(B, features) -> (B, latent) for each use: adapters act inside the network, which is asked for each."""
+        """(B, features) -> (B, latent) for each use; adapters act inside the network, so each use is a forward pass."""
         trained = self.coefficients(features)
         return [self._mixed(use.coefficients(trained), features) for use in uses]
 

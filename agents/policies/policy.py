@@ -1,4 +1,7 @@
-"""Stable-Baselines3's policy with networks made of blocks; what its acting computes can be kept for a backward pass."""
+"""Stable-Baselines3's actor-critic policy with networks made of blocks.
+
+The graph of acting can be recorded for a later backward pass.
+"""
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -21,28 +24,33 @@ Acted = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def log_softmax(logits: torch.Tensor) -> torch.Tensor:
-    """(B, A) -> (B, A). The same numbers as `torch.log_softmax(logits, 1)`, which is slow for few actions."""
+    """(B, A) -> (B, A). Equals `torch.log_softmax(logits, 1)` bit for bit, which is slow for few actions."""
     return torch.log_softmax(logits.t(), 0).t()
 
 
 class Evaluated(NamedTuple):
-    """What a policy makes of samples."""
+    """Values, log-probabilities and entropies of samples under a policy."""
 
     values: torch.Tensor  # (B, 1)
     log_prob: torch.Tensor  # (B,) of the actions taken
-    entropy: torch.Tensor | None  # (B,); None: the law of the actions has none in closed form
+    entropy: torch.Tensor | None  # (B,); None: the action distribution has no closed form
 
 
 class BlockPolicy(ActorCriticPolicy):
     """Stable-Baselines3's actor-critic policy with a `BlockExtractor` for its networks.
 
     Args:
-        gated: mix the experts by a learned gate; otherwise half and half.
-        level: what masks scale: the gradient into a block ("activation") or that of its parameters ("parameter"),
-            the same while the features extractor learns nothing; "forward_ablated": activation, and the forget expert
-            gives 0 for samples that do not train it; "adapter": parameter, of adapters to one frozen network.
-        precision: of the matrix products in experts, gate and critic: "fp32", or "bf16", which is faster on a processor
-            with such instructions. Parameters, heads and losses are float32 in both.
+        *args, **kwargs: as ActorCriticPolicy's; `net_arch` is dict(pi=[...], vf=[...]).
+        gated: mix the experts by a learned gate; False mixes them half and half.
+        level: what a mask scales. "activation": the gradient into a block. "parameter": the gradient of its parameters;
+            the two are equal unless the features extractor learns. "forward_ablated": as activation, and the forget
+            expert outputs 0 for samples that do not train it. "adapter": as parameter, with adapters to one frozen
+            network as experts.
+        precision: of the matrix products in experts, gate and critic: "fp32", or "bf16", which is faster on processors
+            with bfloat16 instructions. Parameters, heads and losses are float32 in both.
+
+    Raises:
+        ValueError: the level or the precision is unknown.
     """
 
     mlp_extractor: BlockExtractor  # type: ignore[assignment]
@@ -55,26 +63,30 @@ class BlockPolicy(ActorCriticPolicy):
         if precision not in PRECISIONS:
             raise unknown_name("precision", precision, PRECISIONS)
         self.gated, self.level, self.precision = gated, level, precision
-        self._keep: Callable[[torch.Tensor, bool], Acted] | None = None
+        self._recorder: Callable[[torch.Tensor, bool], Acted] | None = None
         super().__init__(*args, **kwargs)
 
     def rounded(self, features: torch.Tensor) -> torch.Tensor:
-        """Features as the networks read them: once for all, or every network would round them itself."""
+        """Convert features to the networks' precision, once for all networks."""
         return features.to(torch.bfloat16) if self.precision == "bf16" else features
 
     def forward(self, obs: torch.Tensor, deterministic: bool = False) -> Acted:
-        """Actions (N, *action), values (N, 1) and log-probabilities (N,); kept for a backward pass, if in `kept`."""
-        if self._keep is None:
+        """Act; inside `recorded` the graph is recorded.
+
+        Returns:
+            Actions (N, *action), values (N, 1) and log-probabilities (N,).
+        """
+        if self._recorder is None:
             return super().forward(obs, deterministic)
-        return self._keep(obs, deterministic)
+        return self._recorder(obs, deterministic)
 
     @contextmanager
-    def kept(self, masks: torch.Tensor) -> Iterator[list[Evaluated]]:
-        """While the context lasts, keep what acting computes for one backward pass, step by step, in the list given.
+    def recorded(self, masks: torch.Tensor) -> Iterator[list[Evaluated]]:
+        """Context in which each call of `forward` appends its results, with their graph, to the list it yields.
 
         Args:
-            masks: (T, N, M) weight of each sample's gradient in each block. They are read in the backward pass alone
-                and may be written, through `masks.data`, once the samples' episodes have ended.
+            masks: (T, N, M) weight of each sample's gradient in each block. They are read only in the backward pass and
+                may be written, through `masks.data`, once the samples' episodes have ended.
         """
         steps: list[Evaluated] = []
 
@@ -85,11 +97,11 @@ class BlockPolicy(ActorCriticPolicy):
                 steps.append(Evaluated(values, distribution.log_prob(actions), distribution.entropy()))
             return actions, values.detach(), steps[-1].log_prob.detach()
 
-        self._keep = act
+        self._recorder = act
         try:
             yield steps
         finally:
-            self._keep = None
+            self._recorder = None
 
     def _get_constructor_parameters(self) -> dict:
         own = {"gated": self.gated, "level": self.level, "precision": self.precision}
@@ -102,50 +114,65 @@ class BlockPolicy(ActorCriticPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
-        start_from_zero(self)  # its orthogonal initialisation knows nothing of adapters
+        start_from_zero(self)  # the orthogonal initialisation overwrote the adapters
 
     def block_parameters(self, name: str) -> Iterator[nn.Parameter]:
-        """Parameters of the block `name` of `routing.BLOCKS`; none where the policy lacks the block."""
+        """Iterate over the parameters of a block of `routing.BLOCKS`; there are none if the policy lacks the block."""
         regions = self.mlp_extractor.regions
         return (piece.parameter for piece in (regions[name].pieces if name in regions else ()))
 
     def evaluate_actions(self, obs: PyTorchObs, actions: torch.Tensor, masks: torch.Tensor | None = None) -> Evaluated:
-        """Values, log-probabilities (B,) and entropies (B,) of actions, their gradients routed by masks (B, M)."""
+        """Evaluate actions.
+
+        Args:
+            obs: (B, *obs).
+            actions: (B, *action).
+            masks: (B, M) weight of each sample's gradient in each block; None routes nothing.
+        """
         values, distribution = self._distribution(obs, masks)
         return Evaluated(values, distribution.log_prob(actions), distribution.entropy())
 
     def _distribution(self, obs: PyTorchObs, masks: torch.Tensor | None) -> tuple[torch.Tensor, Distribution]:
-        """Values (B, 1), and the law of the actions."""
+        """Values (B, 1), and the action distribution."""
         features = self.extract_features(obs)
         distribution = self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(features, masks))
         return self.value_net(self.mlp_extractor.forward_critic(features)), distribution
 
     @torch.no_grad()
     def log_probabilities(self, features: torch.Tensor, uses: Sequence[BlockUse] = (BlockUse(),)) -> list[torch.Tensor]:
-        """(B, features) -> (B, A) of discrete actions for each use; finite where a probability underflows."""
+        """Log-probabilities of discrete actions, finite where a probability underflows.
+
+        Args:
+            features: (B, features).
+            uses: of the blocks.
+
+        Returns:
+            (B, A) for each use.
+        """
         latents = self.mlp_extractor.latents(self.rounded(features), uses)
         return [log_softmax(self.action_net(latent)).clamp(min=LEAST_LOG_PROB) for latent in latents]
 
     def gate_logits(self, obs: PyTorchObs) -> torch.Tensor:
-        """(B, *obs) -> (B,) log-odds that the gate gives to the first expert."""
+        """(B, *obs) -> (B,) log-odds of the first expert in the gate."""
         return self.mlp_extractor.gate_logits(self.extract_features(obs))
 
     def gate_values(self, obs: PyTorchObs) -> torch.Tensor:
-        """(B, *obs) -> (B,) weight of the first expert, as trained."""
+        """(B, *obs) -> (B,) coefficient of the first expert, as trained."""
         return self.mlp_extractor.coefficients(self.extract_features(obs))[0].squeeze(-1)
 
     def extract_features(self, obs: PyTorchObs, features_extractor=None) -> torch.Tensor:
-        """(B, *obs) -> (B, features), as the networks read them."""
+        """(B, *obs) -> (B, features), in the networks' precision."""
         features = super().extract_features(obs, features_extractor)
         assert isinstance(features, torch.Tensor), "actor and critic share the features extractor"
         return self.rounded(features)
 
     @contextmanager
     def deployed(self, scales: tuple[float, ...] | None = None, without: Collection[str] = ()) -> Iterator[None]:
-        """Act, while the context lasts, as deployed.
+        """Context in which the policy acts with its blocks used as deployed.
 
         Args:
-            scales, without: see `Use`.
+            scales: fixed coefficient of each expert; None takes the gate's.
+            without: blocks to ablate; see `BlockUse`.
         """
         blocks = self.mlp_extractor
         before, blocks.use = blocks.use, BlockUse(scales, frozenset(without))

@@ -1,1 +1,1 @@
-"""Agents and interrupted runs on disk, as data: nothing here unpickles."""
+"""Agents and interrupted runs on disk, stored as plain data; nothing here unpickles."""

@@ -1,7 +1,7 @@
-"""An agent on disk is data: a manifest and the policy's tensors. Loading it executes nothing that the file brings.
+"""Saves an agent as data: a manifest and the policy's tensors. Loading executes no code from the file.
 
-The manifest describes the network; it is laid out without memory, and the tensors must have its names and shapes. The
-world is only named: it is imported and made when somebody asks for it. To use an agent that a run has saved:
+The manifest describes the network. Loading builds the network without memory, and the tensors must have its names and
+shapes. The manifest only names the world, which is imported when `Agent.make_world` is called. Usage:
 
     >>> agent = agents.load("agent.zip")
     >>> with agent.deployed(without=["forget"]):
@@ -34,30 +34,34 @@ from routing.oversight.registry import WHOLE
 
 WEIGHTS = "weights.pt"
 ACTIVATIONS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (nn.ReLU, nn.Tanh)}
-DEEPEST = 16  # layers
+MAX_LAYERS = 16
 UNREADABLE = pickle.UnpicklingError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError
 Scales = tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
 class Agent:
-    """A policy, and where it comes from."""
+    """A trained policy and its origin."""
 
     policy: BlockPolicy
     env: str
-    """Gymnasium id of the world it was trained in"""
+    """Gymnasium id of the world in which the policy was trained"""
     world: Mapping[str, Any]
-    """the world's arguments, oversight_prob among them"""
+    """the world's arguments, including oversight_prob"""
     method: str
     deployments: Mapping[str, Scales]
-    """deployment rule -> fixed coefficient of each expert, None: the gate's; first the rule that chose the weights,
-    last, if it is no rule of the method, "whole": as trained"""
+    """deployment rule -> fixed coefficient of each expert, None for the gate's. The first rule selected the weights.
+    "whole" (as trained) is appended if the method has no such rule."""
     facts: Mapping[str, Any]
-    """what else was said of it when it was saved"""
+    """further JSON values passed to `save`"""
 
     @contextmanager
     def deployed(self, rule: str | None = None, without: Collection[str] = ()) -> Iterator[None]:
-        """Acts, while the context lasts, by a deployment rule (unset: its method's first), some blocks ablated.
+        """Context in which the agent acts by a deployment rule.
+
+        Args:
+            rule: a key of `deployments`; None takes the first.
+            without: blocks to ablate.
 
         Raises:
             ValueError: the agent has no such rule.
@@ -69,17 +73,29 @@ class Agent:
             yield
 
     def act(self, observations: np.ndarray, generator: torch.Generator | None = None) -> np.ndarray:
-        """(N, *obs) -> (N,) int actions: the likeliest, or drawn by `generator`."""
+        """Select actions.
+
+        Args:
+            observations: (N, *obs).
+            generator: draws the actions; None takes the most probable ones.
+
+        Returns:
+            (N,) int.
+        """
         probabilities = action_probabilities(self.policy, torch.as_tensor(observations)).double()
         if generator is None:
             return probabilities.argmax(1).numpy()
         return torch.multinomial(probabilities, 1, generator=generator).squeeze(1).numpy()
 
     def make_world(self, copies: int = 1, **changed: Any) -> VectorEnv:
-        """Its world, with arguments changed; imports the module that the world's id names.
+        """Make the agent's world. Imports the module that the world's id names.
+
+        Args:
+            copies: N.
+            **changed: arguments of the world that replace the saved ones.
 
         Raises:
-            ValueError: the world shows or takes something else than the policy does.
+            ValueError: the spaces of the world differ from the policy's.
         """
         world = gymnasium.make_vec(self.env, num_envs=copies, **{**self.world, **changed})
         ours = self.policy.observation_space, self.policy.action_space
@@ -90,12 +106,19 @@ class Agent:
 
 
 def save(path: Path, policy: BlockPolicy, env: str, world: Mapping[str, Any], method: str, **facts: Any) -> None:
-    """Writes an agent; the file at `path` is the old one or the new one, never a part.
+    """Save an agent atomically.
 
     Args:
-        env, world: id and arguments of the world it was trained in.
-        method: its oversight method; what is saved is chosen by the method's first deployment rule.
-        **facts: anything that JSON can hold.
+        path: of the file; an existing file is replaced.
+        policy: its weights are those that the method's first deployment rule selected.
+        env: Gymnasium id of the world in which the policy was trained.
+        world: the world's arguments.
+        method: name of the oversight method.
+        **facts: further JSON values.
+
+    Raises:
+        ValueError: a space of the policy cannot be saved.
+        OSError: the file cannot be written.
     """
     manifest = {
         "env": env,
@@ -119,11 +142,11 @@ def save(path: Path, policy: BlockPolicy, env: str, world: Mapping[str, Any], me
 
 
 def load(path: str | Path) -> Agent:
-    """The agent that a file holds, on the CPU.
+    """Load an agent to the CPU.
 
     Raises:
-        BadAgentError: the file holds none, not all of one, or more.
-        OSError: it cannot be read.
+        BadAgentError: the file is not a complete agent file.
+        OSError: the file cannot be read.
     """
     path = Path(path)
     manifest, members = archive.read_archive(path, [WEIGHTS])
@@ -135,31 +158,31 @@ def load(path: str | Path) -> Agent:
     tensors = _tensors(path, members[WEIGHTS])
     expected = {name: (value.shape, value.dtype) for name, value in policy.state_dict().items()}
     if {name: (value.shape, value.dtype) for name, value in tensors.items()} != expected:
-        raise unreadable(path, "its tensors are not those of the network in its manifest")
+        raise unreadable(path, "its tensors do not fit the network in its manifest")
     policy.load_state_dict(tensors, assign=True)
     policy.set_training_mode(False)
     return agent
 
 
 def _origin(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an agent beside its policy."""
-    found = {name: manifest[name] for name in ("env", "world", "method", "facts")}
-    kinds = {"env": str, "world": dict, "method": str, "facts": dict}
-    wrong = [name for name, kind in kinds.items() if not isinstance(found[name], kind)]
+    """The fields of an `Agent` except its policy."""
+    fields = {name: manifest[name] for name in ("env", "world", "method", "facts")}
+    types = {"env": str, "world": dict, "method": str, "facts": dict}
+    wrong = [name for name, kind in types.items() if not isinstance(fields[name], kind)]
     if wrong:
-        raise ValueError(f"{wrong[0]} is a {type(found[wrong[0]]).__name__}")
+        raise ValueError(f"{wrong[0]} is a {type(fields[wrong[0]]).__name__}")
     rules = {str(rule): scales and tuple(map(float, scales)) for rule, scales in manifest["deployments"]}
     if not rules or any(scales is not None and len(scales) != 2 for scales in rules.values()):
-        raise ValueError("deployments need a coefficient for each of two experts")
-    return {**found, "deployments": {**rules, WHOLE.name: rules.get(WHOLE.name)}}
+        raise ValueError("a deployment rule needs one coefficient for each of two experts")
+    return {**fields, "deployments": {**rules, WHOLE.name: rules.get(WHOLE.name)}}
 
 
 def _policy(manifest: Mapping[str, Any]) -> BlockPolicy:
-    """The network of a manifest, its parameters without memory."""
+    """The network of a manifest, on device "meta": its parameters have no memory."""
     network = manifest["network"]
     widths = {part: [int(width) for width in network["widths"][part]] for part in ("pi", "vf")}
-    if any(not 0 < len(layers) <= DEEPEST or min(layers) < 1 for layers in widths.values()):
-        raise ValueError(f"widths {widths} are of no network")
+    if any(not 0 < len(layers) <= MAX_LAYERS or min(layers) < 1 for layers in widths.values()):
+        raise ValueError(f"widths {widths} are not those of a network")
     if network["level"] not in LEVELS:
         raise unknown_name("level", str(network["level"]), LEVELS)
     with torch.device("meta"):
@@ -176,17 +199,17 @@ def _policy(manifest: Mapping[str, Any]) -> BlockPolicy:
 
 
 def _tensors(path: Path, content: bytes) -> dict[str, torch.Tensor]:
-    """Dense tensors by name, read by the loader that knows nothing but tensors."""
+    """Dense tensors by name, read by torch's loader for tensors only."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # of foreign pickles, which are refused
-            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about other pickles, which are refused
+            tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except UNREADABLE:
-        raise unreadable(path, f"{WEIGHTS} is no file of tensors alone") from None
-    if not isinstance(found, dict) or not all(map(_is_dense, found.values())):
-        raise unreadable(path, f"{WEIGHTS} holds something else than whole tensors")
-    return found
+        raise unreadable(path, f"{WEIGHTS} is not a file of tensors only") from None
+    if not isinstance(tensors, dict) or not all(map(_is_dense, tensors.values())):
+        raise unreadable(path, f"{WEIGHTS} contains values that are not dense tensors")
+    return tensors
 
 
 def _is_dense(value: Any) -> bool:
-    """A tensor that has the memory its shape says."""
+    """Whether a value is a tensor with memory for its whole shape."""
     return type(value) is torch.Tensor and value.layout is torch.strided and value.is_contiguous()

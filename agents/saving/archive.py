@@ -1,7 +1,7 @@
-"""Named members in a zip file, with a manifest in JSON that lists the hash of each. Anything else is refused unread.
+"""Zip files of named members with a JSON manifest that lists the hash of each. Other files are refused unread.
 
-Members are stored, not compressed: a file is as large as what it unpacks to. Hashes find damage; they are no
-signature, for who can change a member can change its hash.
+Members are stored uncompressed, so a file is as large as its content. Hashes detect damage. They are not a signature:
+anyone who can change a member can change its hash.
 """
 
 import hashlib
@@ -22,17 +22,26 @@ MANIFEST_LIMIT = 16 * 2**20
 
 
 class BadAgentError(ValueError):
-    """A file that is no whole agent: one line says what it is instead."""
+    """A file that is not a complete agent file; the message is one line."""
 
 
 def write_archive(path: Path, manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
-    """Writes the archive in one piece: what was at `path` stays until the new file is complete on the disk."""
+    """Write an archive atomically: a temporary file, fsync, rename.
+
+    Args:
+        path: of the archive; an existing file is replaced.
+        manifest: JSON values.
+        members: content by name.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     head = {"format": FORMAT, "version": VERSION, **manifest, "sha256": hashes}
     packed = io.BytesIO()
     with ZipFile(packed, "w", ZIP_STORED) as file:
         for name, content in {MANIFEST: json.dumps(head, indent=2).encode(), **members}.items():
-            file.writestr(ZipInfo(name), content)  # a fixed date: equal agents are equal files
+            file.writestr(ZipInfo(name), content)  # with a fixed date: equal agents are equal files
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as fresh:
         fresh.write(packed.getbuffer())
         fresh.flush()
@@ -42,11 +51,18 @@ def write_archive(path: Path, manifest: Mapping[str, Any], members: Mapping[str,
 
 
 def read_archive(path: Path, names: Collection[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest, and the members of exactly these names.
+    """Read an archive.
+
+    Args:
+        path: of the archive.
+        names: the members it must have; it may have no others.
+
+    Returns:
+        The manifest, and the content of each member by name.
 
     Raises:
-        BadAgentError: the file is damaged, foreign, or too large.
-        OSError: it cannot be read.
+        BadAgentError: the file is damaged, too large, or not an archive with these members.
+        OSError: the file cannot be read.
     """
     try:
         with ZipFile(path) as file:
@@ -55,17 +71,17 @@ def read_archive(path: Path, names: Collection[str]) -> tuple[dict[str, Any], di
     except BadAgentError:
         raise
     except (BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error) as error:
-        raise unreadable(path, f"it is no zip file, or not all of one ({' '.join(str(error).split())})") from None
+        raise unreadable(path, f"it is not a complete zip file ({' '.join(str(error).split())})") from None
     manifest = _manifest(path, content.pop(MANIFEST))
     for name, member in content.items():
         if manifest["sha256"].get(name) != hashlib.sha256(member).hexdigest():
-            raise unreadable(path, f"{name} is not what was saved: its hash is another than the manifest's")
+            raise unreadable(path, f"{name} is damaged: its hash differs from the manifest's")
     return manifest, content
 
 
 def unreadable(path: Path, reason: str) -> BadAgentError:
-    """What is wrong with a file, and what to do."""
-    return BadAgentError(f"{path} holds no agent of keyhole: {reason}; give an agent.zip of a run")
+    """The error for a file that cannot be read; the caller raises it."""
+    return BadAgentError(f"{path} is not a keyhole agent file: {reason}; pass the agent.zip of a run")
 
 
 def _check_members(path: Path, members: Collection[ZipInfo], names: Collection[str]) -> None:
@@ -75,11 +91,11 @@ def _check_members(path: Path, members: Collection[ZipInfo], names: Collection[s
         raise unreadable(path, f"its members are {shown or 'none'}, not {', '.join(sorted(names))}")
     if min(member.header_offset for member in members):
         raise unreadable(
-            path, "the file does not begin with the first of its members: something is missing or in front"
+            path, "its first member is not at the beginning of the file: bytes are missing or were added in front"
         )
     for member in members:
         if member.compress_type != ZIP_STORED or member.compress_size != member.file_size or member.flag_bits & 1:
-            raise unreadable(path, f"{member.filename} is compressed or encrypted, and keyhole stores it as it is")
+            raise unreadable(path, f"{member.filename} is compressed or encrypted; keyhole stores members uncompressed")
         limit = MANIFEST_LIMIT if member.filename == MANIFEST else LIMIT
         if member.file_size > limit:
             raise unreadable(path, f"{member.filename} is larger than {limit // 2**20} MiB")
@@ -89,11 +105,13 @@ def _manifest(path: Path, text: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(text)
     except (ValueError, RecursionError):
-        raise unreadable(path, f"{MANIFEST} is no JSON") from None
+        raise unreadable(path, f"{MANIFEST} is not valid JSON") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise unreadable(path, f"{MANIFEST} does not say format {FORMAT!r}")
+        raise unreadable(path, f"{MANIFEST} does not have format {FORMAT!r}")
     if manifest.get("version") != VERSION:
-        raise unreadable(path, f"it is of format version {manifest.get('version')!r} and this keyhole reads {VERSION}")
+        raise unreadable(
+            path, f"its format version is {manifest.get('version')!r}; this version of keyhole reads {VERSION}"
+        )
     if not isinstance(manifest.get("sha256"), dict):
         raise unreadable(path, f"{MANIFEST} lists no hashes")
     return manifest

@@ -1,7 +1,7 @@
-"""A learner in the middle of a run, as plain data: whoever puts it back goes on to the same numbers, bit for bit.
+"""Snapshots and restores a learner in the middle of a run; a restored run continues bit for bit.
 
-It is taken between two rollouts, where nothing is half done. A file of it is whole or is not there: it is written
-beside its place and moved, and begins with a digest of the rest. It is read as tensors and numbers, never as code.
+The state is taken between two rollouts. Its file is written atomically (temporary file, fsync, rename) and is prefixed
+with its SHA-256. It is read as tensors and numbers, never as code.
 """
 
 import hashlib
@@ -23,104 +23,112 @@ from envs.snapshot import SnapshotUnsupported, require_snapshots
 from routing import find
 
 State = dict[str, Any]
-ARRAY = "an array"  # marks a tensor that was one
+ARRAY = "an array"  # marks a tensor that was a numpy array
 DIGEST = hashlib.sha256().digest_size
-SAVE_SECONDS = 60.0  # seconds between two states of a run whose checkpoints are farther apart
+SAVE_SECONDS = 60.0  # the state is saved this often between checkpoints
 log = logging.getLogger(__name__)
 
 
 class Snapshotable(Protocol):
-    """What tells its state and takes it back."""
+    """An object whose state can be snapshot and restored as plain data."""
 
     def snapshot(self) -> State: ...
     def restore(self, state: State) -> None: ...
 
 
 class StateFile:
-    """The state of one run, in its folder while it lasts.
+    """The file with the state of one run; it exists while the run is unfinished.
 
     Args:
         path: of the file.
-        of: what the run is, word for word; the state of another one is not taken.
-        watcher: who looks at the run, and is to go on with it.
+        run: text that identifies the run; the state of a run with another text is not used.
+        watcher: evaluates the run; its state is saved with the learner's.
 
     Attributes:
-        state: what was found; None: nothing, and the run begins at its beginning.
-        damage: why what was found cannot be used; "" if it can, or nothing was there.
+        state: the state in the file; None if there is none, so the run starts from the beginning.
+        damage: why the file cannot be used; "" if it can, or if there is none.
     """
 
-    def __init__(self, path: Path, of: str, watcher: Snapshotable) -> None:
-        self.path, self.of, self.watcher = path, of, watcher
+    def __init__(self, path: Path, run: str, watcher: Snapshotable) -> None:
+        self.path, self.run, self.watcher = path, run, watcher
         self.state: State | None = None
         self.damage = ""
-        self._beside = path.with_suffix(".new")
+        self._temporary = path.with_suffix(".new")
         self._saved = time.monotonic()
-        self._works = True
+        self._enabled = True
         try:
             self.state = self._read()
-        except Exception as error:  # whatever a damaged file makes of its reader
-            self.damage = f"{path.name} is not usable ({type(error).__name__}: {error}); the run starts anew"
+        except Exception as error:  # a damaged file can raise anything
+            self.damage = (
+                f"{path.name} is not usable ({type(error).__name__}: {error}); the run starts from the beginning"
+            )
             log.warning(self.damage)
 
     def restore(self, model: RoutedPPO, callback: Snapshotable) -> None:
-        """Put back what was found; nothing happens if there was nothing."""
+        """Restore the learner, its callback and the watcher from the state in the file, if there is one."""
         if self.state is None:
             return
-        restore(model, self.state["learner"])
+        restore_learner(model, self.state["learner"])
         callback.restore(self.state["callback"])
         self.watcher.restore(self.state["watcher"])
 
     @property
     def due(self) -> bool:
-        """The last state is old."""
+        """Whether `SAVE_SECONDS` have passed since the last save."""
         return time.monotonic() - self._saved > SAVE_SECONDS
 
     def save(self, model: RoutedPPO, callback: Snapshotable) -> None:
-        """Keep the state that the run is in now. A run goes on without if its world, or the disk, will not have it."""
-        if not self._works:
+        """Save the current state. If the environment has no snapshot or the disk fails, log it and continue without."""
+        if not self._enabled:
             return
         self._saved = time.monotonic()
         try:
-            learner = snapshot(model)
+            learner = snapshot_learner(model)
             self._write({"learner": learner, "callback": callback.snapshot(), "watcher": self.watcher.snapshot()})
         except SnapshotUnsupported as reason:
-            self._works = False
-            log.warning("an interrupted run starts anew, for %s", reason)
+            self._enabled = False
+            log.warning(
+                "the state of the run is not saved, so an interrupted run starts from the beginning: %s", reason
+            )
         except OSError as error:
-            log.warning("cannot keep the state of the run: %s", error)
+            log.warning("cannot save the state of the run: %s", error)
 
     def remove(self) -> None:
-        """The run is at its end; a state that a killed process was writing goes, too."""
+        """Delete the file, and a temporary file that a killed process left. Called when the run is finished."""
         self.path.unlink(missing_ok=True)
-        self._beside.unlink(missing_ok=True)
+        self._temporary.unlink(missing_ok=True)
 
     def _read(self) -> State | None:
         if not self.path.exists():
             return None
         content = self.path.read_bytes()
         if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
-            raise ValueError("it is damaged")
+            raise ValueError("its hash does not match")
         state = unpack(torch.load(io.BytesIO(content[DIGEST:]), map_location="cpu", weights_only=True))
-        if state["of"] != self.of:
-            raise ValueError("it is of a run with other settings")
+        if state["of"] != self.run:
+            raise ValueError("it belongs to a run with other settings")
         return state
 
     def _write(self, state: State) -> None:
         content = io.BytesIO()
-        torch.save(pack({"of": self.of, **state}), content)
+        torch.save(pack({"of": self.run, **state}), content)
         try:
-            with self._beside.open("wb") as file:
+            with self._temporary.open("wb") as file:
                 file.write(hashlib.sha256(content.getbuffer()).digest())
                 file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
-            self._beside.replace(self.path)
+            self._temporary.replace(self.path)
         finally:
-            self._beside.unlink(missing_ok=True)
+            self._temporary.unlink(missing_ok=True)
 
 
-def snapshot(model: RoutedPPO) -> State:
-    """All that the learner, its environment, its method and chance bring to the next rollout; raises NotKept."""
+def snapshot_learner(model: RoutedPPO) -> State:
+    """Return the state of learner, environment, method and random generators as plain data.
+
+    Raises:
+        SnapshotUnsupported: the environment or the method has no snapshot.
+    """
     method = {} if find(model.method).pure else require_snapshots(model.treat).snapshot()
     return {
         "policy": model.policy.state_dict(),
@@ -140,8 +148,13 @@ def snapshot(model: RoutedPPO) -> State:
 COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
 
 
-def restore(model: RoutedPPO, state: State) -> None:
-    """Put back what `snapshot` told, into a learner that was made alike and is about to learn."""
+def restore_learner(model: RoutedPPO, state: State) -> None:
+    """Restore the state that `snapshot_learner` returned.
+
+    Args:
+        model: a learner built with the same arguments; it is about to learn.
+        state: the state.
+    """
     model.policy.load_state_dict(state["policy"])
     model.policy.optimizer.load_state_dict(state["optimizer"])
     for name, value in state["counters"].items():
@@ -157,12 +170,13 @@ def restore(model: RoutedPPO, state: State) -> None:
 
 
 def rng_state() -> State:
-    """The generators that Stable-Baselines3 shares with the whole process."""
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
-    return {"torch": torch.get_rng_state(), "numpy": [kind, keys, *rest], "python": random.getstate()}
+    """Return the state of the global generators that Stable-Baselines3 draws from."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002
+    return {"torch": torch.get_rng_state(), "numpy": [name, keys, *rest], "python": random.getstate()}
 
 
 def set_rng_state(state: State) -> None:
+    """Restore the state that `rng_state` returned."""
     torch.set_rng_state(state["torch"])
     np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002
     version, internal, gauss = state["python"]
@@ -170,7 +184,7 @@ def set_rng_state(state: State) -> None:
 
 
 def pack(value: Any) -> Any:
-    """The same in what torch reads back without running code: tensors, numbers, text, lists, dictionaries."""
+    """Convert to types that torch loads without running code: tensors, numbers, strings, lists and dictionaries."""
     if isinstance(value, np.ndarray):
         return {ARRAY: torch.from_numpy(value.copy())}
     if isinstance(value, np.generic):
@@ -183,7 +197,7 @@ def pack(value: Any) -> Any:
 
 
 def unpack(value: Any) -> Any:
-    """The inverse of `packed`; tuples come back as lists."""
+    """Invert `pack`, except that tuples become lists."""
     if isinstance(value, Mapping):
         if value.keys() == {ARRAY}:
             return value[ARRAY].numpy()

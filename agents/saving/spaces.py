@@ -1,4 +1,4 @@
-"""Gymnasium spaces as plain data and back: those that a policy can have."""
+"""Converts the Gymnasium spaces of a policy to plain data and back."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,14 +8,14 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 Data = dict[str, Any]
-LARGEST = 2**24  # numbers of an observation
+LARGEST = 2**24  # entries of an observation
 
 
 def to_data(space: Space) -> Data:
-    """Numbers, texts and lists that `from_data` makes the space of again.
+    """Convert a space to numbers, strings and lists; `from_data` is the inverse.
 
     Raises:
-        ValueError: the space is of a kind that no policy here can have.
+        ValueError: the kind of the space is not one of `KINDS`.
     """
     kind = type(space).__name__
     if kind not in KINDS:
@@ -24,10 +24,10 @@ def to_data(space: Space) -> Data:
 
 
 def from_data(data: Mapping[str, Any]) -> Space:
-    """The space.
+    """Build the space that `to_data` converted.
 
     Raises:
-        ValueError, TypeError, KeyError: the data is of no space.
+        ValueError, TypeError, KeyError: the data describes no space.
     """
     return KINDS[data["kind"]][1](data)
 
@@ -35,12 +35,12 @@ def from_data(data: Mapping[str, Any]) -> Space:
 def _shape(data: Mapping[str, Any]) -> tuple[int, ...]:
     shape = tuple(int(size) for size in data["shape"])
     if any(size < 1 for size in shape) or np.prod(shape, dtype=object) > LARGEST:
-        raise ValueError(f"shape {shape} is of no observation")
+        raise ValueError(f"shape {shape} is not the shape of an observation")
     return shape
 
 
 def _bound(values: np.ndarray) -> Any:
-    """One number where all are equal."""
+    """The bounds as nested lists, or as one number if all are equal."""
     return values.ravel()[0].item() if (values == values.ravel()[0]).all() else values.tolist()
 
 
@@ -60,7 +60,7 @@ def _discrete_data(space: Any) -> Data:
 
 
 def _multi_binary(data: Mapping[str, Any]) -> Space:
-    """One number is its size and no shape: Gymnasium tells the two apart."""
+    """Gymnasium distinguishes a size (a number) from a shape (a list)."""
     return MultiBinary(int(data["shape"]) if np.ndim(data["shape"]) == 0 else _shape(data))
 
 

@@ -1,1 +1,1 @@
-"""What the tables of a world make possible: rollouts and policies by look-up."""
+"""Rollouts and policies by look-up in the tables of an enumerated world."""

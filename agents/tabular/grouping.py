@@ -1,4 +1,4 @@
-"""Samples of a rollout, summed where the policy cannot tell them apart: the loss of sums is the sum of losses."""
+"""Sums the samples of a rollout that share observation and mask; the loss of the sums is the sum of the losses."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ import torch
 
 
 class GroupedSamples(NamedTuple):
-    """A rollout's samples, summed over those that have observation and mask in common: P distinct pairs."""
+    """A rollout's samples, summed over those that share observation and mask: P distinct pairs."""
 
     observation: np.ndarray  # (P,) int, an index of tables.observations
     masks: np.ndarray  # (P, M)
@@ -29,13 +29,22 @@ def group_samples(
     labels: np.ndarray,
     n_actions: int,
 ) -> GroupedSamples:
-    """Sum samples, (n,) each and masks (n, M), by observation and mask. In float64: the order does not matter."""
-    routes, route = distinct_masks(masks)
-    key = observation * len(routes) + route
-    met = np.zeros(int(key.max()) + 1, bool)
-    met[key] = True
-    pairs = np.flatnonzero(met)
-    row = (np.cumsum(met) - 1)[key]
+    """Sum samples by observation and mask, in float64 so that their order does not matter.
+
+    Args:
+        observation: (n,) int, an index of tables.observations.
+        masks: (n, M).
+        action: (n,) int.
+        advantages, weights, returns: (n,) float.
+        labels: (n,) verdict on the sample's episode, 0 without one.
+        n_actions: A.
+    """
+    distinct, mask = distinct_masks(masks)
+    key = observation * len(distinct) + mask
+    occurs = np.zeros(int(key.max()) + 1, bool)
+    occurs[key] = True
+    pairs = np.flatnonzero(occurs)
+    row = (np.cumsum(occurs) - 1)[key]
 
     def total(values: np.ndarray) -> np.ndarray:
         return np.bincount(row, values, len(pairs))
@@ -44,8 +53,8 @@ def group_samples(
         return np.bincount(row * n_actions + action, values, len(pairs) * n_actions).reshape(-1, n_actions)
 
     return GroupedSamples(
-        pairs // len(routes),
-        routes[pairs % len(routes)],
+        pairs // len(distinct),
+        distinct[pairs % len(distinct)],
         by_action(weights * np.maximum(advantages, 0)),
         by_action(weights * np.minimum(advantages, 0)),
         total(weights),
@@ -56,23 +65,33 @@ def group_samples(
 
 
 def pad_rows(rows: np.ndarray) -> np.ndarray:
-    """(n,) -> (m,) with m one of few sizes, an eighth or 31 more than n at most; the first row stands in.
+    """Pad row indices to the next bucket size with copies of the first, so that batches have few sizes.
 
-    Libraries compile matrix products of bfloat16 for each size they meet, and keep them: sizes had better recur.
+    Libraries compile bfloat16 matrix products for each size, and cache them.
+
+    Args:
+        rows: (n,) int.
+
+    Returns:
+        (m,) int, with m at most n / 8 or 31 larger than n.
     """
     step = max(1 << max(len(rows).bit_length() - 4, 0), 32)
     return np.concatenate([rows, np.full(-len(rows) % step, rows[0])])
 
 
 def distinct_masks(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, M) -> the distinct rows, the unit mask first, (R, M), and which of them a row is, (n,)."""
+    """Find the distinct rows of masks (n, M).
+
+    Returns:
+        The distinct rows, (R, M), with the unit mask first, and the index of each row among them, (n,) int.
+    """
     special = (masks != 1).any(1)
-    route = np.zeros(len(masks), np.int64)
-    others, which = np.unique(masks[special], axis=0, return_inverse=True)
-    route[special] = which.ravel() + 1
-    return np.concatenate([np.ones_like(masks[:1]), others]), route
+    index = np.zeros(len(masks), np.int64)
+    others, inverse = np.unique(masks[special], axis=0, return_inverse=True)
+    index[special] = inverse.ravel() + 1
+    return np.concatenate([np.ones_like(masks[:1]), others]), index
 
 
-def take_rows(rows: torch.Tensor, which: np.ndarray) -> torch.Tensor:
-    """(R, ...), (n,) int -> (n, ...): those rows. Unlike indexing this copies a row at a time, not a number."""
-    return rows.index_select(0, torch.as_tensor(which, device=rows.device))
+def take_rows(rows: torch.Tensor, indices: np.ndarray) -> torch.Tensor:
+    """(R, ...), (n,) int -> (n, ...). Copies a row at a time; indexing copies a number at a time."""
+    return rows.index_select(0, torch.as_tensor(indices, device=rows.device))

@@ -1,4 +1,4 @@
-"""A memoryless policy in a world of tables is a table itself: what it does on each observation."""
+"""Tables of a memoryless policy's action probabilities by observation, for worlds with tables."""
 
 import numpy as np
 import torch
@@ -9,20 +9,30 @@ from agents.tabular.grouping import pad_rows, take_rows
 
 
 class LazyTable:
-    """Cumulative action probabilities of a policy, computed when an observation is first met."""
+    """Cumulative action probabilities of a policy, computed when an observation first occurs.
+
+    Args:
+        policy: over A discrete actions.
+        inputs: (O, features), the distinct observations.
+        n_actions: A.
+
+    Attributes:
+        known: (O,) bool, observations whose probabilities are computed.
+        log_prob: (O, A) float32, log-probabilities of known observations.
+    """
 
     def __init__(self, policy: BlockPolicy, inputs: torch.Tensor, n_actions: int) -> None:
         self.policy, self.inputs = policy, inputs
         self.known = np.zeros(len(inputs), bool)
         self.table = np.empty((len(inputs), n_actions))
         self.log_prob = np.empty((len(inputs), n_actions), np.float32)
-        self._last = np.empty(len(inputs), np.int64)  # where an observation was last named
+        self._last = np.empty(len(inputs), np.int64)  # position at which an observation last occurred
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
-        """(n,) int -> (A, n)."""
-        fresh = observation[~self.known[observation]]
-        if len(fresh):
-            self._learn(self._distinct(fresh))
+        """(n,) int -> (A, n) cumulative probabilities."""
+        unknown = observation[~self.known[observation]]
+        if len(unknown):
+            self._compute(self._distinct(unknown))
         return self.table.take(observation, 0).T
 
     def _distinct(self, observation: np.ndarray) -> np.ndarray:
@@ -30,16 +40,27 @@ class LazyTable:
         self._last[observation] = order
         return observation[self._last[observation] == order]
 
-    def _learn(self, fresh: np.ndarray) -> None:
-        features = take_rows(self.inputs, pad_rows(fresh)).float()
-        log_prob = self.policy.log_probabilities(features)[0].cpu().numpy()[: len(fresh)]
-        self.log_prob[fresh] = log_prob
-        self.table[fresh] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1)
-        self.known[fresh] = True
+    def _compute(self, observation: np.ndarray) -> None:
+        features = take_rows(self.inputs, pad_rows(observation)).float()
+        log_prob = self.policy.log_probabilities(features)[0].cpu().numpy()[: len(observation)]
+        self.log_prob[observation] = log_prob
+        self.table[observation] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1)
+        self.known[observation] = True
 
 
 class WholeTable:
-    """Action probabilities of a policy on every observation; the counterpart of `LazyTable`."""
+    """Action probabilities of a policy on every observation; the counterpart of `LazyTable` on a device.
+
+    Args:
+        policy: over A discrete actions.
+        inputs: (O, features), the distinct observations.
+
+    Attributes:
+        on_device: (O, A) log-probabilities.
+        cumulative: (O, A) cumulative probabilities, on the device.
+        log_prob: (O, A) float32 log-probabilities, on the host.
+        known: (O,) bool, all true.
+    """
 
     def __init__(self, policy: BlockPolicy, inputs: Tensor) -> None:
         self.on_device = policy.log_probabilities(inputs.float())[0]  # (O, A)

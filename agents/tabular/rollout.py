@@ -1,7 +1,7 @@
-"""N copies of a world walk through its tables, and what they meet is kept as rows of the tables.
+"""Rolls out N copies of a world by look-up in its tables, and stores each step as table indices.
 
-Nothing is written out: an observation is its index, so a policy need be asked only once for each distinct one.
-Whole episodes are kept one below the other, for most are short and the longest is long.
+Observations are stored as indices, so a policy is evaluated once for each distinct one. Whole episodes are stored one
+below the other: most are short, and columns of their own would be mostly padding.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,140 +16,152 @@ Cumulative = Callable[[np.ndarray], np.ndarray]
 
 
 class Trajectories(NamedTuple):
-    """T steps in each of N columns. Where a column is not live nothing was walked, and all entries are 0."""
+    """T steps in each of N columns. Where a column is not live it has no step, and all entries are 0."""
 
     observation: np.ndarray  # (T, N) int, an index of tables.observations
     action: np.ndarray  # (T, N) int
-    reward: np.ndarray  # (T, N) float, the proxy
+    reward: np.ndarray  # (T, N) float, the proxy reward
     true_reward: np.ndarray  # (T, N) float
     overseer_obs: np.ndarray  # (T, N) int
     reached: np.ndarray  # (T, N) int, the state each step reached, before any reset
     dones: np.ndarray  # (T, N) bool
-    timeouts: np.ndarray  # (T, N) bool: ended by the time limit alone
+    timeouts: np.ndarray  # (T, N) bool, ended by the time limit alone
     live: np.ndarray  # (T, N) bool
-    onward: np.ndarray  # (N,) int, the state in which a column goes on; of no use where its last step ended an episode
+    next_state: np.ndarray  # (N,) int, state in which a column continues; unused where its last step ended an episode
 
 
 class TableRollout:
-    """Copies in a world of tables.
+    """N copies of a world with tables.
 
     Args:
         tables: of the world.
-        copies: N.
-        generator: every draw comes from it.
+        n_envs: N, number of copies.
+        generator: source of every draw.
+
+    Attributes:
+        state: (N,) int, current state of each copy.
+        elapsed: (N,) int, steps done in its episode.
     """
 
-    def __init__(self, tables: Tables, copies: int, generator: np.random.Generator) -> None:
-        self.tables, self.copies, self.generator = tables, copies, generator
-        self._law = np.cumsum(tables.start_probability)
-        self._noise = np.cumsum(tables.noise)[:-1]
+    def __init__(self, tables: Tables, n_envs: int, generator: np.random.Generator) -> None:
+        self.tables, self.n_envs, self.generator = tables, n_envs, generator
+        self._start_cdf = np.cumsum(tables.start_probability)
+        self._noise_cdf = np.cumsum(tables.noise)[:-1]
         self._successor = tables.successor.ravel()
-        self._told = [table.ravel() for table in (tables.reward, tables.true_reward, tables.overseer_obs)]
-        self.state = self._starts(generator.random(copies))  # (N,) int
-        self.elapsed = np.zeros(copies, np.int64)
+        self._results = [table.ravel() for table in (tables.reward, tables.true_reward, tables.overseer_obs)]
+        self.state = self._starts(generator.random(n_envs))  # (N,) int
+        self.elapsed = np.zeros(n_envs, np.int64)
 
     def steps(self, count: int, cumulative: Cumulative) -> Trajectories:
-        """Walk on by `count` steps, a column for each copy; one restarts as soon as its episode ends."""
-        walked = zip(*(self._restarting(cumulative) for _ in range(count)), strict=True)
-        return Trajectories(*[*map(np.stack, walked), self.state])
+        """Roll out `count` further steps, one column for each copy; a copy restarts when its episode ends.
+
+        Args:
+            count: T.
+            cumulative: the policy's cumulative action probabilities.
+        """
+        columns = zip(*(self._step_and_restart(cumulative) for _ in range(count)), strict=True)
+        return Trajectories(*[*map(np.stack, columns), self.state])
 
     def snapshot(self) -> dict[str, Any]:
-        """Where the copies are, and what chance will bring."""
+        """Return the state of the copies and of the generator as plain data."""
         generator = self.generator.bit_generator.state
         return {"state": self.state.copy(), "elapsed": self.elapsed.copy(), "generator": generator}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on where `snapshot` was taken."""
+        """Restore the state that `snapshot` returned."""
         self.state, self.elapsed = state["state"].copy(), state["elapsed"].copy()
         self.generator.bit_generator.state = state["generator"]
 
     def episodes(self, cumulative: Cumulative) -> Trajectories:
-        """Walk one whole episode with each copy.
+        """Roll out one whole episode with each copy.
 
-        Starts are drawn one from each N-th part of their law: each has its probability, and together they miss
-        less of the law than independent draws do.
+        Start states are a stratified sample: one from each N-th part of the start distribution. Each state keeps its
+        probability, and the sample is closer to the distribution than independent draws.
+
+        Args:
+            cumulative: the policy's cumulative action probabilities.
         """
-        copies = np.arange(self.copies)
-        state = self._starts((copies + self.generator.random(self.copies)) / self.copies)
-        walked, live = [], []
+        copies = np.arange(self.n_envs)
+        state = self._starts((copies + self.generator.random(self.n_envs)) / self.n_envs)
+        steps, live_copies = [], []
         for step in range(1, self.tables.horizon + 1):
-            seen = self._step(state, cumulative)
-            reached = seen[-1]
+            results = self._step(state, cumulative)
+            reached = results[-1]
             terminated = reached >= len(self.tables.successor)
             dones = terminated | (step == self.tables.horizon)
-            walked.append((*seen, dones, dones & ~terminated))
-            live.append(copies)
+            steps.append((*results, dones, dones & ~terminated))
+            live_copies.append(copies)
             copies, state = copies[~dones], reached[~dones]
             if not len(copies):
                 break
-        return pack_episodes(live, [np.concatenate(column) for column in zip(*walked, strict=True)])
+        return pack_episodes(live_copies, [np.concatenate(column) for column in zip(*steps, strict=True)])
 
-    def _restarting(self, cumulative: Cumulative) -> tuple[np.ndarray, ...]:
-        seen = self._step(self.state, cumulative)
-        reached = seen[-1]
+    def _step_and_restart(self, cumulative: Cumulative) -> tuple[np.ndarray, ...]:
+        results = self._step(self.state, cumulative)
+        reached = results[-1]
         self.elapsed += 1
         terminated = reached >= len(self.tables.successor)
         dones = terminated | (self.elapsed >= self.tables.horizon)
         self.state = reached.copy()
         self.state[dones] = self._starts(self.generator.random(int(dones.sum())))
         self.elapsed[dones] = 0
-        return *seen, dones, dones & ~terminated, np.ones_like(dones)
+        return *results, dones, dones & ~terminated, np.ones_like(dones)
 
     def _step(self, state: np.ndarray, cumulative: Cumulative) -> tuple[np.ndarray, ...]:
-        """Observation, action, what the step told, and the state it reached, (n,) each."""
+        """The first six fields of `Trajectories` for one step, (n,) each."""
         observation = self.tables.observation.take(state)
         draws = self.generator.random(len(state))
         action = np.zeros(len(state), np.intp)
         for probability in cumulative(observation)[:-1]:
             action += draws >= probability
-        at = self._index(state, action)
-        return observation, action, *(table.take(at) for table in self._told), self._successor.take(at)
+        index = self._transition_index(state, action)
+        return observation, action, *(table.take(index) for table in self._results), self._successor.take(index)
 
     def _starts(self, draws: np.ndarray) -> np.ndarray:
-        """(n,) in [0, 1) -> (n,) states, by the law of the starts."""
-        return self.tables.start[np.searchsorted(self._law[:-1], draws * self._law[-1], side="right")]
+        """(n,) in [0, 1) -> (n,) states, by the inverse of the start distribution."""
+        return self.tables.start[np.searchsorted(self._start_cdf[:-1], draws * self._start_cdf[-1], side="right")]
 
-    def _index(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """(n,) where this state, action and a drawn noise stand in the raveled tables."""
+    def _transition_index(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """(n,) index of state, action and a drawn noise in the raveled tables."""
         _, n_actions, n_noise = self.tables.successor.shape
-        at = state * n_actions + action
+        index = state * n_actions + action
         if n_noise == 1:
-            return at
-        return at * n_noise + np.searchsorted(self._noise, self.generator.random(len(state)), side="right")
+            return index
+        return index * n_noise + np.searchsorted(self._noise_cdf, self.generator.random(len(state)), side="right")
 
 
-def pack_episodes(live: Sequence[np.ndarray], columns: Sequence[np.ndarray]) -> Trajectories:
-    """Episodes below each other, those of one length together, in columns twice as high as the longest.
+def pack_episodes(live_copies: Sequence[np.ndarray], columns: Sequence[np.ndarray]) -> Trajectories:
+    """Pack episodes below each other, those of equal length together, in columns twice as high as the longest.
 
     Args:
-        live: the episodes, numbered from 0, that had each step.
-        columns: the first eight fields of `Path`, one entry for each of these, step by step.
+        live_copies: for each step, (n,) int, the copies whose episode has this step.
+        columns: the first eight fields of `Trajectories`, each (sum of n,), step by step.
     """
-    episode = np.concatenate(live)
-    step = np.repeat(np.arange(len(live)), [len(those) for those in live])
+    episode = np.concatenate(live_copies)
+    step = np.repeat(np.arange(len(live_copies)), [len(copies) for copies in live_copies])
     length = np.bincount(episode)
-    height = 2 * len(live)
-    top, column = _places(length, height)
-    at = top[episode] + step, column[episode]
+    height = 2 * len(live_copies)
+    top, column = _positions(length, height)
+    position = top[episode] + step, column[episode]
     shape = (height, int(column.max()) + 1)
 
-    def placed(values: np.ndarray) -> np.ndarray:
+    def packed(values: np.ndarray) -> np.ndarray:
         field = np.zeros(shape, values.dtype)
-        field[at] = values
+        field[position] = values
         return field
 
-    return Trajectories(*[*map(placed, columns), placed(np.ones_like(step, bool)), np.zeros(shape[1], np.int64)])
+    return Trajectories(*[*map(packed, columns), packed(np.ones_like(step, bool)), np.zeros(shape[1], np.int64)])
 
 
-def _places(length: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column, (n,) each, where n episodes of these lengths begin."""
+def _positions(length: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """First row and column, (n,) each, of n episodes of these lengths."""
     count = np.bincount(length, minlength=height + 1)
-    among = np.empty(len(length), np.int64)  # the place of an episode among those of its length
-    among[np.argsort(length.astype(np.min_scalar_type(height)), kind="stable")] = np.concatenate(
+    rank = np.empty(len(length), np.int64)  # of an episode among those of its length
+    rank[np.argsort(length.astype(np.min_scalar_type(height)), kind="stable")] = np.concatenate(
         [np.arange(n) for n in count]
     )
-    fit = height // np.maximum(np.arange(height + 1), 1)  # episodes of a length in a column
-    columns = -(-count // fit)
-    first = np.cumsum(columns) - columns
-    below, beside = among % fit[length], among // fit[length]
-    return below * length, first[length] + beside
+    per_column = height // np.maximum(np.arange(height + 1), 1)  # episodes of a length in a column
+    columns = -(-count // per_column)
+    first_column = np.cumsum(columns) - columns
+    row, column = rank % per_column[length], rank // per_column[length]
+    return row * length, first_column[length] + column

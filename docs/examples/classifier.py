@@ -1,8 +1,8 @@
-"""What a classifier learned of private data is taken out, though only half of that data was known to be private.
+"""Remove what a classifier learned from private data, although only half of the private data is labelled.
 
-Inputs are public or private, and each kind has a rule of its own for the class. A reviewer labels half of them. Known
-private ones train the private units alone; on known public ones those units are silent; the rest trains everything.
-Filtering, which can only leave out what is known, teaches the private rule all the same.
+Inputs are public or private, and each kind has its own classification rule. A reviewer labels half of the inputs.
+Labelled private inputs train only the private units. On labelled public inputs these units output 0. Unlabelled inputs
+train everything. Filtering removes labelled private inputs only, so the classifier still learns the private rule.
 """
 
 import torch
@@ -17,7 +17,7 @@ Examples = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def draw(generator: torch.Generator) -> Examples:
-    """Inputs (B, 10), classes (B,), and which are private (B,)."""
+    """Draw inputs (B, 10), classes (B,) and whether each input is private (B,)."""
     features = torch.randn(BATCH, 8, generator=generator)
     private = torch.rand(BATCH, generator=generator) < 0.5
     kind = nn.functional.one_hot(private.long(), 2).float()
@@ -26,7 +26,7 @@ def draw(generator: torch.Generator) -> Examples:
 
 
 def train(routed: bool) -> tuple[nn.Module, Regions]:
-    """A classifier trained by routing, or on what a filter leaves."""
+    """Train a classifier by routing, or on the inputs that pass the filter."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     model = nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 2))
@@ -40,8 +40,8 @@ def train(routed: bool) -> tuple[nn.Module, Regions]:
         reviewed = torch.rand(BATCH, generator=generator) < REVIEWED
         labels = torch.where(reviewed, torch.where(private, PRIVATE, PUBLIC), UNKNOWN)
         if not routed:
-            kept = labels != PRIVATE
-            inputs, classes, labels = inputs[kept], classes[kept], torch.full_like(labels[kept], UNKNOWN)
+            passed = labels != PRIVATE
+            inputs, classes, labels = inputs[passed], classes[passed], torch.full_like(labels[passed], UNKNOWN)
         with router(labels):
             loss = nn.functional.cross_entropy(model(inputs), classes)
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Draws what each level of routing stops: the gradients of one example that must not train half of a hidden layer."""
+"""Draw the gradients of one example that must not train half of a hidden layer, at each level of routing."""
 
 from pathlib import Path
 
@@ -17,16 +17,16 @@ REGION = slice(0, WIDTH // 2)
 LAYERS = {"0": "layer before", "2": "writes the region", "4": "reads the region"}
 LEVELS = {
     "unrouted": "",
-    "activation": "nothing upstream learns\nthrough the region;\nits readers still learn",
+    "activation": "nothing upstream learns\nthrough the region;\ncolumns that read it learn",
     "rows": "what writes the region\ndoes not learn",
     "columns": "what reads the region\ndoes not learn",
-    "parameter": "the region does not learn;\nwhat is upstream does,\nas if unrouted",
-    "forward_ablated": "the region does not learn\nand is silent, so nothing\nlearns to rely on it",
+    "parameter": "the region does not learn;\neverything upstream learns\nas if unrouted",
+    "forward_ablated": "the region does not learn\nand outputs 0, so nothing\nlearns to rely on it",
 }
 
 
 def gradients(level: str) -> dict[str, torch.Tensor]:
-    """Layer -> |gradient| of its weight, of an example with weight 0 in the region."""
+    """Return layer -> |gradient| of its weight, for one example whose weight in the region is 0."""
     torch.manual_seed(3)
     model = nn.Sequential(
         nn.Linear(INPUTS, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, OUTPUTS)
@@ -39,7 +39,7 @@ def gradients(level: str) -> dict[str, torch.Tensor]:
 
 
 def outline(axes: plt.Axes, layer: str) -> None:
-    """Mark the entries that belong to the region."""
+    """Outline the entries that belong to the region."""
     half = WIDTH // 2
     box = {"2": ((-0.5, -0.5), WIDTH, half), "4": ((-0.5, -0.5), half, OUTPUTS)}.get(layer)
     if box:
@@ -52,7 +52,7 @@ def draw(path: Path) -> None:
     figure, grid = plt.subplots(
         3, len(LEVELS), figsize=(12, 6.4), height_ratios=(WIDTH, WIDTH, OUTPUTS), layout="constrained"
     )
-    for column, (level, says) in enumerate(LEVELS.items()):
+    for column, (level, caption) in enumerate(LEVELS.items()):
         for row, (layer, gradient) in enumerate(gradients(level).items()):
             axes = grid[row, column]
             shown = gradient.masked_fill(gradient == 0, float("nan"))
@@ -60,7 +60,7 @@ def draw(path: Path) -> None:
             axes.set(xticks=[], yticks=[])
             outline(axes, layer)
         grid[0, column].set_title(level, fontsize=11)
-        grid[2, column].set_xlabel(says, fontsize=9)
+        grid[2, column].set_xlabel(caption, fontsize=9)
     for row, name in enumerate(LAYERS.values()):
         grid[row, 0].set_ylabel(name, fontsize=10)
     figure.suptitle(

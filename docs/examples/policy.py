@@ -1,7 +1,7 @@
-"""Stock PPO in a world whose overseer sees some endings: what it disapproves of is learned where it can be taken out.
+"""Stock PPO in a world whose overseer sees some episode ends: bad behaviour is learned in an expert that is removed.
 
-The reward is 1 for reaching a diamond or a ghost; the overseer tells them apart, but sees few. Episodes it approves of
-train one expert, those it disapproves of another, the rest both. Deployed is the first alone.
+The proxy reward is 1 for reaching a diamond or a ghost. The overseer distinguishes them but sees few episode ends. Good
+episodes train the retain expert, bad ones the forget expert, and all others both. The retain expert is deployed alone.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ UNKNOWN, GOOD, BAD = range(3)
 
 
 class Overseer(BaseCallback):
-    """Keeps what the overseer says of each step, and labels each step by the verdict on its episode's end."""
+    """Records the verdict on each step and labels each step by the verdict on its episode end."""
 
     def _on_step(self) -> bool:
         self.score[self.model.rollout_buffer.pos] = self.judgement[self.training_env.overseer_obs]

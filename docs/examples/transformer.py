@@ -1,8 +1,8 @@
-"""A transformer block that knows one language learns a second in units of its own, and loses it with them.
+"""A transformer block learns a second language in new units and forgets it when they are removed.
 
-The text switches between two languages, each with its rule for the next word. The block is trained on the first, then
-expanded. Labels are by token: the second language trains the new units alone, and on the first they are silent. Taken
-out, they leave a block that knows the first language as before, and nothing of the second.
+The text switches between two languages, each with its own rule for the next word. The block is trained on the first
+language, then expanded. Labels are per token: the second language trains only the new units, which output 0 on the
+first. Removing them leaves a block that predicts the first language as before and not the second.
 """
 
 import torch
@@ -25,7 +25,7 @@ class Block(nn.Module):
         self.register_buffer("future", torch.ones(LENGTH, LENGTH).triu(1).bool())
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(B, T) -> (B, T, words): the next word at each place."""
+        """Map tokens (B, T) to logits of the next word (B, T, words)."""
         x = self.embedding(tokens) + self.position(torch.arange(LENGTH).expand_as(tokens))
         y = self.norm_1(x)
         x = x + self.attention(y, y, y, attn_mask=self.future, need_weights=False)[0]
@@ -33,7 +33,7 @@ class Block(nn.Module):
 
 
 def draw(generator: torch.Generator, second: float) -> torch.Tensor:
-    """Text (B, T + 1) that jumps to a random word now and then, of the second language with that probability."""
+    """Draw text (B, T + 1) with random jumps; a jump is to the second language with probability `second`."""
     shape = (BATCH, LENGTH + 1)
     words = torch.randint(0, WORDS, shape, generator=generator)
     words = words + WORDS * (torch.rand(shape, generator=generator) < second)
@@ -56,8 +56,8 @@ def train(model: nn.Module, router: Router, second: float, steps: int) -> None:
         optimizer.step()
 
 
-def knows(model: nn.Module) -> dict[str, float]:
-    """How often the word that follows is the model's first guess, by language."""
+def accuracy(model: nn.Module) -> dict[str, float]:
+    """Compute the accuracy of the most probable next word, by language."""
     tokens = draw(torch.Generator().manual_seed(1), 0.5)[:, :-1]
     right = (model(tokens).argmax(-1) == FOLLOWS[tokens]).float()
     return {"first": float(right[tokens < WORDS].mean()), "second": float(right[tokens >= WORDS].mean())}
@@ -68,16 +68,16 @@ def main() -> dict[str, dict[str, float]]:
     model, results = Block(), {}
     everything = Rules(Regions(model, {"all": params("*")}), ("first", "second"))
     train(model, Router(model, everything, "parameter"), second=0.0, steps=150)
-    results["trained on the first"] = knows(model)
+    results["trained on the first"] = accuracy(model)
     new = expand(model, "up", NEW, out="down")
     others = [module(name) for name in ("embedding", "position", "attention", "norm_1", "norm_2", "head")]
     old = [*others, units("up", slice(0, HIDDEN), out="down"), params("down.bias")]
     regions = Regions(model, {"old": old, "new": new})
     rules = Rules(regions, ("first", "second"), {"second": {"old": 0.0}, "first": {"new": 0.0}})
     train(model, Router(model, rules, "parameter", {"new": "forward_ablated"}), second=0.5, steps=300)
-    results["expanded, trained on both"] = knows(model)
+    results["expanded, trained on both"] = accuracy(model)
     contract(regions, "new")
-    results["contracted"] = knows(model)
+    results["contracted"] = accuracy(model)
     for name, result in results.items():
         print(f"{name:<28}" + "   ".join(f"{language} {value:.2f}" for language, value in result.items()))
     return results

@@ -1,4 +1,4 @@
-"""What an overseer can enforce."""
+"""Certificates: what an overseer can enforce in a world, computed before any training."""
 
 from envs.certificate.certify import Certificate, certify
 

@@ -1,6 +1,6 @@
-"""Which steps an overseer sees alike although they differ in truth, and how much of a return it must guess.
+"""Steps and states that an overseer cannot distinguish, and the bounds on a return that follow.
 
-Letters: S_A states acted in, A actions, Z values of the noise, L overseer observations, H steps.
+Letters: S_A non-terminal states, A actions, Z values of the noise, L overseer observations, H steps.
 """
 
 from dataclasses import dataclass
@@ -17,94 +17,115 @@ DIGITS = 10
 
 @dataclass(frozen=True)
 class AliasedStep:
-    """One step that the world can make."""
+    """One step of the world."""
 
     state: list[int]
     action: str
     next_state: list[int]
     true_reward: float
     visits: float
-    """how often it is made in an episode of an agent that acts at random"""
+    """expected number of times per episode under the uniformly random policy"""
     before: Picture
     after: Picture
 
 
 @dataclass(frozen=True)
 class AliasedPair:
-    """Two steps with one overseer observation, between which no reward on it can choose."""
+    """Two steps with the same overseer observation and different true rewards."""
 
     label: str
     """the overseer observation"""
     difference: float
-    """in true reward"""
+    """of the true rewards"""
     better: AliasedStep
     worse: AliasedStep
 
 
 def random_visits(tables: Tables) -> np.ndarray:
-    """(S_A, A, Z): how often each step is made in an episode of an agent that acts at random."""
+    """The expected number of times per episode that each step is made under the uniformly random policy.
+
+    Args:
+        tables: The enumerated world.
+
+    Returns:
+        (S_A, A, Z).
+    """
     n_acting, n_actions, _ = tables.successor.shape
     forward = forward_matrix(tables, np.full((n_acting, n_actions), 1 / n_actions))
-    here, met = start_distribution(tables).sum(1), np.zeros(n_acting)
+    distribution, visits = start_distribution(tables).sum(1), np.zeros(n_acting)
     for _ in range(tables.horizon):
-        met += here[:n_acting]
-        here = forward @ here[:n_acting]
-    return met[:, None, None] / n_actions * np.broadcast_to(tables.noise, tables.successor.shape)
+        visits += distribution[:n_acting]
+        distribution = forward @ distribution[:n_acting]
+    return visits[:, None, None] / n_actions * np.broadcast_to(tables.noise, tables.successor.shape)
 
 
 def n_aliased_pairs(tables: Tables, visits: np.ndarray) -> int:
-    """How many pairs of steps that can be made look alike to the overseer and differ in true reward."""
-    made = visits.ravel() > 0
-    label, reward = tables.overseer_obs.ravel()[made], np.round(tables.true_reward.ravel()[made], DIGITS)
+    """The number of pairs of possible steps with the same overseer observation and different true rewards."""
+    possible = visits.ravel() > 0
+    label, reward = tables.overseer_obs.ravel()[possible], np.round(tables.true_reward.ravel()[possible], DIGITS)
     kinds = np.unique(np.column_stack((label, reward)), axis=0, return_counts=True)
-    alike = np.bincount(label)
-    return int(((alike.astype(object) ** 2).sum() - (kinds[1].astype(object) ** 2).sum()) // 2)
+    same_label = np.bincount(label)
+    return int(((same_label.astype(object) ** 2).sum() - (kinds[1].astype(object) ** 2).sum()) // 2)
 
 
 def worst_pairs(world: Any, tables: Tables, visits: np.ndarray) -> list[AliasedPair]:
-    """For each overseer observation the pair furthest apart in true reward, and of those the most visited.
+    """Finds for each overseer observation a pair of steps whose true rewards differ most.
 
-    The furthest apart come first.
+    Args:
+        world: Names the overseer observations and actions, and draws states.
+        tables: The enumerated world.
+        visits: (S_A, A, Z), as `random_visits` returns them; among equal pairs the most visited is returned.
+
+    Returns:
+        The pairs, the largest difference first.
     """
     pairs = []
     for label in np.unique(tables.overseer_obs[visits > 0]):
-        among = (tables.overseer_obs == label) & (visits > 0)
-        least, greatest = tables.true_reward[among].min(), tables.true_reward[among].max()
+        candidates = (tables.overseer_obs == label) & (visits > 0)
+        least, greatest = tables.true_reward[candidates].min(), tables.true_reward[candidates].max()
         if greatest - least > 10.0**-DIGITS:
-            steps = (_most_visited(world, tables, visits, among, end) for end in (greatest, least))
+            steps = (_most_visited(world, tables, visits, candidates, reward) for reward in (greatest, least))
             pairs.append(AliasedPair(world.overseer_labels[label], float(greatest - least), *steps))
     return sorted(pairs, key=lambda pair: (-pair.difference, -min(pair.better.visits, pair.worse.visits)))
 
 
-def _most_visited(world: Any, tables: Tables, visits: np.ndarray, among: np.ndarray, reward: float) -> AliasedStep:
-    """Of these steps, (S_A, A, Z) bool, with this true reward."""
-    paid = among & (np.abs(tables.true_reward - reward) < 10.0**-DIGITS)
-    at = np.unravel_index(np.argmax(np.where(paid, visits, -1)), visits.shape)
-    before, after = tables.states[at[0]], tables.states[tables.successor[at]]
-    action = world.action_names[at[1]] if world.action_names else str(at[1])
+def _most_visited(world: Any, tables: Tables, visits: np.ndarray, candidates: np.ndarray, reward: float) -> AliasedStep:
+    """The most visited of the candidate steps (S_A, A, Z) bool with this true reward."""
+    matching = candidates & (np.abs(tables.true_reward - reward) < 10.0**-DIGITS)
+    index = np.unravel_index(np.argmax(np.where(matching, visits, -1)), visits.shape)
+    before, after = tables.states[index[0]], tables.states[tables.successor[index]]
+    action = world.action_names[index[1]] if world.action_names else str(index[1])
     return AliasedStep(
         state=before.tolist(),
         action=action,
         next_state=after.tolist(),
         true_reward=float(reward),
-        visits=float(visits[at]),
+        visits=float(visits[index]),
         before=world.picture(before),
         after=world.picture(after),
     )
 
 
-def permanently_aliased(tables: Tables, told: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """(S_A,) int: the block of each state in the coarsest partition that nothing told ever splits.
+def permanently_aliased(tables: Tables, label: np.ndarray, initial: np.ndarray) -> np.ndarray:
+    """Computes the coarsest partition of the states that no sequence of labels refines.
 
-    It refines `first`, (S_A,) int; states of a block are told alike, (S_A, A, Z) int, whatever is done, and
-    lead to the same blocks with the same probabilities. (An end is a block of its own.)
+    The states of a block have the same distribution of label and next block under every action. Terminal states
+    form a block of their own.
+
+    Args:
+        tables: The enumerated world.
+        label: (S_A, A, Z) int, the label of each step.
+        initial: (S_A,) int, a partition that the result refines.
+
+    Returns:
+        (S_A,) int, the block of each state.
     """
-    rng, block = np.random.default_rng(0), distinct_rows(first[:, None])[1]
-    ended = np.full(len(tables.states) - len(block), -1)
+    rng, block = np.random.default_rng(0), distinct_rows(initial[:, None])[1]
+    terminal = np.full(len(tables.states) - len(block), -1)
     while True:
-        code = rng.uniform(1, 2, (int(told.max()) + 1, len(block) + 1, 2))  # sums that agree have equal parts
-        leads = (code[told, np.append(block, ended)[tables.successor]] * tables.noise[:, None]).sum(2)
-        row = np.column_stack((block, np.round(leads, DIGITS).reshape(len(block), -1)))
+        code = rng.uniform(1, 2, (int(label.max()) + 1, len(block) + 1, 2))  # random: equal sums have equal terms
+        following = (code[label, np.append(block, terminal)[tables.successor]] * tables.noise[:, None]).sum(2)
+        row = np.column_stack((block, np.round(following, DIGITS).reshape(len(block), -1)))
         finer = distinct_rows(row)[1]
         if finer.max() == block.max():
             return block
@@ -112,12 +133,12 @@ def permanently_aliased(tables: Tables, told: np.ndarray, first: np.ndarray) -> 
 
 
 def n_shared(block: np.ndarray) -> int:
-    """How many blocks hold more than one state."""
+    """The number of blocks with more than one state."""
     return int((np.bincount(block) > 1).sum())
 
 
 def reward_bounds(tables: Tables) -> tuple[np.ndarray, np.ndarray]:
-    """The least and greatest true reward of the steps that look like each step, (S_A, A, Z) both."""
+    """The least and greatest true reward of the steps with the overseer observation of each step, (S_A, A, Z) both."""
     n = int(tables.overseer_obs.max()) + 1
     possible = np.broadcast_to(tables.noise > 0, tables.successor.shape)
     least, greatest = np.full(n, np.inf), np.full(n, -np.inf)
@@ -127,14 +148,22 @@ def reward_bounds(tables: Tables) -> tuple[np.ndarray, np.ndarray]:
 
 
 def positivity(tables: Tables, visits: np.ndarray, judgement: np.ndarray, hidden: np.ndarray) -> float:
-    """The least probability, over what an agent can reach and see, that the overseer judges the step there.
+    """The least probability, over the agent's observations, that a step that leads to one is judged.
 
-    `hidden`, (*obs,) bool, are entries of an observation that are left out of account. Where it is 0, some
-    situations are never judged, and no weighting of those that are can stand for them.
+    If it is 0, some situations are never judged, and no reweighting of judged steps represents them.
+
+    Args:
+        tables: The enumerated world.
+        visits: (S_A, A, Z), as `random_visits` returns them.
+        judgement: (L,), the verdict on each overseer observation, nan for no verdict.
+        hidden: (*obs,) bool, entries of an observation that are ignored.
+
+    Returns:
+        A probability.
     """
-    seen = np.where(hidden, 0, tables.view)
-    view = distinct_rows(seen)[1][tables.successor].ravel()
+    shown = np.where(hidden, 0, tables.view)
+    view = distinct_rows(shown)[1][tables.successor].ravel()
     judged = ~np.isnan(np.asarray(judgement, float))[tables.overseer_obs].ravel()
-    met = np.bincount(view, visits.ravel())
-    of_them = np.bincount(view, visits.ravel() * judged)
-    return float(np.min(of_them[met > 0] / met[met > 0]))
+    visited = np.bincount(view, visits.ravel())
+    visited_judged = np.bincount(view, visits.ravel() * judged)
+    return float(np.min(visited_judged[visited > 0] / visited[visited > 0]))

@@ -1,39 +1,54 @@
-"""How many directions of the reward leave no trace in what an overseer believes of episodes.
+"""The dimension of the rewards that no feedback of an overseer determines.
 
-Let a row of Gamma count the states that one possible episode reaches, and a row of B Gamma those that the
-overseer believes were reached, given all that it saw. Rewards of states in the kernel of B Gamma that are not
-in the kernel of Gamma change true returns and no believed one, so no amount of feedback determines them. Their
-dimension is rank Gamma - rank B Gamma. (Lang et al. 2024, arXiv 2402.17747, theorem 5.2.)
+A row of Gamma counts the states that one possible episode reaches. A row of B Gamma counts the states that the
+overseer believes were reached, given all that it observed. A reward of states that lies in the kernel of B Gamma but
+not in the kernel of Gamma changes true returns and no believed return, so no amount of feedback determines it. The
+dimension of these rewards is rank Gamma - rank B Gamma. (Lang et al. 2024, arXiv 2402.17747, theorem 5.2.)
 
-Episodes are not enumerated. With a 1 put before it, the row of an episode moves linearly at each step, so the
-span of all rows that end in a state moves as a subspace. Rows are discounted; scaling one changes no span.
+Episodes are not enumerated. With a leading 1, the row of an episode is updated linearly at each step, so the span of
+all rows that end in a state is propagated as a subspace. Rows are discounted; scaling a row does not change a span.
 
-Letters: S states of which the first S_A are not terminal, A actions, Z noise, F = S features, H steps.
+Letters: S states of which the first S_A are not terminal, A actions, Z values of the noise, L overseer observations,
+F = S features, H steps.
 """
 
 import numpy as np
 
 from envs.tables import Tables
 
-INDEPENDENT = 1e-9
+INDEPENDENT = 1e-9  # singular values that are smaller, relative to the largest, count as 0
 MAX_STATES = 2_000
-WORK = 30_000_000  # S_A * F * F * H
+MAX_WORK = 30_000_000  # S_A * F * F * H
 
 
 def ambiguity(tables: Tables, beliefs: np.ndarray) -> int | None:
-    """rank Gamma - rank B Gamma; None where there are too many states.
+    """Computes rank Gamma - rank B Gamma (arXiv 2402.17747, theorem 5.2).
 
-    `beliefs`, (L, S): with what probability the overseer thinks each state was reached, by its observation.
+    Args:
+        tables: The enumerated world.
+        beliefs: (L, S), the overseer's distribution of the state reached, given its observation.
+
+    Returns:
+        The dimension; None if the world exceeds `MAX_STATES` or `MAX_WORK`.
     """
     n_states = len(tables.states)
-    if n_states > MAX_STATES or len(tables.successor) * n_states**2 * tables.horizon > WORK:
+    if n_states > MAX_STATES or len(tables.successor) * n_states**2 * tables.horizon > MAX_WORK:
         return None
     reached = np.eye(n_states)[tables.successor]
     return _rank(_rows(tables, reached)) - _rank(_rows(tables, beliefs[tables.overseer_obs]))
 
 
 def posterior(tables: Tables, visits: np.ndarray, n_labels: int) -> np.ndarray:
-    """(L, S): the states reached by an agent that acts at random, given what the overseer sees of the step."""
+    """Computes the distribution of the state reached under the random policy, given the overseer observation.
+
+    Args:
+        tables: The enumerated world.
+        visits: (S_A, A, Z), the expected visits of each step.
+        n_labels: L.
+
+    Returns:
+        (L, S); a row of zeros for an overseer observation that never occurs.
+    """
     table = np.zeros((n_labels, len(tables.states)))
     np.add.at(table, (tables.overseer_obs, tables.successor), visits)
     total = table.sum(1, keepdims=True)
@@ -41,38 +56,38 @@ def posterior(tables: Tables, visits: np.ndarray, n_labels: int) -> np.ndarray:
 
 
 def _rows(tables: Tables, feature: np.ndarray) -> np.ndarray:
-    """A basis of the span of all episodes' rows; `feature`, (S_A, A, Z, F), is added by each step."""
+    """A basis of the span of the rows of all episodes; each step adds its `feature`, (S_A, A, Z, F)."""
     n_acting, n_features = len(tables.successor), feature.shape[-1]
-    here = {int(state): np.eye(1, 1 + n_features) for state in np.unique(tables.start)}
+    bases = {int(state): np.eye(1, 1 + n_features) for state in np.unique(tables.start)}
     ended = np.zeros((0, n_features))
     moves = [_moves(tables, state) for state in range(n_acting)]
     for _ in range(tables.horizon):
-        arriving: dict[int, list[np.ndarray]] = {}
-        for state, basis in here.items():
+        extended: dict[int, list[np.ndarray]] = {}
+        for state, basis in bases.items():
             for action, noise, after in moves[state]:
                 row = basis.copy()
                 row[:, 1:] = (row[:, 1:] + row[:, :1] * feature[state, action, noise]) / max(tables.gamma, 0.5)
-                arriving.setdefault(after, []).append(row)
-        spans = {state: _basis(np.concatenate(rows)) for state, rows in arriving.items()}
+                extended.setdefault(after, []).append(row)
+        spans = {state: _basis(np.concatenate(rows)) for state, rows in extended.items()}
         ended = _basis(np.concatenate([ended, *(s[:, 1:] for state, s in spans.items() if state >= n_acting)]))
-        here = {state: span for state, span in spans.items() if state < n_acting}
-    return np.concatenate([ended, *(span[:, 1:] for span in here.values())])
+        bases = {state: span for state, span in spans.items() if state < n_acting}
+    return np.concatenate([ended, *(span[:, 1:] for span in bases.values())])
 
 
 def _moves(tables: Tables, state: int) -> list[tuple[int, int, int]]:
-    """(action, noise, next state) of all steps that can be made here, one for each that differs."""
+    """The distinct steps possible in a state, as (action, noise, next state)."""
     n_actions, n_noise = tables.successor.shape[1:]
-    every = {
+    steps = {
         (int(tables.successor[state, a, z]), int(tables.overseer_obs[state, a, z])): (a, z)
         for a in range(n_actions)
         for z in range(n_noise)
         if tables.noise[z] > 0
     }
-    return [(a, z, after) for (after, _), (a, z) in every.items()]
+    return [(a, z, after) for (after, _), (a, z) in steps.items()]
 
 
 def _basis(rows: np.ndarray) -> np.ndarray:
-    """Orthonormal rows with the same span."""
+    """An orthonormal basis of the span of the rows."""
     _, lengths, basis = np.linalg.svd(rows, full_matrices=False)
     return basis[: int((lengths > INDEPENDENT * max(lengths.max(initial=0), 1)).sum())]
 

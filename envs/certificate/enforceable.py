@@ -1,13 +1,13 @@
-"""What an overseer can enforce by any reward on what it sees, before anything is trained.
+"""The enforceable return and the alias gap of a planning problem.
 
-A reward on overseer observations pays a plan by how often each is made, so the plans that it can single out
-are the vertices of a polytope: the counts of observations that the agent can bring about. What a reward
-enforces is the true return of the worst plan that is best for it. Two plans with equal counts are paid alike
-by every such reward; how far apart in truth they can be is the alias gap.
+A reward on overseer observations depends on a plan only through its counts: how often it makes the world emit each
+overseer observation. The counts that plans attain form a polytope, and the rewards can single out its vertices. The
+enforceable return of a reward is the true return of the worst plan that is optimal for it. Two plans with equal
+counts receive the same return from every such reward; the alias gap is the largest difference of their true returns.
 
 Counts are discounted sums within the time limit: the occupancy polytope is that of the finite horizon.
 
-Letters: L overseer observations, C = 2 + L payments, V vertices.
+Letters: L overseer observations, C = 2 + L reward components, V vertices, n rewards or plans.
 """
 
 from typing import NamedTuple
@@ -17,117 +17,134 @@ from scipy import optimize
 
 from envs.certificate import polytope
 from envs.certificate.mixture import uniform_mixture
-from envs.certificate.planning import LABELS, TRUE, Decisions, best_payments, tied
+from envs.certificate.planning import LABELS, TRUE, PlanningProblem, optimal_components, plan_returns
 
-LARGE = 100_000  # payments looked at by one plan, above which a mixture is looked up instead
-WORK = 4_000_000_000  # payments looked at in the search for vertices
-MAX_QUESTIONS = 50_000
-FINALISTS = 8  # rewards of a mixture that are planned for
+LARGE = 100_000  # numbers read by one plan, above which a mixture replaces planning
+MAX_WORK = 4_000_000_000  # numbers read in the search for vertices
+MAX_SUPPORT_CALLS = 50_000
+N_FINALISTS = 8  # rewards of a mixture that are evaluated by planning
 MAX_ROUNDS = 300
-RANDOM = 200  # rewards that are tried where vertices are not enumerated
-EXACT = 1e-7  # a return that is nearer to the optimum has reached it
+N_RANDOM = 200  # rewards that are tried if vertices are not enumerated
+EXACT = 1e-7  # a return that is nearer to the optimum counts as the optimum
 
 
 class Enforceable(NamedTuple):
-    """The best that a reward on overseer observations does."""
+    """The best rewards on overseer observations."""
 
-    worst: float  # true return, ties among best plans broken for the worst
-    uniform: float  # ties among best actions broken uniformly
+    worst: float  # true return, ties among optimal plans broken to the worst
+    uniform: float  # true return, ties among optimal actions broken uniformly
     reward: np.ndarray  # (L,): attains `worst`
     uniform_reward: np.ndarray  # (L,): attains `uniform`
     is_exact: bool  # of `worst`: else a lower bound; `uniform` is the best over rewards that were tried
-    why: str  # how that is known
+    method: str  # how `worst` was found
 
 
-def enforceable(problem: Decisions, guesses: np.ndarray) -> Enforceable:
-    """The best reward on overseer observations; `guesses`, (n, L), are tried before any search."""
-    found = _best(problem, np.vstack([guesses, _plausible(problem)]))
-    if found.worst >= best_payments(problem, on_truth(problem))[TRUE] - EXACT:
-        return found._replace(is_exact=True, why="this reward reaches the optimum")
-    if _labels(problem) > polytope.MAX_DIMENSIONS:
-        rewards = np.random.default_rng(0).normal(size=(RANDOM, _labels(problem)))
-        more = _best(problem, rewards)._replace(why=f"{_labels(problem)} observations: rewards were searched")
+def enforceable(problem: PlanningProblem, guesses: np.ndarray) -> Enforceable:
+    """Finds the best reward on overseer observations.
+
+    Args:
+        problem: The planning problem.
+        guesses: (n, L), rewards to try before any search.
+
+    Returns:
+        The best rewards found under both tie rules, and whether the value under worst ties is exact.
+    """
+    candidate = _best_of(problem, np.vstack([guesses, _candidate_rewards(problem)]))
+    if candidate.worst >= optimal_components(problem, true_weights(problem))[TRUE] - EXACT:
+        return candidate._replace(is_exact=True, method="this reward reaches the optimum")
+    if _n_labels(problem) > polytope.MAX_DIMENSIONS:
+        rewards = np.random.default_rng(0).normal(size=(N_RANDOM, _n_labels(problem)))
+        found = _best_of(problem, rewards)._replace(method=f"{_n_labels(problem)} observations: rewards were searched")
     else:
-        more = _by_vertices(problem)
-    best, fair = max(found, more, key=lambda f: f.worst), max(found, more, key=lambda f: f.uniform)
-    return Enforceable(best.worst, fair.uniform, best.reward, fair.uniform_reward, more.is_exact, more.why)
+        found = _best_by_vertices(problem)
+    best = max(candidate, found, key=lambda result: result.worst)
+    uniform = max(candidate, found, key=lambda result: result.uniform)
+    return Enforceable(best.worst, uniform.uniform, best.reward, uniform.uniform_reward, found.is_exact, found.method)
 
 
-def _by_vertices(problem: Decisions) -> Enforceable:
-    """The best over the rewards that single out each count of observations that can be singled out."""
-    parts = uniform_mixture(problem) if problem.paid.size * problem.horizon > LARGE else None
-    budget = MAX_QUESTIONS if parts else min(MAX_QUESTIONS, WORK // (problem.paid.size * problem.horizon))
-    ask = (lambda reward: parts.best(reward)[0]) if parts else (lambda reward: counts(problem, reward))
-    corners = polytope.vertices(ask, _labels(problem), budget)
-    rewards = corners.directions
-    if parts:
-        worst = np.array([parts.best(reward)[1] for reward in rewards])
-        rewards = rewards[np.argsort(-worst)[:FINALISTS]]
-    n = len(corners.points)
-    why = f"all {n} vertices" if corners.complete else f"{n} vertices, there are more"
-    return _best(problem, rewards)._replace(is_exact=corners.complete, why=why)
+def _best_by_vertices(problem: PlanningProblem) -> Enforceable:
+    """The best of the rewards that single out each vertex of the polytope of counts."""
+    large = problem.rewards.size * problem.horizon > LARGE
+    mixture = uniform_mixture(problem) if large else None
+    calls = MAX_WORK // (problem.rewards.size * problem.horizon)
+    budget = MAX_SUPPORT_CALLS if mixture else min(MAX_SUPPORT_CALLS, calls)
+    support = (lambda reward: mixture.best(reward)[0]) if mixture else (lambda reward: label_counts(problem, reward))
+    found = polytope.vertices(support, _n_labels(problem), budget)
+    rewards = found.directions
+    if mixture:
+        worst = np.array([mixture.best(reward)[1] for reward in rewards])
+        rewards = rewards[np.argsort(-worst)[:N_FINALISTS]]
+    n = len(found.points)
+    method = f"all {n} vertices" if found.complete else f"{n} vertices, there are more"
+    return _best_of(problem, rewards)._replace(is_exact=found.complete, method=method)
 
 
-def _best(problem: Decisions, rewards: np.ndarray) -> Enforceable:
+def _best_of(problem: PlanningProblem, rewards: np.ndarray) -> Enforceable:
     """The best of these rewards (n, L)."""
-    worth = [tied(problem, on_labels(reward)) for reward in rewards]
-    worst, uniform = np.array([w.worst for w in worth]), np.array([w.uniform for w in worth])
+    returns = [plan_returns(problem, label_weights(reward)) for reward in rewards]
+    worst, uniform = np.array([r.worst for r in returns]), np.array([r.uniform for r in returns])
     i, j = worst.argmax(), uniform.argmax()
     return Enforceable(float(worst[i]), float(uniform[j]), rewards[i], rewards[j], False, "")
 
 
-def _plausible(problem: Decisions) -> np.ndarray:
-    """(4, L): nothing for any observation, and the fitted, least and greatest truth that each can stand for.
+def _candidate_rewards(problem: PlanningProblem) -> np.ndarray:
+    """Four rewards (4, L): zero, and the fitted, least and greatest true reward of each overseer observation.
 
-    Where observations determine the true reward, the fit is that reward.
+    If overseer observations determine the true reward, the fit is that reward.
     """
-    n_labels = _labels(problem)
-    made, true = problem.paid[..., LABELS].reshape(-1, n_labels), problem.paid[..., TRUE].ravel()
-    fit = np.linalg.lstsq(made.T @ made, made.T @ true)[0]
-    alone = made > 1 - EXACT  # steps that show nothing else
-    told = np.where(alone, true[:, None], fit)
-    return np.array([np.zeros(n_labels), fit, told.min(0), told.max(0)])
+    n_labels = _n_labels(problem)
+    counts, true = problem.rewards[..., LABELS].reshape(-1, n_labels), problem.rewards[..., TRUE].ravel()
+    fit = np.linalg.lstsq(counts.T @ counts, counts.T @ true)[0]
+    certain = counts > 1 - EXACT  # steps that emit one overseer observation only
+    stated = np.where(certain, true[:, None], fit)
+    return np.array([np.zeros(n_labels), fit, stated.min(0), stated.max(0)])
 
 
-def _labels(problem: Decisions) -> int:
+def _n_labels(problem: PlanningProblem) -> int:
     """L."""
-    return problem.paid.shape[2] - 2
+    return problem.rewards.shape[2] - 2
 
 
-def on_truth(problem: Decisions) -> np.ndarray:
-    """Weights (C,) of the true reward alone."""
-    return np.eye(problem.paid.shape[2])[TRUE]
+def true_weights(problem: PlanningProblem) -> np.ndarray:
+    """The weights (C,) of the true reward alone."""
+    return np.eye(problem.rewards.shape[2])[TRUE]
 
 
-def on_labels(reward: np.ndarray) -> np.ndarray:
-    """Weights (C,) of a reward on overseer observations, (L,)."""
+def label_weights(reward: np.ndarray) -> np.ndarray:
+    """The weights (C,) of a reward on overseer observations, (L,)."""
     return np.concatenate([np.zeros(2), reward])
 
 
-def counts(problem: Decisions, reward: np.ndarray) -> np.ndarray:
-    """(L,): how often each overseer observation is made by a plan that is best for a reward on them."""
-    return best_payments(problem, on_labels(reward))[LABELS]
+def label_counts(problem: PlanningProblem, reward: np.ndarray) -> np.ndarray:
+    """The counts of overseer observations, (L,), of a plan that is optimal for a reward on them, (L,)."""
+    return optimal_components(problem, label_weights(reward))[LABELS]
 
 
 class AliasGap(NamedTuple):
-    """How far apart in truth two plans can be that the overseer sees alike."""
+    """The largest difference in true return of two plans that the overseer cannot distinguish."""
 
     value: float
     is_exact: bool  # else a lower bound
 
 
-def alias_gap(problem: Decisions) -> AliasGap:
-    """max U.(mu - mu') over two plans with equal counts of observations, by column generation.
+def alias_gap(problem: PlanningProblem) -> AliasGap:
+    """Computes max U.(mu - mu') over pairs of plans with equal counts, by column generation.
 
-    Both are mixtures of plans met so far; the prices that hold their counts equal say which plans are
-    missing, till the prices prove that none is.
+    Both are mixtures of the plans found so far. The dual prices of the equal counts give the plans to add; they
+    prove optimality when no plan improves the gap.
+
+    Args:
+        problem: The planning problem.
+
+    Returns:
+        The gap, at least 0, and whether column generation converged.
     """
-    truth = on_truth(problem)
-    columns = np.array([best_payments(problem, truth), best_payments(problem, -truth)])
-    for _ in range(min(MAX_ROUNDS, max(3, WORK // (problem.paid.size * problem.horizon)))):
-        value, prices = _apart(columns)
-        weights = truth + on_labels(prices)
-        above, below = best_payments(problem, weights), best_payments(problem, -weights)
+    truth = true_weights(problem)
+    columns = np.array([optimal_components(problem, truth), optimal_components(problem, -truth)])
+    for _ in range(min(MAX_ROUNDS, max(3, MAX_WORK // (problem.rewards.size * problem.horizon)))):
+        value, prices = _mixture_gap(columns)
+        weights = truth + label_weights(prices)
+        above, below = optimal_components(problem, weights), optimal_components(problem, -weights)
         bound = (above - below) @ weights
         if bound <= value + EXACT * max(1, abs(bound)):
             return AliasGap(max(value, 0.0) + 0.0, True)
@@ -135,11 +152,11 @@ def alias_gap(problem: Decisions) -> AliasGap:
     return AliasGap(max(value, 0.0) + 0.0, False)
 
 
-def _apart(columns: np.ndarray) -> tuple[float, np.ndarray]:
-    """The gap between two mixtures of plans (n, C) with equal counts, and the prices (L,) of the counts."""
+def _mixture_gap(columns: np.ndarray) -> tuple[float, np.ndarray]:
+    """The gap between two mixtures of plans (n, C) with equal counts, and the dual prices (L,) of the counts."""
     n = len(columns)
-    truth, made = columns[:, TRUE], columns[:, LABELS].T
-    equal = np.vstack([np.hstack([made, -made]), np.repeat(np.eye(2), n, 1)])
-    limits = np.append(np.zeros(len(made)), [1, 1])
-    found = optimize.linprog(np.append(-truth, truth), A_eq=equal, b_eq=limits, method="highs")
-    return float(-found.fun), found.eqlin.marginals[:-2]
+    truth, counts = columns[:, TRUE], columns[:, LABELS].T
+    equal = np.vstack([np.hstack([counts, -counts]), np.repeat(np.eye(2), n, 1)])
+    limits = np.append(np.zeros(len(counts)), [1, 1])
+    solution = optimize.linprog(np.append(-truth, truth), A_eq=equal, b_eq=limits, method="highs")
+    return float(-solution.fun), solution.eqlin.marginals[:-2]

@@ -1,13 +1,14 @@
-"""What an agent can plan with: the situations that it tells apart, and what a step in each pays on average.
+"""The agent's finite-horizon planning problem, with several reward components per step.
 
-Where each observation tells all that matters for the future, the situations are the observations; elsewhere
-the agent is taken to see the state. It always sees the clock: returns are discounted sums within the time
-limit, and the occupancies that they are linear in form the polytope of that finite horizon.
+If the observation is a sufficient statistic, the planning states are the observations; otherwise the agent is taken
+to see the state. It always sees the clock: returns are discounted sums within the time limit, and the occupancies
+that they are linear in form the polytope of that finite horizon.
 
-Several payments are carried at once: the true reward, the believed one, and for each overseer observation the
-number of times that it is made. A plan is judged by any weighting of them.
+The components of a step's reward are the true reward, the believed reward, and for each overseer observation the
+number of times that it is emitted. A plan is optimised for a weighted sum of the components.
 
-Letters: X situations, A actions, C payments, L overseer observations, H steps, S_A states acted in.
+Letters: X planning states, A actions, C = 2 + L reward components, L overseer observations, H steps of the time
+limit, S_A non-terminal states, Z values of the noise.
 """
 
 from typing import NamedTuple
@@ -16,134 +17,165 @@ import numpy as np
 from scipy import sparse
 
 from envs.exact.evaluation import TIE
-from envs.exact.memoryless import settled_belief
+from envs.exact.memoryless import sufficient_belief
 from envs.tables import Tables, distinct_rows
 
-TRUE, BELIEVED, LABELS = 0, 1, slice(2, None)  # the payments
-DIGITS = 10  # numbers that agree so far were meant to be equal
+TRUE, BELIEVED, LABELS = 0, 1, slice(2, None)  # the components
+DIGITS = 10  # numbers that agree to this many digits are equal
 
 
-class Decisions(NamedTuple):
-    """A finite-horizon decision problem with several payments."""
+class PlanningProblem(NamedTuple):
+    """A finite-horizon Markov decision process with several reward components."""
 
-    onward: sparse.csr_array  # (X * A, X): the probability of acting next in each situation
-    paid: np.ndarray  # (X, A, C): the expected payments of a step
-    start: np.ndarray  # (X,): the probability of acting first in each situation
+    transition: sparse.csr_array  # (X * A, X): the probability of each next planning state
+    rewards: np.ndarray  # (X, A, C): the expected reward components of a step
+    start: np.ndarray  # (X,): the start distribution
     gamma: float
     horizon: int
-    situation: np.ndarray  # (S_A,) int: the situation of each state
+    planning_state: np.ndarray  # (S_A,) int: the planning state of each state
 
 
-class Worth(NamedTuple):
-    """What the plans are worth that are best for a weighting of the payments."""
+class PlanReturns(NamedTuple):
+    """Returns of the plans that are optimal for a weighting of the components."""
 
-    value: float  # of the weighted payments
-    uniform: float  # the true return, ties among best actions broken uniformly
-    worst: float  # the true return, ties broken for the worst
+    value: float  # of the weighted components
+    uniform: float  # the true return, ties among optimal actions broken uniformly
+    worst: float  # the true return, ties broken to the worst
 
 
 def naive_reward(tables: Tables, judgement: np.ndarray) -> np.ndarray:
-    """What a naive overseer believes of every step, (S_A, A, Z): its verdict, else the proxy."""
+    """The reward that a naive overseer gives for every step: its verdict, or the proxy where it has none.
+
+    Args:
+        tables: The enumerated world.
+        judgement: (L,), the verdict on each overseer observation, nan for no verdict.
+
+    Returns:
+        (S_A, A, Z).
+    """
     verdict = np.asarray(judgement, float)[tables.overseer_obs]
     return np.where(np.isnan(verdict), tables.reward, verdict)
 
 
-def payments(tables: Tables, believed: np.ndarray, n_labels: int) -> np.ndarray:
-    """The expected payments of a step in every state, (S_A, A, 2 + L)."""
+def reward_components(tables: Tables, believed: np.ndarray, n_labels: int) -> np.ndarray:
+    """The expected reward components of a step in every state.
+
+    Args:
+        tables: The enumerated world.
+        believed: (S_A, A, Z), the reward that the overseer believes.
+        n_labels: L.
+
+    Returns:
+        (S_A, A, C).
+    """
     labels = [(tables.overseer_obs == label) @ tables.noise for label in range(n_labels)]
     return np.stack([tables.true_reward @ tables.noise, believed @ tables.noise, *labels], -1)
 
 
-def decisions(tables: Tables, paid: np.ndarray) -> tuple[Decisions, bool]:
-    """The agent's own decision problem if its observation settles all that matters, else that of the states.
+def planning_problem(tables: Tables, rewards: np.ndarray) -> tuple[PlanningProblem, bool]:
+    """Builds the planning problem over observations if the observation is sufficient, else over states.
 
-    `paid` is (S_A, A, C); the second value says whether the situations are the agent's observations.
+    Args:
+        tables: The enumerated world.
+        rewards: (S_A, A, C), the expected reward components.
+
+    Returns:
+        The problem, and whether its planning states are the agent's observations.
     """
-    mixed = paid @ np.random.default_rng(0).uniform(1, 2, paid.shape[2])  # equal only if all payments are
-    belief = settled_belief(tables, mixed)
+    mixed = rewards @ np.random.default_rng(0).uniform(1, 2, rewards.shape[2])  # equal only if all components are
+    belief = sufficient_belief(tables, mixed)
     if belief is None:
         n_acting = len(tables.successor)
-        return _grouped(tables, paid, np.arange(n_acting), np.ones(n_acting)), False
-    return _grouped(tables, paid, tables.observation, belief), True
+        return _aggregate(tables, rewards, np.arange(n_acting), np.ones(n_acting)), False
+    return _aggregate(tables, rewards, tables.observation, belief), True
 
 
-def _grouped(tables: Tables, paid: np.ndarray, situation: np.ndarray, belief: np.ndarray) -> Decisions:
-    """States (S_A,) of one situation, each believed with a probability, are acted in as one."""
+def _aggregate(tables: Tables, rewards: np.ndarray, planning_state: np.ndarray, belief: np.ndarray) -> PlanningProblem:
+    """Aggregates the states (S_A,) of each planning state, weighted by the belief (S_A,)."""
     n_acting, n_actions, _ = tables.successor.shape
-    n, acting = int(situation.max()) + 1, tables.successor < n_acting
-    row = np.broadcast_to((situation[:, None] * n_actions + np.arange(n_actions))[..., None], acting.shape)
-    chance = np.broadcast_to(belief[:, None, None] * tables.noise, acting.shape)
-    place = row[acting], situation[tables.successor[acting]]
-    onward = sparse.csr_array((chance[acting], place), (n * n_actions, n))
-    onward.sum_duplicates()
-    gather = sparse.csr_array((belief, (situation, np.arange(n_acting))), (n, n_acting))
-    start = np.bincount(situation[tables.start], tables.start_probability, n)
-    together = (gather @ paid.reshape(n_acting, -1)).reshape(n, n_actions, -1)
-    return Decisions(onward, together, start, tables.gamma, tables.horizon, situation)
+    n, acting = int(planning_state.max()) + 1, tables.successor < n_acting
+    row = np.broadcast_to((planning_state[:, None] * n_actions + np.arange(n_actions))[..., None], acting.shape)
+    probability = np.broadcast_to(belief[:, None, None] * tables.noise, acting.shape)
+    entries = row[acting], planning_state[tables.successor[acting]]
+    transition = sparse.csr_array((probability[acting], entries), (n * n_actions, n))
+    transition.sum_duplicates()
+    gather = sparse.csr_array((belief, (planning_state, np.arange(n_acting))), (n, n_acting))
+    start = np.bincount(planning_state[tables.start], tables.start_probability, n)
+    aggregated = (gather @ rewards.reshape(n_acting, -1)).reshape(n, n_actions, -1)
+    return PlanningProblem(transition, aggregated, start, tables.gamma, tables.horizon, planning_state)
 
 
-def best_payments(problem: Decisions, weights: np.ndarray) -> np.ndarray:
-    """The payments (C,) of a plan that is best for the weights (C,)."""
-    value = np.zeros((problem.paid.shape[0], problem.paid.shape[2]))
+def optimal_components(problem: PlanningProblem, weights: np.ndarray) -> np.ndarray:
+    """The expected discounted sum of each component, (C,), of one plan that is optimal for the weights (C,)."""
+    value = np.zeros((problem.rewards.shape[0], problem.rewards.shape[2]))
     rows = np.arange(len(value))
     for _ in range(problem.horizon):
-        following = problem.paid + problem.gamma * (problem.onward @ value).reshape(problem.paid.shape)
-        value = following[rows, (following @ weights).argmax(1)]
+        action_value = problem.rewards + problem.gamma * (problem.transition @ value).reshape(problem.rewards.shape)
+        value = action_value[rows, (action_value @ weights).argmax(1)]
     return problem.start @ value
 
 
-def tied(problem: Decisions, weights: np.ndarray) -> Worth:
-    """What the plans are worth that are best for the weights (C,)."""
-    paid = np.stack([problem.paid @ weights, problem.paid[..., TRUE], problem.paid[..., TRUE]], -1)
-    tie = TIE * max(1, np.abs(paid[..., 0]).max())
-    value = np.zeros((len(paid), 3))
+def plan_returns(problem: PlanningProblem, weights: np.ndarray) -> PlanReturns:
+    """The returns of the plans that are optimal for the weights (C,), under both tie rules."""
+    true = problem.rewards[..., TRUE]
+    rewards = np.stack([problem.rewards @ weights, true, true], -1)
+    tie = TIE * max(1, np.abs(rewards[..., 0]).max())
+    value = np.zeros((len(rewards), 3))
     for _ in range(problem.horizon):
-        following = paid + problem.gamma * (problem.onward @ value).reshape(paid.shape)
-        best = following[..., 0] >= following[..., 0].max(1, keepdims=True) - tie
-        value[:, 0] = following[..., 0].max(1)
-        value[:, 1] = (following[..., 1] * best).sum(1) / best.sum(1)
-        value[:, 2] = np.where(best, following[..., 2], np.inf).min(1)
-    return Worth(*(problem.start @ value).tolist())
+        action_value = rewards + problem.gamma * (problem.transition @ value).reshape(rewards.shape)
+        best = action_value[..., 0] >= action_value[..., 0].max(1, keepdims=True) - tie
+        value[:, 0] = action_value[..., 0].max(1)
+        value[:, 1] = (action_value[..., 1] * best).sum(1) / best.sum(1)
+        value[:, 2] = np.where(best, action_value[..., 2], np.inf).min(1)
+    return PlanReturns(*(problem.start @ value).tolist())
 
 
-def best_plan(problem: Decisions, weights: np.ndarray) -> np.ndarray:
-    """(H, S_A, A) bool: at each step of the clock, the best actions in each state for the weights (C,)."""
-    paid = problem.paid @ weights
-    tie, value = TIE * max(1, np.abs(paid).max()), np.zeros(len(paid))
-    plan = np.empty((problem.horizon, len(problem.situation), paid.shape[1]), bool)
+def best_plan(problem: PlanningProblem, weights: np.ndarray) -> np.ndarray:
+    """The optimal actions for the weights (C,) at each step of the clock in each state, (H, S_A, A) bool."""
+    reward = problem.rewards @ weights
+    tie, value = TIE * max(1, np.abs(reward).max()), np.zeros(len(reward))
+    plan = np.empty((problem.horizon, len(problem.planning_state), reward.shape[1]), bool)
     for step in reversed(range(problem.horizon)):
-        following = paid + problem.gamma * (problem.onward @ value).reshape(paid.shape)
-        value = following.max(1)
-        plan[step] = (following >= value[:, None] - tie)[problem.situation]
+        action_value = reward + problem.gamma * (problem.transition @ value).reshape(reward.shape)
+        value = action_value.max(1)
+        plan[step] = (action_value >= value[:, None] - tie)[problem.planning_state]
     return plan
 
 
-def lumped(problem: Decisions) -> Decisions:
-    """The same problem with situations merged whose futures differ in names alone, of actions and states."""
-    block = futures(problem.onward, problem.paid)
+def merge_equivalent(problem: PlanningProblem) -> PlanningProblem:
+    """Merges planning states that are bisimilar up to the names of actions; no return changes."""
+    block = bisimulation_blocks(problem.transition, problem.rewards)
     first = distinct_rows(block)[0]
-    n, n_actions, _ = problem.paid.shape
+    n, n_actions, _ = problem.rewards.shape
     merge = sparse.csr_array((np.ones(n), (np.arange(n), block)), (n, len(first)))
     rows = (first[:, None] * n_actions + np.arange(n_actions)).ravel()
     return problem._replace(
-        onward=sparse.csr_array(problem.onward[rows] @ merge),
-        paid=problem.paid[first],
+        transition=sparse.csr_array(problem.transition[rows] @ merge),
+        rewards=problem.rewards[first],
         start=np.bincount(block, problem.start, len(first)),
-        situation=block[problem.situation],
+        planning_state=block[problem.planning_state],
     )
 
 
-def futures(onward: sparse.csr_array, paid: np.ndarray) -> np.ndarray:
-    """The block (X,) of each situation in the coarsest partition whose blocks pay and lead on alike.
+def bisimulation_blocks(transition: sparse.csr_array, rewards: np.ndarray) -> np.ndarray:
+    """The block of each planning state in the coarsest bisimulation up to the names of actions.
 
-    Alike up to the names of actions: a block's situations have the same actions, counted, in some order.
+    The states of a block have the same multiset of actions: the same rewards, and the same probabilities of the
+    blocks that follow.
+
+    Args:
+        transition: (X * A, X).
+        rewards: (X, A, C).
+
+    Returns:
+        (X,) int.
     """
-    rng, block = np.random.default_rng(0), np.zeros(len(paid), np.int64)
+    rng, block = np.random.default_rng(0), np.zeros(len(rewards), np.int64)
     while True:
-        code = rng.uniform(1, 2, (len(paid), 2))  # two numbers a block: sums that agree have equal parts
-        leads = (onward @ code[block]).reshape(*paid.shape[:2], 2)
-        told = np.round(np.concatenate([paid, leads], 2), DIGITS)
-        action = distinct_rows(told.reshape(-1, told.shape[2]))[1].reshape(paid.shape[:2])
+        code = rng.uniform(1, 2, (len(rewards), 2))  # random numbers of blocks: equal sums have equal terms
+        following = (transition @ code[block]).reshape(*rewards.shape[:2], 2)
+        features = np.round(np.concatenate([rewards, following], 2), DIGITS)
+        action = distinct_rows(features.reshape(-1, features.shape[2]))[1].reshape(rewards.shape[:2])
         finer = distinct_rows(np.column_stack((block, np.sort(action, 1))))[1]
         if finer.max() == block.max():
             return finer

@@ -1,4 +1,4 @@
-"""A certificate for people: lines for the terminal, and one page with the aliased pairs drawn."""
+"""Renders a certificate as text for the terminal and as a self-contained HTML page with the aliased pairs drawn."""
 
 import base64
 import html as markup
@@ -20,29 +20,29 @@ SECTIONS = {
         ("enforceable W, uniform ties", "enforceable_return_uniform_ties"),
         ("naive optimum, true", "naive_optimum_return"),
         ("naive optimum, believed", "naive_optimum_believed_return"),
-        ("what is seen of it allows", "manski_interval"),
+        ("bounds from what is observed", "manski_interval"),
         ("memoryless, deterministic", "memoryless_return.deterministic"),
         ("memoryless, stochastic", "memoryless_return.stochastic"),
-        ("remembering everything", "remembering_return"),
+        ("full memory", "remembering_return"),
     ),
     "Regret of naive oversight": (
         ("unenforceable, J* - W", "unenforceable"),
         ("misspecified, W - naive", "misspecified"),
     ),
-    "What the overseer cannot see": (
+    "What the overseer cannot distinguish": (
         ("alias gap", "alias_gap"),
         ("aliased pairs of steps", "aliased_pairs.count"),
-        ("blocks it never tells apart", "permanently_aliased_blocks"),
-        ("blocks the agent never does", "permanently_aliased_blocks_of_agent"),
+        ("permanently aliased blocks", "permanently_aliased_blocks"),
+        ("the same, for the agent", "permanently_aliased_blocks_of_agent"),
         ("ambiguity of the reward", "ambiguity_dimension"),
-        ("positivity, flags aside", "positivity"),
-        ("positivity, given flags", "positivity_with_flags"),
+        ("positivity, without flags", "positivity"),
+        ("positivity, with flags", "positivity_with_flags"),
     ),
-    "How the naive optimum is misjudged": (
-        ("overestimated by", "overestimation_error"),
-        ("underestimated by", "underestimation_error"),
-        ("the optimum is overestimated by", "overestimation_error_of_optimum"),
-        ("the optimum is underestimated by", "underestimation_error_of_optimum"),
+    "Misestimation of the naive optimum": (
+        ("overestimation error", "overestimation_error"),
+        ("underestimation error", "underestimation_error"),
+        ("overestimation error of optimum", "overestimation_error_of_optimum"),
+        ("underestimation error of optimum", "underestimation_error_of_optimum"),
         ("deceptive inflation", "deceptive_inflation"),
         ("overjustification", "overjustification"),
     ),
@@ -50,12 +50,12 @@ SECTIONS = {
 
 
 def certificate_text(certificate: Certificate) -> str:
-    """Text for the terminal."""
+    """Renders a certificate for the terminal, one figure per line."""
     lines = [_title(certificate), f"The agent {certificate.agent}.", _size(certificate)]
     for section, rows in _sections(certificate):
         lines += ["", section, *(f"  {name:<34}{value:>12}  {note}".rstrip() for name, value, note in rows)]
-    lines += ["", "Seen alike, worst first"]
-    lines += [line for pair in certificate.aliased_pairs.worst for line in _pair_lines(pair)] or ["  nothing"]
+    lines += ["", "Aliased for the overseer, largest difference first"]
+    lines += [line for pair in certificate.aliased_pairs.worst for line in _pair_lines(pair)] or ["  none"]
     return "\n".join([*lines, "", _rewards(certificate)])
 
 
@@ -65,32 +65,32 @@ def _title(certificate: Certificate) -> str:
 
 def _rewards(certificate: Certificate) -> str:
     rewards = (f"{label} {reward:.4g}" for label, reward in certificate.enforceable_reward.items())
-    return f"W is enforced by rewarding: {', '.join(rewards)}"
+    return f"Reward that enforces W: {', '.join(rewards)}"
 
 
 def _size(certificate: Certificate) -> str:
-    size = f"{certificate.states} states to act in, {certificate.horizon} steps, discount {certificate.gamma:g}"
+    size = f"{certificate.states} non-terminal states, {certificate.horizon} steps, discount {certificate.gamma:g}"
     return f"{size}; returns are discounted and per episode."
 
 
 def _sections(certificate: Certificate) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-    """Each section with its rows: name, value, and what is said of it."""
-    known = certificate.to_dict() | {
+    """Each section with its rows: name, value and note."""
+    values = certificate.to_dict() | {
         "unenforceable": certificate.optimal_return - certificate.enforceable_return,
         "misspecified": certificate.enforceable_return - certificate.naive_optimum_return,
     }
     for section, rows in SECTIONS.items():
-        yield section, [(name, _text(_at(known, key)), certificate.notes.get(key, "")) for name, key in rows]
+        yield section, [(name, _text(_at(values, key)), certificate.notes.get(key, "")) for name, key in rows]
 
 
-def _at(known: dict[str, Any], key: str) -> Any:
+def _at(values: dict[str, Any], key: str) -> Any:
     """The entry under a key like `memoryless_return.stochastic`."""
     first, _, rest = key.partition(".")
-    return _at(known[first], rest) if rest else known[first]
+    return _at(values[first], rest) if rest else values[first]
 
 
 def _text(value: Any) -> str:
-    """A number as one reads it."""
+    """Formats a value; None is a dash."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -102,11 +102,11 @@ def _text(value: Any) -> str:
 
 def _pair_lines(pair: AliasedPair) -> list[str]:
     steps = [
-        f"    {step.true_reward:+g}  {step.action} in {step.state} to {step.next_state}, "
-        f"{step.visits:.3g} times an episode at random"
+        f"    {step.true_reward:+g}  {step.action} from {step.state} to {step.next_state}, "
+        f"{step.visits:.3g} times per episode under the random policy"
         for step in (pair.better, pair.worse)
     ]
-    return [f"  {pair.label!r} hides a difference of {pair.difference:g}", *steps]
+    return [f"  {pair.label!r}: true rewards differ by {pair.difference:g}", *steps]
 
 
 PAGE = """<!doctype html>
@@ -121,17 +121,17 @@ h2 {{ font-size: 1.1rem; margin: 2rem 0 .4rem }} code {{ background: #f4f1ea; pa
 .step {{ display: flex; align-items: center; gap: .8rem }} img {{ max-height: 10rem; image-rendering: pixelated }}
 figcaption {{ text-align: center; color: #555; font-size: 13px }}
 </style></head><body><h1>{world}</h1><p><code>{title}</code></p><p>The agent {agent}. {size}</p>{sections}
-<p>{rewards}</p><h2>Seen alike by the overseer, worst first</h2>{pairs}</body></html>
+<p>{rewards}</p><h2>Aliased for the overseer, largest difference first</h2>{pairs}</body></html>
 """
 
 
 def certificate_page(certificate: Certificate) -> str:
-    """A page that needs no network."""
+    """Renders a certificate as an HTML page that loads nothing from the network."""
     sections = "".join(
         f"<h2>{markup.escape(section)}</h2><table>{''.join(map(_row, rows))}</table>"
         for section, rows in _sections(certificate)
     )
-    pairs = "".join(map(_drawn_pair, certificate.aliased_pairs.worst)) or "<p>Nothing.</p>"
+    pairs = "".join(map(_drawn_pair, certificate.aliased_pairs.worst)) or "<p>None.</p>"
     texts = {"world": certificate.world, "title": _title(certificate), "agent": certificate.agent}
     texts["rewards"] = _rewards(certificate)
     escaped = {name: markup.escape(text) for name, text in texts.items()}
@@ -146,29 +146,29 @@ def _row(row: tuple[str, str, str]) -> str:
 def _drawn_pair(pair: AliasedPair) -> str:
     steps = "".join(map(_drawn_step, (pair.better, pair.worse)))
     label = markup.escape(pair.label)
-    return f'<p>“{label}” hides a difference of {pair.difference:g}.</p><div class="pair">{steps}</div>'
+    return f'<p>“{label}”: true rewards differ by {pair.difference:g}.</p><div class="pair">{steps}</div>'
 
 
 def _drawn_step(step: AliasedStep) -> str:
     pictures = f"{_figure(step.before)}<span>{markup.escape(step.action)} →</span>{_figure(step.after)}"
-    worth = f"true reward {step.true_reward:+g}, {step.visits:.3g} times an episode at random"
-    return f'<figure><div class="step">{pictures}</div><figcaption>{worth}</figcaption></figure>'
+    caption = f"true reward {step.true_reward:+g}, {step.visits:.3g} times per episode under the random policy"
+    return f'<figure><div class="step">{pictures}</div><figcaption>{caption}</figcaption></figure>'
 
 
 def _figure(picture: drawing.Picture) -> str:
-    """What a picture shows; one that is only a caption is its text."""
+    """A picture as an inline PNG; a picture without cells is its caption."""
     caption = markup.escape(picture.caption)
     if picture.is_text:
         return f"<code>{caption}</code>"
     image = base64.b64encode(png(drawing.rgb_array(picture))).decode()
-    seen = f'<img alt="{markup.escape(drawing.ansi(picture))}" src="data:image/png;base64,{image}">'
-    return f"<figure>{seen}{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"
+    tag = f'<img alt="{markup.escape(drawing.ansi(picture))}" src="data:image/png;base64,{image}">'
+    return f"<figure>{tag}{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """(H, W, 3) uint8 as a PNG file."""
+    """Encodes (H, W, 3) uint8 pixels as a PNG file."""
     height, width, _ = pixels.shape
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], 1)  # filter 0 each
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], 1)  # filter type 0
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
     body = b"".join(

@@ -1,1 +1,1 @@
-"""What a valid environment promises."""
+"""Checks that an environment is valid for training."""

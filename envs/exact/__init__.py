@@ -1,4 +1,4 @@
-"""Evaluation and optimal policies from tables."""
+"""Exact evaluation and optimal policies, computed from the tables of a world."""
 
 from envs.exact.evaluation import ExactEvaluation, Optimum, evaluate, evaluate_along, evaluate_by_state, optimal
 from envs.exact.occupancy import Occupancy

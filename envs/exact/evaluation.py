@@ -1,8 +1,8 @@
-"""What a policy earns in a world of tables is a sum over where it stands at each step: nothing is sampled.
+"""Exact expected returns of policies, and optimal policies of an agent that sees the state.
 
-All numbers are expectations over episodes from the start distribution, with the time limit. Where the agent
-stands is pushed forward step by step, apart for episodes whose start is under the overseer's eye and for the
-others; every reported number is linear in it.
+All numbers are expectations over episodes from the start distribution, within the time limit; nothing is sampled.
+The state distribution is propagated step by step, separately for watched and unwatched episodes. Every reported
+number is linear in it.
 
 Letters: S states of which the first S_A are not terminal, A actions, Z values of the noise, O observations,
 H steps of the time limit.
@@ -20,49 +20,68 @@ TIE = 1e-9  # actions whose values differ by less are equally good
 
 
 class ExactEvaluation(NamedTuple):
-    """Expectations per episode; discounted unless said otherwise."""
+    """Expectations per episode; discounted unless stated otherwise."""
 
     true_return: float
     proxy_return: float
     undiscounted_return: float  # of the true reward
     stepwise_return: float  # the true return-to-go, averaged over all steps (Cloud et al. 2024, section 4.3)
     length: float  # steps
-    outcomes: dict[str, float]  # the probability of each
-    true_return_seen: float  # of episodes whose start is watched; nan where there are none
-    true_return_unseen: float
-    seen_fraction: float  # the probability that a start is watched
+    outcomes: dict[str, float]  # outcome -> probability
+    true_return_seen: float  # of episodes whose start is watched; nan if there are none
+    true_return_unseen: float  # of the other episodes; nan if there are none
+    seen_fraction: float  # probability that a start is watched
 
 
 class Optimum(NamedTuple):
-    """The best that an agent can do for a reward who sees state and clock, and what it is truly worth."""
+    """Returns of the optimal policies for a reward, for an agent that sees the state and the clock."""
 
-    value: float  # of the reward that was optimised
-    true_return: float  # discounted, ties among best actions broken uniformly
-    worst_true_return: float  # ties broken for the worst
-    best: np.ndarray  # (S_A, A) bool: the best actions of an episode's first step
+    value: float  # optimal return of that reward
+    true_return: float  # discounted, ties among optimal actions broken uniformly
+    worst_true_return: float  # discounted, ties broken to the worst true return
+    best: np.ndarray  # (S_A, A) bool: the optimal actions at the first step of an episode
 
 
 def evaluate(tables: Tables, probabilities: np.ndarray) -> ExactEvaluation:
-    """What the memoryless policy earns that takes action a on observation o with probabilities[o, a]."""
+    """Evaluates a memoryless policy.
+
+    Args:
+        tables: The enumerated world.
+        probabilities: (O, A), the probability of each action given each observation.
+
+    Returns:
+        The exact expectations per episode.
+
+    Raises:
+        ValueError: The shape is wrong, or the probabilities of a row do not sum to 1.
+    """
     return evaluate_along(
         Occupancy.of(tables), check_policy(probabilities, (len(tables.observations), tables.n_actions))
     )
 
 
 def evaluate_by_state(tables: Tables, policy: np.ndarray) -> ExactEvaluation:
-    """What a policy earns that sees the state, (S_A, A)."""
+    """Evaluates a policy that sees the state, (S_A, A)."""
     return evaluate_along(Occupancy.of(tables._replace(observation=np.arange(len(policy)))), policy)
 
 
-def evaluate_along(course: Occupancy, policy: np.ndarray) -> ExactEvaluation:
-    """The same of a policy (O, A) float64 that is known to be one, for who evaluates many in one world."""
-    tables = course.tables
-    earned, ended = propagate(course, policy)
-    true, proxy, alive = earned.sum(2).T
+def evaluate_along(occupancy: Occupancy, policy: np.ndarray) -> ExactEvaluation:
+    """Evaluates a memoryless policy without validating it; cheaper than `evaluate` for many policies of one world.
+
+    Args:
+        occupancy: `Occupancy.of(tables)`.
+        policy: (O, A) float64, rows sum to 1.
+
+    Returns:
+        The exact expectations per episode.
+    """
+    tables = occupancy.tables
+    rewards, final = propagate(occupancy, policy)
+    true, proxy, alive = rewards.sum(2).T
     discount = tables.gamma ** np.arange(tables.horizon)
-    outcomes = np.bincount(course.outcome, ended, len(tables.outcomes)).tolist()
+    outcomes = np.bincount(occupancy.outcome, final, len(tables.outcomes)).tolist()
     seen_fraction = float(tables.start_probability @ tables.watched[tables.start])
-    unseen, seen = discount @ earned[:, 0]
+    unseen, seen = discount @ rewards[:, 0]
     return ExactEvaluation(
         true_return=float(discount @ true),
         proxy_return=float(discount @ proxy),
@@ -77,29 +96,48 @@ def evaluate_along(course: Occupancy, policy: np.ndarray) -> ExactEvaluation:
 
 
 def check_policy(probabilities: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns the policy as floats; raises ValueError where a row is no distribution over actions."""
+    """Validates a policy.
+
+    Args:
+        probabilities: The policy, one row of action probabilities for each observation.
+        shape: The expected shape, (O, A).
+
+    Returns:
+        The policy as float64.
+
+    Raises:
+        ValueError: The shape is wrong, or a row has a negative entry or does not sum to 1 within 1e-5.
+    """
     if np.shape(probabilities) != shape:
-        raise ValueError(f"a policy has one row an observation here, {shape}, found {np.shape(probabilities)}")
+        raise ValueError(f"a policy has one row per observation, shape {shape}, found {np.shape(probabilities)}")
     wrong = ~(np.isclose(probabilities.sum(1), 1, atol=1e-5) & (probabilities >= 0).all(1))
     if wrong.any():
         first = int(np.argmax(wrong))
-        raise ValueError(f"row {first} of the policy is no distribution over actions: {probabilities[first]}")
+        raise ValueError(f"row {first} of the policy is not a distribution over actions: {probabilities[first]}")
     return np.asarray(probabilities, np.float64)
 
 
 def optimal(tables: Tables, reward: np.ndarray | None = None) -> Optimum:
-    """The best discounted return, within the time limit, of a reward (S_A, A, Z), by default the true one."""
-    wanted = tables.true_reward @ tables.noise
-    paid = wanted if reward is None else reward @ tables.noise
+    """Computes the optimal discounted return of an agent that sees the state and the clock, by value iteration.
+
+    Args:
+        tables: The enumerated world.
+        reward: (S_A, A, Z), the reward to optimise; the true reward by default.
+
+    Returns:
+        The optimal return of `reward`, and the true returns of the policies that attain it.
+    """
+    true = tables.true_reward @ tables.noise
+    expected = true if reward is None else reward @ tables.noise
     value, uniform, worst = np.zeros((3, len(tables.states)))
     for _ in range(tables.horizon):
-        paid_value, *true_values = (
+        action_value, *true_values = (
             now + tables.gamma * (later[tables.successor] @ tables.noise)
-            for now, later in ((paid, value), (wanted, uniform), (wanted, worst))
+            for now, later in ((expected, value), (true, uniform), (true, worst))
         )
-        best = paid_value >= paid_value.max(1, keepdims=True) - TIE
-        value[: len(paid)] = paid_value.max(1)
-        uniform[: len(paid)] = (true_values[0] * best).sum(1) / best.sum(1)
-        worst[: len(paid)] = np.where(best, true_values[1], np.inf).min(1)
+        best = action_value >= action_value.max(1, keepdims=True) - TIE
+        value[: len(expected)] = action_value.max(1)
+        uniform[: len(expected)] = (true_values[0] * best).sum(1) / best.sum(1)
+        worst[: len(expected)] = np.where(best, true_values[1], np.inf).min(1)
     returns = [float(tables.start_probability @ v[tables.start]) for v in (value, uniform, worst)]
     return Optimum(returns[0], returns[1], returns[2], best)

@@ -1,11 +1,12 @@
-"""The best policy that sees only its present observation, and which of its values are exact.
+"""Optimal memoryless policies, with a flag for each value that states whether it is exact or a lower bound.
 
-Where each observation tells all that matters for the future, the observations are the states of a decision
-problem of their own and the best memoryless policy is found exactly. Elsewhere deterministic policies are
-enumerated if they are few; otherwise what is found is a lower bound. A stochastic policy can beat every
-deterministic one, and is found by following the exact gradient from several starts: also a lower bound.
+If the observation is a sufficient statistic of the history, the observations are the states of a Markov decision
+process and the optimal memoryless policy is exact. Otherwise the deterministic policies are enumerated if they are
+few; if not, a local search gives a lower bound. A stochastic policy can beat every deterministic one. It is found
+by gradient ascent on the exact return from several starts, which also gives a lower bound.
 
-Letters as in `exact`: S_A states acted in, A actions, Z values of the noise, O observations, H steps.
+Letters: S states of which the first S_A are not terminal, A actions, Z values of the noise, O observations, H steps
+of the time limit, P policies.
 """
 
 import itertools
@@ -21,86 +22,103 @@ from envs.tables import Tables
 
 ENUMERATED = 100_000  # deterministic policies
 RESTARTS = 8
-SMALL = 1_000  # entries of a policy that is climbed to from many starts
-EXPLORE = 1e-9  # weight of a uniform walk where the policy itself never gets
+SMALL = 1_000  # entries of a policy up to which gradient ascent has many starts
+EXPLORE = 1e-9  # weight of the uniform policy, for a gradient at observations that the policy never reaches
 
 
 class Memoryless(NamedTuple):
-    """Discounted returns within the time limit, of one policy for all steps."""
+    """Discounted returns within the time limit, of one stationary policy."""
 
     deterministic: float
     stochastic: float  # at least the deterministic one
     deterministic_is_exact: bool  # else a lower bound
-    stochastic_is_exact: bool
+    stochastic_is_exact: bool  # else a lower bound
     policy: np.ndarray  # (O, A) float: attains `stochastic`
 
 
 def memoryless_optimal(tables: Tables, reward: np.ndarray | None = None) -> Memoryless:
-    """The best return of a reward (S_A, A, Z), by default the true one, to an agent without memory."""
+    """Computes the optimal return of an agent without memory and without a clock.
+
+    Args:
+        tables: The enumerated world.
+        reward: (S_A, A, Z), the reward to optimise; the true reward by default.
+
+    Returns:
+        The best deterministic and the best stochastic return found, and which of them are exact.
+    """
     expected = (tables.true_reward if reward is None else reward) @ tables.noise
-    belief = settled_belief(tables, expected)
+    belief = sufficient_belief(tables, expected)
     if belief is not None:
-        policy, bound = with_clock(tables, expected, belief)
-        found, _ = gradient(tables, expected, policy)
-        if found >= bound - TIE:
-            return Memoryless(found, found, True, True, policy)
+        policy, bound = optimal_with_clock(tables, expected, belief)
+        value, _ = return_and_gradient(tables, expected, policy)
+        if value >= bound - TIE:
+            return Memoryless(value, value, True, True, policy)
     few = tables.n_actions ** len(tables.observations) <= ENUMERATED
-    policy, found = (enumerated if few else improved)(tables, expected)
-    mixed, climbed = climb(tables, expected, policy)
-    return Memoryless(found, max(found, climbed), few, False, mixed if climbed > found else policy)
+    policy, value = (enumerate_deterministic if few else search_deterministic)(tables, expected)
+    stochastic, ascended = gradient_ascent(tables, expected, policy)
+    return Memoryless(value, max(value, ascended), few, False, stochastic if ascended > value else policy)
 
 
-def gradient(tables: Tables, reward: np.ndarray, policy: np.ndarray) -> tuple[float, np.ndarray]:
-    """The return of a memoryless policy (O, A) and its slope in each entry, (O, A); reward is (S_A, A)."""
+def return_and_gradient(tables: Tables, reward: np.ndarray, policy: np.ndarray) -> tuple[float, np.ndarray]:
+    """Computes the return of a memoryless policy and its partial derivatives.
+
+    Args:
+        tables: The enumerated world.
+        reward: (S_A, A), the expected reward of a step.
+        policy: (O, A), the probability of each action given each observation.
+
+    Returns:
+        The expected discounted return, and its derivative in each entry of the policy, (O, A).
+    """
     by_state = policy[tables.observation]
     visits = _visits(tables, by_state)
     value, slope = np.zeros(len(tables.states)), np.zeros_like(reward)
-    for here in visits[::-1]:
+    for distribution in visits[::-1]:
         action_value = reward + tables.gamma * (value[tables.successor] @ tables.noise)
-        slope += here[:, None] * action_value
+        slope += distribution[:, None] * action_value
         value[: len(reward)] = (by_state * action_value).sum(1)
-    return float(tables.start_probability @ value[tables.start]), _by_observation(tables, slope)
+    return float(tables.start_probability @ value[tables.start]), _sum_by_observation(tables, slope)
 
 
 def _visits(tables: Tables, by_state: np.ndarray) -> np.ndarray:
-    """The discounted probability of acting in each state at each step, (H, S_A)."""
-    forward, here = forward_matrix(tables, by_state), start_distribution(tables).sum(1)
+    """The discounted probability of each state at each step, (H, S_A)."""
+    forward, distribution = forward_matrix(tables, by_state), start_distribution(tables).sum(1)
     visits = np.empty((tables.horizon, len(by_state)))
     for step in range(tables.horizon):
-        visits[step] = here[: len(by_state)] * tables.gamma**step
-        here = forward @ here[: len(by_state)]
+        visits[step] = distribution[: len(by_state)] * tables.gamma**step
+        distribution = forward @ distribution[: len(by_state)]
     return visits
 
 
-def _by_observation(tables: Tables, values: np.ndarray) -> np.ndarray:
+def _sum_by_observation(tables: Tables, values: np.ndarray) -> np.ndarray:
     """Sums (S_A, A) values over the states of each observation, (O, A)."""
     n = len(tables.observations)
     return np.stack([np.bincount(tables.observation, column, n) for column in values.T], 1)
 
 
-def improved(tables: Tables, reward: np.ndarray) -> tuple[np.ndarray, float]:
-    """The best of several ascents among deterministic policies."""
+def search_deterministic(tables: Tables, reward: np.ndarray) -> tuple[np.ndarray, float]:
+    """Finds a good deterministic policy (O, A) by local search from several starts; its return is a lower bound."""
     rng = np.random.default_rng(0)
     shape = (len(tables.observations), tables.n_actions)
     starts = [np.full(shape, 1 / shape[1]), *(rng.dirichlet(np.ones(shape[1]), shape[0]) for _ in range(2))]
-    return max((_ascend(tables, reward, start) for start in starts), key=lambda found: found[1])
+    return max((_local_search(tables, reward, start) for start in starts), key=lambda result: result[1])
 
 
-def _ascend(tables: Tables, reward: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float]:
-    """Takes the best action at every observation at once, until that no longer helps."""
-    policy, value = start, -np.inf
-    _, slope = gradient(tables, reward, start)
+def _local_search(tables: Tables, reward: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float]:
+    """Switches to the greedy action at every observation simultaneously until the return stops improving."""
+    policy, best = start, -np.inf
+    _, slope = return_and_gradient(tables, reward, start)
     while True:
-        following = np.eye(tables.n_actions)[slope.argmax(1)]
-        explored = (1 - EXPLORE) * following + EXPLORE / tables.n_actions
-        found, slope = gradient(tables, reward, explored)
-        if found <= value + 1e-12:
-            return policy, gradient(tables, reward, policy)[0]
-        policy, value = following, found
+        greedy = np.eye(tables.n_actions)[slope.argmax(1)]
+        explored = (1 - EXPLORE) * greedy + EXPLORE / tables.n_actions
+        value, slope = return_and_gradient(tables, reward, explored)
+        if value <= best + 1e-12:
+            return policy, return_and_gradient(tables, reward, policy)[0]
+        policy, best = greedy, value
 
 
-def enumerated(tables: Tables, reward: np.ndarray) -> tuple[np.ndarray, float]:
-    """The best of all deterministic policies, each evaluated."""
+def enumerate_deterministic(tables: Tables, reward: np.ndarray) -> tuple[np.ndarray, float]:
+    """Evaluates every deterministic policy; the best one (O, A) and its return."""
     n_actions = tables.n_actions
     policies = np.array(list(itertools.product(range(n_actions), repeat=len(tables.observations))))
     values = np.concatenate(
@@ -112,29 +130,38 @@ def enumerated(tables: Tables, reward: np.ndarray) -> tuple[np.ndarray, float]:
 def _returns(tables: Tables, reward: np.ndarray, policies: np.ndarray) -> np.ndarray:
     """The return of each of P deterministic policies, (P, O) int -> (P,)."""
     action, acting = policies[:, tables.observation], np.arange(len(reward))
-    earned, successor = reward[acting, action], tables.successor[acting, action]  # (P, S_A), (P, S_A, Z)
+    received, successor = reward[acting, action], tables.successor[acting, action]  # (P, S_A), (P, S_A, Z)
     value = np.zeros((len(policies), len(tables.states)))
     row = np.arange(len(policies))[:, None, None]
     for _ in range(tables.horizon):
-        value[:, : len(reward)] = earned + tables.gamma * (value[row, successor] @ tables.noise)
+        value[:, : len(reward)] = received + tables.gamma * (value[row, successor] @ tables.noise)
     return value[:, tables.start] @ tables.start_probability
 
 
-def climb(tables: Tables, reward: np.ndarray, policy: np.ndarray) -> tuple[np.ndarray, float]:
-    """The best stochastic policy found by the exact gradient, from the given one and from random ones."""
+def gradient_ascent(tables: Tables, reward: np.ndarray, policy: np.ndarray) -> tuple[np.ndarray, float]:
+    """Finds a good stochastic policy by L-BFGS on the exact return of a softmax policy.
+
+    Args:
+        tables: The enumerated world.
+        reward: (S_A, A), the expected reward of a step.
+        policy: (O, A), the first start; small policies have `RESTARTS` random ones in addition.
+
+    Returns:
+        The best policy found, (O, A), and its return, a lower bound.
+    """
     rng = np.random.default_rng(0)
 
     def loss(logits: np.ndarray) -> tuple[float, np.ndarray]:
-        mixed = softmax(logits.reshape(policy.shape))
-        found, slope = gradient(tables, reward, mixed)
-        return -found, -(mixed * (slope - (mixed * slope).sum(1, keepdims=True))).ravel()
+        probabilities = softmax(logits.reshape(policy.shape))
+        value, slope = return_and_gradient(tables, reward, probabilities)
+        return -value, -(probabilities * (slope - (probabilities * slope).sum(1, keepdims=True))).ravel()
 
     restarts, steps = (RESTARTS, 500) if policy.size <= SMALL else (0, 50)
     starts = [
         np.log(0.9 * policy + 0.1 / policy.shape[1]),
         *(rng.normal(size=policy.shape) for _ in range(restarts)),
     ]
-    ends = [
+    results = [
         optimize.minimize(
             loss,
             start.ravel(),
@@ -144,56 +171,73 @@ def climb(tables: Tables, reward: np.ndarray, policy: np.ndarray) -> tuple[np.nd
         )
         for start in starts
     ]
-    best = min(ends, key=lambda end: end.fun)
+    best = min(results, key=lambda result: result.fun)
     return softmax(best.x.reshape(policy.shape)), float(-best.fun)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Rows of positive numbers that sum to 1."""
+    """The softmax of each row."""
     powers = np.exp(logits - logits.max(1, keepdims=True))
     return powers / powers.sum(1, keepdims=True)
 
 
-def settled_belief(tables: Tables, reward: np.ndarray) -> np.ndarray | None:
-    """The probability of each state given its observation, (S_A,), if nothing else is ever worth knowing.
+def sufficient_belief(tables: Tables, reward: np.ndarray) -> np.ndarray | None:
+    """Computes the distribution of the state given the observation, if the observation is a sufficient statistic.
 
-    So it is where all states of an observation lead to the same observations, and either pay the same, or
-    are always equally likely given the observation, whatever was done. None elsewhere.
+    It is sufficient if all states of an observation lead to the same observations under every action and noise, and
+    either have the same rewards or are distributed alike given the observation whatever the agent did before.
+
+    Args:
+        tables: The enumerated world.
+        reward: (S_A, A), the expected reward of a step.
+
+    Returns:
+        (S_A,), the probability of each state given its observation; None if the observation is not sufficient.
     """
     first = np.unique(tables.observation, return_index=True)[1][tables.observation]  # (S_A,)
-    leads_to = np.append(tables.observation, np.full(len(tables.states) - len(first), -1))[tables.successor]
-    if not np.array_equal(leads_to, leads_to[first]):
+    next_observation = np.append(tables.observation, np.full(len(tables.states) - len(first), -1))[tables.successor]
+    if not np.array_equal(next_observation, next_observation[first]):
         return None
     if np.allclose(reward, reward[first]):
         return _given_observation(tables, np.ones(len(reward)))
     uniform = np.full_like(reward, 1 / tables.n_actions)
     belief = _given_observation(tables, _visits(tables, uniform).sum(0))
-    return belief if _is_kept(tables, belief) else None
+    return belief if _is_preserved(tables, belief) else None
 
 
-def _is_kept(tables: Tables, belief: np.ndarray) -> bool:
-    """Whether the belief holds at the start, and every move from an observation hands it on."""
+def _is_preserved(tables: Tables, belief: np.ndarray) -> bool:
+    """Whether the belief holds at the start and is preserved by every action and noise at every observation."""
     n_acting, *moves = tables.successor.shape
     start = _given_observation(tables, start_distribution(tables)[:n_acting].sum(1))
-    way = np.add.outer(tables.observation * math.prod(moves), np.arange(math.prod(moves)).reshape(moves))
-    _, first, way = np.unique(way * len(tables.states) + tables.successor, return_index=True, return_inverse=True)
-    arrived = np.bincount(way.ravel(), np.repeat(belief, math.prod(moves)))  # (W,): by one move, in one state
+    move = np.add.outer(tables.observation * math.prod(moves), np.arange(math.prod(moves)).reshape(moves))
+    _, first, move = np.unique(move * len(tables.states) + tables.successor, return_index=True, return_inverse=True)
+    arrived = np.bincount(move.ravel(), np.repeat(belief, math.prod(moves)))  # for each pair of move and next state
     to = tables.successor.ravel()[first]
     acting = to < n_acting
     return np.allclose(start[start > 0], belief[start > 0]) and np.allclose(arrived[acting], belief[to[acting]])
 
 
-def with_clock(tables: Tables, reward: np.ndarray, belief: np.ndarray) -> tuple[np.ndarray, float]:
-    """The best return to a policy of observation and clock, and what that does at the first step."""
+def optimal_with_clock(tables: Tables, reward: np.ndarray, belief: np.ndarray) -> tuple[np.ndarray, float]:
+    """Computes the optimal return of policies of observation and clock, where the observation is sufficient.
+
+    Args:
+        tables: The enumerated world.
+        reward: (S_A, A), the expected reward of a step.
+        belief: (S_A,), as `sufficient_belief` returns it.
+
+    Returns:
+        The optimal deterministic policy of the first step, (O, A), and the optimal return.
+    """
     value = np.zeros(len(tables.states))
     for _ in range(tables.horizon):
         action_value = reward + tables.gamma * (value[tables.successor] @ tables.noise)
-        told = _by_observation(tables, belief[:, None] * action_value)
-        value[: len(reward)] = told.max(1)[tables.observation]
-    return np.eye(tables.n_actions)[told.argmax(1)], float(tables.start_probability @ value[tables.start])
+        by_observation = _sum_by_observation(tables, belief[:, None] * action_value)
+        value[: len(reward)] = by_observation.max(1)[tables.observation]
+    policy = np.eye(tables.n_actions)[by_observation.argmax(1)]
+    return policy, float(tables.start_probability @ value[tables.start])
 
 
 def _given_observation(tables: Tables, weights: np.ndarray) -> np.ndarray:
-    """The probability of each state among those of the same observation, (S_A,); 0 where none was met."""
+    """Normalises weights (S_A,) within each observation; 0 for observations of weight 0."""
     total = np.bincount(tables.observation, weights)[tables.observation]
     return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)

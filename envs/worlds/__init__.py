@@ -1,1 +1,1 @@
-"""One world a file; a file registers what it defines."""
+"""One world per file; importing a file registers its world."""

@@ -1,7 +1,15 @@
 """The goal lies between two ends that look alike, so an agent without memory cannot tell which way to go.
 
-Always going one way finds the goal from one end only; a coin at every step finds it from both, soon enough to
-be worth 10/11 at a discount of 0.9: here a stochastic policy beats every deterministic one.
+    A D .         A agent, D goal
+    left end, goal, right end: the ends have equal observations.
+
+A deterministic policy reaches the goal from one end only. A uniformly random action at every step reaches it from both,
+and is worth 10/11 at a discount of 0.9: here a stochastic policy beats every deterministic one. The overseer sees
+whether the goal was reached.
+
+| state variable | values            | meaning          |
+|----------------|-------------------|------------------|
+| 0              | LEFT, GOAL, RIGHT | the agent's cell |
 """
 
 from typing import ClassVar
@@ -18,7 +26,7 @@ LEFT, GOAL, RIGHT = range(3)  # cells
 
 @register
 class AliasedCorridor(POMDP):
-    """N corridors of three cells; the overseer sees whether the goal was reached."""
+    """N corridors of three cells."""
 
     gamma = 0.9
     overseer_labels = ("nothing", "goal")
@@ -31,25 +39,25 @@ class AliasedCorridor(POMDP):
         super().__init__(num_envs, max_episode_steps, render_mode, MultiBinary(2), len(self.action_arrows))
 
     def starts(self) -> tuple[np.ndarray, np.ndarray]:
-        """Either end."""
+        """Either end, with equal probability."""
         return np.array([[LEFT], [RIGHT]]), np.array([0.5, 0.5])
 
     def transition(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """One cell on; the ends are walls."""
+        """Moves one cell; at an end, the agent cannot leave the corridor."""
         return np.clip(state + 2 * action[:, None] - 1, LEFT, RIGHT)
 
     def terminal(self, state: np.ndarray) -> np.ndarray:
-        """The goal was reached."""
+        """The agent is at the goal."""
         return state[:, 0] == GOAL
 
     def reward(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
-        """1 at the goal."""
+        """1 for reaching the goal; also the true reward."""
         return self.terminal(next_state).astype(np.float64)
 
     true_reward = reward
 
     def observation(self, state: np.ndarray) -> np.ndarray:
-        """An end, or the goal: (N, 2) int8."""
+        """(N, 2) int8: at an end, at the goal."""
         return np.column_stack((state[:, 0] != GOAL, state[:, 0] == GOAL)).astype(np.int8)
 
     def overseer_observation(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
@@ -57,7 +65,7 @@ class AliasedCorridor(POMDP):
         return self.outcome(next_state)
 
     def outcome(self, state: np.ndarray) -> np.ndarray:
-        """nothing, goal."""
+        """An index of `outcomes`."""
         return self.terminal(state).astype(np.int64)
 
     def layout(self, state: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from flows.text import one_line
 from flows.tracking.access import check_writable, require_runs
 
 if TYPE_CHECKING:
-    from flows.tracking.results import Results
+    from flows.reporting.aggregate import Comparison
     from flows.tracking.store import Store
 
 SOME_FAILED = 1
@@ -128,6 +128,7 @@ def _run_flow(config: CompareConfig, options: Any) -> str:
     """Runs the flow and prints its results. Returns one line that lists the failed runs, or an empty string."""
     from flows.compare import FailedRunsError, compare
     from flows.prefect_server.history import record_history
+    from flows.reporting.aggregate import compare_rows
     from flows.tracking.results import read_results
     from flows.tracking.store import Store
 
@@ -137,7 +138,7 @@ def _run_flow(config: CompareConfig, options: Any) -> str:
         except FailedRunsError as error:
             run_id, failure = error.sweep, str(error)
     project = current_project()
-    _show(project, read_results(Store(project), run_id))
+    _show(project, compare_rows(read_results(Store(project), run_id)))
     return failure
 
 
@@ -190,7 +191,7 @@ def run_one(config: TrainConfig) -> None:
     with open_display([config]) as display:
         display.began(config)
         watch = partial(display.moved, config)
-        with store.run(run_title(config), run_params(config), tags, watch=watch) as record:
+        with store.run(run_title(config), run_params(config), tags, on_progress=watch) as record:
             resolve_name(TRAIN)(config, record)
             record.tags(cache_key.not_reusable_tags(modules))
         display.ended(config, "finished")
@@ -227,12 +228,14 @@ def check_environment(env: str, arguments: tuple[str, ...], learner: Learner) ->
 def make_report(sweep: str | None) -> None:
     """`keyhole report`: writes the report of a sweep again."""
     from flows.reporting import report
+    from flows.reporting.aggregate import compare_rows
     from flows.tracking import results
 
     store = existing_store()
     found = results.read_results(store, results.find_sweep(store, sweep))
-    report.write_report(store, found)
-    _show(store.project, found)
+    comparison = compare_rows(found)
+    report.write_report(store, comparison)
+    _show(store.project, comparison)
 
 
 def list_runs(sweep: str | None, filters: dict[str, Any], limit: int, as_json: bool) -> None:
@@ -298,10 +301,11 @@ def existing_store() -> "Store":
     return Store(project)
 
 
-def _show(project: Project, found: "Results") -> None:
+def _show(project: Project, comparison: "Comparison") -> None:
     from flows.reporting import report
 
-    print(f"\n{report.summary(found)}\n")
+    found = comparison.results
+    print(f"\n{report.summary(comparison)}\n")
     if found.reused:
         print(f"{found.reused} runs reused from earlier sweeps (--force trains them again)")
     for line in _missing_files(project, found):

@@ -11,6 +11,7 @@ from typing import Any
 
 from flows.cli.listing import started
 from flows.reporting import report
+from flows.reporting.aggregate import compare_rows
 from flows.text import format_duration, nan_to_none, printable
 from flows.tracking import results
 from flows.tracking.certificates import PREFIX
@@ -63,7 +64,7 @@ def _sweep(store: Store, run: Any) -> list[str]:
     lines = [
         f"{len(runs) - len(found.unfinished)} of {len(runs)} runs with a result",
         "",
-        *report.summary(found).splitlines(),
+        *report.summary(compare_rows(found)).splitlines(),
     ]
     for row in found.unfinished:
         reason = f"{row.status.lower()}{': ' * bool(row.error)}{row.error}"

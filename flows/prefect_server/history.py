@@ -1,7 +1,7 @@
-"""Prefect's history of a sweep is complete: what a client still holds is delivered before the server goes.
+"""Completes Prefect's history of a sweep: flushes the client's events before the server stops.
 
-Task history is made from events, which a client sends in the background. A flow whose process was killed
-stays Running for ever on the server; it is closed when the next sweep starts.
+Prefect derives task history from events, which a client sends in the background. A flow whose process was killed stays
+Running on the server, so the next sweep marks it as crashed.
 """
 
 import time
@@ -19,7 +19,7 @@ from prefect.states import Crashed
 
 from flows.tracking.process_owner import is_abandoned, owner_tags
 
-FLUSH_TIMEOUT = 20.0  # seconds
+FLUSH_TIMEOUT = 20.0  # seconds for each of logs, events and task history
 CAUSE = "its process ended without closing it"
 FLOW = FlowFilter.model_validate({"name": {"any_": ["compare"]}})
 RUNNING = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}})
@@ -29,22 +29,22 @@ SORTED = TaskRunSort.ID_DESC
 
 @contextmanager
 def record_history() -> Iterator[None]:
-    """Flows called inside are this process's; at the end the server has heard all of them."""
-    marks = sorted(_owner_tags())
-    with get_client(sync_client=True) as client, tags(*marks):
+    """Tag flows called inside as this process's; on exit wait until the server has their whole history."""
+    owner = sorted(_owner_tags())
+    with get_client(sync_client=True) as client, tags(*owner):
         crash_abandoned(client)
         try:
             yield
         finally:
-            flush_history(client, marks)
+            flush_history(client, owner)
 
 
 @contextmanager
 def without_owner_tags() -> Iterator[None]:
-    """Tasks submitted inside do not inherit the process's marks from their flow.
+    """Submit tasks inside without the owner tags that they would inherit from their flow.
 
-    A tag of a task is a limit too: before the task begins, the server is asked whether there is one and books a place,
-    in a database that may be busy for seconds.
+    Prefect treats each tag of a task as a possible concurrency limit. Before the task starts, the server looks up
+    the limit and reserves a slot, in a database that may be busy for seconds.
     """
     with TagsContext(current_tags=TagsContext.get().current_tags - _owner_tags()):
         yield
@@ -55,24 +55,26 @@ def _owner_tags() -> set[str]:
 
 
 def crash_abandoned(client: SyncPrefectClient) -> int:
-    """Marks flow runs whose process is gone as crashed, their tasks too; how many flow runs there were."""
+    """Mark flow runs whose process has ended, and their tasks, as crashed; return the number of flow runs."""
     running = client.read_flow_runs(
         flow_filter=FLOW, flow_run_filter=RUNNING, sort=FlowRunSort.START_TIME_DESC, limit=200
     )
-    dead = [run for run in running if is_abandoned(dict(tag.partition("=")[::2] for tag in run.tags))]
-    for run in dead:
-        its = FlowRunFilter.model_validate({"id": {"any_": [run.id]}})
-        for task in client.read_task_runs(flow_run_filter=its, task_run_filter=UNDER_WAY, sort=SORTED, limit=200):
+    abandoned = [run for run in running if is_abandoned(dict(tag.partition("=")[::2] for tag in run.tags))]
+    for run in abandoned:
+        same_flow_run = FlowRunFilter.model_validate({"id": {"any_": [run.id]}})
+        for task in client.read_task_runs(
+            flow_run_filter=same_flow_run, task_run_filter=UNDER_WAY, sort=SORTED, limit=200
+        ):
             client.set_task_run_state(task.id, Crashed(message=CAUSE), force=True)
         client.set_flow_run_state(run.id, Crashed(message=CAUSE), force=True)
-    return len(dead)
+    return len(abandoned)
 
 
-def flush_history(client: SyncPrefectClient, marks: list[str]) -> None:
-    """Sends the logs and events still held, and waits until the server has made task history of them."""
+def flush_history(client: SyncPrefectClient, owner: list[str]) -> None:
+    """Send pending logs and events, then wait until no task of flows with these tags is under way on the server."""
     APILogWorker.drain_all(timeout=FLUSH_TIMEOUT)
     EventsWorker.drain_all(timeout=FLUSH_TIMEOUT)
-    ours = FlowRunFilter.model_validate({"tags": {"all_": marks}})
+    ours = FlowRunFilter.model_validate({"tags": {"all_": owner}})
     start = time.monotonic()
     while client.read_task_runs(flow_run_filter=ours, task_run_filter=UNDER_WAY, sort=SORTED, limit=1):
         if time.monotonic() - start > FLUSH_TIMEOUT:

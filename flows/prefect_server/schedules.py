@@ -1,4 +1,4 @@
-"""The schedules that Prefect's server of the project keeps: `compare/nightly` is the flow and the deployment's name."""
+"""Lists and changes schedules on the project's Prefect server; `compare/nightly` is flow name / deployment name."""
 
 import os
 from datetime import datetime
@@ -12,12 +12,12 @@ from flows.errors import UserError, unknown_name
 from flows.prefect_server.server import Server
 from flows.project import Project
 
-MAX_SCHEDULES = 200  # that the server gives at once
+MAX_SCHEDULES = 200  # the server's limit for one query
 NEXT = FlowRunFilter.model_validate({"state": {"name": {"any_": ["Scheduled", "Late"]}}})
 
 
 class Scheduled(NamedTuple):
-    """A deployment's schedule."""
+    """A schedule of a deployment; `deployment` and `schedule` are Prefect's ids."""
 
     name: str
     cron: str
@@ -29,7 +29,7 @@ class Scheduled(NamedTuple):
 
 
 def open_client(project: Project) -> SyncPrefectClient:
-    """A client of the server that runs; raises UserError if none does. To be called before a client was made."""
+    """Open a client of the running server, before any other client is made; raise UserError if there is no server."""
     url = Server(project.prefect_home).found()
     if url is None:
         raise UserError(
@@ -43,8 +43,8 @@ def open_client(project: Project) -> SyncPrefectClient:
 
 
 def read_schedules(client: SyncPrefectClient) -> list[Scheduled]:
-    """Every schedule, by name."""
-    found = [
+    """Return every schedule, sorted by name."""
+    schedules = [
         Scheduled(
             name=f"{client.read_flow(deployment.flow_id).name}/{deployment.name}",
             cron=getattr(schedule.schedule, "cron", str(schedule.schedule)),
@@ -57,21 +57,21 @@ def read_schedules(client: SyncPrefectClient) -> list[Scheduled]:
         for deployment in client.read_deployments(sort=DeploymentSort.NAME_ASC, limit=MAX_SCHEDULES)
         for schedule in deployment.schedules
     ]
-    return sorted(found, key=lambda one: (one.name, one.cron))
+    return sorted(schedules, key=lambda one: (one.name, one.cron))
 
 
 def _next(client: SyncPrefectClient, deployment: Any) -> datetime | None:
-    its = DeploymentFilter.model_validate({"id": {"any_": [deployment]}})
-    waiting = client.read_flow_runs(
-        deployment_filter=its, flow_run_filter=NEXT, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=1
+    same_deployment = DeploymentFilter.model_validate({"id": {"any_": [deployment]}})
+    planned = client.read_flow_runs(
+        deployment_filter=same_deployment, flow_run_filter=NEXT, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=1
     )
-    return waiting[0].next_scheduled_start_time if waiting else None
+    return planned[0].next_scheduled_start_time if planned else None
 
 
 def schedule_table(schedules: list[Scheduled]) -> str:
-    """A line for each."""
+    """Format the schedules, one line each."""
     if not schedules:
-        return "no schedule; make one with `keyhole serve --cron '0 3 * * *'`"
+        return "no schedule; create one with `keyhole serve --cron '0 3 * * *'`"
     rows = [(one.name, one.cron, one.timezone, "active" if one.active else "paused", _when(one)) for one in schedules]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
@@ -81,32 +81,40 @@ def _when(one: Scheduled) -> str:
     return f"next {one.next.astimezone():%Y-%m-%d %H:%M}" if one.active and one.next else ""
 
 
-def select_schedules(schedules: list[Scheduled], wanted: str | None) -> list[Scheduled]:
-    """The schedules of the deployment that `wanted` names, with or without its flow; None: of the only one."""
+def select_schedules(schedules: list[Scheduled], name: str | None) -> list[Scheduled]:
+    """Select the schedules of one deployment.
+
+    Args:
+        schedules: every schedule.
+        name: deployment name, with or without the flow name in front; None if there is only one deployment.
+
+    Raises:
+        UserError: there is no such deployment, or `name` is None and there are several.
+    """
     names = sorted({one.name for one in schedules})
     if not names:
         raise UserError(schedule_table([]).replace("no schedule", "there is no schedule"))
-    if wanted is None and len(names) > 1:
+    if name is None and len(names) > 1:
         raise UserError(f"there are {len(names)} schedules; name one of {', '.join(names)}")
-    named = [one for one in schedules if wanted in (None, one.name, one.name.partition("/")[2])]
+    named = [one for one in schedules if name in (None, one.name, one.name.partition("/")[2])]
     if not named:
-        raise unknown_name("schedule", str(wanted), [name.partition("/")[2] for name in names])
+        raise unknown_name("schedule", str(name), [full.partition("/")[2] for full in names])
     return named
 
 
 def pause(client: SyncPrefectClient, one: Scheduled) -> None:
-    """Nothing more is started; what was planned is dropped."""
+    """Stop starting runs; runs that were planned are dropped."""
     client.pause_deployment(one.deployment)
 
 
 def resume(client: SyncPrefectClient, one: Scheduled) -> None:
-    """The schedule plans runs again."""
+    """Plan runs by the schedule again."""
     client.update_deployment_schedule(one.deployment, one.schedule, active=True)
     client.resume_deployment(one.deployment)
 
 
 def remove(client: SyncPrefectClient, one: Scheduled) -> None:
-    """The schedule is gone; its deployment can still be started by hand."""
+    """Delete the schedule; its deployment can still be started manually."""
     client.delete_deployment_schedule(one.deployment, one.schedule)
 
 
@@ -114,16 +122,16 @@ CHANGES = {"pause": (pause, "paused"), "resume": (resume, "resumed"), "remove": 
 
 
 def list_schedules(project: Project) -> str:
-    """`keyhole schedule list`."""
+    """Run `keyhole schedule list`."""
     with open_client(project) as client:
         return schedule_table(read_schedules(client))
 
 
-def change_schedules(project: Project, verb: str, wanted: str | None) -> str:
-    """`keyhole schedule pause | resume | remove`; what was done, a line for each schedule."""
-    act, done = CHANGES[verb]
+def change_schedules(project: Project, verb: str, name: str | None) -> str:
+    """Run `keyhole schedule pause | resume | remove`; return a line for each changed schedule."""
+    change, outcome = CHANGES[verb]
     with open_client(project) as client:
-        those = select_schedules(read_schedules(client), wanted)
-        for one in those:
-            act(client, one)
-    return "\n".join(f"{one.name} ({one.cron}): {done}" for one in those)
+        selected = select_schedules(read_schedules(client), name)
+        for one in selected:
+            change(client, one)
+    return "\n".join(f"{one.name} ({one.cron}): {outcome}" for one in selected)

@@ -1,7 +1,7 @@
-"""Prefect keeps history on a server of the project: loopback, a free port, started when first needed.
+"""Runs the project's Prefect server on loopback, on a free port, started when first needed.
 
-Whoever uses it holds a shared lock; the last one out turns off the light. A server whose users were
-killed is found again and used. One that the user names in PREFECT_API_URL is used and left alone.
+Clients share a lock; the last to release it stops the server. A server whose clients were killed is found and reused. A
+server that the user names in PREFECT_API_URL is used and never stopped.
 """
 
 import fcntl
@@ -22,16 +22,16 @@ import psutil
 from flows.errors import UserError
 from flows.process_env import SILENT
 
-PAGES_API = "PREFECT_SERVER_UI_API_URL"  # what its pages ask; they do not follow --port
-START_TIMEOUT = 180.0  # seconds; a first start makes the database, 15 s on an idle machine and minutes on a busy one
+PAGES_API = "PREFECT_SERVER_UI_API_URL"  # the API address that its pages use; it does not follow --port
+START_TIMEOUT = 180.0  # seconds; a first start creates the database: 15 s on an idle machine, minutes on a busy one
 
 
 class ServerError(UserError):
-    """Prefect's server did not come up."""
+    """Prefect's server did not start."""
 
 
 class Server:
-    """The project's Prefect server: `start` returns at once, `wait` when it answers; `leave` lets it go."""
+    """A client's handle of the project's Prefect server: `start` does not block, `wait` does, `leave` releases it."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -42,7 +42,7 @@ class Server:
         self.url = ""
 
     def start(self) -> None:
-        """Points Prefect at the server; starts one if none runs. To be called before prefect is imported."""
+        """Set PREFECT_API_URL to the running server, or start one. Call it before prefect is imported."""
         if url := os.environ.get("PREFECT_API_URL"):
             self.url = url
             return
@@ -55,20 +55,20 @@ class Server:
         os.environ["PREFECT_API_URL"] = self.url
 
     def wait(self) -> None:
-        """Returns when the server answers; raises ServerError if it ends or takes too long."""
+        """Block until the server answers; raise ServerError if it exits or takes longer than `START_TIMEOUT`."""
         start = time.monotonic()
         while not healthy(self.url):
             waited = time.monotonic() - start
             if self._child is not None and self._child.poll() is not None:
-                raise ServerError(f"Prefect's server ended at start: {_tail(self.log)} (all of it: {self.log})")
+                raise ServerError(f"Prefect's server exited at start: {_tail(self.log)} (log: {self.log})")
             if waited > START_TIMEOUT:
                 raise ServerError(
-                    f"no Prefect server answers at {self.url} within {START_TIMEOUT:.0f} s; see {self.log}"
+                    f"Prefect's server at {self.url} did not answer within {START_TIMEOUT:.0f} s; see {self.log}"
                 )
             time.sleep(0.2)
 
     def leave(self) -> None:
-        """Stops the server if nobody else uses it."""
+        """Release the server; stop it if no other client uses it."""
         if self._users is None:
             return
         with self._users, suppress(BlockingIOError):
@@ -79,11 +79,11 @@ class Server:
 
     @property
     def page(self) -> str:
-        """Where its pages are."""
+        """The address of the server's pages."""
         return self.url.removesuffix("/api")
 
     def found(self) -> str | None:
-        """The address of the server that the user names, or of the one that runs; None: there is none."""
+        """Return the address in PREFECT_API_URL or of the running server; None if there is neither."""
         return os.environ.get("PREFECT_API_URL") or self._running()
 
     def _running(self) -> str | None:
@@ -115,7 +115,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 cwd=self.home,
                 env={PAGES_API: url, **_environment()},
-                start_new_session=True,  # Ctrl-C is for us: the server must hear of the end of the flow
+                start_new_session=True,  # Ctrl-C must not reach the server: it still has to record the flow's end
             )
         started = psutil.Process(self._child.pid).create_time()
         self._record.write_text(json.dumps({"url": url, "pid": self._child.pid, "started": started}))
@@ -126,8 +126,8 @@ class Server:
             server = psutil.Process(json.loads(self._record.read_text())["pid"])
             family = [server, *server.children(recursive=True)]
             os.killpg(server.pid, signal.SIGINT)
-            _, stubborn = psutil.wait_procs(family, timeout=10)
-            for process in stubborn:
+            _, alive = psutil.wait_procs(family, timeout=10)
+            for process in alive:
                 process.kill()
         self._record.unlink(missing_ok=True)
         if self._child is not None:
@@ -135,16 +135,16 @@ class Server:
 
 
 def healthy(url: str) -> bool:
-    """An API answers at `url`."""
+    """Return whether an API answers at `url`."""
     with suppress(OSError, ValueError), urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
         return answer.status == 200
     return False
 
 
 def _environment() -> dict[str, str]:
-    """The child's log goes to a file: there it may speak."""
-    hidden = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
-    return {k: v for k, v in os.environ.items() if not (k == hidden and v == SILENT[hidden])}
+    """The server's environment; its output goes to a log file, so our default for the console's level is dropped."""
+    level = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
+    return {k: v for k, v in os.environ.items() if not (k == level and v == SILENT[level])}
 
 
 def _free_port() -> int:
@@ -155,4 +155,4 @@ def _free_port() -> int:
 
 def _tail(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "its log is empty"

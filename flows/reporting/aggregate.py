@@ -1,4 +1,4 @@
-"""Over seeds: a mean, and Student's 95 % interval of it. One seed has a mean and no interval."""
+"""Aggregates results over seeds: means, Student's 95 % intervals, the comparison table and learning curves."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,10 +10,11 @@ from scipy.special import stdtrit
 from flows.tracking.results import Results, Row
 
 CONFIDENCE = 0.95
+COINCIDENCE = 0.015  # of the true return: closer lines cannot be distinguished in a figure
 
 
 class Interval(NamedTuple):
-    """mean - half to mean + half; half is nan for fewer than two values."""
+    """The interval from mean - half to mean + half over n values; half is nan for fewer than two values."""
 
     mean: float
     half: float
@@ -21,7 +22,7 @@ class Interval(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One row name at one oversight level, over its seeds."""
+    """One row name at one oversight level, aggregated over seeds."""
 
     row: str
     leaky: bool
@@ -33,8 +34,43 @@ class Cell(NamedTuple):
     labels_used: Interval
 
 
+class Comparison(NamedTuple):
+    """The comparison table of a sweep, made once and shared by figures, page, terminal and Prefect's artifact."""
+
+    results: Results
+    cells: tuple[Cell, ...]
+    """sorted by oversight level, lowest first, then by true return, highest first"""
+
+    @property
+    def levels(self) -> list[float]:
+        """The oversight levels, lowest first."""
+        return sorted({cell.oversight for cell in self.cells})
+
+    @property
+    def rows(self) -> list[str]:
+        """The row names, ranked by true return at the lowest oversight level."""
+        return rank_rows(self.cells)
+
+    def at_level(self, level: float) -> list[Cell]:
+        """The cells of one oversight level, best first."""
+        return [cell for cell in self.cells if cell.oversight == level]
+
+    def cell(self, row: str, level: float) -> Cell | None:
+        """The cell of a row name at an oversight level, if a run finished there."""
+        return next((cell for cell in self.cells if (cell.row, cell.oversight) == (row, level)), None)
+
+
+def compare_rows(results: Results) -> Comparison:
+    """Aggregate the finished runs of a sweep over their seeds."""
+    groups: dict[tuple[float, str], list[Row]] = {}
+    for row in results.finished:
+        groups.setdefault((row.oversight, row.row), []).append(row)
+    cells = [_cell(rows, results.blocks) for rows in groups.values()]
+    return Comparison(results, tuple(sorted(cells, key=lambda cell: (cell.oversight, -cell.true_return.mean))))
+
+
 def interval(values: Sequence[float]) -> Interval:
-    """Mean and half-width t s / sqrt(n) of the values that are numbers (Student 1908)."""
+    """Compute mean and half-width t s / sqrt(n) of Student's interval (Student 1908); nan values are dropped."""
     numbers = np.array([value for value in values if not math.isnan(value)])
     n = len(numbers)
     if n == 0:
@@ -45,33 +81,24 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(float(numbers.mean()), float(t * numbers.std(ddof=1) / math.sqrt(n)), n)
 
 
-def cells(results: Results) -> list[Cell]:
-    """Every row name at every oversight level, of finished runs: scarcest level first, best first within."""
-    groups: dict[tuple[float, str], list[Row]] = {}
-    for row in results.finished:
-        groups.setdefault((row.oversight, row.row), []).append(row)
-    made = [_cell(rows, results.blocks) for rows in groups.values()]
-    return sorted(made, key=lambda cell: (cell.oversight, -cell.true_return.mean))
-
-
 def _cell(rows: list[Row], blocks: list[str]) -> Cell:
-    def over(value: Callable[[Row], float]) -> Interval:
+    def over_seeds(value: Callable[[Row], float]) -> Interval:
         return interval([value(row) for row in rows])
 
     return Cell(
         row=rows[0].row,
         leaky=rows[0].leaky,
         oversight=rows[0].oversight,
-        true_return=over(lambda row: row.true_return),
-        seen=over(lambda row: row.seen),
-        unseen=over(lambda row: row.unseen),
+        true_return=over_seeds(lambda row: row.true_return),
+        seen=over_seeds(lambda row: row.seen),
+        unseen=over_seeds(lambda row: row.unseen),
         without={block: interval([row.without.get(block, math.nan) for row in rows]) for block in blocks},
-        labels_used=over(lambda row: row.labels_used),
+        labels_used=over_seeds(lambda row: row.labels_used),
     )
 
 
 class Curve(NamedTuple):
-    """The true return along training, over seeds: (P,) arrays at the P steps that all seeds share."""
+    """The true return during training over seeds: (P,) arrays at the P steps that all seeds share."""
 
     step: np.ndarray
     mean: np.ndarray
@@ -79,7 +106,7 @@ class Curve(NamedTuple):
 
 
 def learning_curves(results: Results) -> dict[tuple[str, float], Curve]:
-    """(method, oversight) -> its curve over the seeds that finished."""
+    """Return the curve of each (method, oversight level) over the seeds that finished."""
     groups: dict[tuple[str, float], list[dict[int, float]]] = {}
     for run_id, row in {row.run_id: row for row in results.finished}.items():
         groups.setdefault((row.method, row.oversight), []).append(dict(results.curves[run_id]))
@@ -96,23 +123,20 @@ def _curve(runs: list[dict[int, float]]) -> Curve:
     )
 
 
-COINCIDENCE = 0.015  # of the true return: two lines that are nowhere farther apart cannot be told apart
-
-
 def without_coinciding(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells, but for those of rules whose line would lie on that of their method's first rule."""
+    """Drop the rows that differ nowhere by more than `COINCIDENCE` from their method's first deployment rule."""
     means = {(cell.row, cell.oversight): cell.true_return.mean for cell in cells}
 
     def distance(cell: Cell) -> float:
         first = means.get((cell.row.partition("/")[0], cell.oversight), math.inf)
         return abs(cell.true_return.mean - first)
 
-    seen = {cell.row for cell in cells if "/" not in cell.row or distance(cell) > COINCIDENCE}
-    return [cell for cell in cells if cell.row in seen]
+    distinct = {cell.row for cell in cells if "/" not in cell.row or distance(cell) > COINCIDENCE}
+    return [cell for cell in cells if cell.row in distinct]
 
 
 def rank_rows(cells: Sequence[Cell]) -> list[str]:
-    """Row names, the one that keeps most at the scarcest oversight first."""
+    """Rank the row names by true return at the lowest oversight level, highest first."""
     best: dict[str, tuple[float, float]] = {}
     for cell in cells:
         best[cell.row] = min(best.get(cell.row, (math.inf, 0.0)), (cell.oversight, -cell.true_return.mean))

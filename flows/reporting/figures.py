@@ -1,4 +1,4 @@
-"""A sweep in pictures: what is left of the true return as oversight gets scarcer, and how it was learned."""
+"""Figures of a sweep: true return against oversight level, and learning curves."""
 
 import io
 import math
@@ -21,21 +21,21 @@ COLOURS = (
 )  # fmt: skip
 MARKERS = "osD^vPX*<>ph"
 INK, FAINT = "#222831", "#9aa3ad"
-LABEL_GAP = 0.034  # of the axes' height: one line of text
+LABEL_GAP = 0.034  # height of a text line as a fraction of the axes
 STYLE: dict[str, Any] = {"fontsize": 9, "color": INK}
-KNOWN = "known"  # marks the lines of what is known before training
+REFERENCE_LINE = "reference"  # group id of the lines of returns known before training
 DOTS: dict[str, Any] = {"color": FAINT, "linewidth": 1, "linestyle": (0, (1, 2))}
-REFERENCES = {  # its name, and on which side of its line that stands
+REFERENCES = {  # field -> (label, side of the label at its line)
     "optimal_return": ("optimum", "bottom"),
-    "enforceable_return": ("enforceable by any reward on what the overseer sees", "bottom"),
+    "enforceable_return": ("enforceable by any reward on the overseer's observations", "bottom"),
     "naive_optimum_return": ("optimum of the naive reward", "top"),
 }
 
 
 def oversight_figure(cells: Sequence[Cell], references: Mapping[float, Reference]) -> bytes:
-    """PNG: true return against oversight, a line for each row, mean and 95 % interval over seeds.
+    """Draw true return against oversight level as a PNG: a line for each row, mean and 95 % interval over seeds.
 
-    A deployment rule that keeps nowhere more or less than its method's first one, by `SAME`, has no line.
+    A row that coincides with its method's first deployment rule, within `COINCIDENCE`, is not drawn.
     """
     cells = without_coinciding(cells)
     figure = Figure(figsize=(10.5, 6.4), layout="constrained", dpi=150)
@@ -46,19 +46,19 @@ def oversight_figure(cells: Sequence[Cell], references: Mapping[float, Reference
     if references:
         _references(axes, references)
     ends = []
-    shades = row_colours([line[0].row for line in lines])
-    for place, (line, colour) in enumerate(zip(lines, shades, strict=True)):
-        x = _beside(np.array([cell.oversight for cell in line]), place, len(lines), logarithmic)
-        _draw_line(axes, x, line, _look(place, colour, line[0]))
+    colours = row_colours([line[0].row for line in lines])
+    for index, (line, colour) in enumerate(zip(lines, colours, strict=True)):
+        x = _dodge(np.array([cell.oversight for cell in line]), index, len(lines), logarithmic)
+        _draw_line(axes, x, line, _line_style(index, colour, line[0]))
         ends.append((float(x[-1]), line[-1]))
     _zoom(axes, [cell.true_return.mean for cell in cells])
     axes.set_ylabel("true return per episode, discounted", **STYLE)
-    _name_lines(axes, ends)
+    _label_lines(axes, ends)
     return _png(figure)
 
 
 def curves_figure(curves: Mapping[tuple[str, float], Curve], references: Mapping[float, Reference]) -> bytes:
-    """PNG: a panel for each method, a line for each oversight level, mean and 95 % band over seeds."""
+    """Draw learning curves as a PNG: a panel for each method, a line for each level, mean and 95 % band over seeds."""
     methods = list(dict.fromkeys(method for method, _ in curves))
     levels = sorted({level for _, level in curves})
     columns = min(4, max(1, len(methods)))
@@ -73,14 +73,14 @@ def curves_figure(curves: Mapping[tuple[str, float], Curve], references: Mapping
         axes.set_visible(False)
     _legend(figure, levels)
     figure.supxlabel("environment steps", **STYLE)
-    figure.supylabel("true return, as deployed", **STYLE)
+    figure.supylabel("true return of the deployed policy", **STYLE)
     return _png(figure)
 
 
 def spread_labels(positions: Sequence[float], gap: float) -> list[float]:
-    """The nearest positions, by squares, in the same order, `gap` apart (pool adjacent violators)."""
+    """Return the least-squares closest positions, in the same order and `gap` apart (pool adjacent violators)."""
     order = np.argsort(positions, kind="stable")
-    blocks: list[tuple[float, int]] = []  # (mean, size) of positions less the room that those before them need
+    blocks: list[tuple[float, int]] = []  # (mean, size) of positions minus rank * gap
     for rank, index in enumerate(order):
         blocks.append((positions[index] - rank * gap, 1))
         while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
@@ -104,42 +104,42 @@ def _x_axis(axes: Axes, levels: Sequence[float]) -> bool:
     return logarithmic
 
 
-def _beside(x: np.ndarray, place: int, of: int, logarithmic: bool) -> np.ndarray:
-    """The place of `x` at which the intervals of `of` lines stand beside each other."""
-    share = (place - (of - 1) / 2) / max(of, 12)
-    return x * (1 + 0.12 * share) if logarithmic else x + 0.03 * (np.ptp(x) or 0.1) * share
+def _dodge(x: np.ndarray, index: int, count: int, logarithmic: bool) -> np.ndarray:
+    """Shift `x` so that the error bars of `count` lines do not overlap."""
+    shift = (index - (count - 1) / 2) / max(count, 12)
+    return x * (1 + 0.12 * shift) if logarithmic else x + 0.03 * (np.ptp(x) or 0.1) * shift
 
 
 def row_colours(names: Sequence[str]) -> list[str]:
-    """A colour for each row name: all rows of one method have the same."""
+    """Return a colour for each row name; rows of one method share a colour."""
     methods = [name.partition("/")[0].partition(arms.MARK)[0] for name in names]
-    place = {method: i for i, method in enumerate(dict.fromkeys(methods))}
-    return [COLOURS[place[method] % len(COLOURS)] for method in methods]
+    index = {method: i for i, method in enumerate(dict.fromkeys(methods))}
+    return [COLOURS[index[method] % len(COLOURS)] for method in methods]
 
 
-def _look(place: int, colour: str, cell: Cell) -> dict[str, Any]:
-    """Dashed: in a world with another argument; hollow: leaky."""
-    look = {
+def _line_style(index: int, colour: str, cell: Cell) -> dict[str, Any]:
+    """Arms with their own environment arguments are dashed; leaky rows have hollow markers."""
+    style = {
         "color": colour,
-        "marker": MARKERS[place % len(MARKERS)],
+        "marker": MARKERS[index % len(MARKERS)],
         "markerfacecolor": colour,
         "linestyle": (0, (5, 2)) if arms.MARK in cell.row else "-",
     }
-    return look | {"markerfacecolor": "white", "linestyle": (0, (2, 1))} if cell.leaky else look
+    return style | {"markerfacecolor": "white", "linestyle": (0, (2, 1))} if cell.leaky else style
 
 
-def _draw_line(axes: Axes, x: np.ndarray, cells: Sequence[Cell], look: dict[str, Any]) -> None:
+def _draw_line(axes: Axes, x: np.ndarray, cells: Sequence[Cell], style: dict[str, Any]) -> None:
     means = [cell.true_return.mean for cell in cells]
     halves = np.nan_to_num([cell.true_return.half for cell in cells])  # one seed: no interval
-    axes.errorbar(x, means, yerr=halves, markersize=6, linewidth=1.7, elinewidth=1, capsize=2.5, zorder=3, **look)
+    axes.errorbar(x, means, yerr=halves, markersize=6, linewidth=1.7, elinewidth=1, capsize=2.5, zorder=3, **style)
 
 
-def _name_lines(axes: Axes, ends: Sequence[tuple[float, Cell]]) -> None:
-    """Each name at the right end of its line; where ends are close, apart and with a thread to its line."""
+def _label_lines(axes: Axes, ends: Sequence[tuple[float, Cell]]) -> None:
+    """Label each line at its right end; labels of close ends are spread and connected to their lines."""
     low, high = axes.get_ylim()
     heights = [(cell.true_return.mean - low) / (high - low) for _, cell in ends]
-    shades = row_colours([cell.row for _, cell in ends])
-    for (x, cell), height, colour in zip(ends, spread_labels(heights, LABEL_GAP), shades, strict=True):
+    colours = row_colours([cell.row for _, cell in ends])
+    for (x, cell), height, colour in zip(ends, spread_labels(heights, LABEL_GAP), colours, strict=True):
         axes.annotate(
             f"{cell.row} (leaky)" if cell.leaky else cell.row,
             xy=(x, cell.true_return.mean),
@@ -161,34 +161,34 @@ def _name_lines(axes: Axes, ends: Sequence[tuple[float, Cell]]) -> None:
 
 
 def _zoom(axes: Axes, means: Sequence[float] | np.ndarray) -> None:
-    """Wide intervals of few seeds are cut off rather than that they flatten the lines; reference lines are seen."""
+    """Fit the y-axis to means and reference lines; wide intervals of few seeds are clipped."""
     values = [
         *means,
-        *(y for line in axes.get_lines() if line.get_gid() == KNOWN for y in np.asarray(line.get_ydata())),
+        *(y for line in axes.get_lines() if line.get_gid() == REFERENCE_LINE for y in np.asarray(line.get_ydata())),
     ]
-    room = 0.3 * (max(values) - min(values) or 1.0)
+    margin = 0.3 * (max(values) - min(values) or 1.0)
     low, high = axes.get_ylim()
-    axes.set_ylim(max(low, min(values) - room), min(high, max(values) + room))
+    axes.set_ylim(max(low, min(values) - margin), min(high, max(values) + margin))
 
 
 def _references(axes: Axes, references: Mapping[float, Reference]) -> None:
-    """What is known before training, over the oversight levels; each line is named at its left end."""
+    """Draw the returns known before training over the oversight levels, each labelled at its left end."""
     levels = list(references)
     for name, (label, side) in REFERENCES.items():
         values = [getattr(known, name) for known in references.values()]
-        axes.plot(levels, values, marker="_" if len(levels) == 1 else "", zorder=1, gid=KNOWN, **DOTS)
-        place: dict[str, Any] = {
+        axes.plot(levels, values, marker="_" if len(levels) == 1 else "", zorder=1, gid=REFERENCE_LINE, **DOTS)
+        position: dict[str, Any] = {
             "xytext": (2, 3 if side == "bottom" else -3),
             "textcoords": "offset points",
             "va": side,
         }
-        paper = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.6}
-        axes.annotate(label, (levels[0], values[0]), fontsize=8, color="#5b6470", bbox=paper, zorder=4, **place)
+        background = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.6}
+        axes.annotate(label, (levels[0], values[0]), fontsize=8, color="#5b6470", bbox=background, zorder=4, **position)
 
 
 def _optimum(axes: Axes, references: Mapping[float, Reference]) -> None:
     for known in list(references.values())[:1]:
-        axes.axhline(known.optimal_return, zorder=1, gid=KNOWN, **DOTS)
+        axes.axhline(known.optimal_return, zorder=1, gid=REFERENCE_LINE, **DOTS)
 
 
 def _panel(axes: Axes, method: str, curves: Mapping[float, Curve]) -> None:
@@ -219,14 +219,14 @@ def _legend(figure: Figure, levels: Sequence[float]) -> None:
 
 
 def _shades(count: int) -> list[Any]:
-    """Light for scarce oversight, dark for plenty."""
-    return [colormaps["viridis_r"](0.15 + 0.8 * place / max(1, count - 1)) for place in range(count)]
+    """Return a colour for each oversight level: light for low levels, dark for high ones."""
+    return [colormaps["viridis_r"](0.15 + 0.8 * index / max(1, count - 1)) for index in range(count)]
 
 
 def _thousands(value: float, _: object = None) -> str:
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:g} {letter}"
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return f"{value / unit:g} {letter}"
     return f"{value:g}"
 
 

@@ -1,4 +1,4 @@
-"""A sweep's report, made from MLflow alone: results.csv, two pictures, and a page that needs no network."""
+"""Writes a sweep's report from MLflow alone: results.csv, two figures and a page that needs no network."""
 
 import base64
 import csv
@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from flows.reporting import figures
-from flows.reporting.aggregate import Cell, Interval, cells, learning_curves
+from flows.reporting.aggregate import Comparison, Interval, learning_curves, without_coinciding
 from flows.tracking.certificates import PREFIX
 from flows.tracking.results import Results, Row
 from flows.tracking.store import Store
@@ -19,22 +19,23 @@ COLUMNS = tuple(name for name in Row._fields if name != "without")
 PAGE = "report.html"
 
 
-def write_report(store: Store, results: Results) -> Path:
-    """Makes the sweep's files in its artifact folder; where the page is."""
+def write_report(store: Store, comparison: Comparison) -> Path:
+    """Write the report's files to the sweep's artifact folder; return the path of the page."""
+    results = comparison.results
     results.folder.mkdir(parents=True, exist_ok=True)
     write_csv(results, results.folder / "results.csv")
-    drawn = draw_figures(results)
-    for name, png in drawn.items():
+    images = draw_figures(comparison)
+    for name, png in images.items():
         (results.folder / name).write_bytes(png)
     page = results.folder / PAGE
-    page.write_text(render(results, drawn), encoding="utf-8")
+    page.write_text(render(comparison, images), encoding="utf-8")
     store.artifacts.upload(results.run_id, results.folder)
-    store.describe(results.run_id, summary(results))
+    store.describe(results.run_id, summary(comparison))
     return page
 
 
 def write_csv(results: Results, path: Path) -> None:
-    """One line for each run and deployment rule; what is not known stays empty."""
+    """Write one line for each run and deployment rule; nan becomes an empty cell."""
     blocks = results.blocks
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -44,19 +45,19 @@ def write_csv(results: Results, path: Path) -> None:
             table.writerow([_blank(value) for value in (*(getattr(row, name) for name in COLUMNS), *ablated)])
 
 
-def draw_figures(results: Results) -> dict[str, bytes]:
-    """File name -> PNG; nothing if no run has finished."""
-    table = cells(results)
-    if not table:
+def draw_figures(comparison: Comparison) -> dict[str, bytes]:
+    """Return file name -> PNG; empty if no run has a result."""
+    if not comparison.cells:
         return {}
+    references = comparison.results.references
     return {
-        "true_return.png": figures.oversight_figure(table, results.references),
-        "learning_curves.png": figures.curves_figure(learning_curves(results), results.references),
+        "true_return.png": figures.oversight_figure(comparison.cells, references),
+        "learning_curves.png": figures.curves_figure(learning_curves(comparison.results), references),
     }
 
 
-def render(results: Results, drawn: dict[str, bytes]) -> str:
-    """The page as HTML; what users typed is escaped by the template engine."""
+def render(comparison: Comparison, images: dict[str, bytes]) -> str:
+    """Render the page as HTML; the template engine escapes text from users."""
     engine = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -64,12 +65,13 @@ def render(results: Results, drawn: dict[str, bytes]) -> str:
         trim_blocks=True,
     )
     engine.filters |= {"number": number, "plusminus": plusminus, "share": share}
-    table = cells(results)
+    results = comparison.results
+    drawn = {cell.row for cell in without_coinciding(comparison.cells)}
     return engine.get_template(PAGE).render(
         results=results,
-        levels=by_level(table),
-        hidden=sorted({cell.row for cell in table} - {cell.row for cell in figures.without_coinciding(table)}),
-        pictures={name: data_uri(png) for name, png in drawn.items()},
+        levels=[(level, comparison.at_level(level)) for level in comparison.levels],
+        hidden=sorted({cell.row for cell in comparison.cells} - drawn),
+        pictures={name: data_uri(png) for name, png in images.items()},
         blocks=results.blocks,
         started=datetime.fromtimestamp(results.started),
         settings=sorted((k, v) for k, v in results.params.items() if not k.startswith(PREFIX)),
@@ -77,41 +79,34 @@ def render(results: Results, drawn: dict[str, bytes]) -> str:
     )
 
 
-def by_level(table: list[Cell]) -> list[tuple[float, list[Cell]]]:
-    """The cells of each oversight level, scarcest first, best first within."""
-    levels = sorted({cell.oversight for cell in table})
-    return [(level, [cell for cell in table if cell.oversight == level]) for level in levels]
-
-
-def summary(results: Results) -> str:
-    """The table as text for a terminal: a row for each row name, a column for each oversight level."""
-    table = cells(results)
-    if not table:
+def summary(comparison: Comparison) -> str:
+    """Format the table as text for a terminal: a line for each row name, a column for each oversight level."""
+    if not comparison.cells:
         return "no run has a result"
-    levels = sorted({cell.oversight for cell in table})
-    found = {(cell.row, cell.oversight): cell for cell in table}
-    names = {cell.row: f"{cell.row} (leaky)" if cell.leaky else cell.row for cell in table}
-    width = max(map(len, names.values()))
-    lines = ["true return, mean ± half of the 95 % interval over seeds", ""]
+    levels = comparison.levels
+    labels = {cell.row: f"{cell.row} (leaky)" if cell.leaky else cell.row for cell in comparison.cells}
+    width = max(map(len, labels.values()))
+    lines = ["true return: mean ± half of the 95 % interval over seeds", ""]
     lines.append(" " * width + "".join(f"{f'p={level:g}':>18}" for level in levels))
-    for name in figures.rank_rows(table):
-        entries = [found.get((name, level)) for level in levels]
-        shown = "".join(f"{plusminus(cell.true_return) if cell else '':>18}" for cell in entries)
-        lines.append(f"{names[name]:<{width}}{shown}")
+    for name in comparison.rows:
+        entries = [comparison.cell(name, level) for level in levels]
+        columns = "".join(f"{plusminus(cell.true_return) if cell else '':>18}" for cell in entries)
+        lines.append(f"{labels[name]:<{width}}{columns}")
     return "\n".join(lines)
 
 
 def number(value: float) -> str:
-    """Three digits; a dash for what is not known."""
+    """Format with three decimals; nan is a dash."""
     return "–" if math.isnan(value) else f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
 
 
 def plusminus(value: Interval) -> str:
+    """Format as "mean ± half", or as the mean alone if there is no interval."""
     return number(value.mean) if math.isnan(value.half) else f"{number(value.mean)} ± {number(value.half)}"
 
 
 def share(value: float, results: Results) -> float:
-    """How far a bar for `value` reaches, in percent of the best that is known."""
+    """Return the length of a bar for `value`, in percent of the best known or achieved true return."""
     best = max(
         [
             *(known.optimal_return for known in results.references.values()),
@@ -123,6 +118,7 @@ def share(value: float, results: Results) -> float:
 
 
 def data_uri(png: bytes) -> str:
+    """Encode an image as a data URI."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 

@@ -1,4 +1,4 @@
-"""Pictures of one run: how it learned, and what it does in every cell of a grid."""
+"""Figures of one run: its learning curve, and its policy in every cell of a grid."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,27 +14,28 @@ from matplotlib.patches import Rectangle
 from agents import BlockPolicy, action_probabilities
 
 CURVES: dict[str, tuple[str, dict[str, Any]]] = {  # metric: (label, style)
-    "eval/true_return": ("true return, as deployed", {"color": "C0", "linewidth": 2.5}),
-    "eval/true_return/unseen": ("the same, where nothing is watched", {"color": "C0", "linestyle": ":"}),
-    "eval/true_return/seen": ("the same, where something is", {"color": "C0", "linestyle": "--"}),
+    "eval/true_return": ("true return, deployed policy", {"color": "C0", "linewidth": 2.5}),
+    "eval/true_return/unseen": ("true return, deployed policy, unwatched episodes", {"color": "C0", "linestyle": ":"}),
+    "eval/true_return/seen": ("true return, deployed policy, watched episodes", {"color": "C0", "linestyle": "--"}),
     "eval/true_return/whole": ("true return, whole policy", {"color": "C1"}),
-    "eval/proxy_return": ("proxy return, as deployed", {"color": "0.5"}),
+    "eval/proxy_return": ("proxy return, deployed policy", {"color": "0.5"}),
 }
-VARIANTS = {  # what acts: (scales, ablated blocks)
+VARIANTS = {  # name -> (scales of the blocks, ablated blocks)
     "whole": (None, ()),
     "retain alone": ((1.0, 0.0), ()),
     "forget alone": ((0.0, 1.0), ()),
 }
 GAP = 0.3  # between grids, in cells
-FAST = {"compress_level": 3}  # of a PNG: as small as 6, in two thirds of the time
+FAST = {"compress_level": 3}  # PNG files as small as at level 6, in two thirds of the time
 
 
 def learning_curve_figure(curve: Sequence[tuple[int, dict[str, float]]], title: str, path: Path) -> None:
-    """Draw the evaluations along a run.
+    """Draw the evaluations of a run's checkpoints.
 
     Args:
         curve: (steps, metrics) of each checkpoint.
-        path: of the PNG.
+        title: the figure's title.
+        path: the PNG to write.
     """
     figure = Figure(figsize=(7, 4))
     axes = figure.subplots()
@@ -48,18 +49,20 @@ def learning_curve_figure(curve: Sequence[tuple[int, dict[str, float]]], title: 
 
 
 def policy_figure(policy: BlockPolicy, world, title: str, path: Path, starts: int = 4) -> bool:
-    """Draw, for some starts, what the policy does in every cell: whole, and each expert alone.
+    """Draw the policy in every cell for some start states: the whole policy, and each expert alone.
 
-    Arrows have the length of the action's probability; the background is the gate's value; the letter of a square
-    under the overseer's eye is framed.
+    An arrow's length is the action's probability. The background is the gate's value. The letter of a watched square
+    is framed.
 
     Args:
-        world: the environment; without a grid `layout` nothing is drawn.
-        path: of the PNG.
-        starts: how many start states, drawn with one seed for all runs.
+        policy: the policy to draw.
+        world: the environment; nothing is drawn if it has no grid `layout`.
+        title: the figure's title.
+        path: the PNG to write.
+        starts: number of start states, sampled with the same seed for all runs.
 
     Returns:
-        Whether there was a grid to draw.
+        Whether the environment has a grid to draw.
     """
     states = start_states(world, starts)
     if world.action_arrows is None or world.layout(states[0]) is None:
@@ -67,21 +70,21 @@ def policy_figure(policy: BlockPolicy, world, title: str, path: Path, starts: in
     layouts = np.stack([world.layout(state) for state in states])
     height, width = layouts.shape[1:3]
     size = (2.6 * starts + 1, 2.6 * len(VARIANTS) * height / width + 1)
-    figure = Figure(figsize=size)  # one pair of axes for all grids: making a pair takes longer than drawing in it
-    figure.suptitle(f"{title}\narrows: action probabilities; framed: watched by the overseer")
+    figure = Figure(figsize=size)  # one Axes for all grids: creating an Axes takes longer than drawing in it
+    figure.suptitle(f"{title}\narrows: action probabilities; framed letters: watched squares")
     axes = figure.add_axes((0.03, 0.02, 0.97 - 1 / size[0], 0.98 - 0.7 / size[1]))
-    bar = figure.add_axes((1 - 0.85 / size[0], 0.25, 0.2 / size[0], 0.5))
+    colour_bar = figure.add_axes((1 - 0.85 / size[0], 0.25, 0.2 / size[0], 0.5))
     gate, probabilities = evaluate_policy(policy, world, layouts)
-    figure.colorbar(draw_grids(axes, gate), cax=bar, label="gate: weight of the retain expert")
+    figure.colorbar(draw_grids(axes, gate), cax=colour_bar, label="gate: weight of the retain expert")
     draw_arrows(axes, world, layouts, probabilities)
-    for place, state in enumerate(states):
-        mark_things(axes, world.picture(state), place)
+    for column, state in enumerate(states):
+        draw_letters(axes, world.picture(state), column)
     figure.savefig(path, dpi=110, pil_kwargs=FAST)
     return True
 
 
 def start_states(world, count: int) -> np.ndarray:
-    """(count, K) start states: watched ones first, as far as there are, then unwatched ones."""
+    """Sample (count, K) start states: watched ones first, at most half of them, then unwatched ones."""
     generator, world.np_random = world.np_random, np.random.default_rng(0)
     states = world.initial(4096)
     world.np_random = generator
@@ -92,9 +95,15 @@ def start_states(world, count: int) -> np.ndarray:
 
 
 def evaluate_policy(policy: BlockPolicy, world, layouts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the policy says in every cell of grids (G, H, W, K): gate (G, H, W), action probabilities (V, G, H, W, A).
+    """Evaluate the policy in every cell of G grids.
 
-    Where there is no cell, nan and 0.
+    Args:
+        policy: the policy to evaluate.
+        world: its environment.
+        layouts: (G, H, W, K) states; negative where the grid has no cell.
+
+    Returns:
+        Gate values (G, H, W), nan where there is no cell, and action probabilities (V, G, H, W, A), 0 there.
     """
     real = (layouts >= 0).all(-1)
     observations = torch.as_tensor(world.observation(layouts[real]), device=policy.device)
@@ -102,14 +111,14 @@ def evaluate_policy(policy: BlockPolicy, world, layouts: np.ndarray) -> tuple[np
     with torch.no_grad():
         gate[real] = policy.gate_values(observations).cpu().numpy()
     probabilities = np.zeros((len(VARIANTS), *real.shape, len(world.action_arrows)))
-    for found, use in zip(probabilities, VARIANTS.values(), strict=True):
-        with policy.deployed(*use):
-            found[real] = action_probabilities(policy, observations).cpu().numpy()
+    for grids, variant in zip(probabilities, VARIANTS.values(), strict=True):
+        with policy.deployed(*variant):
+            grids[real] = action_probabilities(policy, observations).cpu().numpy()
     return gate, probabilities
 
 
 def draw_grids(axes: Axes, gate: np.ndarray) -> QuadMesh:
-    """A row of grids for each variant, the gate's values (G, H, W) as their background, in units of cells."""
+    """Draw a row of grids for each variant in units of cells; the background is the gate's value (G, H, W)."""
     count, height, width = gate.shape
     rows, columns = (
         (np.arange(n)[:, None] * (side + GAP) + np.arange(side + 1) - 0.5).ravel()
@@ -128,24 +137,24 @@ def draw_grids(axes: Axes, gate: np.ndarray) -> QuadMesh:
 
 
 def draw_arrows(axes: Axes, world, layouts: np.ndarray, probabilities: np.ndarray) -> None:
-    """In each cell that is acted in, an arrow for each action."""
+    """Draw an arrow for each action in each cell that is not terminal."""
     height, width, variables = layouts.shape[1:]
-    ends = world.terminal(np.maximum(layouts, 0).reshape(-1, variables)).reshape(layouts.shape[:-1])
-    place, row, column = np.nonzero((layouts >= 0).all(-1) & ~ends)
-    shown = probabilities[:, place, row, column]  # (V, n, A)
-    down, right = 0.48 * np.array(world.action_arrows).T[:, None, None] * shown
+    terminal = world.terminal(np.maximum(layouts, 0).reshape(-1, variables)).reshape(layouts.shape[:-1])
+    grid, row, column = np.nonzero((layouts >= 0).all(-1) & ~terminal)
+    lengths = probabilities[:, grid, row, column]  # (V, n, A)
+    down, right = 0.48 * np.array(world.action_arrows).T[:, None, None] * lengths
     y = (np.arange(len(VARIANTS))[:, None] * (height + GAP) + row)[..., None]
-    x = (place * (width + GAP) + column)[:, None]
+    x = (grid * (width + GAP) + column)[:, None]
     arrow = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "x", "width": 0.012 * width, "headwidth": 4}
     axes.quiver(*(part.ravel() for part in np.broadcast_arrays(x, y, right, down)), **arrow)
 
 
-def mark_things(axes: Axes, picture, place: int) -> None:
-    """Name what stands in a start's grids by its letter; a square under the overseer's eye is framed."""
+def draw_letters(axes: Axes, picture, index: int) -> None:
+    """Draw the letters of a start state's objects in its grids; letters of watched squares are framed."""
     height, width = picture.glyphs.shape
     for (row, column), glyph in np.ndenumerate(picture.glyphs):
         frame = {"facecolor": "white", "edgecolor": "black", "pad": 2} if picture.watched[row, column] else None
         if glyph.isalpha() and glyph != "A":
             for variant in range(len(VARIANTS)):
-                at = place * (width + GAP) + column, variant * (height + GAP) + row
-                axes.text(*at, glyph, ha="center", va="center", fontweight="bold", bbox=frame)
+                position = index * (width + GAP) + column, variant * (height + GAP) + row
+                axes.text(*position, glyph, ha="center", va="center", fontweight="bold", bbox=frame)

@@ -15,11 +15,10 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
 from flows.errors import log_suppressed
-from flows.reporting.aggregate import cells, rank_rows
-from flows.reporting.report import by_level, plusminus
+from flows.reporting.aggregate import Comparison
+from flows.reporting.report import plusminus
 from flows.sweep.progress import Progress
 from flows.text import markdown_code
-from flows.tracking.results import Results
 
 logger = logging.getLogger(__name__)
 UPDATE_SECONDS = 2.0  # seconds between two updates
@@ -53,21 +52,21 @@ def _update_progress(artifact: Any, progress: Progress, ended: threading.Event) 
                     written = share
 
 
-def publish_results(results: Results, page: Path) -> None:
+def publish_results(comparison: Comparison, page: Path) -> None:
     """Publishes the table of a sweep and a link to its report on Prefect's page."""
     with log_suppressed(logger, "publishing the results on Prefect's page"):
         create_table_artifact(
-            results_table(results), key="results", description=DESCRIPTION.format(name=markdown_code(results.name))
+            results_table(comparison),
+            key="results",
+            description=DESCRIPTION.format(name=markdown_code(comparison.results.name)),
         )
         create_link_artifact(page.as_uri(), key="report", link_text=str(page), description="opens on this machine")
 
 
-def results_table(results: Results) -> list[dict[str, str]]:
+def results_table(comparison: Comparison) -> list[dict[str, str]]:
     """The table: a row for each deployed policy, a column with mean true return and interval for each level."""
-    table = cells(results)
-    shown = {(cell.row, cell.oversight): plusminus(cell.true_return) for cell in table}
-    levels = [level for level, _ in by_level(table)]
+    shown = {(cell.row, cell.oversight): plusminus(cell.true_return) for cell in comparison.cells}
     return [
-        {"deployed": name, **{f"p={level:g}": shown.get((name, level), "") for level in levels}}
-        for name in rank_rows(table)
+        {"deployed": name, **{f"p={level:g}": shown.get((name, level), "") for level in comparison.levels}}
+        for name in comparison.rows
     ]

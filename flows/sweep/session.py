@@ -67,8 +67,8 @@ class Sweep(NamedTuple):
             {} if original else run_params(todo.config),
             {**run_tags(todo.config), CACHE_KEY: todo.key, "attempt": str(todo.attempt)},
             parent=self.record.run_id,
-            watch=partial(self.progress.moved, todo.config),
-            again=todo.resume_id,
+            on_progress=partial(self.progress.moved, todo.config),
+            resume_id=todo.resume_id,
         ) as record:
             self.run_ids[run_title(todo.config)] = record.run_id
             if original:
@@ -136,7 +136,7 @@ def open_sweep(config: CompareConfig, options: RunOptions) -> Iterator[Sweep]:
         plan = make_plan(store, config, options, code_digest(config.env, worker.TRAIN))
         tags = {"kind": "sweep", CONFIG: config.model_dump_json(), REUSE_TAG: str(options.reuse)}
         with (
-            store.run(sweep_name(config), run_params(config), tags, again=options.resume) as record,
+            store.run(sweep_name(config), run_params(config), tags, resume_id=options.resume) as record,
             open_display([todo.config for todo in plan.todo]) as display,
         ):
             planned = {run_title(todo.config): todo for todo in plan.todo}

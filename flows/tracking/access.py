@@ -1,4 +1,4 @@
-"""Checks that a store can be written or read."""
+"""Check that a store can be written or read before a command uses it."""
 
 import errno
 import os
@@ -12,7 +12,11 @@ from flows.tracking import artifact_store, database
 
 
 def check_writable(project: Project) -> None:
-    """Nothing happens if the store and Prefect's home can be written to; else a UserError."""
+    """Check that the store and Prefect's home can be written.
+
+    Raises:
+        UserError: a folder or database cannot be written, a database does not answer, or a package is missing.
+    """
     if project.store:
         database.check_database(project.store)
     artifact_store.check_artifact_uri(project.artifact_uri)
@@ -26,7 +30,7 @@ def check_writable(project: Project) -> None:
 
 
 def require_runs(project: Project) -> Project:
-    """The project, which has runs; else a UserError."""
+    """Return the project if it has a store; raise UserError otherwise."""
     if not project.store and not project.database.exists():
         raise UserError(f"no runs in {project.mlruns} yet; run `keyhole compare` or pass --mlruns DIR")
     return project

@@ -1,7 +1,7 @@
-"""Where the files of runs are kept: in a folder of the store, or at an address that MLflow can write to.
+"""Storage of the runs' files: a folder of the store, or an address that MLflow can write to.
 
-A run always writes to a folder. In the first case that folder is where its files stay; in the second they are sent
-to the address when the run ends, and fetched from there by whoever does not have the folder.
+A run always writes to a local folder. Without an address, the files stay there. With an address, MLflow uploads them
+when the run ends, and a machine that lacks the folder downloads them from there.
 """
 
 from importlib.util import find_spec
@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 from flows.errors import UserError
 
-PACKAGES = {"s3": "boto3"}  # by scheme; the extra has the scheme's name
+PACKAGES = {"s3": "boto3"}  # URI scheme -> package; the pip extra has the scheme's name
 
 
 def check_artifact_uri(uri: str) -> None:
-    """Raises UserError if what MLflow needs to write there is not installed."""
+    """Raise UserError if the package that MLflow needs for this address is not installed."""
     scheme = uri.partition(":")[0]
     package = PACKAGES.get(scheme)
     if package and find_spec(package) is None:
@@ -23,20 +23,20 @@ def check_artifact_uri(uri: str) -> None:
 
 
 class Artifacts(Protocol):
-    """The files of a store's runs."""
+    """Access to the files of a store's runs."""
 
     def folder(self, info: Any) -> Path:
-        """The folder of an MLflow run; raises UserError if it is not one of this store."""
+        """Return the local folder of an MLflow run; raise UserError if it is outside this store."""
 
     def upload(self, run_id: str, folder: Path, below: str = "") -> None:
-        """What is in `folder` is kept with the run, under `below`."""
+        """Store the content of `folder` with the run, in its subfolder `below`."""
 
     def source(self, info: Any, folder: Path) -> str:
-        """The address of a folder inside the run's own."""
+        """Return the address of a folder inside the run's folder."""
 
 
 class LocalArtifacts:
-    """The store's own folder: a file written is a file kept."""
+    """Files stay in the store's folder, so nothing is uploaded."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -55,7 +55,7 @@ class LocalArtifacts:
 
 
 class RemoteArtifacts:
-    """An address. What was written here stays here as well, under `root`, until somebody removes it."""
+    """Files are uploaded to an address. Local copies under `root` are never removed."""
 
     def __init__(self, root: Path, client: Any) -> None:
         self.root, self.client = root, client
@@ -63,19 +63,19 @@ class RemoteArtifacts:
     def folder(self, info: Any) -> Path:
         path = self.root / info.run_id / "artifacts"
         if not path.resolve().is_relative_to(self.root.resolve()):
-            raise UserError(f"{info.run_id!r} is no run id; the store is damaged, or not keyhole's")
+            raise UserError(f"{info.run_id!r} is not a run id; the store is damaged or was not made by keyhole")
         if not path.exists() and info.status != "RUNNING":
             self._fetch(info.run_id, path)
         return path
 
     def _fetch(self, run_id: str, path: Path) -> None:
-        """All or nothing: half of a run's files would pass for all of them."""
+        """Download all files or none: an incomplete folder would pass for a complete one."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=path.parent) as half:
-            fetched = Path(half) / "artifacts"
-            fetched.mkdir()
-            self.client.download_artifacts(run_id, "", str(fetched))
-            fetched.rename(path)
+        with TemporaryDirectory(dir=path.parent) as temporary:
+            download = Path(temporary) / "artifacts"
+            download.mkdir()
+            self.client.download_artifacts(run_id, "", str(download))
+            download.rename(path)
 
     def upload(self, run_id: str, folder: Path, below: str = "") -> None:
         self.client.log_artifacts(run_id, str(folder), below or None)

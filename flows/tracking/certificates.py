@@ -1,8 +1,8 @@
-"""Certificates of a sweep's worlds: a few numbers of each are params of its MLflow run, the whole is an artifact.
+"""The certificates of a sweep: a few numbers are params of its MLflow run, the whole certificate is an artifact.
 
-The true return that a method loses has three parts. No reward on what the overseer sees could have prevented the first
-(unenforceable: optimum less enforceable); a better reward could have prevented the second (misspecified: enforceable
-less naive optimum); the rest is the method's own, and negative where it beats the optimum of the naive reward.
+The regret of a method has three parts. Unenforceable regret (optimum minus enforceable return) is the part that no
+reward on overseer observations can avoid. Misspecified regret (enforceable return minus naive optimum) is the part
+that a better reward can avoid. The rest is the method's own, and negative if it beats the optimum of the naive reward.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ PREFIX = "certificate."
 
 
 class Reference(NamedTuple):
-    """What is known of a world before training, true returns all."""
+    """True returns of a world that are known before training."""
 
     optimal_return: float
-    enforceable_return: float  # under the worst of the plans that the best reward leaves equally good
+    enforceable_return: float  # under worst ties
     enforceable_return_uniform_ties: float
     naive_optimum_return: float
     enforceable_is_exact: bool  # else a lower bound
@@ -33,19 +33,19 @@ class Reference(NamedTuple):
 
 
 def certificate_params(oversight: float, certificate: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers that a sweep keeps of the certificate at one oversight level."""
+    """The params that a sweep logs for the certificate of one oversight level."""
     return {f"{PREFIX}{oversight:g}.{name}": certificate[name] for name in Reference._fields}
 
 
 def certificate_path(folder: Path, oversight: float) -> Path:
-    """Where a sweep keeps the whole of it."""
+    """The file of the certificate of one oversight level in a sweep's artifact folder."""
     return folder / f"certificate-{oversight:g}.json"
 
 
-def references(kept: Mapping[str, str]) -> dict[float, Reference]:
-    """Oversight level -> what the params of a sweep say of it."""
+def references(params: Mapping[str, str]) -> dict[float, Reference]:
+    """Reads the references of a sweep from its params, by oversight level."""
     values: dict[float, dict[str, Any]] = {}
-    for key, text in kept.items():
+    for key, text in params.items():
         if key.startswith(PREFIX):
             level, _, name = key.removeprefix(PREFIX).rpartition(".")
             value = text == "True" if name == "enforceable_is_exact" else float(text)
@@ -54,12 +54,23 @@ def references(kept: Mapping[str, str]) -> dict[float, Reference]:
 
 
 def certificate_of(env: str, arguments: dict[str, Any]) -> Any:
-    """The certificate of a world; raises UserError if it cannot be built or is too large to enumerate."""
+    """Computes the certificate of a world.
+
+    Args:
+        env: Gymnasium id.
+        arguments: Arguments of the environment.
+
+    Returns:
+        The `envs.certificate.Certificate`.
+
+    Raises:
+        UserError: The environment cannot be built, has no tables or fails its checks.
+    """
     from envs import NotEnumerable
     from envs.certificate.certify import certify
     from flows.environments import make_env
 
     try:
         return certify(make_env(env, arguments, copies=1))
-    except (NotEnumerable, ValueError) as reason:
-        raise UserError(f"no certificate of {env}: {' '.join(str(reason).split())}") from None
+    except (NotEnumerable, ValueError) as error:
+        raise UserError(f"no certificate of {env}: {' '.join(str(error).split())}") from None

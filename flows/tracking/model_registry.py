@@ -1,9 +1,11 @@
-"""The best agent of each method in a sweep is a registered MLflow model, `keyhole-<world>-<method>`.
+"""Registers the best agent of each method in a sweep as an MLflow model, `keyhole-<world>-<method>`.
 
-Best is by the exact or sampled true return of what the method's first deployment rule selected: a choice that no
-overseer could make, as the tag `chosen_by` says. A model is an agent.zip and its description; it holds no code.
+The best agent has the highest true return, exact or sampled, of the policy that the method's first deployment rule
+selects. No overseer can make this choice; the tag `chosen_by` says so. A model is an agent.zip with a description and
+holds no code.
 """
 
+import logging
 import re
 import shutil
 import warnings
@@ -13,89 +15,97 @@ from typing import Any
 import numpy as np
 
 import agents
-from flows.text import markdown_code
+from flows.text import markdown_code, one_line
 from flows.tracking.pyfunc import PARAMS
 from flows.tracking.results import Results, Row
 from flows.tracking.store import Store
 
 AGENT = "agent.zip"
-MODEL = "model"  # folder in that of its run
-NAME = re.compile(r"[\w.+-]+")  # of our models: nothing that could end the quotes of a query
-TYPES = {str: "string", bool: "boolean", int: "long"}
+MODEL = "model"  # subfolder of the run's artifact folder
+NAME = re.compile(r"[\w.+-]+")  # excludes quotes, which would end the string in an MLflow query
+TYPES = {str: "string", bool: "boolean", int: "long"}  # Python type -> MLflow's name
+log = logging.getLogger(__name__)
 
 
 def register_models(store: Store, results: Results) -> dict[str, str]:
-    """Registers the best agent of each method of a sweep; method -> version as "name/number".
+    """Register the best agent of each method of a sweep; a run whose agent.zip is not a keyhole agent is skipped.
 
-    A run whose agent.zip holds no agent is passed over.
+    Returns:
+        Method -> registered version as "name/number".
     """
-    made: dict[str, str] = {}
+    registered: dict[str, str] = {}
     for row in best_rows(results):
         run = store.client.get_run(row.run_id)
         folder = store.folder(run)
         if (folder / AGENT).exists():
             try:
                 agent = agents.load(folder / AGENT)
-            except agents.BadAgentError:
+            except agents.BadAgentError as error:
+                log.warning("run %s: its agent is not registered: %s", row.run_id, one_line(error))
                 continue
-            made[row.method] = _version(store, results, row, run, _described(folder, agent))
-    return made
+            registered[row.method] = _register_version(store, results, row, run, _write_model(folder, agent))
+    return registered
 
 
 def best_rows(results: Results) -> list[Row]:
-    """The row with the highest true return of each method, as first deployed; the highest of all first."""
-    found: dict[str, Row] = {}
+    """Return each method's row with the highest true return under its first deployment rule, best first."""
+    best: dict[str, Row] = {}
     for row in sorted(results.finished, key=lambda row: -row.true_return):
         if row.row == row.method:
-            found.setdefault(row.method, row)
-    return list(found.values())
+            best.setdefault(row.method, row)
+    return list(best.values())
 
 
 def find_model(store: Store, name: str) -> Path | None:
-    """The agent.zip of a registered model, `name` or `name/version`, by default the newest; None: there is none."""
-    model, _, wanted = name.removeprefix("models:/").partition("/")
+    """Return the agent.zip of a registered model, or None if there is no such model.
+
+    Args:
+        store: the store that holds the model registry.
+        name: `name` or `name/version`, by default the newest version.
+    """
+    model, _, number = name.removeprefix("models:/").partition("/")
     versions = _versions(store, model)
-    wanted = wanted or max(versions, key=int, default="")
-    return store.folder(store.client.get_run(versions[wanted].run_id)) / MODEL / AGENT if wanted in versions else None
+    number = number or max(versions, key=int, default="")
+    return store.folder(store.client.get_run(versions[number].run_id)) / MODEL / AGENT if number in versions else None
 
 
 def _versions(store: Store, name: str) -> dict[str, Any]:
-    """The versions of a registered model by number; none for a name that no model can have."""
+    """Return the versions of a registered model by number; empty for a name that no model of ours can have."""
     if not NAME.fullmatch(name):
         return {}
     return {str(version.version): version for version in store.client.search_model_versions(f"name = '{name}'")}
 
 
-def _version(store: Store, results: Results, row: Row, run: Any, model: Path) -> str:
-    """Registers what is in the folder `model`."""
+def _register_version(store: Store, results: Results, row: Row, run: Any, model: Path) -> str:
+    """Register the content of the folder `model`; return "name/number"."""
     name = re.sub(r"[^\w.+-]", "-", f"keyhole-{world_name(run.data.params['env'])}-{row.method}")
-    known = _versions(store, name)
-    for number, version in known.items():
-        if version.run_id == row.run_id:  # of a sweep that went on and ended once more
+    versions = _versions(store, name)
+    for number, version in versions.items():
+        if version.run_id == row.run_id:  # the sweep was resumed and has ended a second time
             return f"{name}/{number}"
-    if not known:
+    if not versions:
         _create_model(store, name, {"env": run.data.params["env"], "method": row.method})
-    kept = {name: run.data.tags[name] for name in ("knowledge", "certificate") if name in run.data.tags}
+    run_tags = {name: run.data.tags[name] for name in ("knowledge", "certificate") if name in run.data.tags}
     tags = {
-        **kept,
+        **run_tags,
         "sweep": results.name,
         "oversight": f"{row.oversight:g}",
         "seed": str(row.seed),
         "deployment": row.deployment,
         "true_return": f"{row.true_return:.6g}",
         "exactness": row.exactness,
-        "chosen_by": "true return, which no overseer knows",
+        "chosen_by": "true return, which no overseer can observe",
     }
     value = f"true return {row.true_return:.3f} ({row.exactness})"
-    told = f"The best of {row.method} in the sweep {markdown_code(results.name)}: {value}."
+    description = f"The best agent of {row.method} in the sweep {markdown_code(results.name)}: {value}."
     store.artifacts.upload(row.run_id, model, MODEL)
     source = store.artifacts.source(run.info, model)
-    version = store.client.create_model_version(name, source, row.run_id, tags=tags, description=told)
+    version = store.client.create_model_version(name, source, row.run_id, tags=tags, description=description)
     return f"{name}/{version.version}"
 
 
 def _create_model(store: Store, name: str, tags: dict[str, str]) -> None:
-    """Sees to it that there is a registered model of that name, if still without a version."""
+    """Create a registered model without versions, unless it exists."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -106,13 +116,13 @@ def _create_model(store: Store, name: str, tags: dict[str, str]) -> None:
 
 
 def world_name(env: str) -> str:
-    """A world's id as a part of a model's name: ours without what they have in common."""
+    """Return an environment's id as part of a model's name; the prefix `keyhole/` is dropped."""
     return re.sub(r"[^\w.+-]", "-", env.removeprefix("envs:").removeprefix("keyhole/"))
 
 
-def _described(folder: Path, agent: agents.Agent) -> Path:
-    """A folder beside the run's other files, with the agent and what MLflow needs to know of it."""
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of type hints of its own
+def _write_model(folder: Path, agent: agents.Agent) -> Path:
+    """Write the agent and MLflow's description of it to a subfolder of the run's folder; return the subfolder."""
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # MLflow warns about its own type hints
         import mlflow.pyfunc
     from mlflow.models import Model
     from mlflow.models.signature import ModelSignature
@@ -122,10 +132,10 @@ def _described(folder: Path, agent: agents.Agent) -> Path:
     model.mkdir(exist_ok=True)
     shutil.copyfile(folder / AGENT, model / AGENT)
     space = agent.policy.observation_space
-    seen = Schema([TensorSpec(np.dtype(space.dtype), (-1, *space.shape))])  # type: ignore[misc]
-    done = Schema([TensorSpec(np.dtype(np.int64), (-1,))])
+    inputs = Schema([TensorSpec(np.dtype(space.dtype), (-1, *space.shape))])  # type: ignore[misc]
+    outputs = Schema([TensorSpec(np.dtype(np.int64), (-1,))])
     params = ParamSchema([ParamSpec(name, TYPES[type(value)], value) for name, value in PARAMS.items()])
-    description = Model(signature=ModelSignature(seen, done, params))
+    description = Model(signature=ModelSignature(inputs, outputs, params))
     mlflow.pyfunc.add_to_model(description, loader_module="flows.tracking.pyfunc", data=AGENT)
     description.save(str(model / "MLmodel"))
     return model

@@ -1,4 +1,4 @@
-"""Whose a run is: the process that will close it. Where that process is gone, nobody will."""
+"""Identifies the process that owns a run, so that runs of dead processes can be closed."""
 
 import socket
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ import psutil
 
 
 def owner_tags() -> dict[str, str]:
-    """This process, told apart from a later one with the same number by when it started."""
+    """Tags that identify this process; the start time excludes a later process with the same number."""
     process = psutil.Process()
     return {
         "host": socket.gethostname(),
@@ -17,7 +17,7 @@ def owner_tags() -> dict[str, str]:
 
 
 def is_abandoned(tags: Mapping[str, str]) -> bool:
-    """The process that these tags name was on this machine and is no more."""
+    """Return whether the process named by these tags ran on this machine and has ended."""
     if tags.get("host") != socket.gethostname():
         return False
     try:

@@ -1,4 +1,4 @@
-"""What a run says of itself: every setting, the commit, the versions."""
+"""Params and tags that make a run reproducible: its settings, the git commit and the library versions."""
 
 import functools
 import platform
@@ -16,7 +16,7 @@ SOURCE_FOLDER = Path(__file__).parent
 
 @functools.cache
 def provenance() -> Mapping[str, str]:
-    """Parameters that say how to make the run again: what this process has found when it was first asked."""
+    """Return the commit and versions of this process, as found at the first call."""
     return {
         "git_commit": commit(SOURCE_FOLDER),
         "version.python": platform.python_version(),
@@ -25,7 +25,7 @@ def provenance() -> Mapping[str, str]:
 
 
 def commit(folder: Path) -> str:
-    """The commit that `folder` is at, with '+changes' when files differ from it; 'none' outside of git."""
+    """Return the commit of `folder`, with '+changes' if tracked files differ from it; 'none' outside of git."""
     head = _git(folder, "rev-parse", "HEAD")
     if not head:
         return "none"
@@ -48,12 +48,12 @@ def _installed_version(package: str) -> str:
 
 
 def run_params(config: CompareConfig | TrainConfig) -> dict[str, Any]:
-    """An MLflow run's parameters: every setting, and what it was made with."""
+    """Return the params of an MLflow run: every setting, the commit and the versions."""
     return {**config.model_dump(mode="json"), **provenance()}
 
 
 def run_tags(config: TrainConfig) -> dict[str, str]:
-    """What runs are filtered and grouped by on MLflow's page."""
+    """Return the tags by which MLflow's page filters and groups runs."""
     return {
         "kind": "run",
         "env": config.env,

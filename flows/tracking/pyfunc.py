@@ -1,6 +1,6 @@
-"""A registered agent as MLflow's generic Python model: an agent.zip in, a policy that acts out. No pickle on the way.
+"""MLflow's loader for a registered agent: it reads agent.zip and predicts actions, without pickle.
 
-MLflow keeps the name of this module with the model, and the model itself is data: what acts is the code installed here.
+MLflow stores this module's name with the model. The model is data; the code that acts is the installed one.
 """
 
 from collections.abc import Mapping
@@ -12,23 +12,32 @@ import torch
 import agents
 
 PARAMS = {"deploy": "", "without": "", "sample": False, "seed": 0}
-"""What a prediction can be told: a deployment rule, blocks to ablate (by commas), whether to draw actions, the seed."""
+"""Params of a prediction: deployment rule, comma-separated blocks to ablate, sample or take the mode, and seed."""
 
 
 class AgentModel:
-    """An agent that predicts its actions."""
+    """Predicts an agent's actions."""
 
     def __init__(self, agent: agents.Agent) -> None:
         self.agent = agent
 
     def predict(self, observations: np.ndarray, params: Mapping[str, Any] | None = None) -> np.ndarray:
-        """(N, *obs) -> (N,) int64 actions: the likeliest ones, or drawn ones."""
-        how = {**PARAMS, **(params or {})}
-        generator = torch.Generator().manual_seed(how["seed"]) if how["sample"] else None
-        with self.agent.deployed(how["deploy"] or None, [block for block in how["without"].split(",") if block]):
+        """Predict actions.
+
+        Args:
+            observations: (N, *obs) agent's observations.
+            params: overrides of `PARAMS`.
+
+        Returns:
+            (N,) int64 actions: the most probable ones, or samples.
+        """
+        settings = {**PARAMS, **(params or {})}
+        generator = torch.Generator().manual_seed(settings["seed"]) if settings["sample"] else None
+        blocks = [block for block in settings["without"].split(",") if block]
+        with self.agent.deployed(settings["deploy"] or None, blocks):
             return self.agent.act(np.asarray(observations), generator)
 
 
 def _load_pyfunc(path: str) -> AgentModel:
-    """What MLflow calls with the model's file."""
+    """Load a model from its file; MLflow calls this function by name."""
     return AgentModel(agents.load(path))

@@ -1,7 +1,7 @@
-"""What became of a sweep, read from MLflow alone.
+"""The results of a sweep, read from MLflow alone.
 
-A row is a way to deploy what a method trained: `method` for the method's first deployment rule, `method/rule`
-for the others. A run that was tried again because its process died counts once, as its last attempt.
+A row is one run under one deployment rule. Its name is `method` for the method's first deployment rule and
+`method/rule` for the others. A run that was repeated because its process died counts once, as its last attempt.
 """
 
 import math
@@ -20,7 +20,7 @@ NAN = float("nan")
 
 
 class Row(NamedTuple):
-    """One run under one deployment rule: a line of results.csv. Returns are discounted, per episode."""
+    """One run under one deployment rule: a line of results.csv. Returns are discounted and per episode."""
 
     row: str
     method: str
@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Results:
-    """A sweep: its settings, the rows of its runs, their learning curves."""
+    """A sweep: its settings, the rows of its runs and their learning curves."""
 
     run_id: str
     name: str
@@ -52,30 +52,32 @@ class Results:
     folder: Path
     params: Mapping[str, str]
     references: Mapping[float, Reference]
-    """by oversight level; empty for a world too large to enumerate"""
+    """oversight level -> known returns; empty for a world that is too large to enumerate"""
     rows: tuple[Row, ...]
     curves: Mapping[str, tuple[tuple[int, float], ...]] = field(repr=False)
-    """run id -> (step, true return) along the run"""
+    """run id -> (step, true return) pairs of its checkpoints"""
     reused: int = 0
-    """how many of the runs are copies of earlier ones"""
+    """number of runs that are copies of earlier ones"""
 
     @property
     def finished(self) -> tuple[Row, ...]:
+        """The rows with a result."""
         return tuple(row for row in self.rows if row.status == "FINISHED" and not math.isnan(row.true_return))
 
     @property
     def unfinished(self) -> tuple[Row, ...]:
-        """One row for each run without a result."""
-        rest = {row.run_id: row for row in self.rows if row not in self.finished}
-        return tuple(rest.values())
+        """One row of each run without a result."""
+        rows = {row.run_id: row for row in self.rows if row not in self.finished}
+        return tuple(rows.values())
 
     @property
     def blocks(self) -> list[str]:
+        """The blocks that were ablated in at least one run."""
         return sorted({block for row in self.rows for block in row.without})
 
 
 def read_results(store: Store, run_id: str) -> Results:
-    """The sweep with that run id."""
+    """Read the sweep with this run id."""
     parent = store.client.get_run(run_id)
     children = last_attempts(child_runs(store, run_id))
     return Results(
@@ -92,46 +94,51 @@ def read_results(store: Store, run_id: str) -> Results:
     )
 
 
-def find_sweep(store: Store, wanted: str | None) -> str:
-    """The run id of the sweep that `wanted` names: a run id, its start, or a name; None: the newest.
+def find_sweep(store: Store, name: str | None) -> str:
+    """Return the run id of a sweep.
 
-    Raises UserError if there is none, or if the start of an id fits several.
+    Args:
+        store: the store to search.
+        name: run id, start of a run id, or name of the sweep; None for the newest.
+
+    Raises:
+        UserError: there is no such sweep, or several run ids start with `name`.
     """
-    return _select(store, "sweep", search_runs(store, "tags.kind = 'sweep'"), wanted).info.run_id
+    return _select(store, "sweep", search_runs(store, "tags.kind = 'sweep'"), name).info.run_id
 
 
-def find_run(store: Store, wanted: str | None) -> Any:
-    """The MLflow run, a sweep or one of a sweep, that `wanted` names in the same way; None: the newest sweep."""
-    if wanted is None:
+def find_run(store: Store, name: str | None) -> Any:
+    """Return the MLflow run, a sweep or one of its runs, found as in `find_sweep`; None for the newest sweep."""
+    if name is None:
         return _select(store, "sweep", search_runs(store, "tags.kind = 'sweep'"), None)
-    return _select(store, "run", search_runs(store, ""), wanted)
+    return _select(store, "run", search_runs(store, ""), name)
 
 
-def _select(store: Store, kind: str, runs: list[Any], wanted: str | None) -> Any:
-    """Of runs, newest first, the one wanted."""
+def _select(store: Store, kind: str, runs: list[Any], name: str | None) -> Any:
+    """Select a run by name from runs that are sorted newest first."""
     if not runs:
         raise UserError(f"no {kind} in {store.project.mlruns} yet; run `keyhole compare` or pass --mlruns DIR")
-    if wanted is None:
+    if name is None:
         return runs[0]
-    named = [run for run in runs if run.info.run_name == wanted]
+    named = [run for run in runs if run.info.run_name == name]
     if named:
         return named[0]
-    begun = [run for run in runs if wanted and run.info.run_id.startswith(wanted)]
-    if len(begun) > 1:
-        ids = ", ".join(run.info.run_id for run in begun[:5]) + (", ..." if len(begun) > 5 else "")
-        raise UserError(f"{wanted!r} begins the ids of {len(begun)} {kind}s; give more of it: {ids}")
-    if not begun:
-        raise _no_such(kind, wanted, [run.info.run_name for run in runs])
-    return begun[0]
+    matches = [run for run in runs if name and run.info.run_id.startswith(name)]
+    if len(matches) > 1:
+        ids = ", ".join(run.info.run_id for run in matches[:5]) + (", ..." if len(matches) > 5 else "")
+        raise UserError(f"the ids of {len(matches)} {kind}s start with {name!r}; give more of the id: {ids}")
+    if not matches:
+        raise _unknown(kind, name, [run.info.run_name for run in runs])
+    return matches[0]
 
 
-def _no_such(kind: str, wanted: str, names: list[str]) -> UserError:
+def _unknown(kind: str, name: str, names: list[str]) -> UserError:
     newest = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return UserError(f"unknown {kind} {wanted!r}{nearest_hint(wanted, names)} (newest first: {newest})")
+    return UserError(f"unknown {kind} {name!r}{nearest_hint(name, names)} (newest first: {newest})")
 
 
 def last_attempts(children: Iterable[Any]) -> list[Any]:
-    """Of the MLflow runs of the same arm, oversight and seed, the last one tried."""
+    """Return the last attempt of each arm, oversight level and seed, sorted by start time."""
     latest: dict[tuple, Any] = {}
     for child in sorted(children, key=lambda run: int(run.data.tags.get("attempt", 1))):
         latest[tuple(child.data.tags.get(key) for key in ("arm", "method", "oversight", "seed"))] = child
@@ -139,7 +146,7 @@ def last_attempts(children: Iterable[Any]) -> list[Any]:
 
 
 def run_rows(run: Any) -> list[Row]:
-    """The rows of one MLflow run: one for each deployment rule, one if it did not come so far."""
+    """Return the rows of one MLflow run: one for each deployment rule, or a single one if it recorded none."""
     tags, metrics = run.data.tags, run.data.metrics
     arm = tags.get("arm", tags["method"])
     rules = [rule for rule in tags.get("deployments", "").split(",") if rule] or [""]
@@ -168,18 +175,18 @@ def run_rows(run: Any) -> list[Row]:
 
 
 def search_runs(store: Store, condition: str) -> list[Any]:
-    """Every MLflow run that meets a condition in MLflow's words, newest first."""
-    found, token = [], None
+    """Return every MLflow run that meets a condition in MLflow's filter syntax, newest first."""
+    runs, token = [], None
     while True:
         page = store.client.search_runs([store.experiment], condition, max_results=1000, page_token=token)
-        found += page
+        runs += page
         token = page.token
         if not token:
-            return found
+            return runs
 
 
 def child_runs(store: Store, run_id: str) -> list[Any]:
-    """The MLflow runs of a sweep."""
+    """Return the MLflow runs of a sweep."""
     return search_runs(store, f"tags.`{PARENT}` = '{run_id}'")
 
 

@@ -1,8 +1,8 @@
-"""Every run is an MLflow run in the project's own store. Only this file knows MLflow.
+"""Opens, resumes and closes MLflow runs in the project's store.
 
-The process that schedules opens and closes the runs: it outlives the processes that train, so a killed one
-leaves no run open. A run says which process owns it; where that is gone, the next sweep closes the run, and whoever
-goes on with it opens it again: what it has said already is not written twice.
+The scheduling process opens and closes every run. It outlives the processes that train, so a killed one leaves no run
+open. Tags name the process that owns a run. When that process has ended, the next sweep closes the run. A resumed run
+is reopened, and what it has recorded already is not written twice.
 """
 
 import fcntl
@@ -16,6 +16,7 @@ from typing import Any
 
 from flows.errors import DeadWorkerError, FailedJobError, StoppedError, UserError
 from flows.project import Project
+from flows.text import exception_line, one_line
 from flows.tracking import artifact_store, database
 from flows.tracking.artifact_store import Artifacts, LocalArtifacts, RemoteArtifacts
 from flows.tracking.client import RetryingClient
@@ -26,11 +27,11 @@ EXPERIMENT = "keyhole"
 PARENT = "mlflow.parentRunId"
 SOURCE = {"mlflow.source.name": "keyhole", "mlflow.source.type": "LOCAL"}
 NOTE = "mlflow.note.content"
-CONFIG = "config"  # tag of a sweep: its settings as JSON
+CONFIG = "config"  # tag of a sweep that holds its settings as JSON
 
 
 class Store:
-    """The project's runs."""
+    """The project's MLflow store."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -38,40 +39,41 @@ class Store:
 
     @cached_property
     def client(self) -> Any:
-        """MLflow's client of this store; the first use makes the store."""
+        """MLflow's client of this store; the first access creates the store."""
         from mlflow.tracking import MlflowClient
 
         self.project.mlruns.mkdir(parents=True, exist_ok=True)
         with (self.project.mlruns / ".schema.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # two processes in one schema migration destroy the file
+            fcntl.flock(lock, fcntl.LOCK_EX)  # concurrent schema migrations corrupt the file
             client = RetryingClient(MlflowClient(tracking_uri=self.uri))
             if client.get_experiment_by_name(EXPERIMENT) is None:
                 client.create_experiment(EXPERIMENT, artifact_location=self._artifact_location())
                 if not self.project.store:
-                    with sqlite3.connect(self.project.database) as file:
-                        file.execute("PRAGMA journal_mode=wal")
+                    with sqlite3.connect(self.project.database) as connection:
+                        connection.execute("PRAGMA journal_mode=wal")
         return client
 
     def _artifact_location(self) -> str | None:
-        """Of a new store; None: where the MLflow server at its address keeps them."""
-        served = self.uri.startswith("http")
-        return self.project.artifact_uri or (None if served else str(self.project.artifacts))
+        """The artifact address of a new store; None leaves the choice to the MLflow server."""
+        is_server = self.uri.startswith("http")
+        return self.project.artifact_uri or (None if is_server else str(self.project.artifacts))
 
     @cached_property
     def artifacts(self) -> Artifacts:
-        """Where the runs' files are; raises UserError if the store was made with another address than now wanted."""
-        made, wanted = self.client.get_experiment(self.experiment).artifact_location, self.project.artifact_uri
-        if wanted and wanted.rstrip("/") != made.rstrip("/"):
-            raise UserError(f"--artifacts: found {wanted!r}, but this store keeps its runs' files in {made!r}")
-        artifact_store.check_artifact_uri(made)
+        """The runs' files; raises UserError if the store was created with another address than --artifacts."""
+        location, option = self.client.get_experiment(self.experiment).artifact_location, self.project.artifact_uri
+        if option and option.rstrip("/") != location.rstrip("/"):
+            raise UserError(f"--artifacts: found {option!r}, but this store keeps its runs' files in {location!r}")
+        artifact_store.check_artifact_uri(location)
         return (
             RemoteArtifacts(self.project.artifacts, self.client)
-            if ":/" in made
+            if ":/" in location
             else LocalArtifacts(self.project.artifacts)
         )
 
     @cached_property
     def experiment(self) -> str:
+        """The id of the experiment that holds every run."""
         return self.client.get_experiment_by_name(EXPERIMENT).experiment_id
 
     @contextmanager
@@ -81,16 +83,25 @@ class Store:
         params: Mapping[str, Any],
         tags: Mapping[str, str],
         parent: str | None = None,
-        watch: ProgressCallback = lambda done, value: None,
-        again: str = "",
+        on_progress: ProgressCallback = lambda done, value: None,
+        resume_id: str = "",
     ) -> Iterator["RunRecorder"]:
-        """A run that ends as its block ends: FINISHED, FAILED with the error as tag, or KILLED.
+        """Open a run that ends with its block: FINISHED, FAILED with the error as a tag, or KILLED.
 
-        `parent` is the run id of its sweep; `watch` hears of its progress; `again` is the id of a run that goes on.
+        Args:
+            name: the run's name.
+            params: its params; nested ones get dotted names.
+            tags: its tags.
+            parent: the run id of its sweep.
+            on_progress: receives the steps done and the true return.
+            resume_id: the id of the run to resume; empty for a new one.
         """
         lineage = {PARENT: parent} if parent else {}
         all_tags = {**owner_tags(), **SOURCE, **tags, **lineage}
-        recorder = self._reopened(again, all_tags, watch) if again else self._created(name, all_tags, watch)
+        if resume_id:
+            recorder = self._reopen(resume_id, all_tags, on_progress)
+        else:
+            recorder = self._create(name, all_tags, on_progress)
         try:
             recorder.params(params)
             yield recorder
@@ -102,17 +113,17 @@ class Store:
         recorder.close("FINISHED")
 
     def folder(self, run: Any) -> Path:
-        """The artifact folder of an MLflow run. Raises UserError if the database says that it is not in this store."""
+        """Return the artifact folder of an MLflow run; raise UserError if the database places it outside this store."""
         return self.artifacts.folder(run.info)
 
-    def _created(self, name: str, tags: Mapping[str, str], watch: ProgressCallback) -> "RunRecorder":
-        folder = self.artifacts.folder  # first, for it may refuse
+    def _create(self, name: str, tags: Mapping[str, str], on_progress: ProgressCallback) -> "RunRecorder":
+        folder = self.artifacts.folder  # before the run is created, since it may raise
         info = self.client.create_run(self.experiment, tags=tags, run_name=name).info
-        return RunRecorder(self.client, info.run_id, folder(info), watch, self.artifacts.upload)
+        return RunRecorder(self.client, info.run_id, folder(info), on_progress, self.artifacts.upload)
 
-    def _reopened(self, run_id: str, tags: Mapping[str, str], watch: ProgressCallback) -> "RunRecorder":
+    def _reopen(self, run_id: str, tags: Mapping[str, str], on_progress: ProgressCallback) -> "RunRecorder":
         run = self.client.get_run(run_id)
-        recorder = RunRecorder(self.client, run_id, self.folder(run), watch, self.artifacts.upload)
+        recorder = RunRecorder(self.client, run_id, self.folder(run), on_progress, self.artifacts.upload)
         recorder.tags(tags)
         self.client.update_run(run_id, "RUNNING")
         if "error" in run.data.tags:
@@ -126,25 +137,25 @@ class Store:
         return recorder
 
     def describe(self, run_id: str, text: str) -> None:
-        """The text that MLflow's page shows with the run."""
+        """Set the description that MLflow's page shows with the run."""
         self.client.set_tag(run_id, NOTE, f"```\n{text}\n```")
 
     def close_abandoned_runs(self) -> int:
-        """Closes the runs whose process is gone; how many there were."""
+        """Close the runs whose process has ended; return their number."""
         running = self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'")
-        dead = [run.info.run_id for run in running if is_abandoned(run.data.tags)]
-        for run_id in dead:
+        abandoned = [run.info.run_id for run in running if is_abandoned(run.data.tags)]
+        for run_id in abandoned:
             self.client.set_tag(run_id, "error", "its process ended without closing it")
             self.client.set_terminated(run_id, "KILLED")
-        return len(dead)
+        return len(abandoned)
 
 
 def _final_status(error: BaseException) -> tuple[str, str, str]:
-    """MLflow's status, the error in one line, its trace. Ctrl-C and its like are no failure of the run."""
+    """Return MLflow's status, the error and its traceback. A run stopped by Ctrl-C, for example, has not failed."""
     if isinstance(error, StoppedError) or not isinstance(error, Exception):
         return "KILLED", "stopped", ""
     if isinstance(error, FailedJobError):
-        return "FAILED", str(error), error.trace
+        return "FAILED", one_line(error), error.trace
     if isinstance(error, DeadWorkerError):
-        return "FAILED", str(error), ""
-    return "FAILED", f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+        return "FAILED", one_line(error), ""
+    return "FAILED", exception_line(error), "".join(traceback.format_exception(error))

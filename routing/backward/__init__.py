@@ -1,1 +1,1 @@
-"""How gradients are scaled."""
+"""Per-example weights on gradients: autograd functions, layers, and the levels that use them."""

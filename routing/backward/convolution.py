@@ -1,15 +1,15 @@
-"""A convolution's parameters are routed as a linear layer's are: its rows and columns are channels."""
+"""Convolutions with per-sample weights on parameter gradients; rows are output channels, columns input channels."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from routing.backward.primitives import Weights, autocast, planned, weighed
+from routing.backward.primitives import Weights, autocast, weight_plan, weighted
 
 
 class Shape(NamedTuple):
-    """How a convolution of one to three dimensions moves over its input."""
+    """The geometry of a convolution of one to three dimensions, in the argument order of `torch.convolution`."""
 
     stride: tuple[int, ...]
     padding: tuple[int, ...]
@@ -37,36 +37,36 @@ class _Convolution(torch.autograd.Function):
         rows, cols, bias = ctx.plan.sort(values)
         need_x, need_W, need_b = ctx.needs_input_grad[1:4]
 
-        def pull(delta, inputs, mask):
+        def convolution_gradients(delta, inputs, mask):
             return torch.ops.aten.convolution_backward(delta, inputs, W, None, *ctx.shape, mask)
 
-        written = weighed(grad, rows, 1)
-        grad_x = pull(grad, x, [True, False, False])[0] if need_x else None
-        grad_W = pull(written, weighed(x, cols, 1), [False, True, False])[1] if need_W else None
+        written = weighted(grad, rows, 1)
+        grad_x = convolution_gradients(grad, x, [True, False, False])[0] if need_x else None
+        grad_W = convolution_gradients(written, weighted(x, cols, 1), [False, True, False])[1] if need_W else None
         pixels = [0, *range(2, grad.dim())]
-        grad_b = (written if ctx.plan.alike else weighed(grad, bias, 1)).sum(pixels) if need_b else None
+        grad_b = (written if ctx.plan.bias_as_rows else weighted(grad, bias, 1)).sum(pixels) if need_b else None
         return None, grad_x, grad_W, grad_b, None, None, *(None for _ in values)
 
 
-def weighed_convolution(
+def weighted_convolution(
     x: Tensor, W: Tensor, b: Tensor | None, shape: Shape, rows: Weights, cols: Weights, bias: Weights | None = None
 ) -> Tensor:
-    """A convolution, with each sample's contribution to the gradient of W weighted by output and input channel.
+    """Compute a convolution with each sample's contribution to grad_W weighted by output and input channel.
 
     Args:
         x: (B, in, ...).
         W: (out, in / groups, ...).
         b: (out,) or None.
-        rows: weights of the samples, (B,), for output channels.
-        cols: for input channels.
-        bias: of the bias; None if they are the rows'.
+        shape: stride, padding, dilation and groups.
+        rows: (B,) weights for output channels.
+        cols: (B,) weights for input channels.
+        bias: (B,) weights for the bias; None: as the rows.
 
     Returns:
-        (B, out, ...), bit for bit that of the convolution.
+        (B, out, ...), bit-identical to `torch.convolution`.
     """
     x_, W_, b_ = autocast(x, W, b)
-    plan, values = planned(rows, cols, bias)
-    value = torch.convolution(
-        x_.detach(), W_, b_, *shape
-    ).detach()  # out here, for its kernel depends on need of gradients
+    plan, values = weight_plan(rows, cols, bias)
+    # computed outside the function, because torch selects the kernel by whether W requires a gradient
+    value = torch.convolution(x_.detach(), W_, b_, *shape).detach()
     return _Convolution.apply(value, x_, W_, b_, shape, plan, *values)

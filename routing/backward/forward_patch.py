@@ -1,7 +1,7 @@
-"""Lets regions take hold of a layer's forward pass, and gives it back as it was.
+"""Replace the forward of a layer instance while a router is active, and restore it afterwards.
 
-The forward is replaced on the instance. Forward hooks would do for outputs, but a compiled model does not notice hooks
-that come and go, and would go on unrouted; a replaced forward it notices.
+Forward hooks are not used: a compiled model does not recompile when hooks are added or removed and would run unrouted.
+It does recompile when `forward` is replaced on the instance.
 """
 
 from collections.abc import Callable
@@ -17,29 +17,29 @@ Release = Callable[[], None]
 OutputHook = Callable[[Any], Any]
 
 
-class _Held(NamedTuple):
-    holds: list[ParameterWeight]
-    acts: list[OutputHook]
+class _Patch(NamedTuple):
+    weights: list[ParameterWeight]
+    output_hooks: list[OutputHook]
     restore: Release
 
 
-_HELD: WeakKeyDictionary[nn.Module, _Held] = WeakKeyDictionary()
+_PATCHES: WeakKeyDictionary[nn.Module, _Patch] = WeakKeyDictionary()
 
 
-def weight_parameter(layer: nn.Module, hold: ParameterWeight) -> Release:
-    """Weigh a parameter's gradient in each forward pass of the layer; returns what ends it."""
-    return _add(layer, _held(layer).holds, hold)
+def weight_parameter(layer: nn.Module, weight: ParameterWeight) -> Release:
+    """Weight a parameter's gradient in each forward pass of the layer. Returns a function that removes the weight."""
+    return _add(layer, _patch(layer).weights, weight)
 
 
-def hook_output(layer: nn.Module, act: OutputHook) -> Release:
-    """Pass what each forward pass of the layer returns through `act`; returns what ends it."""
-    return _add(layer, _held(layer).acts, act)
+def hook_output(layer: nn.Module, hook: OutputHook) -> Release:
+    """Apply `hook` to the result of each forward pass of the layer. Returns a function that removes the hook."""
+    return _add(layer, _patch(layer).output_hooks, hook)
 
 
-def _held(layer: nn.Module) -> _Held:
-    if layer not in _HELD:
-        _HELD[layer] = _replace_forward(layer)
-    return _HELD[layer]
+def _patch(layer: nn.Module) -> _Patch:
+    if layer not in _PATCHES:
+        _PATCHES[layer] = _replace_forward(layer)
+    return _PATCHES[layer]
 
 
 def _add(layer: nn.Module, items: list[Any], item: Any) -> Release:
@@ -47,29 +47,29 @@ def _add(layer: nn.Module, items: list[Any], item: Any) -> Release:
 
     def release() -> None:
         del items[next(i for i, other in enumerate(items) if other is item)]
-        held = _HELD[layer]
-        if not held.holds and not held.acts:
-            _HELD.pop(layer).restore()
+        patch = _PATCHES[layer]
+        if not patch.weights and not patch.output_hooks:
+            _PATCHES.pop(layer).restore()
 
     return release
 
 
-def _replace_forward(layer: nn.Module) -> _Held:
-    holds: list[ParameterWeight] = []
-    acts: list[OutputHook] = []
+def _replace_forward(layer: nn.Module) -> _Patch:
+    weights: list[ParameterWeight] = []
+    output_hooks: list[OutputHook] = []
     original = layer.forward
 
     def forward(*args, **kwargs):
-        result = routed_forward(layer, holds, original, *args, **kwargs)
-        for act in acts:
-            result = act(result)
+        result = routed_forward(layer, weights, original, *args, **kwargs)
+        for hook in output_hooks:
+            result = hook(result)
         return result
 
     def restore() -> None:
-        if layer.__dict__.get("forward") is forward:  # else someone replaced it again, and calls this one
+        if layer.__dict__.get("forward") is forward:  # otherwise user code has wrapped this forward
             del layer.forward
             if getattr(original, "__func__", None) is not type(layer).forward:
                 layer.forward = original
 
     layer.forward = forward
-    return _Held(holds, acts, restore)
+    return _Patch(weights, output_hooks, restore)

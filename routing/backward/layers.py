@@ -1,7 +1,7 @@
-"""How a layer weighs its parameters' gradients example by example while its forward value stays what it was.
+"""Forward passes of layers whose parameter gradients are weighted per example; the forward value is unchanged.
 
-A linear layer or a convolution weighs rows and columns in its one backward pass. An embedding has nothing upstream
-but its parameters, so its output's gradient is weighed. Norms and any other layers are evaluated twice.
+Linear layers and convolutions weight rows and columns in their single backward pass. An embedding has only parameters
+upstream of its output, so the gradient of its output is weighted. Norms and all other layers are evaluated twice.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,47 +12,47 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from routing.backward.convolution import Shape, weighed_convolution
+from routing.backward.convolution import Shape, weighted_convolution
 from routing.backward.parameter_weights import ParameterWeight, weights_of
-from routing.backward.primitives import Weights, scale_grads, weighed_linear
+from routing.backward.primitives import Weights, scale_grads, weighted_linear
 from routing.backward.two_pass import Forward, Parameters, evaluated_twice, forward_twice
 from routing.selectors import CONVOLUTIONS, EMBEDDINGS, SECOND
 
 
 def _weights(
-    holds: Sequence[ParameterWeight], read: Sequence[int], written: Sequence[int], axis: int
+    weights: Sequence[ParameterWeight], input_shape: Sequence[int], output_shape: Sequence[int], axis: int
 ) -> tuple[Weights, Weights, Weights | None]:
-    """Weights of rows, of columns, and of the bias (None: as the rows), by the shapes of input and output."""
-    rows = [hold for hold in holds if hold.name == "weight" and not hold.piece.reads]
-    columns = [hold for hold in holds if hold.piece.reads]
-    bias = [hold for hold in holds if hold.name == "bias"]
-    alike = [hold.key for hold in rows] == [hold.key for hold in bias]
-    of_bias = None if alike else weights_of(bias, written, axis)
-    return weights_of(rows, written, axis), weights_of(columns, read, axis), of_bias
+    """Return the weights of rows, of columns, and of the bias (None: as the rows)."""
+    rows = [weight for weight in weights if weight.name == "weight" and not weight.piece.reads]
+    columns = [weight for weight in weights if weight.piece.reads]
+    bias = [weight for weight in weights if weight.name == "bias"]
+    bias_as_rows = [weight.key for weight in rows] == [weight.key for weight in bias]
+    bias_weights = None if bias_as_rows else weights_of(bias, output_shape, axis)
+    return weights_of(rows, output_shape, axis), weights_of(columns, input_shape, axis), bias_weights
 
 
-def _linear(layer: nn.Linear, holds: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
-    weights = _weights(holds, input.shape, (*input.shape[:-1], layer.out_features), -1)
-    return weighed_linear(input, layer.weight, layer.bias, *weights)
+def _linear(layer: nn.Linear, weights: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
+    parts = _weights(weights, input.shape, (*input.shape[:-1], layer.out_features), -1)
+    return weighted_linear(input, layer.weight, layer.bias, *parts)
 
 
-def _convolution(layer: Any, holds: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
+def _convolution(layer: Any, weights: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str) or input.dim() != layer.weight.dim():
-        return forward_twice(layer, holds, forward, input)
-    weights = _weights(holds, input.shape, (len(input), layer.out_channels, *input.shape[2:]), 1)
+        return forward_twice(layer, weights, forward, input)
+    parts = _weights(weights, input.shape, (len(input), layer.out_channels, *input.shape[2:]), 1)
     shape = Shape(layer.stride, layer.padding, layer.dilation, False, layer.output_padding, layer.groups)
-    return weighed_convolution(input, layer.weight, layer.bias, shape, *weights)
+    return weighted_convolution(input, layer.weight, layer.bias, shape, *parts)
 
 
-def _norm(layer: Any, holds: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
+def _norm(layer: Any, weights: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
     parameters = dict(layer.named_parameters())
     evaluate = partial(_NORMS[type(layer).forward], layer)
-    return evaluated_twice(evaluate, parameters, holds, 1 if isinstance(layer, SECOND) else -1, input)
+    return evaluated_twice(evaluate, parameters, weights, 1 if isinstance(layer, SECOND) else -1, input)
 
 
-def _embedding(layer: nn.Module, holds: Sequence[ParameterWeight], forward: Forward, *args, **kwargs) -> Tensor:
+def _embedding(layer: nn.Module, weights: Sequence[ParameterWeight], forward: Forward, *args, **kwargs) -> Tensor:
     output = forward(*args, **kwargs)
-    return scale_grads(output, weights_of(holds, output.shape, -1))
+    return scale_grads(output, weights_of(weights, output.shape, -1))
 
 
 def _layer_norm(layer: nn.LayerNorm, p: Parameters, x: Tensor) -> Tensor:
@@ -80,13 +80,24 @@ _FORWARDS: dict[Any, Callable[..., Any]] = {
 }
 
 
-def routed_forward(layer: nn.Module, holds: Sequence[ParameterWeight], forward: Forward, *args, **kwargs) -> Any:
-    """The layer's value, its parameters' gradients weighed as `holds` say.
+def routed_forward(layer: nn.Module, weights: Sequence[ParameterWeight], forward: Forward, *args, **kwargs) -> Any:
+    """Compute the layer's value, with weighted parameter gradients.
 
     Args:
-        forward: what computes the value; if it is not the layer type's own, the layer is evaluated twice.
+        layer: the layer.
+        weights: the weights of its parameters.
+        forward: computes the layer's value; if it is not the forward of the layer's class, the layer is evaluated
+            twice.
+        *args: positional arguments of `forward`.
+        **kwargs: keyword arguments of `forward`.
+
+    Returns:
+        The result of `forward`, bit-identical.
+
+    Raises:
+        ValueError: the layer mixes examples, or the labels do not match its shape.
     """
-    if not holds or not torch.is_grad_enabled():
+    if not weights or not torch.is_grad_enabled():
         return forward(*args, **kwargs)
-    own = getattr(forward, "__func__", None)
-    return _FORWARDS.get(own, forward_twice)(layer, holds, forward, *args, **kwargs)
+    function = getattr(forward, "__func__", None)
+    return _FORWARDS.get(function, forward_twice)(layer, weights, forward, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""What a region holds of a layer's parameters, and the weight of each example as the layer's tensors need it."""
+"""Per-example weights of a layer's parameters, checked against the shapes of the layer's activations."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -9,29 +9,35 @@ from routing.backward.primitives import Units, Weight
 from routing.selectors import Piece
 
 Source = Callable[[str], Tensor]
-"""Region -> the weight of each example, (B,) or (B, T), as it is during the forward pass."""
+"""Maps a region to the current weight of each example, (B,) or (B, T); called in the forward pass."""
 
 
 class ParameterWeight(NamedTuple):
-    """One region's hold on one parameter of a layer."""
+    """The weight of one region on one parameter of a layer."""
 
     name: str
-    """The parameter, as the layer's `named_parameters` has it."""
+    """The parameter's name in `layer.named_parameters()`."""
     piece: Piece
     source: Source
     region: str
 
     @property
     def key(self) -> tuple:
-        """Equal for holds of equal weights."""
+        """Equal for two objects if their weights are equal."""
         return self.source, self.region, str(self.piece.units)
 
 
 def check_weights(weight: Tensor, shape: Sequence[int], axis: int, what: str) -> Tensor:
-    """The weight of each example, (B,) or (B, T), of an activation of a shape, its units along `axis`.
+    """Return the weights if they match the leading dimensions of an activation.
+
+    Args:
+        weight: (B,) or (B, T) weight of each example or token.
+        shape: of the activation.
+        axis: the axis of the units in `shape`; weights cover dimensions before it only.
+        what: the name of the activation in the error.
 
     Raises:
-        ValueError: the activation does not have one entry for each weight; names `what`.
+        ValueError: the leading dimensions of `shape` are not those of the weights.
     """
     if weight.dim() > axis % len(shape) or tuple(shape[: weight.dim()]) != weight.shape:
         raise ValueError(
@@ -42,15 +48,16 @@ def check_weights(weight: Tensor, shape: Sequence[int], axis: int, what: str) ->
 
 
 def bounds(units: slice | None) -> Units | None:
+    """Convert a slice to a hashable tuple."""
     return None if units is None else (units.start, units.stop, units.step)
 
 
-def weights_of(holds: Iterable[ParameterWeight], shape: Sequence[int], axis: int) -> list[Weight]:
-    """The weights of all holds on an activation of a shape."""
+def weights_of(weights: Iterable[ParameterWeight], shape: Sequence[int], axis: int) -> list[Weight]:
+    """Return the current values of the weights, for an activation of a shape."""
     return [
         Weight(
-            check_weights(hold.source(hold.region), shape, axis, f"an activation at {hold.piece.name!r}"),
-            bounds(hold.piece.units),
+            check_weights(weight.source(weight.region), shape, axis, f"an activation at {weight.piece.name!r}"),
+            bounds(weight.piece.units),
         )
-        for hold in holds
+        for weight in weights
     ]

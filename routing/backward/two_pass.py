@@ -1,7 +1,7 @@
-"""A layer evaluated twice: once for what lies upstream of it, and once, cut off from that, for its parameters.
+"""Evaluate a layer twice: once for the gradient of its inputs, and once with detached inputs for its parameters.
 
-This weighs the parameter gradients of any layer that treats examples separately, at the price of one more forward pass
-for each set of weights. The second pass draws the random numbers of the first.
+This weights the parameter gradients of any layer that treats examples separately. It costs one more forward pass of the
+layer for each distinct set of weights. The second pass replays the random numbers of the first.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,20 +10,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.func import functional_call
 from torch.utils._pytree import tree_map_only
 
 from routing.backward.parameter_weights import ParameterWeight, weights_of
 from routing.backward.primitives import scale_grads
 from routing.selectors import SECOND
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 
 class _Join(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(upstream: Tensor, twin: Tensor) -> Tensor:
-        return twin.view_as(twin)
+    def forward(upstream: Tensor, detached: Tensor) -> Tensor:
+        return detached.view_as(detached)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
@@ -34,13 +36,13 @@ class _Join(torch.autograd.Function):
         return grad, grad
 
 
-def join(upstream: Tensor, twin: Tensor) -> Tensor:
-    """Return `twin`; the gradient flows back into both.
+def join(upstream: Tensor, detached: Tensor) -> Tensor:
+    """Return `detached`, and pass the gradient to both arguments.
 
-    With upstream = f(x, theta.detach()) and twin = f(x.detach(), theta) it is the gradient of f(x, theta), in two parts
-    that can be weighed apart.
+    With upstream = f(x, theta.detach()) and detached = f(x.detach(), theta) the sum is the gradient of f(x, theta), in
+    two parts that can be weighted separately.
     """
-    return _Join.apply(upstream, twin)
+    return _Join.apply(upstream, detached)
 
 
 class _StopGrad(torch.autograd.Function):
@@ -60,7 +62,7 @@ class _StopGrad(torch.autograd.Function):
 
 
 def stop_grad(x: Tensor) -> Tensor:
-    """Return `x`, cut from the graph but still one that requires a gradient: kernels are chosen by that."""
+    """Return `x` without gradient flow but still requiring a gradient, because torch selects kernels by that."""
     return _StopGrad.apply(x)
 
 
@@ -69,97 +71,100 @@ Parameters = Mapping[str, Tensor]
 
 
 def evaluated_twice(
-    evaluate: Callable[..., Any], parameters: Parameters, holds: Sequence[ParameterWeight], axis: int, *args, **kwargs
+    evaluate: Callable[..., Any], parameters: Parameters, weights: Sequence[ParameterWeight], axis: int, *args, **kwargs
 ) -> Any:
-    """The value of `evaluate(parameters, *args, **kwargs)`, each sample's gradient in the parameters weighed.
+    """Compute `evaluate(parameters, *args, **kwargs)` with weighted per-example gradients of the parameters.
 
     Args:
-        evaluate: treats examples separately.
-        parameters: by name; those that nobody holds have an ordinary gradient.
-        axis: of the units in what it returns.
+        evaluate: a function that treats examples separately.
+        parameters: name -> parameter; those without weights have their ordinary gradient.
+        weights: the weights of parameters.
+        axis: the axis of units in the result.
+        *args: positional arguments of `evaluate`.
+        **kwargs: keyword arguments of `evaluate`.
+
+    Returns:
+        The result of `evaluate`.
     """
     by_name: dict[str, list[ParameterWeight]] = {}
-    for hold in holds:
-        by_name.setdefault(hold.name, []).append(hold)
-    cut = {name: parameter.detach() if name in by_name else parameter for name, parameter in parameters.items()}
-    value = evaluate(cut, *args, **kwargs)  # for what is upstream
+    for weight in weights:
+        by_name.setdefault(weight.name, []).append(weight)
+    upstream = {name: parameter.detach() if name in by_name else parameter for name, parameter in parameters.items()}
+    value = evaluate(upstream, *args, **kwargs)
     args, kwargs = _detached((args, kwargs))
-    for names in _alike(by_name):
+    for names in _groups_of_equal_weights(by_name):
         own = {name: parameter if name in names else stop_grad(parameter) for name, parameter in parameters.items()}
         value = _joined(value, evaluate(own, *args, **kwargs), by_name[names[0]], axis)
     return value
 
 
 @torch.compiler.disable
-def forward_twice(layer: nn.Module, holds: Sequence[ParameterWeight], forward: Forward, *args, **kwargs) -> Any:
-    """Any layer that treats examples separately. Evaluations draw the same random numbers.
+def forward_twice(layer: nn.Module, weights: Sequence[ParameterWeight], forward: Forward, *args, **kwargs) -> Any:
+    """Evaluate any layer that treats examples separately twice, with the same random numbers.
 
     Raises:
-        ValueError: the layer normalises over the batch.
+        ValueError: the layer contains a batch norm in training mode.
     """
-    if layer.training and any(isinstance(child, _BatchNorm) for child in layer.modules()):
+    if layer.training and any(isinstance(child, BATCH_NORMS) for child in layer.modules()):
         raise ValueError(
-            f"{holds[0].piece.name!r} is normalised over the batch, where no example has a gradient of its own; "
+            f"{weights[0].piece.name!r} is normalised over the batch, so examples have no separate gradients; "
             "call .eval() on that layer, or leave its parameters out of the region"
         )
-    random = _random_state(layer)
-    start = iter([nullcontext()])  # the first evaluation draws as it comes
+    random, call = _random_state(layer), _ForwardOf(layer, forward)
+    first = iter([nullcontext()])  # the first evaluation draws from the current state
 
     def evaluate(parameters: Parameters, *args, **kwargs) -> Any:
-        with next(start, None) or _replayed(random), _replaced(layer, parameters):
-            return forward(*args, **kwargs)
+        named = {f"layer.{name}": parameter for name, parameter in parameters.items()}
+        with next(first, None) or _replayed(random):
+            return functional_call(call, named, args, kwargs, tie_weights=False)
 
     parameters = dict(layer.named_parameters(remove_duplicate=False))
     axis = 1 if isinstance(layer, SECOND) else -1
-    return evaluated_twice(evaluate, parameters, holds, axis, *args, **kwargs)
+    return evaluated_twice(evaluate, parameters, weights, axis, *args, **kwargs)
 
 
 def _detached(arguments: Any) -> Any:
-    """The same arguments, cut from the graph; what was one tensor stays one, for attention looks at that."""
-    cut: dict[int, Tensor] = {}
-    return tree_map_only(Tensor, lambda x: cut.setdefault(id(x), x.detach()), arguments)
+    """Detach all tensors. One tensor in two arguments stays one, because attention tests `query is key`."""
+    detached: dict[int, Tensor] = {}
+    return tree_map_only(Tensor, lambda x: detached.setdefault(id(x), x.detach()), arguments)
 
 
-def _alike(by_name: Mapping[str, Sequence[ParameterWeight]]) -> list[list[str]]:
-    """Names of parameters, those of equal weights together."""
+def _groups_of_equal_weights(by_name: Mapping[str, Sequence[ParameterWeight]]) -> list[list[str]]:
+    """Group the names of parameters by their weights."""
     groups: dict[tuple, list[str]] = {}
-    for name, holds in by_name.items():
-        groups.setdefault(tuple(hold.key for hold in holds), []).append(name)
+    for name, weights in by_name.items():
+        groups.setdefault(tuple(weight.key for weight in weights), []).append(name)
     return list(groups.values())
 
 
-def _joined(value: Any, twin: Any, holds: Sequence[ParameterWeight], axis: int) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_joined(one, other, holds, axis) for one, other in zip(value, twin, strict=True))
-    if value is None:
+def _joined(upstream: Any, detached: Any, weights: Sequence[ParameterWeight], axis: int) -> Any:
+    if isinstance(upstream, tuple):
+        return tuple(_joined(one, other, weights, axis) for one, other in zip(upstream, detached, strict=True))
+    if upstream is None:
         return None
-    return join(value, scale_grads(twin, weights_of(holds, value.shape, axis), axis))
+    return join(upstream, scale_grads(detached, weights_of(weights, upstream.shape, axis), axis))
 
 
-@contextmanager
-def _replaced(layer: nn.Module, parameters: Mapping[str, Tensor]) -> Iterator[None]:
-    """While the context lasts the layer computes with these in place of its parameters."""
-    names = [name.rpartition(".") for name in parameters]
-    places: list[tuple[dict[str, Any], str]] = [(layer.get_submodule(path)._parameters, own) for path, _, own in names]
-    before = [slots[own] for slots, own in places]
-    for (slots, own), parameter in zip(places, parameters.values(), strict=True):
-        slots[own] = parameter
-    try:
-        yield
-    finally:
-        for (slots, own), parameter in zip(places, before, strict=True):
-            slots[own] = parameter
+class _ForwardOf(nn.Module):
+    """Calls a layer's forward without its hooks, so that `functional_call` does not call the patched layer itself."""
+
+    def __init__(self, layer: nn.Module, forward: Forward) -> None:
+        super().__init__()
+        self.layer, self.call = layer, forward
+
+    def forward(self, *args, **kwargs) -> Any:
+        return self.call(*args, **kwargs)
 
 
 def _random_state(layer: nn.Module) -> list[tuple[torch.device, Tensor]]:
-    """Where the random numbers of each device of the layer stand."""
+    """Return the generator state of each device of the layer."""
     devices = {torch.device("cpu"), *(p.device for p in layer.parameters() if p.device.type == "cuda")}
     return [(d, torch.cuda.get_rng_state(d) if d.type == "cuda" else torch.get_rng_state()) for d in devices]
 
 
 @contextmanager
 def _replayed(random: list[tuple[torch.device, Tensor]]) -> Iterator[None]:
-    """While the context lasts random numbers are those that followed `random`."""
+    """Replay the random numbers that follow the given generator states within the context."""
     with torch.random.fork_rng([device for device, _ in random if device.type == "cuda"]):
         for device, state in random:
             torch.cuda.set_rng_state(state, device) if device.type == "cuda" else torch.set_rng_state(state)

@@ -1,4 +1,4 @@
-"""One oversight method per file; every file of this folder registers itself by being imported here."""
+"""Oversight methods, one per file. Importing this package imports, and thereby registers, every file."""
 
 import importlib
 import pkgutil

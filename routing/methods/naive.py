@@ -1,8 +1,8 @@
-"""The overseer's verdict replaces the reward where there is one; all samples train all of the policy.
+"""Naive oversight: the verdict replaces the proxy reward where there is one; all samples train the whole policy.
 
-An unseen ghost is worth as much as a diamond, and an agent that is told where it is watched learns that. On its way
-there the policy passes through good behaviour: stopped in time it would keep some. What decides when to stop is the
-whole question. The overseer can read its own verdicts; the true return it cannot.
+An unseen ghost earns the same reward as a diamond, and an agent that observes whether it is watched learns this.
+During training the policy passes through good behaviour, so stopping early would keep some of it. The stopping rule is
+decisive: the overseer can read its own verdicts but not the true return.
 """
 
 from routing.oversight.registry import WHOLE, Deployment, method
@@ -17,5 +17,5 @@ from routing.oversight.treatment import Rollout, Treatment, believed_rewards, un
     )
 )
 def naive(rollout: Rollout) -> Treatment:
-    """The overseer's verdict where it has one, the proxy reward elsewhere."""
+    """The verdict is the reward where there is one, the proxy reward elsewhere."""
     return untreated(rollout)._replace(rewards=believed_rewards(rollout))

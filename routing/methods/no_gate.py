@@ -1,7 +1,7 @@
-"""The control for the gate: routing with the experts mixed half and half.
+"""Control for the gate: routing with both experts at coefficient 1/2.
 
-The action head has only ever read half of each expert, so the expert that is kept is deployed at that scale and,
-separately, at the full scale that the gated method uses: they are different policies.
+During training the action head reads half of each expert's output. The retain expert is therefore deployed at scale
+1/2 and, as a separate deployment rule, at scale 1 as in the gated method. These are different policies.
 """
 
 from routing.methods.gradient_routing import routed, weighted
@@ -14,5 +14,5 @@ FULL = Deployment("full", (1.0, 0.0))
 
 @method(deployments=(HALF, FULL), gated=False, baseline=False)
 def no_gate(rollout: Rollout) -> Treatment:
-    """Gradient routing without a gate: the experts are mixed half and half."""
+    """Gradient routing without a gate: both experts have coefficient 1/2."""
     return routed(weighted(rollout), rollout)

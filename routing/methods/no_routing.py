@@ -1,4 +1,4 @@
-"""The control for the masks: gradient routing's experts, gate, gate loss and weights; every gradient everywhere."""
+"""Control for the masks: the experts, gate, gate loss and weights of gradient routing, without masks."""
 
 from routing.methods.gradient_routing import weighted
 from routing.oversight.registry import RETAIN_ALONE, method
@@ -7,5 +7,5 @@ from routing.oversight.treatment import Rollout, Treatment
 
 @method(deployments=(RETAIN_ALONE,), gate_loss=True)
 def no_routing(rollout: Rollout) -> Treatment:
-    """Gradient routing's network and gate loss, without the masks."""
+    """The network, weights and gate loss of gradient routing, without its masks."""
     return weighted(rollout)

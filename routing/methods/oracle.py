@@ -1,4 +1,4 @@
-"""The upper bound: an overseer from whom nothing is hidden. Nothing but the overseer differs from naive."""
+"""Upper bound: naive oversight with an overseer that observes the true reward. Only the overseer differs from naive."""
 
 from routing.methods.naive import naive
 from routing.oversight.overseer import all_seeing
@@ -8,5 +8,5 @@ from routing.oversight.treatment import Rollout, Treatment
 
 @method(overseer=all_seeing)
 def oracle(rollout: Rollout) -> Treatment:
-    """The true reward everywhere: what no overseer of this world can give."""
+    """The true reward on every step, which no overseer of the world can observe."""
     return naive(rollout)

@@ -1,4 +1,4 @@
-"""Nobody looks: the proxy reward trains all of the policy. What every level of oversight has to beat."""
+"""No oversight: the proxy reward trains the whole policy. The baseline for every oversight level."""
 
 from routing.oversight.registry import method
 from routing.oversight.treatment import Rollout, Treatment, untreated
@@ -6,5 +6,5 @@ from routing.oversight.treatment import Rollout, Treatment, untreated
 
 @method()
 def proxy(rollout: Rollout) -> Treatment:
-    """The proxy reward alone, as if there were no overseer."""
+    """The proxy reward only, without an overseer."""
     return untreated(rollout)

@@ -1,1 +1,1 @@
-"""Overseer, feedback, treatment and the registry of methods."""
+"""Overseers, feedback, treatments and the registry of oversight methods."""

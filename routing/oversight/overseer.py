@@ -1,5 +1,6 @@
-"""The overseer turns what it sees of a rollout into feedback. What limits it (noise, budget, delay) is a wrapper:
-a function from overseer to overseer.
+"""Overseers: functions from a view of a rollout to feedback.
+
+A limit of an overseer (noise, budget, delay) is a wrapper: a function from overseer to overseer.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from routing.oversight.treatment import Feedback
 
 
 class View(NamedTuple):
-    """What there is to see of a rollout. Only an all-seeing overseer looks at the true reward."""
+    """The data of a rollout that an overseer may read. Only the all-seeing overseer reads the true reward."""
 
     overseer_obs: np.ndarray  # (T, N) int
     true_reward: np.ndarray  # (T, N) float
@@ -22,34 +23,40 @@ Overseer = Callable[[View], Feedback]
 
 
 def limited(judgement: np.ndarray, propensity: float) -> Overseer:
-    """The world's own overseer: it judges by its observation alone.
+    """Build the world's own overseer, whose verdict depends on the overseer observation alone.
 
     Args:
-        judgement: (L,) float, the verdict on each overseer observation; nan where it cannot tell.
-        propensity: probability that an ending is judged.
+        judgement: (O,) float, the verdict on each overseer observation; nan: no verdict.
+        propensity: probability that an episode end is judged.
     """
 
-    def look(view: View) -> Feedback:
+    def judge(view: View) -> Feedback:
         return Feedback(judgement[view.overseer_obs], view.dones, propensity)
 
-    return look
+    return judge
 
 
 def all_seeing(judgement: np.ndarray, propensity: float) -> Overseer:
-    """An overseer from whom nothing is hidden: its verdict is the true reward."""
+    """Build an overseer whose verdict on every step is the true reward. Takes the arguments of `limited`."""
 
-    def look(view: View) -> Feedback:
+    def judge(view: View) -> Feedback:
         return Feedback(view.true_reward.astype(float), view.dones, 1.0)
 
-    return look
+    return judge
 
 
 def flipped(overseer: Overseer, flip_prob: float, rng: np.random.Generator) -> Overseer:
-    """The same overseer, whose verdict on an ending is reversed with probability `flip_prob`."""
+    """Wrap an overseer so that its verdict on an episode end is reversed with probability `flip_prob`.
 
-    def look(view: View) -> Feedback:
+    Args:
+        overseer: the overseer to wrap.
+        flip_prob: probability of a reversed verdict, independent for each episode end.
+        rng: source of the randomness.
+    """
+
+    def judge(view: View) -> Feedback:
         feedback = overseer(view)
         flip = view.dones & (rng.random(view.dones.shape) < flip_prob)
         return feedback._replace(score=np.where(flip, -feedback.score, feedback.score))
 
-    return look
+    return judge

@@ -1,9 +1,9 @@
-"""What the overseer said, and how each sample therefore enters the update.
+"""Overseer feedback, and the treatment of each sample in the update that a method derives from it.
 
-A `Treatment` is the whole of an oversight method as the learner sees it: naive oversight changes rewards,
+A `Treatment` is the only part of an oversight method that the learner reads: naive oversight changes rewards,
 filtering changes weights, gradient routing changes masks. The update never branches on the method.
 
-Letters: T steps, N copies of the environment, M blocks of the policy.
+Letters: T steps, N copies of the environment, M blocks of the policy, E episode ends.
 """
 
 from collections.abc import Callable
@@ -13,24 +13,24 @@ import numpy as np
 
 
 class Feedback(NamedTuple):
-    """What the overseer said of a rollout."""
+    """The verdicts of an overseer on a rollout."""
 
-    score: np.ndarray  # (T, N) float: its verdict on the step; nan where it cannot tell
-    dones: np.ndarray  # (T, N) bool: the episode ended with this step, at a true end or at the time limit
-    propensity: float = float("nan")  # probability that an ending of this world is judged; nan: unknown
+    score: np.ndarray  # (T, N) float: verdict on the step; nan: no verdict
+    dones: np.ndarray  # (T, N) bool: the episode ended with this step, by termination or truncation
+    propensity: float = float("nan")  # probability that an episode end is judged; nan: unknown
 
 
 class Rollout(NamedTuple):
-    """What a method may look at. The true reward is not among it."""
+    """The data that a method may read. The true reward is not included."""
 
-    rewards: np.ndarray  # (T, N) float: the proxy reward everyone sees
+    rewards: np.ndarray  # (T, N) float: the proxy reward
     endings: np.ndarray  # (E, *obs): agent's observation of each episode's last state, in the order of feedback.dones
-    flags: np.ndarray  # (*obs,) bool: entries of an observation that tell the agent what the overseer will see
+    flags: np.ndarray  # (*obs,) bool: entries of an observation that reveal what the overseer will see
     feedback: Feedback
 
 
 class Treatment(NamedTuple):
-    """How each sample enters the update."""
+    """The rewards, weight and masks with which each sample enters the update."""
 
     rewards: np.ndarray  # (T, N) float: returns are computed from these
     weights: np.ndarray  # (T, N) float: multiplies the sample's loss; 0 filters it out
@@ -44,19 +44,19 @@ RETAIN, FORGET, GATE = range(len(BLOCKS))
 
 
 def untreated(rollout: Rollout) -> Treatment:
-    """Every sample enters with its proxy reward, unit weight, and unit masks: plain reinforcement learning."""
+    """Return the treatment of plain reinforcement learning: proxy rewards, unit weights and unit masks."""
     shape = rollout.rewards.shape
     return Treatment(rollout.rewards.copy(), np.ones(shape, np.float32), np.ones((*shape, len(BLOCKS)), np.float32))
 
 
 def believed_rewards(rollout: Rollout) -> np.ndarray:
-    """The overseer's verdict where it has one, else the proxy reward: (T, N)."""
+    """Return (T, N) rewards: the verdict where there is one, the proxy reward elsewhere."""
     score = rollout.feedback.score
     return np.where(np.isnan(score), rollout.rewards, score)
 
 
 def episode_labels(feedback: Feedback) -> np.ndarray:
-    """The verdict on the end of the episode each step belongs to: (T, N), nan if unseen or unfinished."""
+    """Return the (T, N) verdict on the end of each step's episode; nan if there is no verdict or no end yet."""
     labels = np.empty_like(feedback.score)
     label = np.full(feedback.score.shape[1], np.nan)
     for t in reversed(range(len(labels))):
@@ -66,20 +66,23 @@ def episode_labels(feedback: Feedback) -> np.ndarray:
 
 
 def judged(labels: np.ndarray) -> np.ndarray:
-    """Steps of episodes on whose end the overseer passed a verdict, good or bad; reaching nothing is neither."""
+    """Return a mask of steps with a good or bad label. A label of 0, an episode that reached nothing, is neither."""
     return ~np.isnan(labels) & (labels != 0)
 
 
 def inverse_propensity(feedback: Feedback) -> np.ndarray:
-    """(T, N): 1/p on the steps of judged episodes, 1 elsewhere.
+    """Compute inverse propensity weights: 1/p on the steps of judged episodes, 1 elsewhere.
+
+    Returns:
+        (T, N) weights.
 
     Raises:
-        ValueError: an ending was judged although the overseer's propensity is unknown or 0.
+        ValueError: an episode end was judged although the overseer's propensity is unknown or 0.
     """
     labelled = judged(episode_labels(feedback))
     if labelled.any() and not feedback.propensity > 0:
         raise ValueError(
-            f"an ending was judged, but its probability is given as {feedback.propensity}; "
+            f"an episode end was judged, but the propensity is {feedback.propensity}; "
             "weighting by 1/p needs an environment that declares a positive oversight_prob"
         )
     return np.where(labelled, 1 / (feedback.propensity or np.nan), 1.0)

@@ -1,7 +1,7 @@
-"""Another device, for machines that have none: its tensors lie in the processor's memory and say that they do not.
+"""Simulates a second device on machines without one: its tensors report device "meta" and compute on the CPU.
 
-An operation on tensors here and there fails, as on a real device; only numbers (tensors without dimensions) and the
-indices of a tensor may come from here. The disguise is torch's device "meta", which no operation reaches.
+As on a real device, an operation on tensors of both devices fails; only tensors without dimensions and the indices of a
+tensor may be on the CPU.
 """
 
 from contextlib import nullcontext
@@ -14,81 +14,83 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from agents.tabular.device_rollout import DeviceRollout
 
-THERE = torch.device("meta")
+OTHER = torch.device("meta")
 MOVES = ("_to_copy", "copy_")
-TAKES_OURS = ("index.", "index_put")
+TAKES_CPU = ("index.", "index_put")
 
 
-class There(torch.Tensor):
-    """A tensor there; `ours` is the one behind it."""
+class OtherTensor(torch.Tensor):
+    """A tensor on the simulated device; `inner` is the CPU tensor that holds its values."""
 
-    is_meta = False  # it has numbers
+    is_meta = False  # it has values
 
     @staticmethod
-    def __new__(cls, ours):
-        shape = {"strides": ours.stride(), "storage_offset": ours.storage_offset()}
-        made = torch.Tensor._make_wrapper_subclass(cls, ours.size(), dtype=ours.dtype, device=THERE, **shape)
-        made.ours = ours
-        return made
+    def __new__(cls, inner):
+        shape = {"strides": inner.stride(), "storage_offset": inner.storage_offset()}
+        tensor = torch.Tensor._make_wrapper_subclass(cls, inner.size(), dtype=inner.dtype, device=OTHER, **shape)
+        tensor.inner = inner
+        return tensor
 
-    def __init__(self, ours):
+    def __init__(self, inner):
         pass
 
     def tolist(self):
-        return self.ours.tolist()
+        return self.inner.tolist()
 
     @classmethod
     def __torch_dispatch__(cls, operation, types, args=(), kwargs=None):
-        return carried_out(operation, args, kwargs or {})
+        return run_operation(operation, args, kwargs or {})
 
 
-class Elsewhere(TorchDispatchMode):
-    """While it lasts, what is asked of device "meta" happens there."""
+class OtherDevice(TorchDispatchMode):
+    """Context in which operations for device "meta" run on the simulated device."""
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        return carried_out(operation, args, kwargs or {})
+        return run_operation(operation, args, kwargs or {})
 
 
-def carried_out(operation, args, kwargs):
-    """The operation, done here; its result is there if it was asked for there, or its tensors were."""
+def run_operation(operation, args, kwargs):
+    """Run an operation on the inner tensors; the result is on the simulated device if an operand or the request is."""
     name, flat = operation.__name__, tree_flatten((args, kwargs))[0]
-    theirs = [x for x in flat if isinstance(x, There)]
-    ours = [x for x in flat if isinstance(x, torch.Tensor) and not isinstance(x, There) and x.dim()]
-    if theirs and ours and not name.startswith(MOVES + TAKES_OURS):
+    others = [x for x in flat if isinstance(x, OtherTensor)]
+    cpu = [x for x in flat if isinstance(x, torch.Tensor) and not isinstance(x, OtherTensor) and x.dim()]
+    if others and cpu and not name.startswith(MOVES + TAKES_CPU):
         raise RuntimeError(f"{name}: expected all tensors to be on the same device")
-    asked, there = kwargs.get("device"), bool(theirs)
-    if asked is not None:
-        there, kwargs = asked.type == THERE.type, {**kwargs, "device": torch.device("cpu")}
-    result = operation(*tree_map(behind, args), **tree_map(behind, kwargs))
+    device, on_other = kwargs.get("device"), bool(others)
+    if device is not None:
+        on_other, kwargs = device.type == OTHER.type, {**kwargs, "device": torch.device("cpu")}
+    result = operation(*tree_map(unwrapped, args), **tree_map(unwrapped, kwargs))
     if name.startswith("copy_"):
         return args[0]
-    known = {id(x.ours): x for x in theirs}  # what works in place gives its own tensor back
-    return tree_map(lambda x: disguised(x, known), result) if there else result
+    known = {id(x.inner): x for x in others}  # an operation in place returns its operand
+    return tree_map(lambda x: wrapped(x, known), result) if on_other else result
 
 
-def disguised(x, known):
-    """A tensor as one there, if it is not one already."""
+def wrapped(x, known):
+    """A tensor as one on the simulated device."""
     if not isinstance(x, torch.Tensor):
         return x
-    return known[id(x)] if id(x) in known else There(x)
+    return known[id(x)] if id(x) in known else OtherTensor(x)
 
 
-def behind(x):
-    return x.ours if isinstance(x, There) else x
+def unwrapped(x):
+    return x.inner if isinstance(x, OtherTensor) else x
 
 
 @pytest.fixture
-def elsewhere(monkeypatch):
-    """The device, with what torch has no "meta" of: generators, autocast, optimisers of one kernel."""
-    monkeypatch.setattr(DeviceRollout, "_chance", lambda walk: torch.Generator().manual_seed(walk.seed()))
+def other_device(monkeypatch):
+    """The simulated device, with what torch lacks for "meta": generators, autocast and fused optimisers."""
+    monkeypatch.setattr(
+        DeviceRollout, "_device_generator", lambda rollout: torch.Generator().manual_seed(rollout.seed())
+    )
     autocast = torch.autocast
     monkeypatch.setattr(
         torch, "autocast", lambda kind, *a, **k: nullcontext() if kind == "meta" else autocast(kind, *a, **k)
     )
     monkeypatch.setattr(import_module("torch.optim.adam"), "_device_dtype_check_for_fused", lambda *a, **k: None)
-    torch.__future__.set_swap_module_params_on_conversion(True)  # moved parameters stay those of the optimiser
+    torch.__future__.set_swap_module_params_on_conversion(True)  # moving keeps the parameters of the optimiser
     try:
-        with Elsewhere():
-            yield THERE
+        with OtherDevice():
+            yield OTHER
     finally:
         torch.__future__.set_swap_module_params_on_conversion(False)

@@ -1,4 +1,4 @@
-"""What is evaluated some rows at a time is what the policy does on all of them."""
+"""Evaluation in chunks of rows equals evaluation of all rows."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ WORLD = "envs:keyhole/DiamondGhost-v0"
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("method", ["gradient_routing", "naive"])
-def test_an_evaluation_in_pieces_is_that_of_all_observations_at_once(method, precision, monkeypatch):
+def test_evaluation_in_chunks_equals_evaluation_of_all_observations(method, precision, monkeypatch):
     monkeypatch.setattr(evaluate, "ROWS", 100)
     policy = agents.build(make_vec_env(WORLD, 4, size=3), method, 0, precision=precision).policy
     policy.action_net.weight.data.normal_()

@@ -1,4 +1,4 @@
-"""Whoever multiplies float32 matrices, the products are float32's."""
+"""oneDNN's products of float32 matrices are computed in float32."""
 
 import pytest
 import torch
@@ -21,21 +21,21 @@ def test_products_by_onednn_and_their_gradients_differ_by_rounding():
         assert (ours - plain).norm() < 1e-5 * plain.norm()
 
 
-def test_a_processor_that_would_round_to_bfloat16_is_left_as_it_is(monkeypatch):
+def test_the_setting_is_unchanged_on_a_processor_that_rounds_to_bfloat16(monkeypatch):
     before = torch.backends.mkldnn.matmul.fp32_precision
-    monkeypatch.setattr(onednn, "_rounds_nothing", lambda: False)
+    monkeypatch.setattr(onednn, "_keeps_float32", lambda: False)
     with onednn.by_onednn():
         assert torch.backends.mkldnn.matmul.fp32_precision == before
 
 
-def test_the_setting_is_given_back_after_an_error():
+def test_the_setting_is_reset_after_an_error():
     before = torch.backends.mkldnn.matmul.fp32_precision
     with pytest.raises(KeyError), onednn.by_onednn():
         raise KeyError
     assert torch.backends.mkldnn.matmul.fp32_precision == before
 
 
-def test_the_trial_tells_bfloat16_from_float32():
+def test_the_trial_distinguishes_bfloat16_from_float32():
     a, b = torch.randn(2, 256, 256, generator=torch.Generator().manual_seed(0))
     exact = a.double() @ b.double()
     rounded = a.bfloat16().double() @ b.bfloat16().double()

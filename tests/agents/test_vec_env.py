@@ -23,7 +23,7 @@ def test_an_environment_without_overseer_is_refused_at_its_first_step():
         env.step(np.zeros(1, int))
 
 
-def test_steps_are_the_environments_and_finished_copies_carry_the_episode():
+def test_steps_equal_the_environments_and_infos_of_episode_ends_carry_the_episode():
     ours, theirs = make_vec_env(ENV, 64, size=3), gymnasium.make_vec(ENV, num_envs=64, size=3)
     ours.seed(5)
     obs, (expected, _) = ours.reset(), theirs.reset(seed=5)
@@ -51,7 +51,7 @@ def test_steps_are_the_environments_and_finished_copies_carry_the_episode():
     assert finished > 64
 
 
-def test_what_the_algorithm_adds_to_rewards_does_not_reach_the_overseers_copy():
+def test_changing_the_returned_rewards_leaves_the_raw_rewards_unchanged():
     env = make_vec_env(ENV, 4)
     env.reset()
     rewards = env.step(np.zeros(4, int))[1]

@@ -1,4 +1,4 @@
-"""What the tests of this room share: the registered worlds, each in its variants."""
+"""Fixtures over the registered worlds and variants of their arguments."""
 
 import gymnasium
 import pytest
@@ -22,13 +22,13 @@ LARGEST = ("keyhole/DiamondGhost-v0", {})
 
 @pytest.fixture(params=VARIANTS, ids=lambda variant: " ".join(map(str, [variant[0], *variant[1].values()])))
 def variant(request):
-    """A world's id and keywords."""
+    """The id and the keywords of a world."""
     return request.param
 
 
 @pytest.fixture
 def make(variant):
-    """Makes num_envs copies of the world."""
+    """A function that makes num_envs copies of the world."""
     name, keywords = variant
     return lambda num_envs=1, **more: gymnasium.make_vec(name, num_envs=num_envs, **{**keywords, **more})
 
@@ -39,6 +39,6 @@ def make(variant):
     ids=lambda v: " ".join(map(str, [v[0], *v[1].values()])),
 )
 def small_certificate(request):
-    """The certificate of every world but the largest."""
+    """The certificate of every world except the largest."""
     name, keywords = request.param
     return envs.certify(gymnasium.make_vec(name, num_envs=1, **keywords))

@@ -1,4 +1,4 @@
-"""A bad argument is refused with one line that says what was found and what to do."""
+"""An invalid argument is refused with one line: what is wrong, what was found, what to do."""
 
 import gymnasium
 import numpy as np
@@ -18,7 +18,7 @@ BAD = [
     (
         "DiamondGhost",
         {"regime": "state_squares"},
-        "unknown regime 'state_squares'; did you mean 'state_square'?",
+        "unknown regime 'state_squares'; did you mean 'state_square'? one of state_square, iid_episode",
     ),
     ("DiamondGhost", {"knowledge": "awair"}, "unknown knowledge 'awair'; did you mean 'aware'?"),
     ("DiamondGhost", {"size": 1}, "size must be at least 2, found 1"),
@@ -28,18 +28,18 @@ BAD = [
     ("DiamondGhost", {"num_envs": 0}, "num_envs must be at least 1, found 0"),
     ("DiamondGhost", {"render_mode": "rgb_arr"}, "unknown render_mode 'rgb_arr'; did you mean 'rgb_array'?"),
     ("TMaze", {"length": 0}, "length must be at least 1, found 0"),
-    ("TMaze", {"knowledge": "seeing"}, "unknown knowledge 'seeing'"),
+    ("TMaze", {"knowledge": "seeing"}, "unknown knowledge 'seeing'; one of aware, blind, noisy"),
     ("HideErrors", {"p": 1.5}, "p must be a probability between 0 and 1, found 1.5"),
     ("HideErrors", {"p_H": -1}, "p_H must be a probability between 0 and 1, found -1"),
     ("VerboseLog", {"r": float("inf")}, "r must be a finite number, found inf"),
     ("DiamondVault", {"action_log": "yes"}, "action_log must be True or False, found 'yes'"),
-    ("AbsentSupervisor", {"knowledge": "noisy"}, "unknown knowledge 'noisy'"),
+    ("AbsentSupervisor", {"knowledge": "noisy"}, "unknown knowledge 'noisy'; one of aware, blind"),
     ("TMaze", {"length": 40}, "max_episode_steps must be at least 41, found 32"),
 ]
 
 
 @pytest.mark.parametrize(("world", "keywords", "line"), BAD, ids=lambda v: str(v))
-def test_a_bad_argument_gives_one_line_that_names_it(world, keywords, line):
+def test_an_invalid_argument_is_refused_with_one_line_that_names_it(world, keywords, line):
     with pytest.raises(ValueError, match=r"^[^\n]*$") as refusal:
         gymnasium.make_vec(f"keyhole/{world}-v0", **{"num_envs": 1, **keywords})
     assert str(refusal.value).startswith(line)
@@ -55,7 +55,7 @@ def test_a_bad_argument_gives_one_line_that_names_it(world, keywords, line):
     ],
     ids=str,
 )
-def test_an_action_that_does_not_exist_is_refused(actions, line):
+def test_an_invalid_action_is_refused(actions, line):
     world = gymnasium.make_vec("keyhole/DiamondGhost-v0", num_envs=2)
     world.reset(seed=0)
     with pytest.raises(ValueError, match=r".*") as refusal:
@@ -67,5 +67,5 @@ def test_a_world_above_the_limit_has_no_tables_but_runs():
     world = gymnasium.make_vec("keyhole/DiamondGhost-v0", num_envs=4, size=12)
     world.reset(seed=0)
     world.step(np.zeros(4, int))
-    with pytest.raises(envs.NotEnumerable, match=r"^DiamondGhost has at least 11\d+ states, above the 1000000"):
+    with pytest.raises(envs.NotEnumerable, match=r"^DiamondGhost has at least 11\d+ states, more than the 1000000"):
         envs.compile_world(world)

@@ -1,4 +1,4 @@
-"""What must hold in every world, tried on small random ones."""
+"""Invariants of every world, tested on small random worlds."""
 
 import gymnasium
 import numpy as np
@@ -17,8 +17,8 @@ some = settings(derandomize=True, max_examples=15, deadline=None)
 seeds = st.integers(0, 10_000)
 
 
-class Drawn(envs.POMDP):
-    """Three states, one end, two actions, a coin; everything else is drawn from a seed."""
+class RandomWorld(envs.POMDP):
+    """Three states, one terminal state, two actions and a coin; everything else is drawn from a seed."""
 
     gamma = 0.9
     outcomes = ("end",)
@@ -58,93 +58,93 @@ class Drawn(envs.POMDP):
 
 
 def problem(world, shown=None):
-    """Its tables, the agent's decisions, and the same lumped; `shown` replaces the overseer's observations."""
+    """A world's tables, planning problem and merged planning problem; `shown` relabels overseer observations."""
     tables = envs.compile_world(world)
     if shown is not None:
         tables = tables._replace(overseer_obs=shown[tables.overseer_obs])
     judgement = world.judgement if shown is None else np.full(int(shown.max()) + 1, np.nan)
-    paid = planning.payments(tables, planning.naive_reward(tables, judgement), len(judgement))
-    by_agent, _ = planning.decisions(tables, paid)
-    return tables, by_agent, planning.lumped(by_agent)
+    rewards = planning.reward_components(tables, planning.naive_reward(tables, judgement), len(judgement))
+    whole, _ = planning.planning_problem(tables, rewards)
+    return tables, whole, planning.merge_equivalent(whole)
 
 
-def enforced(decisions):
-    return enforceable.enforceable(decisions, np.zeros((1, decisions.paid.shape[2] - 2)))
+def best_reward(planned):
+    return enforceable.enforceable(planned, np.zeros((1, planned.rewards.shape[2] - 2)))
 
 
-def gap_by_linear_program(decisions):
-    """max U.(mu - mu') over two finite-horizon occupancies with equal counts, as one program."""
-    n, n_actions, n_payments = decisions.paid.shape
-    onward, rows, limits = decisions.onward.toarray(), [], []
-    size = decisions.horizon * n * n_actions
-    for step in range(decisions.horizon):
+def gap_by_linear_program(planned):
+    """max U.(mu - mu') over two finite-horizon occupancies with equal counts, as one linear program."""
+    n, n_actions, n_components = planned.rewards.shape
+    transition, rows, limits = planned.transition.toarray(), [], []
+    size = planned.horizon * n * n_actions
+    for step in range(planned.horizon):
         for x in range(n):
-            row = np.zeros((decisions.horizon, n * n_actions))
+            row = np.zeros((planned.horizon, n * n_actions))
             row[step, x * n_actions : (x + 1) * n_actions] = 1
             if step:
-                row[step - 1] -= decisions.gamma * onward[:, x]
+                row[step - 1] -= planned.gamma * transition[:, x]
             rows.append(row.ravel())
-            limits.append(0 if step else decisions.start[x])
+            limits.append(0 if step else planned.start[x])
     flow = np.array(rows)
-    paid = np.tile(decisions.paid.reshape(n * n_actions, n_payments), (decisions.horizon, 1))
-    made, true = paid[:, planning.LABELS].T, paid[:, planning.TRUE]
-    nothing = np.zeros_like(flow)
-    equal = np.vstack([np.hstack([flow, nothing]), np.hstack([nothing, flow]), np.hstack([made, -made])])
-    limit = np.concatenate([limits, limits, np.zeros(len(made))])
-    found = optimize.linprog(np.append(-true, true), A_eq=equal, b_eq=limit, method="highs")
-    assert len(found.x) == 2 * size
-    return -found.fun
+    rewards = np.tile(planned.rewards.reshape(n * n_actions, n_components), (planned.horizon, 1))
+    counts, true = rewards[:, planning.LABELS].T, rewards[:, planning.TRUE]
+    zero = np.zeros_like(flow)
+    equal = np.vstack([np.hstack([flow, zero]), np.hstack([zero, flow]), np.hstack([counts, -counts])])
+    limit = np.concatenate([limits, limits, np.zeros(len(counts))])
+    solution = optimize.linprog(np.append(-true, true), A_eq=equal, b_eq=limit, method="highs")
+    assert len(solution.x) == 2 * size
+    return -solution.fun
 
 
 @some
 @given(seeds, st.booleans())
 def test_the_alias_gap_is_that_of_the_linear_program_over_occupancies(seed, certain):
-    _, _, decisions = problem(Drawn(seed=seed, certain=certain))
-    found = enforceable.alias_gap(decisions)
+    _, _, planned = problem(RandomWorld(seed=seed, certain=certain))
+    found = enforceable.alias_gap(planned)
     assert found.is_exact
-    assert found.value == pytest.approx(gap_by_linear_program(decisions), abs=1e-6)
+    assert found.value == pytest.approx(gap_by_linear_program(planned), abs=1e-6)
     assert found.value >= 0
 
 
 @some
 @given(seeds)
-def test_an_overseer_that_sees_every_step_enforces_the_optimum(seed):
-    _, _, decisions = problem(Drawn(seed=seed, labels=32))
-    best = planning.tied(decisions, enforceable.on_truth(decisions)).value
-    assert enforceable.alias_gap(decisions).value == pytest.approx(0, abs=1e-6)
-    assert enforced(decisions).worst == pytest.approx(best, abs=1e-7)
-    assert enforced(decisions).is_exact
+def test_an_overseer_that_observes_every_step_enforces_the_optimum(seed):
+    _, _, planned = problem(RandomWorld(seed=seed, labels=32))
+    best = planning.plan_returns(planned, enforceable.true_weights(planned)).value
+    assert enforceable.alias_gap(planned).value == pytest.approx(0, abs=1e-6)
+    assert best_reward(planned).worst == pytest.approx(best, abs=1e-7)
+    assert best_reward(planned).is_exact
 
 
 @some
 @given(seeds, st.booleans())
-def test_seeing_more_never_enforces_less_nor_widens_the_gap(seed, certain):
-    world = Drawn(seed=seed, labels=4, certain=certain)
+def test_a_finer_overseer_observation_never_lowers_the_enforceable_return_nor_widens_the_alias_gap(seed, certain):
+    world = RandomWorld(seed=seed, labels=4, certain=certain)
     fine, coarse = problem(world)[2], problem(world, np.array([0, 0, 1, 1]))[2]
-    more, less = enforced(fine), enforced(coarse)
-    assert more.is_exact
-    assert less.is_exact
-    assert less.worst <= more.worst + 1e-7
+    finer, coarser = best_reward(fine), best_reward(coarse)
+    assert finer.is_exact
+    assert coarser.is_exact
+    assert coarser.worst <= finer.worst + 1e-7
     assert enforceable.alias_gap(coarse).value >= enforceable.alias_gap(fine).value - 1e-6
 
 
 @some
 @given(seeds, st.booleans())
-def test_no_reward_on_observations_enforces_more_than_is_certified(seed, certain):
-    _, _, decisions = problem(Drawn(seed=seed, labels=4, certain=certain))
-    found = enforced(decisions)
-    assert planning.tied(decisions, enforceable.on_labels(found.reward)).worst == pytest.approx(found.worst)
+def test_no_random_reward_on_observations_enforces_more_than_the_enforceable_return(seed, certain):
+    _, _, planned = problem(RandomWorld(seed=seed, labels=4, certain=certain))
+    found = best_reward(planned)
+    assert planning.plan_returns(planned, enforceable.label_weights(found.reward)).worst == pytest.approx(found.worst)
     for reward in np.random.default_rng(seed).normal(size=(40, 4)):
-        assert planning.tied(decisions, enforceable.on_labels(reward)).worst <= found.worst + 1e-7
-    best = planning.tied(decisions, enforceable.on_truth(decisions)).value
-    assert best - enforceable.alias_gap(decisions).value - 1e-6 <= best
+        assert planning.plan_returns(planned, enforceable.label_weights(reward)).worst <= found.worst + 1e-7
+    best = planning.plan_returns(planned, enforceable.true_weights(planned)).value
+    assert best - enforceable.alias_gap(planned).value - 1e-6 <= best
     assert found.worst <= found.uniform + 1e-9 <= best + 2e-9
 
 
 @some
 @given(seeds)
-def test_less_memory_and_less_sight_never_earn_more(seed):
-    tables = envs.compile_world(Drawn(seed=seed))
+def test_an_optimum_with_less_memory_or_less_information_is_never_higher(seed):
+    tables = envs.compile_world(RandomWorld(seed=seed))
     best = memoryless.memoryless_optimal(tables)
     remembered, top = belief_mdp.history_optimal(tables), evaluation.optimal(tables).value
     ascending = [best.deterministic, best.stochastic, remembered, top]
@@ -153,48 +153,48 @@ def test_less_memory_and_less_sight_never_earn_more(seed):
 
 @some
 @given(seeds)
-def test_memory_is_worth_nothing_to_an_agent_that_sees_the_state(seed):
-    tables = envs.compile_world(Drawn(seed=seed, views=4))
+def test_memory_adds_nothing_for_an_agent_that_sees_the_state(seed):
+    tables = envs.compile_world(RandomWorld(seed=seed, views=4))
     assert belief_mdp.history_optimal(tables) == pytest.approx(evaluation.optimal(tables).value, abs=1e-9)
 
 
 @some
 @given(seeds, st.integers(1, 4), st.booleans())
-def test_merging_situations_with_equal_futures_changes_no_plan(seed, views, certain):
-    _, whole, merged = problem(Drawn(seed=seed, views=views, certain=certain))
-    assert len(merged.paid) <= len(whole.paid)
-    for weights in np.random.default_rng(seed).normal(size=(5, whole.paid.shape[2])):
-        assert planning.tied(whole, weights) == pytest.approx(planning.tied(merged, weights), abs=1e-9)
+def test_merging_bisimilar_planning_states_changes_no_return(seed, views, certain):
+    _, whole, merged = problem(RandomWorld(seed=seed, views=views, certain=certain))
+    assert len(merged.rewards) <= len(whole.rewards)
+    for weights in np.random.default_rng(seed).normal(size=(5, whole.rewards.shape[2])):
+        assert planning.plan_returns(whole, weights) == pytest.approx(planning.plan_returns(merged, weights), abs=1e-9)
 
 
 @some
 @given(seeds)
-def test_a_mixture_looks_up_what_plans_bring_about(seed):
-    _, _, decisions = problem(Drawn(seed=seed, labels=4, certain=True, max_episode_steps=6))
-    kinds = mixture.uniform_mixture(decisions)
+def test_a_mixture_returns_the_counts_and_worst_return_that_planning_returns(seed):
+    _, _, planned = problem(RandomWorld(seed=seed, labels=4, certain=True, max_episode_steps=6))
+    parts = mixture.uniform_mixture(planned)
     for reward in np.random.default_rng(seed).normal(size=(5, 4)):
-        counts, worst = kinds.best(reward)
-        assert counts == pytest.approx(enforceable.counts(decisions, reward), abs=1e-9)
-        assert worst == pytest.approx(planning.tied(decisions, enforceable.on_labels(reward)).worst, abs=1e-9)
+        counts, worst = parts.best(reward)
+        assert counts == pytest.approx(enforceable.label_counts(planned, reward), abs=1e-9)
+        assert worst == pytest.approx(planning.plan_returns(planned, enforceable.label_weights(reward)).worst, abs=1e-9)
 
 
 @some
 @given(seeds)
-def test_over_and_underestimation_differ_by_what_is_believed_too_much(seed):
-    world = Drawn(seed=seed)
-    tables, by_agent, _ = problem(world)
+def test_over_and_underestimation_differ_by_the_excess_of_the_believed_return(seed):
+    world = RandomWorld(seed=seed)
+    tables, planned, _ = problem(world)
     believed = planning.naive_reward(tables, world.judgement)
-    plan = planning.best_plan(by_agent, np.eye(by_agent.paid.shape[2])[planning.BELIEVED])
+    plan = planning.best_plan(planned, np.eye(planned.rewards.shape[2])[planning.BELIEVED])
     over, under = misestimation.misestimation_of(tables, believed, plan)
-    excess = [misestimation.expected(tables, plan, reward) for reward in (believed, tables.true_reward)]
-    assert over - under == pytest.approx(excess[0] - excess[1], abs=1e-9)
+    returns = [misestimation.expected_return(tables, plan, reward) for reward in (believed, tables.true_reward)]
+    assert over - under == pytest.approx(returns[0] - returns[1], abs=1e-9)
     assert min(over, under) >= 0
 
 
 @some
 @given(seeds)
-def test_nothing_is_ambiguous_to_one_who_sees_the_states_reached(seed):
-    tables = envs.compile_world(Drawn(seed=seed))
+def test_the_ambiguity_is_zero_for_an_overseer_that_observes_the_states_reached(seed):
+    tables = envs.compile_world(RandomWorld(seed=seed))
     tables = tables._replace(overseer_obs=tables.successor)
     beliefs = ambiguity.posterior(tables, aliasing.random_visits(tables), len(tables.states))
     assert ambiguity.ambiguity(tables, beliefs) == 0

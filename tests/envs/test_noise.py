@@ -1,4 +1,4 @@
-"""Chance that has a name is sampled and enumerated through the same functions."""
+"""Declared noise is sampled and enumerated through the same functions."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ STAY, GO = range(2)
 
 
 class Slippery(envs.POMDP):
-    """Going on succeeds unless a slip holds the agent or a gust carries it two cells; the end pays 1."""
+    """Going moves one cell, none after a slip, or two in a gust; the last cell is worth 1."""
 
     gamma = 0.9
     overseer_labels = ("nothing", "end")
@@ -70,7 +70,7 @@ def test_sampling_agrees_with_the_exact_return_under_noise():
     assert abs((~alive).mean() - expected.outcomes["end"]) < 4 * alive.std() / np.sqrt(20_000)
 
 
-def test_tables_draw_the_same_noise_as_functions():
+def test_table_dynamics_draw_the_same_noise_as_function_dynamics():
     by_functions, by_tables = Slippery(64, max_episode_steps=9), Slippery(64, max_episode_steps=9)
     by_functions.reset(seed=0)
     by_tables.reset(seed=0)
@@ -81,5 +81,5 @@ def test_tables_draw_the_same_noise_as_functions():
             assert np.array_equal(a, b)
 
 
-def test_a_world_with_noise_keeps_its_promises():
+def test_a_world_with_noise_passes_the_checker():
     envs.check_vector_env(Slippery(16, max_episode_steps=9))

@@ -1,4 +1,4 @@
-"""Every registered world keeps Gymnasium's contract, in both forms."""
+"""Every registered world meets Gymnasium's contract, as a single and as a vector environment."""
 
 import itertools
 
@@ -11,35 +11,35 @@ from gymnasium.vector import AutoresetMode
 from envs.tables import DenseIndex, HashedIndex, distinct_rows
 
 
-def test_the_single_form_passes_gymnasiums_own_checker(variant):
+def test_the_single_environment_passes_gymnasiums_checker(variant):
     name, keywords = variant
     check_env(gymnasium.make(name, render_mode="rgb_array", **keywords).unwrapped)
 
 
-def test_starts_are_drawn_from_the_law_that_is_written_out(make):
-    """Chi-square over the starts, merged into 20 classes of about equal probability."""
+def test_start_states_are_drawn_from_the_start_distribution(make):
+    """A chi-square test over the start states, merged into 20 classes of about equal probability."""
     world = make()
-    states, law = world.starts()
-    assert law.sum() == pytest.approx(1)
+    states, probabilities = world.starts()
+    assert probabilities.sum() == pytest.approx(1)
     assert len(distinct_rows(states)[0]) == len(states)
     world.reset(seed=0)
-    classes = np.minimum((np.cumsum(law) - law) * 20, 19).astype(int)
-    expected = np.bincount(classes, law, 20) * 20_000
+    classes = np.minimum((np.cumsum(probabilities) - probabilities) * 20, 19).astype(int)
+    expected = np.bincount(classes, probabilities, 20) * 20_000
     found = np.bincount(classes[HashedIndex.of_rows(states).lookup(world.initial(20_000))], minlength=20)
-    met = expected > 0
-    assert np.array_equal(met, found > 0) or found[~met].sum() == 0
-    assert ((found - expected)[met] ** 2 / expected[met]).sum() < 50  # 19 degrees of freedom: p = 0.0001
+    possible = expected > 0
+    assert np.array_equal(possible, found > 0) or found[~possible].sum() == 0
+    assert ((found - expected)[possible] ** 2 / expected[possible]).sum() < 50  # 19 degrees of freedom: p = 0.0001
 
 
-def reachable(world, state, action):
-    """What is seen after this action, (N, *obs), under each value of the noise."""
+def possible_observations(world, state, action):
+    """The observation after this action, (N, *obs), under each value of the noise."""
     values = itertools.product(*(range(len(p)) for p in world.noise.values()))
     noises = [{name: np.full(len(state), v) for name, v in zip(world.noise, value, strict=True)} for value in values]
     return [world.observation(world.transition(state, action, **noise)) for noise in noises]
 
 
 @pytest.mark.parametrize("by_tables", [False, True])
-def test_a_copy_that_ends_restarts_in_the_same_step_and_shows_what_it_reached(make, by_tables):
+def test_a_copy_restarts_in_the_step_that_ends_its_episode_and_reports_its_final_observation(make, by_tables):
     world = make(64)
     world.reset(seed=0)
     if by_tables:
@@ -47,21 +47,21 @@ def test_a_copy_that_ends_restarts_in_the_same_step_and_shows_what_it_reached(ma
     world.action_space.seed(0)
     for _ in range(world.max_episode_steps):
         action = world.action_space.sample()
-        seen = reachable(world, world.snapshot()["state"], action)
+        possible = possible_observations(world, world.snapshot()["state"], action)
         obs, _, terminated, truncated, info = world.step(action)
         done = terminated | truncated
         assert np.array_equal(obs, world.observation(world.snapshot()["state"]))
         for i in range(64):
             reached = info["final_obs"][i] if done[i] else obs[i]
-            assert any(np.array_equal(reached, each[i]) for each in seen)
+            assert any(np.array_equal(reached, each[i]) for each in possible)
     assert done.any()
 
 
-def test_ended_copies_are_told_of_as_gymnasiums_own_vector_environment_tells_of_them(variant, make):
+def test_info_of_ended_copies_has_the_form_of_gymnasiums_sync_vector_env(variant, make):
     name, keywords = variant
     modes = {"autoreset_mode": AutoresetMode.SAME_STEP}
     own = gymnasium.make_vec(name, num_envs=3, vectorization_mode="sync", vector_kwargs=modes, **keywords)
-    told = []
+    infos = []
     for env in (own, make(3)):
         env.reset(seed=0)
         env.action_space.seed(0)
@@ -69,16 +69,16 @@ def test_ended_copies_are_told_of_as_gymnasiums_own_vector_environment_tells_of_
             *_, terminated, truncated, info = env.step(env.action_space.sample())
             if (terminated | truncated).any():
                 break
-        told.append(info)
+        infos.append(info)
         assert [final is None for final in info["final_obs"]] == (~terminated & ~truncated).tolist()
-        for masks, masked in ((info, ("final_obs", "final_info")), (info["final_info"], ("outcome", "true_reward"))):
-            assert all(np.array_equal(masks[f"_{each}"], terminated | truncated) for each in masked)
-    theirs, ours = told
+        for masks, mqueried in ((info, ("final_obs", "final_info")), (info["final_info"], ("outcome", "true_reward"))):
+            assert all(np.array_equal(masks[f"_{each}"], terminated | truncated) for each in mqueried)
+    theirs, ours = infos
     assert ours["final_obs"].dtype == theirs["final_obs"].dtype
     assert ours["final_info"].keys() == theirs["final_info"].keys()
 
 
-def test_an_episode_without_an_end_is_truncated_at_the_time_limit_and_no_earlier(make):
+def test_an_episode_is_truncated_exactly_at_the_time_limit(make):
     world = make(8, max_episode_steps=7)
     starts = world.starts()[0][:8].repeat(8, 0)[:8]
     world.reset(seed=0, options={"state": starts})
@@ -91,7 +91,7 @@ def test_an_episode_without_an_end_is_truncated_at_the_time_limit_and_no_earlier
         ages[terminated | truncated] = 0
 
 
-def test_the_same_seed_gives_the_same_trajectory_and_another_seed_another_where_there_is_chance(make):
+def test_the_seed_determines_the_trajectory_and_another_seed_changes_it_if_the_world_is_random(make):
     world = make(32)
 
     def trajectory(seed):
@@ -103,11 +103,11 @@ def test_the_same_seed_gives_the_same_trajectory_and_another_seed_another_where_
         return [obs.tobytes()] + [array.tobytes() for arrays in seen for array in arrays] + last
 
     assert trajectory(3) == trajectory(3)
-    by_chance = len(world.starts()[0]) > 1 or len(world.noise) > 0
-    assert (trajectory(3) != trajectory(4)) == by_chance
+    is_random = len(world.starts()[0]) > 1 or len(world.noise) > 0
+    assert (trajectory(3) != trajectory(4)) == is_random
 
 
-def test_tables_and_functions_walk_the_same_trajectory_from_the_same_seed(make):
+def test_table_and_function_dynamics_have_equal_trajectories_from_equal_seeds(make):
     by_functions, by_tables = make(32), make(32)
     for world in (by_functions, by_tables):
         world.reset(seed=5)
@@ -125,7 +125,7 @@ def test_tables_and_functions_walk_the_same_trajectory_from_the_same_seed(make):
             assert np.array_equal(x, y)
 
 
-def test_a_world_that_has_stepped_enough_moves_by_tables_on_its_own(make, monkeypatch):
+def test_a_world_switches_to_table_dynamics_after_the_warm_up(make, monkeypatch):
     monkeypatch.setattr("envs.pomdp.WARM_UP", 100)
     world = make(32)
     world.reset(seed=0)
@@ -144,7 +144,7 @@ def test_every_copy_is_rendered(make, mode):
     assert all(len(frame) for frame in frames)
 
 
-def test_the_layout_holds_the_state_itself_where_the_agent_stands(make):
+def test_the_layout_contains_the_state_itself_exactly_once(make):
     world = make(5)
     world.reset(seed=0)
     for state in world.initial(5):
@@ -152,15 +152,15 @@ def test_the_layout_holds_the_state_itself_where_the_agent_stands(make):
         assert layout is None or (layout == state).all(-1).sum() == 1
 
 
-def test_rows_are_found_by_place_as_by_key():
+def test_dense_and_hashed_indices_find_the_same_rows():
     rng = np.random.default_rng(0)
     rows = np.unique(rng.integers(-3, 9, (400, 4)), axis=0)
     rng.shuffle(rows)
-    asked = rng.integers(0, len(rows), 1000)
-    assert np.array_equal(DenseIndex.of_rows(rows).lookup(rows[asked]), asked)
-    assert np.array_equal(HashedIndex.of_rows(rows).lookup(rows[asked]), asked)
+    queried = rng.integers(0, len(rows), 1000)
+    assert np.array_equal(DenseIndex.of_rows(rows).lookup(rows[queried]), queried)
+    assert np.array_equal(HashedIndex.of_rows(rows).lookup(rows[queried]), queried)
 
 
-def test_rows_of_floats_with_round_values_have_keys_of_their_own():
+def test_distinct_rows_of_round_floats_have_distinct_hashes():
     rows = np.array(np.meshgrid([0, 1, 2, 4, 0.5, np.inf], [0, 1, 2, 8, np.inf], [1, 16, 0.25])).T.reshape(-1, 3)
     assert len(distinct_rows(rows)[0]) == len(rows)

@@ -1,4 +1,4 @@
-"""A view changes what the agent sees and nothing else."""
+"""Wrappers change what the agent observes and nothing else."""
 
 import gymnasium
 import numpy as np
@@ -16,36 +16,36 @@ def grid(num_envs=64, **keywords):
     return gymnasium.make_vec("keyhole/DiamondGhost-v0", num_envs=num_envs, size=3, oversight_prob=0.5, **keywords)
 
 
-def walk(env, steps=60):
-    """Every observation, every reward, and every final observation, of a random walk from a seed."""
+def rollout(env, steps=60):
+    """The observations, rewards and final observations of a random policy from a fixed seed."""
     env.action_space.seed(0)
-    seen, paid, last = [env.reset(seed=0)[0]], [], []
+    observations, rewards, last = [env.reset(seed=0)[0]], [], []
     for _ in range(steps):
         obs, reward, terminated, truncated, info = env.step(env.action_space.sample())
-        seen.append(obs)
-        paid.append(reward)
+        observations.append(obs)
+        rewards.append(reward)
         last += [info["final_obs"][i] for i in np.flatnonzero(terminated | truncated)]
-    return np.concatenate(seen), np.concatenate(paid), np.array(last)
+    return np.concatenate(observations), np.concatenate(rewards), np.array(last)
 
 
-def test_an_aware_agent_sees_what_the_world_shows():
-    for a, b in zip(walk(grid()), walk(AgentKnowledge(grid(), "aware")), strict=True):
+def test_an_aware_agent_observes_what_the_world_returns():
+    for a, b in zip(rollout(grid()), rollout(AgentKnowledge(grid(), "aware")), strict=True):
         assert np.array_equal(a, b)
 
 
-def test_a_blind_agent_sees_what_a_blind_world_shows():
-    for a, b in zip(walk(grid(knowledge="blind")), walk(AgentKnowledge(grid(), "blind")), strict=True):
+def test_a_blind_agent_observes_what_a_blind_world_returns():
+    for a, b in zip(rollout(grid(knowledge="blind")), rollout(AgentKnowledge(grid(), "blind")), strict=True):
         assert np.array_equal(a, b)
 
 
-def test_a_noisy_agent_sees_each_flag_flipped_at_the_given_rate_and_nothing_else_changed():
-    told, shown = walk(grid())[0], walk(AgentKnowledge(grid(), "noisy", noise=0.2))[0]
-    assert np.array_equal(told[:, :3], shown[:, :3])
-    rate = (told[:, FLAG_PLANES] != shown[:, FLAG_PLANES]).mean()
+def test_a_noisy_agent_observes_each_flag_flipped_at_the_given_rate_and_all_else_unchanged():
+    original, shown = rollout(grid())[0], rollout(AgentKnowledge(grid(), "noisy", noise=0.2))[0]
+    assert np.array_equal(original[:, :3], shown[:, :3])
+    rate = (original[:, FLAG_PLANES] != shown[:, FLAG_PLANES]).mean()
     assert abs(rate - 0.2) < 0.02
 
 
-def test_a_noisy_agent_learns_nothing_by_looking_again():
+def test_flips_are_constant_throughout_an_episode():
     env = AgentKnowledge(grid(), "noisy", noise=0.5)
     env.action_space.seed(0)
     before, _ = env.reset(seed=0)
@@ -63,10 +63,10 @@ def test_the_same_seed_flips_the_same_flags():
     assert np.array_equal(a, b)
 
 
-def test_a_view_of_a_world_has_the_exact_numbers_of_what_is_seen():
+def test_a_blind_wrapper_has_the_tables_of_a_blind_world():
     blind = envs.compile_world(AgentKnowledge(grid(), "blind"))
-    own = envs.compile_world(grid(knowledge="blind"))
-    assert len(blind.observations) == len(own.observations)
+    world = envs.compile_world(grid(knowledge="blind"))
+    assert len(blind.observations) == len(world.observations)
     assert np.array_equal(blind.view[:5, FLAG_PLANES] * 0, blind.view[:5, FLAG_PLANES])
 
 
@@ -81,7 +81,7 @@ def test_an_aliased_agent_acts_on_as_many_observations_as_there_are_images():
     assert env.observation(env.initial(2)).shape == (2, 1, 3, 3)
 
 
-def test_a_noisy_view_has_no_tables():
+def test_a_noisy_wrapper_has_no_tables():
     with pytest.raises(envs.NotEnumerable, match="use the world's own knowledge='noisy'"):
         envs.compile_world(AgentKnowledge(grid(), "noisy"))
 
@@ -95,7 +95,7 @@ def test_an_aliased_cart_pole_hides_its_velocities():
 
 def test_an_environment_that_restarts_one_step_later_is_refused():
     cart = gymnasium.make_vec("CartPole-v1", num_envs=4, vectorization_mode="sync")
-    with pytest.raises(ValueError, match=r"give it AutoresetMode\.SAME_STEP"):
+    with pytest.raises(ValueError, match=r"use AutoresetMode\.SAME_STEP"):
         AliasObservation(cart, np.abs)
 
 

@@ -1,7 +1,7 @@
-"""Networks with regions, and the routed gradient of each computed the slow way: one example at a time.
+"""Networks with regions, and their routed gradients computed one example at a time.
 
-Which entries of which parameters a region holds is written out by hand here, so that the library is not its own judge.
-Run as a script, it prints the relative error of every mechanism.
+The entries of each region are listed by hand here, so the expected gradients do not depend on the library. Run as a
+script, it prints the relative error of every level.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ HALF = slice(0, 4)
 
 
 class Entries(NamedTuple):
-    """Entries of a parameter that a region holds."""
+    """Entries of a parameter that belong to a region."""
 
     parameter: str
     region: str
@@ -140,13 +140,13 @@ class Setup(NamedTuple):
     case: Case
     model: nn.Module
     inputs: Tensor
-    direction: Tensor  # the loss is the output's component along it
+    direction: Tensor  # the loss is the inner product of output and direction
     rules: Rules
     labels: Tensor
 
 
-def chosen(name: str, level: str) -> tuple[str, ...]:
-    """The regions of a case that have something at this level."""
+def applicable_regions(name: str, level: str) -> tuple[str, ...]:
+    """Return the regions of a case to which a level applies."""
     case = CASES[name]
     if level in ("activation", "forward_ablated"):
         return tuple(case.outputs)
@@ -159,9 +159,9 @@ def chosen(name: str, level: str) -> tuple[str, ...]:
 
 
 def setup(name: str, level: str, soft: bool) -> Setup:
-    """A case with random real weights; nothing trains from the third label."""
+    """Build a case with random real weights; the third label trains nothing."""
     torch.manual_seed(0)
-    case, regions = CASES[name], chosen(name, level)
+    case, regions = CASES[name], applicable_regions(name, level)
     model, inputs = case.model().double(), case.inputs()
     weights = {label: {region: torch.randn(()).item() for region in regions} for label in LABELS}
     weights["z"] = dict.fromkeys(regions, 0.0)
@@ -178,13 +178,13 @@ def gradients(model: nn.Module, inputs: Tensor, direction: Tensor) -> dict[str, 
 
 
 def routed(s: Setup, level: str) -> dict[str, Tensor]:
-    """By the library."""
+    """Compute routed gradients with the library."""
     with Router(s.model, s.rules, level)(s.labels):
         return gradients(s.model, s.inputs, s.direction)
 
 
 def looped(s: Setup, level: str) -> dict[str, Tensor]:
-    """By a loop over examples."""
+    """Compute routed gradients with a loop over examples."""
     table = s.rules.table
     rows = table[s.labels] if s.labels.dim() == 1 else s.labels @ table
     total = {name: torch.zeros_like(p) for name, p in s.model.named_parameters()}
@@ -192,23 +192,23 @@ def looped(s: Setup, level: str) -> dict[str, Tensor]:
         weights = dict(zip(s.rules.regions, rows[i], strict=True))
         with ExitStack() as stack:
             for name, weight in weights.items() if level in ("activation", "forward_ablated") else ():
-                stack.callback(_act(s, name, weight, level).remove)
+                stack.callback(_hook_output(s, name, weight, level).remove)
             one = gradients(s.model, s.inputs[i : i + 1], s.direction[i : i + 1])
         for name, gradient in one.items():
-            total[name] += gradient if level == "activation" else _weighed(s, name, gradient, weights, level)
+            total[name] += gradient if level == "activation" else _weighted(s, name, gradient, weights, level)
     return total
 
 
-def _weighed(s: Setup, name: str, gradient: Tensor, weights: dict[str, Tensor], level: str) -> Tensor:
+def _weighted(s: Setup, name: str, gradient: Tensor, weights: dict[str, Tensor], level: str) -> Tensor:
     factor = torch.ones_like(gradient)
     for entry in s.case.entries:
-        held = entry.parameter == name and entry.region in weights
-        if held and level != ("columns" if not entry.reads else "rows"):
+        applies = entry.parameter == name and entry.region in weights
+        if applies and level != ("columns" if not entry.reads else "rows"):
             factor[entry.index] *= weights[entry.region]
     return gradient * factor
 
 
-def _act(s: Setup, name: str, weight: Tensor, level: str):
+def _hook_output(s: Setup, name: str, weight: Tensor, level: str):
     path, index = s.case.outputs[name]
 
     def hook(layer, args, output):
@@ -222,22 +222,26 @@ def _act(s: Setup, name: str, weight: Tensor, level: str):
 
 
 def error(name: str, level: str, soft: bool) -> tuple[float, float]:
-    """Largest relative error of a parameter's gradient, and how far routing moved it from the unrouted one."""
+    """Return the largest relative error of any parameter's gradient, and the largest relative change by routing."""
     s = setup(name, level, soft)
-    expected, plain, found = looped(s, level), gradients(s.model, s.inputs, s.direction), routed(s, level)
-    errors = [float((found[n] - g).norm() / g.norm()) for n, g in expected.items() if g.norm() > 0]
-    exact = all(not found[n].any() for n, g in expected.items() if not g.any())
-    moved = max(float((found[n] - g).norm() / g.norm()) for n, g in plain.items())
-    return max(errors) if exact else float("inf"), moved
+    expected, plain, actual = looped(s, level), gradients(s.model, s.inputs, s.direction), routed(s, level)
+    errors = [float((actual[n] - g).norm() / g.norm()) for n, g in expected.items() if g.norm() > 0]
+    exact = all(not actual[n].any() for n, g in expected.items() if not g.any())
+    change = max(float((actual[n] - g).norm() / g.norm()) for n, g in plain.items())
+    return max(errors) if exact else float("inf"), change
 
 
 LEVELS = ("activation", "parameter", "rows", "columns", "forward_ablated")
 COMBINATIONS = [
-    (name, level, soft) for name in CASES for level in LEVELS for soft in (False, True) if chosen(name, level)
+    (name, level, soft)
+    for name in CASES
+    for level in LEVELS
+    for soft in (False, True)
+    if applicable_regions(name, level)
 ]
 
 if __name__ == "__main__":
-    print(f"{'network':<32}{'level':<18}{'hard labels':>14}{'soft labels':>14}{'moved by routing':>20}")
+    print(f"{'network':<32}{'level':<18}{'hard labels':>14}{'soft labels':>14}{'change by routing':>20}")
     for name, level in dict.fromkeys((name, level) for name, level, _ in COMBINATIONS):
-        (hard, moved), (soft, _) = error(name, level, False), error(name, level, True)
-        print(f"{name:<32}{level:<18}{hard:>14.1e}{soft:>14.1e}{moved:>20.2f}")
+        (hard, change), (soft, _) = error(name, level, False), error(name, level, True)
+        print(f"{name:<32}{level:<18}{hard:>14.1e}{soft:>14.1e}{change:>20.2f}")

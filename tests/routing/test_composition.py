@@ -1,4 +1,4 @@
-"""Routing composes with the rest of torch: compilation, parallel training, mixed precision, accumulation, functions."""
+"""Routing composes with torch: compilation, parallel training, mixed precision, accumulation and torch.func."""
 
 import os
 import traceback
@@ -12,7 +12,9 @@ from torch.utils.checkpoint import CheckpointError, checkpoint
 from routing import Regions, Router, Rules, module, units
 
 LEVELS = ("activation", "parameter", "forward_ablated")
-tracing = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's tracer does so
+tracing = pytest.mark.filterwarnings(
+    "ignore:.*should not be instantiated:DeprecationWarning"
+)  # raised by torch's tracer
 
 
 def network() -> nn.Module:
@@ -51,7 +53,7 @@ def test_a_compiled_model_is_one_graph_with_the_same_gradients(level, backend):
 
 @tracing
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_model_compiled_before_it_was_routed_is_routed_and_afterwards_is_not(level):
+def test_a_model_compiled_before_it_is_routed_is_routed_inside_the_context_only(level):
     torch._dynamo.reset()
     model, ((x, labels),) = network(), batches(1)
     compiled, router = torch.compile(model, backend="eager"), router_of(model, level)
@@ -67,7 +69,7 @@ def test_a_model_compiled_before_it_was_routed_is_routed_and_afterwards_is_not(l
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_autocast_gives_the_bits_of_the_plain_layer_and_gradients_near_full_precision(level):
+def test_under_autocast_values_are_bit_identical_and_gradients_near_full_precision(level):
     model, ((x, labels),) = network(), batches(1)
     router = router_of(model, level)
     with torch.autocast("cpu", torch.bfloat16):
@@ -99,7 +101,7 @@ def test_gradients_accumulate_over_micro_batches(level):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_checkpointed_activations_are_routed_when_backward_runs_inside_and_refused_outside(level):
+def test_checkpointed_layers_are_routed_if_backward_runs_inside_and_rejected_outside(level):
     model, ((x, labels),) = network(), batches(1)
     router, x = router_of(model, level), x.requires_grad_()
     with router(labels):
@@ -113,7 +115,7 @@ def test_checkpointed_activations_are_routed_when_backward_runs_inside_and_refus
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_per_sample_gradients_of_torch_func_are_routed(level):
-    """Soft labels pass through vmap; a per-sample gradient is what the sample alone would give."""
+    """Soft labels work under vmap, and a per-sample gradient equals that of the sample alone."""
     model, ((x, labels),) = network(), batches(1)
     router, soft = router_of(model, level), nn.functional.one_hot(labels, 2).float()
 
@@ -131,7 +133,7 @@ def test_per_sample_gradients_of_torch_func_are_routed(level):
 
 
 def _worker(rank: int, file: str, x: torch.Tensor, labels: torch.Tensor, expected: dict[str, list]) -> None:
-    """Half of the batch on each of two processes."""
+    """Route half of the batch in each of two processes."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{file}", rank=rank, world_size=2)
     try:
@@ -146,10 +148,12 @@ def _worker(rank: int, file: str, x: torch.Tensor, labels: torch.Tensor, expecte
     except BaseException:
         traceback.print_exc()
         os._exit(1)
-    os._exit(0)  # at an ordinary exit gloo's destructor can wait, holding the GIL, for a thread that wants it
+    os._exit(
+        0
+    )  # at a normal exit gloo's destructor can deadlock: it holds the GIL and waits for a thread that needs it
 
 
-def test_two_processes_share_the_gradients_of_one(tmp_path):
+def test_two_processes_compute_the_gradients_of_one(tmp_path):
     model, ((x, labels),) = network(), batches(1)
     expected = {}
     for level in LEVELS:

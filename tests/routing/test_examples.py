@@ -1,4 +1,4 @@
-"""The examples of the documentation do what the page says, and the page shows them as they are."""
+"""The documentation's examples produce the documented results, and the page embeds them verbatim."""
 
 import runpy
 from pathlib import Path
@@ -12,14 +12,14 @@ def run(name: str, function: str = "main"):
     return runpy.run_path(str(DOCS / "examples" / f"{name}.py"))[function]
 
 
-def test_the_page_shows_every_example_as_written():
+def test_the_page_embeds_every_example_verbatim():
     page = (DOCS / "routing.md").read_text()
     for name in ("classifier", "policy", "transformer"):
         assert (DOCS / "examples" / f"{name}.py").read_text() in page
 
 
 @pytest.mark.slow
-def test_private_knowledge_goes_with_its_units_and_survives_a_filter():
+def test_ablation_removes_private_knowledge_and_filtering_does_not():
     results = run("classifier")()
     ablated = results["routed, private units ablated"]
     assert results["filtered"]["private"] > 0.9
@@ -29,7 +29,7 @@ def test_private_knowledge_goes_with_its_units_and_survives_a_filter():
 
 
 @pytest.mark.slow
-def test_the_second_language_goes_with_its_units():
+def test_contraction_removes_the_second_language():
     results = run("transformer")()
     assert results["expanded, trained on both"]["second"] > 0.9
     assert results["contracted"]["first"] > 0.95
@@ -37,12 +37,12 @@ def test_the_second_language_goes_with_its_units():
 
 
 @pytest.mark.slow
-def test_the_expert_that_is_kept_acts_better_than_both_together():
+def test_the_retain_expert_alone_acts_better_than_both_experts():
     results = run("policy")()
     assert results["retain alone"] > results["both experts"] + 0.1
     assert results["forget alone"] < results["both experts"] - 0.1
 
 
-def test_the_picture_of_the_levels_is_drawn_from_gradients(tmp_path):
+def test_the_figure_of_the_levels_is_drawn(tmp_path):
     run("levels", "draw")(tmp_path / "levels.png")
     assert 10_000 < (tmp_path / "levels.png").stat().st_size < 200_000

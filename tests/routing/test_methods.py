@@ -1,4 +1,4 @@
-"""Hand-made rollouts of two steps and six copies: one column for each thing an overseer can say of an episode."""
+"""Treatments of a hand-made rollout of two steps and six copies, one column for each kind of feedback."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ TABLE = {  # rewards, weights, masks
     "proxy": (PROXY_REWARDS, ONES, None),
     "naive": (NAIVE_REWARDS, ONES, None),
     "naive_weighted": (NAIVE_REWARDS, WEIGHTS, None),
-    "oracle": (NAIVE_REWARDS, ONES, None),  # it differs in its overseer
+    "oracle": (NAIVE_REWARDS, ONES, None),  # only its overseer differs
     "filtering": (NAIVE_REWARDS, KNOWN, None),
     "filtering_strict": (NAIVE_REWARDS, JUDGED, None),
     "no_routing": (PROXY_REWARDS, WEIGHTS, None),
@@ -51,7 +51,7 @@ TABLE = {  # rewards, weights, masks
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_treatment_is_the_one_in_the_table(name, rollout):
+def test_treatment_equals_the_table(name, rollout):
     rewards, weights, masks = TABLE[name]
     treatment = treat(name, rollout)
     np.testing.assert_array_equal(treatment.rewards, rewards)
@@ -64,7 +64,7 @@ def test_every_method_is_in_the_table_or_learns():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_treatment_leaves_the_rollout_untouched_and_repeats(name, rollout):
+def test_a_method_is_deterministic_and_leaves_the_rollout_unchanged(name, rollout):
     before = [np.copy(x) for x in (rollout.rewards, rollout.endings, rollout.feedback.score)]
     first, second = treat(name, rollout), treat(name, rollout)
     for x, y in zip(before, (rollout.rewards, rollout.endings, rollout.feedback.score), strict=True):
@@ -75,39 +75,39 @@ def test_treatment_leaves_the_rollout_untouched_and_repeats(name, rollout):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_method_without_a_single_verdict_still_treats(name, rollout):
+def test_a_method_returns_finite_treatments_without_any_verdict(name, rollout):
     silent = Feedback(np.where(DONES, NAN, 0.0), DONES, 0.0)
     treatment = treat(name, rollout._replace(feedback=silent))
     assert np.isfinite(treatment.rewards).all()
     assert np.isfinite(treatment.weights).all()
 
 
-def test_only_the_all_seeing_overseer_knows_the_unseen_ghost():
+def test_only_the_all_seeing_overseer_judges_the_unseen_ghost():
     view = View(OVERSEER_OBS, TRUE, DONES)
     assert np.isnan(limited(JUDGEMENT, P)(view).score[1, UNSEEN])
     assert all_seeing(JUDGEMENT, P)(view).score[1, UNSEEN] == -1
 
 
-def test_label_noise_flips_endings_alone_and_at_its_rate():
+def test_label_noise_flips_only_episode_ends_and_at_its_rate():
     view = View(np.full((1, 10_000), 2), np.ones((1, 10_000)), np.arange(10_000)[None] % 2 == 0)
     score = flipped(limited(JUDGEMENT, P), 0.2, np.random.default_rng(0))(view).score
     assert (score[~view.dones] == 1).all()
     assert abs((score[view.dones] == -1).mean() - 0.2) < 0.03
 
 
-def test_routing_weighs_rare_verdicts_ten_times_and_no_more(rollout):
+def test_routing_limits_the_weight_of_rare_verdicts_to_ten(rollout):
     rare = rollout._replace(feedback=rollout.feedback._replace(propensity=0.001))
     assert set(treat("gradient_routing", rare).weights.flat) == {1, 10}
     assert set(treat("naive_weighted", rare).weights.flat) == {1, 1000}
 
 
-def test_weighting_by_an_unknown_propensity_is_refused(rollout):
+def test_weighting_by_an_unknown_propensity_is_rejected(rollout):
     unknown = rollout._replace(feedback=rollout.feedback._replace(propensity=NAN))
     with pytest.raises(ValueError, match="positive oversight_prob"):
         treat("naive_weighted", unknown)
 
 
-def test_reward_model_learns_the_verdict_and_is_blind_to_the_flags(rollout):
+def test_reward_model_learns_the_verdict_and_ignores_the_flags(rollout):
     rng = np.random.default_rng(1)
     obs = rng.integers(0, 2, (64, 32, 4)).astype(np.int8)
     verdict = 2.0 * obs[..., 0] - 1
@@ -119,18 +119,18 @@ def test_reward_model_learns_the_verdict_and_is_blind_to_the_flags(rollout):
     for _ in range(100):  # rollouts of 2048 samples, two steps each
         rewards = model(rollout).rewards
     np.testing.assert_allclose(rewards, verdict, atol=0.1)
-    turned = obs.copy()
-    turned[..., 3] ^= 1
-    np.testing.assert_array_equal(model.predict(obs[0][:, :3]), model.predict(turned[0][:, :3]))
+    flipped_flags = obs.copy()
+    flipped_flags[..., 3] ^= 1
+    np.testing.assert_array_equal(model.predict(obs[0][:, :3]), model.predict(flipped_flags[0][:, :3]))
 
 
-def test_unknown_method_names_the_nearest():
+def test_the_error_for_an_unknown_method_suggests_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'gradient_routing'"):
         find("gradient_routng")
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_method_says_what_it_is_in_one_line_and_how_it_is_deployed(name):
+def test_a_method_has_a_one_line_summary_and_distinct_deployments(name):
     spec = METHODS[name]
     assert 10 < len(spec.summary) < 120
     assert spec.summary.endswith(".")

@@ -1,8 +1,10 @@
+"""Autograd functions weight gradients as a loop over samples does and leave forward values bit-identical."""
+
 import pytest
 import torch
 
 from routing import routed_linear, scale_grad
-from routing.backward.convolution import Shape, weighed_convolution
+from routing.backward.convolution import Shape, weighted_convolution
 from routing.backward.primitives import Weight, scale_grads
 from routing.backward.two_pass import join
 
@@ -13,13 +15,13 @@ def x() -> torch.Tensor:
     return torch.randn(7, 5, generator=generator, dtype=torch.float64).requires_grad_()
 
 
-def test_forward_is_the_input_bit_for_bit_even_at_infinity():
+def test_scale_grad_returns_its_input_bit_for_bit_even_at_infinity():
     x = torch.tensor([[1e-40, -0.0, float("inf"), 0.1]])
     y = scale_grad(x, torch.tensor([0.3]))
     assert torch.equal(x.view(torch.int32), y.view(torch.int32))
 
 
-def test_gradient_equals_a_loop_over_samples_with_random_real_weights(x):
+def test_scale_grad_equals_a_loop_over_samples_with_random_real_weights(x):
     weight = torch.randn(7, dtype=torch.float64)
     layer = torch.nn.Linear(5, 3, dtype=torch.float64)
     layer(scale_grad(torch.tanh(x), weight)).square().sum().backward()
@@ -30,7 +32,7 @@ def test_gradient_equals_a_loop_over_samples_with_random_real_weights(x):
         torch.testing.assert_close(routed[i], weight[i] * one.grad, rtol=1e-12, atol=0)
 
 
-def test_weights_that_read_the_masked_activation_still_learn(x):
+def test_parameters_that_read_a_masked_activation_still_learn(x):
     layer = torch.nn.Linear(5, 3, dtype=torch.float64)
     layer(scale_grad(x, torch.zeros(7, dtype=torch.float64))).sum().backward()
     assert not x.grad.any()
@@ -56,7 +58,7 @@ def test_scale_grad_composes_with_torch_func(x):
 
 
 def loop(rows, cols, x, W, b, direction):
-    """Gradients of W and b as sums over samples, each weighed by row and column."""
+    """Return gradients of W and b as sums over samples, each weighted by row and column."""
     grad_W, grad_b = torch.zeros_like(W), torch.zeros_like(b)
     for i in range(len(x)):
         W_, b_ = W.detach().requires_grad_(), b.detach().requires_grad_()
@@ -67,7 +69,7 @@ def loop(rows, cols, x, W, b, direction):
 
 
 @pytest.mark.parametrize("per_unit", [False, True])
-def test_routed_linear_weighs_each_sample_by_row_and_column_and_leaves_the_inputs_gradient_alone(x, per_unit):
+def test_routed_linear_weights_samples_by_row_and_column_and_not_the_gradient_of_the_input(x, per_unit):
     W, b, direction = torch.randn(3, 5).double(), torch.randn(3).double(), torch.randn(7, 3).double()
     W.requires_grad_(), b.requires_grad_()
     rows = torch.randn((7, 3) if per_unit else 7, dtype=torch.float64)
@@ -116,7 +118,7 @@ def test_routed_convolution_in_any_dimension_equals_a_loop_over_samples(dims):
     rows = torch.randn(5, dtype=torch.float64)
     shape = Shape(layer.stride, layer.padding, layer.dilation, False, layer.output_padding, 2)
     plain = layer(x)
-    routed = weighed_convolution(x, layer.weight, layer.bias, shape, [Weight(rows)], [])
+    routed = weighted_convolution(x, layer.weight, layer.bias, shape, [Weight(rows)], [])
     assert torch.equal(plain, routed)
     direction = torch.randn_like(plain)
     inputs = (x, layer.weight, layer.bias)
@@ -128,7 +130,7 @@ def test_routed_convolution_in_any_dimension_equals_a_loop_over_samples(dims):
         torch.testing.assert_close(found[place], expected, rtol=1e-12, atol=1e-13)
 
 
-def test_join_gives_each_twin_its_own_part_of_the_gradient():
+def test_join_passes_the_gradient_to_both_arguments():
     first, second = (torch.full((3,), 2.0, requires_grad=True) for _ in range(2))
     weight = torch.tensor([0.0, 1.0, -0.5])
     join(first, scale_grad(second, weight)).sum().backward()
@@ -138,7 +140,7 @@ def test_join_gives_each_twin_its_own_part_of_the_gradient():
 
 @pytest.mark.parametrize("units", [(0, 2, 1), (1, 5, 1), (0, 5, 2), (3, 4, 1)])
 @pytest.mark.parametrize("axis", [1, -1])
-def test_weights_of_units_reach_those_units_alone(units, axis):
+def test_weights_of_units_apply_to_those_units_alone(units, axis):
     x, weight = torch.ones(4, 5, 5, requires_grad=True), torch.randn(4)
     scale_grads(x, [Weight(weight, units)], axis).sum().backward()
     expected = torch.ones(4, 5, 5).movedim(axis, -1)

@@ -1,4 +1,4 @@
-"""Routed gradients are those of a loop over examples, forward values those of the plain network, and nothing stays."""
+"""Routed gradients equal a loop over examples, forward values are unchanged, and the model is restored afterwards."""
 
 import pytest
 import torch
@@ -27,9 +27,9 @@ def x() -> torch.Tensor:
 
 @pytest.mark.parametrize(("name", "level", "soft"), COMBINATIONS)
 def test_gradients_equal_a_loop_over_examples_and_differ_from_unrouted_ones(name, level, soft):
-    relative, moved = error(name, level, soft)
+    relative, change = error(name, level, soft)
     assert relative <= 1e-12
-    assert moved > 0.1
+    assert change > 0.1
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -41,7 +41,7 @@ def test_forward_is_bit_identical(name, level):
         assert torch.equal(plain, s.model(s.inputs))
 
 
-def test_dropout_inside_a_layer_evaluated_twice_draws_the_same_numbers():
+def test_dropout_in_a_layer_evaluated_twice_draws_the_same_numbers():
     attention = nn.MultiheadAttention(8, 2, dropout=0.5, batch_first=True).double()
     x = torch.randn(3, 5, 8, dtype=torch.float64)
 
@@ -64,9 +64,11 @@ def test_dropout_inside_a_layer_evaluated_twice_draws_the_same_numbers():
         torch.testing.assert_close(routed[name], 3 * gradient)
 
 
-@pytest.mark.parametrize("level", ["activation", "parameter"])  # nothing else lies upstream of the layer's output
-def test_labels_of_tokens_weigh_each_tokens_contribution(model, level):
-    """Each token gets a copy of the first layer, whose gradient is then the token's contribution."""
+@pytest.mark.parametrize(
+    "level", ["activation", "parameter"]
+)  # the first layer is all that lies upstream of its output
+def test_labels_of_tokens_weight_the_contribution_of_each_token(model, level):
+    """The expected value gives each token its own copy of the layer, whose gradient is the token's contribution."""
     x, labels = torch.randn(3, 5, 4, dtype=torch.float64), torch.randint(0, 2, (3, 5))
     regions = Regions(model, {"first": module("0")})
     rules = Rules(regions, ("a", "b"), {"a": {"first": 0.3}, "b": {"first": -1.7}})
@@ -107,7 +109,7 @@ def test_routers_nest_and_their_weights_multiply(model, rules, x):
         torch.testing.assert_close(gradient, once[name])
 
 
-def test_one_router_nested_in_itself_gives_its_labels_back(model, rules):
+def test_a_router_nested_in_itself_restores_its_labels(model, rules):
     router = Router(model, rules)
     with router(["seen", "seen"]):
         with router(["unseen", "unseen"]):
@@ -115,8 +117,8 @@ def test_one_router_nested_in_itself_gives_its_labels_back(model, rules):
         assert router.weights("half").tolist() == [1, 1]
 
 
-def test_a_region_may_have_a_level_of_its_own(model, x):
-    """Behind a mask on activations the first layer learns nothing; behind one on parameters it does."""
+def test_an_override_changes_the_level_of_a_region(model, x):
+    """A mask on the last layer's activations stops the first layer; a mask on its parameters does not."""
     rules = Rules(Regions(model, {"last": module("2")}), ("l",), {"l": {"last": 0.0}})
     reached = {}
     for level in ("activation", "parameter"):
@@ -127,7 +129,7 @@ def test_a_region_may_have_a_level_of_its_own(model, x):
 
 
 @pytest.mark.parametrize("level", ["activation", "parameter", "forward_ablated"])
-def test_only_its_own_hooks_go_even_after_an_error(model, rules, x, level):
+def test_leaving_the_context_removes_only_its_own_hooks_even_after_an_error(model, rules, x, level):
     calls = []
 
     def fail(*_):
@@ -143,7 +145,7 @@ def test_only_its_own_hooks_go_even_after_an_error(model, rules, x, level):
     assert "forward" not in model[0].__dict__
 
 
-def test_a_forward_that_the_user_replaced_is_given_back(model, rules, x):
+def test_a_forward_that_the_user_replaced_is_restored(model, rules, x):
     def doubled(inputs):
         return 2 * nn.functional.linear(inputs, model[0].weight, model[0].bias)
 
@@ -154,7 +156,7 @@ def test_a_forward_that_the_user_replaced_is_given_back(model, rules, x):
     assert not torch.equal(routed, gradients(model, x, torch.ones(2, 2, dtype=torch.float64))["0.weight"])
 
 
-def test_weights_serve_a_site_of_the_users_own(model, rules, x):
+def test_weights_can_be_used_with_scale_grad(model, rules, x):
     router = Router(model, rules)
     inputs = x.clone().requires_grad_()
     with router(torch.tensor([0, 1])):
@@ -162,7 +164,7 @@ def test_weights_serve_a_site_of_the_users_own(model, rules, x):
     assert inputs.grad.unique(dim=1).flatten().tolist() == [0.25, 1.0]
 
 
-def test_what_is_computed_outside_the_context_is_not_routed(model, rules, x):
+def test_a_forward_pass_outside_the_context_is_not_routed(model, rules, x):
     ones, router = torch.ones(2, 2, dtype=torch.float64), Router(model, rules, "parameter")
     plain = {name: gradient.clone() for name, gradient in gradients(model, x, ones).items()}
     with router(torch.tensor([0, 1])):
@@ -178,20 +180,20 @@ def message(call) -> str:
     return str(caught.value)
 
 
-def test_mistakes_get_one_line(model, rules, x):
+def test_a_mistake_raises_a_one_line_error(model, rules, x):
     router = Router(model, rules)
     assert "are empty" in message(lambda: router(torch.zeros(0, dtype=torch.long)).__enter__())
     assert "unknown label 2; labels are 0 to 1: seen, unseen" in message(lambda: router.label(torch.tensor([0, 2])))
     assert "unknown label -1" in message(lambda: router.label(torch.tensor([-1])))
     assert "did you mean 'unseen'" in message(lambda: router.label(["unsen"]))
-    assert "do not end in 2" in message(lambda: router.label(torch.rand(2, 3)))
+    assert "the last axis must be 2" in message(lambda: router.label(torch.rand(2, 3)))
     with router(["seen"]):
         assert "did you mean 'first'" in message(lambda: router.weights("frst"))
     assert "did you mean 'parameter'" in message(lambda: Router(model, rules, "parameters"))
     assert "did you mean 'half'" in message(lambda: Router(model, rules, overrides={"hlf": "rows"}))
     assert "not rows" in message(lambda: Router(model, rules, "rows"))
     assert "no columns" in message(lambda: Router(model, rules, "columns"))
-    assert "another model" in message(lambda: Router(nn.Linear(2, 2), rules))
+    assert "belong to another model" in message(lambda: Router(nn.Linear(2, 2), rules))
     with router:
         assert "no labels" in message(lambda: model(x))
     with router(torch.tensor([0, 1, 1])):
@@ -200,7 +202,7 @@ def test_mistakes_get_one_line(model, rules, x):
     assert "no activations" in message(lambda: Router(model, loose))
 
 
-def test_layers_in_which_examples_meet_are_refused_not_computed_wrongly():
+def test_batch_norm_in_training_mode_is_rejected():
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     rules = Rules(Regions(model, {"norm": module("1")}), ("l",))
     with Router(model, rules, "parameter")(torch.zeros(4, dtype=torch.long)):
@@ -210,13 +212,13 @@ def test_layers_in_which_examples_meet_are_refused_not_computed_wrongly():
 
 
 @pytest.mark.parametrize("level", ["activation", "parameter"])
-def test_layers_whose_outputs_are_not_by_example_are_refused(level):
+def test_recurrent_networks_are_rejected(level):
     model = nn.Sequential(nn.GRU(3, 3))
     rules = Rules(Regions(model, {"memory": module("0")}), ("l",))
     assert "GRU" in message(lambda: Router(model, rules, level))
 
 
-def test_a_layer_that_attention_reads_but_never_calls_has_no_activations():
+def test_the_output_projection_of_attention_has_no_activations():
     model = nn.MultiheadAttention(4, 2)
     rules = Rules(Regions(model, {"out": module("out_proj")}), ("l",))
     assert "out_proj" in message(lambda: Router(model, rules))

@@ -1,3 +1,5 @@
+"""Expansion, contraction, ablation and adapters preserve what they promise to preserve."""
+
 import copy
 
 import pytest
@@ -48,11 +50,11 @@ def test_expand_then_contract_is_the_identity_of_parameters_and_optimiser_state(
     contract(regions, "new", optimizer)
     assert repr(model[0]) == "Linear(in_features=4, out_features=6, bias=True)"
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    for key, kept in optimizer.state_dict()["state"].items():
-        assert all(torch.equal(kept[name], state[key][name]) for name in kept)
+    for key, values in optimizer.state_dict()["state"].items():
+        assert all(torch.equal(values[name], state[key][name]) for name in values)
 
 
-def test_expand_changes_no_output_and_what_it_adds_can_learn(model, x):
+def test_expand_changes_no_output_and_the_new_units_learn(model, x):
     before = model(x).detach()
     part = expand(model, "0", 3, "2")
     torch.testing.assert_close(model(x), before, rtol=1e-6, atol=1e-6)
@@ -64,7 +66,7 @@ def test_expand_changes_no_output_and_what_it_adds_can_learn(model, x):
     assert all(not torch.equal(piece.of(piece.parameter), value) for piece, value in zip(new, start, strict=True))
 
 
-def test_contract_keeps_what_the_optimiser_knows_of_the_rest_and_training_goes_on(model, x):
+def test_contract_preserves_the_optimiser_state_of_remaining_units(model, x):
     optimizer = torch.optim.Adam(model.parameters())
     step(model, optimizer, x)
     regions = Regions(model, {"some": units("0", slice(1, 5, 2), out="2")})
@@ -83,7 +85,7 @@ def test_contracting_ablated_units_changes_no_output(model, x):
     torch.testing.assert_close(model(x), before)
 
 
-def test_convolutions_expand_and_contract_too():
+def test_convolutions_expand_and_contract():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)).double()
     x = torch.randn(2, 3, 5, 5, dtype=torch.float64)
     before = model(x)
@@ -93,7 +95,7 @@ def test_convolutions_expand_and_contract_too():
     assert torch.equal(model(x), before)
 
 
-def test_ablation_by_zero_silences_units_and_ends_with_its_context(model, x):
+def test_ablation_by_zero_silences_units_until_its_context_ends(model, x):
     regions = Regions(model, {"half": units("0", slice(0, 3), out="2")})
     before, output = copy.deepcopy(model.state_dict()), model(x)
     with ablated(regions, "half"):
@@ -103,7 +105,7 @@ def test_ablation_by_zero_silences_units_and_ends_with_its_context(model, x):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_ablation_by_mean_gives_every_input_the_mean(model, x):
+def test_ablation_by_mean_outputs_the_mean_for_every_input(model, x):
     regions = Regions(model, {"half": units("0", slice(0, 3), out="2")})
     means, others = model[0](x)[:, :3].mean(0), model[0](x)[:, 3:]
     with ablated(regions, "half", mean(x)):
@@ -111,7 +113,7 @@ def test_ablation_by_mean_gives_every_input_the_mean(model, x):
         torch.testing.assert_close(model[0](x)[:, 3:], others)
 
 
-def test_ablation_by_a_fresh_start_repeats_by_seed_and_leaves_the_rest(model):
+def test_reinitialisation_is_reproducible_by_seed_and_leaves_other_units_unchanged(model):
     regions = Regions(model, {"half": units("0", slice(0, 3), out="2")})
     before = copy.deepcopy(model.state_dict())
     fresh = []
@@ -123,7 +125,7 @@ def test_ablation_by_a_fresh_start_repeats_by_seed_and_leaves_the_rest(model):
     assert not torch.equal(fresh[0], fresh[2])
 
 
-def test_adapters_start_without_effect_and_the_frozen_base_moves_exactly_nothing(model, x):
+def test_adapters_start_without_effect_and_the_frozen_base_never_moves(model, x):
     output = model(x)
     regions = Regions(model, {name: lora(model, "[02]", 2, name) for name in ("keep", "forget")})
     assert torch.equal(model(x), output)
@@ -142,7 +144,7 @@ def test_adapters_start_without_effect_and_the_frozen_base_moves_exactly_nothing
     assert len(frozen) == 4
 
 
-def test_an_adapter_scaled_to_zero_is_the_base(model, x):
+def test_scaling_an_adapter_to_zero_restores_the_base(model, x):
     output = model(x)
     regions = Regions(model, {"a": lora(model, "4", 2, "a")})
     for piece in regions["a"].pieces:
@@ -154,18 +156,18 @@ def test_an_adapter_scaled_to_zero_is_the_base(model, x):
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
-        (lambda m: expand(m, "1", 2, "2"), "'1' cannot grow"),
+        (lambda m: expand(m, "1", 2, "2"), "'1' cannot be expanded"),
         (lambda m: expand(m, "0", 2, "4"), "'4' reads 5 units, but '0' has 6"),
         (lambda m: contract(Regions(m, {"r": module("0")}), "r"), "not made of units"),
-        (lambda m: lora(m, "9", 2, "r"), "unknown linear layers '9'"),
+        (lambda m: lora(m, "9", 2, "r"), "unknown linear layer '9'"),
         (lambda m: (lora(m, "0", 2, "r"), lora(m, "0", 2, "r")), "already"),
-        (lambda m: ablate(Regions(m, {"r": module("4")}), "r", mean(torch.randn(3, 4))), "no bias to hold a mean"),
+        (lambda m: ablate(Regions(m, {"r": module("4")}), "r", mean(torch.randn(3, 4))), "no bias to store a mean"),
     ],
 )
-def test_mistakes_get_one_line(model, call, said):
+def test_a_mistake_raises_a_one_line_error(model, call, message):
     with pytest.raises(ValueError, match=r".+") as caught:
         call(model)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -11,12 +11,12 @@ SETTINGS = {"n_steps": 64, "batch_size": 64, "n_epochs": 3, "seed": 0, "device":
 
 
 def halves(buffer) -> np.ndarray:
-    """Even copies are labelled 0, odd ones 1."""
+    """Label even copies 0 and odd copies 1."""
     return np.tile(np.arange(buffer.n_envs) % 2, (buffer.buffer_size, 1))
 
 
 def learner(weights=None, level="activation", label=halves, **kwargs) -> PPO:
-    """Stock PPO on CartPole; with weights, routed."""
+    """Stable-Baselines3's PPO on CartPole, routed if weights are given."""
     buffer = {"rollout_buffer_class": LabelledRolloutBuffer, "rollout_buffer_kwargs": {"label": label}}
     model = PPO("MlpPolicy", make_vec_env("CartPole-v1", 4, seed=0), **{**SETTINGS, **kwargs}, **buffer)
     if weights is not None:
@@ -35,7 +35,7 @@ def plain() -> torch.Tensor:
     return parameters(PPO("MlpPolicy", env, **SETTINGS).learn(1024))
 
 
-def test_rules_of_ones_leave_stock_ppo_bit_for_bit(plain):
+def test_unit_rules_leave_ppo_unchanged_bit_for_bit(plain):
     assert torch.equal(parameters(learner().learn(1024)), plain)
     assert torch.equal(parameters(learner({}).learn(1024)), plain)
 
@@ -51,8 +51,8 @@ def test_a_region_that_no_label_trains_moves_exactly_nothing(level, plain):
     assert change["critic"] > 0
 
 
-def test_labels_reach_their_own_samples():
-    """After one step, what the odd copies earned does not matter where they are masked, and does elsewhere."""
+def test_labels_apply_to_their_own_samples():
+    """After one step, the rewards of masked copies affect only parameters outside the masked region."""
     one_step = {"n_epochs": 1, "batch_size": 256, "normalize_advantage": False, "max_grad_norm": 1e9}
 
     def update(poison: float) -> PPO:

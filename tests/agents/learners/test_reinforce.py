@@ -1,4 +1,4 @@
-"""On tables, one term for each distinct observation stands for all of its samples; nothing else changes."""
+"""With tables, samples are summed by observation, and the gradient equals that of the samples."""
 
 import copy
 
@@ -32,15 +32,17 @@ def learner(method: str, **kwargs) -> RoutedReinforce:
 
 
 def samples(model: RoutedReinforce) -> RoutedSamples:
-    """The rollout as one minibatch of samples, each observation written out."""
-    buffer, kept = model.rollout_buffer, model.rollout_buffer.weights > 0
-    observations = torch.as_tensor(model.tables.observations, dtype=torch.float32)[model.path.observation[kept]]
-    actions = torch.as_tensor(model.path.action[kept])
+    """The rollout as one minibatch of samples with whole observations."""
+    buffer, selected = model.rollout_buffer, model.rollout_buffer.weights > 0
+    observations = torch.as_tensor(model.tables.observations, dtype=torch.float32)[
+        model.trajectories.observation[selected]
+    ]
+    actions = torch.as_tensor(model.trajectories.action[selected])
     with torch.no_grad():
         log_prob = model.policy.evaluate_actions(observations, actions)[1]
     columns = (buffer.values, buffer.advantages, buffer.returns, buffer.weights, buffer.masks, buffer.labels)
-    values, advantages, returns, weights, masks, labels = (torch.as_tensor(x[kept]) for x in columns)
-    baselined = torch.as_tensor(buffer.baselined[kept])
+    values, advantages, returns, weights, masks, labels = (torch.as_tensor(x[selected]) for x in columns)
+    baselined = torch.as_tensor(buffer.baselined[selected])
     return RoutedSamples(
         observations, actions, values, log_prob, advantages, returns, weights, masks, labels, baselined
     )
@@ -52,16 +54,16 @@ def gradients(model) -> dict[str, torch.Tensor | None]:
 
 @pytest.mark.parametrize("whole_episodes", [True, False])
 @pytest.mark.parametrize("method", METHODS)
-def test_gradient_equals_the_one_of_the_samples_in_the_first_epoch_and_in_later_ones(method, whole_episodes):
+def test_gradient_equals_that_of_the_samples_in_every_epoch(method, whole_episodes):
     model = learner(method, whole_episodes=whole_episodes)
     model.learn(48 * 64 * 2)  # some updates, so that the policy is no longer uniform
-    model.collect_rollouts(model.env, _silent(model), model.rollout_buffer, 48)
+    model.collect_rollouts(model.env, without_callbacks(model), model.rollout_buffer, 48)
     start = copy.deepcopy(model.policy.state_dict())
     sgd = torch.optim.SGD(model.policy.parameters(), lr=0.5)  # a step proportional to the gradient compares well
     model.policy.optimizer = sgd
-    gathered, ours = model._batch(model.rollout_buffer.weights > 0), []
+    batch, ours = model._batch(model.rollout_buffer.weights > 0), []
     for _ in range(3):
-        model._step(gathered, 0.05)
+        model._step(batch, 0.05)
         ours.append(gradients(model))
     model.policy.load_state_dict(start)
     batch = samples(model)
@@ -75,7 +77,7 @@ def test_gradient_equals_the_one_of_the_samples_in_the_first_epoch_and_in_later_
                 assert error < (1e-5 if epoch == 0 else 1e-3), (name, epoch, float(error))
 
 
-def _silent(model):
+def without_callbacks(model):
     from stable_baselines3.common.callbacks import CallbackList
 
     callback = CallbackList([])
@@ -83,96 +85,98 @@ def _silent(model):
     return callback
 
 
-def on_a_device(tables, copies, generator) -> DeviceRollout:
-    """Cuda cannot be had everywhere; to this walk the processor is a device like another."""
+def device_rollout(tables, copies, generator) -> DeviceRollout:
+    """A device rollout that runs on the CPU, for machines without CUDA."""
     return DeviceRollout(tables, copies, generator, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("whole_episodes", [True, False])
-def test_a_learner_elsewhere_walks_there_and_learns_the_same(monkeypatch, whole_episodes):
-    found = {}
-    for name in ("here", "elsewhere"):
+def test_device_rollouts_reach_the_same_return_as_host_rollouts(monkeypatch, whole_episodes):
+    returns = {}
+    for name in ("host", "device"):
         model = learner("oracle", whole_episodes=whole_episodes, learning_rate=8e-3)
-        if name == "elsewhere":
-            model.walk = on_a_device(model.tables, model.n_envs, np.random.default_rng(1))
-            monkeypatch.setattr(model, "_table", lambda model=model: WholeTable(model.policy, model.inputs))
+        if name == "device":
+            model.table_rollout = device_rollout(model.tables, model.n_envs, np.random.default_rng(1))
+            monkeypatch.setattr(model, "_make_table", lambda model=model: WholeTable(model.policy, model.inputs))
         model.learn(60_000)
         probabilities = model.policy.log_probabilities(model.inputs.float())[0].exp().double().numpy()
-        found[name] = envs.exact.evaluate(model.tables, probabilities).true_return
-    assert min(found.values()) > 0.5
-    assert abs(found["here"] - found["elsewhere"]) < 0.1
+        returns[name] = envs.exact.evaluate(model.tables, probabilities).true_return
+    assert min(returns.values()) > 0.5
+    assert abs(returns["host"] - returns["device"]) < 0.1
 
 
-@pytest.mark.parametrize("kind", [TableRollout, on_a_device])
-def test_walk_follows_the_tables_and_restarts_at_starts(kind):
+@pytest.mark.parametrize("kind", [TableRollout, device_rollout])
+def test_rollout_follows_the_tables_and_restarts_at_start_states(kind):
     model = learner("naive")
     model.policy.action_net.weight.data.zero_()  # uniform actions
     tables = model.tables
-    walk = kind(tables, 128, np.random.default_rng(0))
-    state = walk.state.copy()
-    path = walk.steps(100, WholeTable(model.policy, model.inputs))
+    table_rollout = kind(tables, 128, np.random.default_rng(0))
+    state = table_rollout.state.copy()
+    rollout = table_rollout.steps(100, WholeTable(model.policy, model.inputs))
     elapsed = np.zeros(128, int)
     for t in range(100):
-        np.testing.assert_array_equal(path.observation[t], tables.observation[state])
-        np.testing.assert_array_equal(path.reached[t], tables.successor[state, path.action[t], 0])
-        np.testing.assert_array_equal(path.reward[t], tables.reward[state, path.action[t], 0])
+        np.testing.assert_array_equal(rollout.observation[t], tables.observation[state])
+        np.testing.assert_array_equal(rollout.reached[t], tables.successor[state, rollout.action[t], 0])
+        np.testing.assert_array_equal(rollout.reward[t], tables.reward[state, rollout.action[t], 0])
         elapsed += 1
-        terminal = path.reached[t] >= len(tables.successor)
-        np.testing.assert_array_equal(path.dones[t], terminal | (elapsed == tables.horizon))
-        np.testing.assert_array_equal(path.timeouts[t], ~terminal & (elapsed == tables.horizon))
-        elapsed[path.dones[t]] = 0
-        ahead = path.observation[t + 1] if t < 99 else tables.observation[walk.state]
-        live = ~path.dones[t]
-        np.testing.assert_array_equal(ahead[live], tables.observation[path.reached[t][live]])
-        state = np.where(live, path.reached[t], -1)
-        if t < 99:  # which start was drawn shows in the observation, for an aware agent sees the state
+        terminal = rollout.reached[t] >= len(tables.successor)
+        np.testing.assert_array_equal(rollout.dones[t], terminal | (elapsed == tables.horizon))
+        np.testing.assert_array_equal(rollout.timeouts[t], ~terminal & (elapsed == tables.horizon))
+        elapsed[rollout.dones[t]] = 0
+        ahead = rollout.observation[t + 1] if t < 99 else tables.observation[table_rollout.state]
+        live = ~rollout.dones[t]
+        np.testing.assert_array_equal(ahead[live], tables.observation[rollout.reached[t][live]])
+        state = np.where(live, rollout.reached[t], -1)
+        if t < 99:  # the observation identifies the drawn start: an aware agent sees the state
             lookup = np.argsort(tables.observation)
-            state = np.where(live, state, lookup[path.observation[t + 1]])
-    assert path.dones.sum() > 100
-    np.testing.assert_array_equal(walk.elapsed, elapsed)
-    begun = path.observation[1:][path.dones[:-1]]  # drawn by the law of the starts, here a uniform one
-    assert len(np.unique(begun)) > 0.6 * min(len(begun), len(tables.start))
-    assert np.isclose(np.bincount(path.action.ravel()) / path.action.size, 0.25, atol=0.02).all()
+            state = np.where(live, state, lookup[rollout.observation[t + 1]])
+    assert rollout.dones.sum() > 100
+    np.testing.assert_array_equal(table_rollout.elapsed, elapsed)
+    starts = rollout.observation[1:][rollout.dones[:-1]]  # drawn from the start distribution, which is uniform
+    assert len(np.unique(starts)) > 0.6 * min(len(starts), len(tables.start))
+    assert np.isclose(np.bincount(rollout.action.ravel()) / rollout.action.size, 0.25, atol=0.02).all()
 
 
-@pytest.mark.parametrize("kind", [TableRollout, on_a_device])
-def test_walk_of_whole_episodes_starts_everywhere_alike_and_ends_each_once(kind):
+@pytest.mark.parametrize("kind", [TableRollout, device_rollout])
+def test_rollout_of_whole_episodes_stratifies_the_starts_and_completes_each_episode(kind):
     model = learner("naive")
     model.policy.action_net.weight.data.zero_()  # uniform actions
     tables = model.tables
-    path = kind(tables, 4096, np.random.default_rng(0)).episodes(WholeTable(model.policy, model.inputs))
-    assert path.dones.sum() == 4096
-    assert path.live[0].all()
-    assert not (path.live[1:] & ~path.live[:-1]).any()  # episodes of a column leave no gap
-    assert path.dones[np.argmax(np.cumsum(path.live, 0), 0), np.arange(len(path.onward))].all()  # nor one unfinished
-    assert not path.reward[~path.live].any()
-    assert not path.dones[~path.live].any()
-    going = path.live[1:] & ~path.dones[:-1]
-    np.testing.assert_array_equal(path.observation[1:][going], tables.observation[path.reached[:-1][going]])
-    starting = np.vstack([path.live[:1], path.live[1:] & path.dones[:-1]])
-    length = np.diff(np.flatnonzero(np.append(starting.T[path.live.T], True)))
-    late = path.dones.T[path.live.T].nonzero()[0]
+    rollout = kind(tables, 4096, np.random.default_rng(0)).episodes(WholeTable(model.policy, model.inputs))
+    assert rollout.dones.sum() == 4096
+    assert rollout.live[0].all()
+    assert not (rollout.live[1:] & ~rollout.live[:-1]).any()  # no gap between the episodes of a column
+    assert rollout.dones[
+        np.argmax(np.cumsum(rollout.live, 0), 0), np.arange(len(rollout.next_state))
+    ].all()  # and the last one is complete
+    assert not rollout.reward[~rollout.live].any()
+    assert not rollout.dones[~rollout.live].any()
+    going = rollout.live[1:] & ~rollout.dones[:-1]
+    np.testing.assert_array_equal(rollout.observation[1:][going], tables.observation[rollout.reached[:-1][going]])
+    starting = np.vstack([rollout.live[:1], rollout.live[1:] & rollout.dones[:-1]])
+    length = np.diff(np.flatnonzero(np.append(starting.T[rollout.live.T], True)))
+    late = rollout.dones.T[rollout.live.T].nonzero()[0]
     np.testing.assert_array_equal(
-        path.timeouts.T[path.live.T][late],
-        (length == tables.horizon) & (path.reached.T[path.live.T][late] < len(tables.successor)),
+        rollout.timeouts.T[rollout.live.T][late],
+        (length == tables.horizon) & (rollout.reached.T[rollout.live.T][late] < len(tables.successor)),
     )
-    assert path.live.sum() > path.live.size / 2
+    assert rollout.live.sum() > rollout.live.size / 2
     exact = envs.exact.evaluate(tables, np.full((len(tables.observations), 4), 0.25))
-    assert np.isclose(path.live.sum() / 4096, exact.length, rtol=0.03)
-    ghosts = (path.true_reward < 0).sum() / 4096
+    assert np.isclose(rollout.live.sum() / 4096, exact.length, rtol=0.03)
+    ghosts = (rollout.true_reward < 0).sum() / 4096
     assert np.isclose(ghosts, exact.outcomes["ghost"], atol=0.02)
-    first = np.sort(path.observation[starting])  # one start of each 4096-th part of the law
-    law = np.cumsum(tables.start_probability)
-    assert np.abs(np.searchsorted(law, np.arange(4096) / 4096) - first).max() <= len(law)
-    assert len(np.unique(first)) >= min(4096, len(law)) * 0.9
+    first = np.sort(rollout.observation[starting])  # one start from each 4096-th part of the distribution
+    cdf = np.cumsum(tables.start_probability)
+    assert np.abs(np.searchsorted(cdf, np.arange(4096) / 4096) - first).max() <= len(cdf)
+    assert len(np.unique(first)) >= min(4096, len(cdf)) * 0.9
 
 
-def test_an_update_on_whole_episodes_has_no_sample_of_an_episode_unfinished():
+def test_an_update_on_whole_episodes_has_no_sample_of_an_unfinished_episode():
     model = learner("filtering", whole_episodes=True)
     model.learn(64)
-    assert model.num_timesteps == model.path.live.sum()
-    np.testing.assert_array_equal(model.rollout_buffer.live, model.path.live)
-    assert not model.rollout_buffer.weights[~model.path.live].any()
+    assert model.num_timesteps == model.trajectories.live.sum()
+    np.testing.assert_array_equal(model.rollout_buffer.live, model.trajectories.live)
+    assert not model.rollout_buffer.weights[~model.trajectories.live].any()
     assert np.isnan(model.rollout_buffer.labels).sum() == 0
 
 
@@ -189,7 +193,7 @@ def test_step_size_and_entropy_bonus_follow_their_schedules():
     np.testing.assert_allclose([weight for _, weight in found], [0.1, 0.01, 0.1**0.25 * 0.001**0.75, 0.001])
 
 
-def test_bf16_products_change_the_update_by_little_and_stay_float32_outside():
+def test_bf16_products_change_the_update_little_and_parameters_stay_float32():
     found = {}
     for precision in ("fp32", "bf16"):
         model = build(make_vec_env(ENV, 64, size=3, oversight_prob=0.4), "gradient_routing", 0, precision=precision)
@@ -210,7 +214,7 @@ def test_distinct_masks_keep_real_weights_and_put_the_unit_mask_first():
     assert (routes[0] == 1).all()
 
 
-def test_world_without_tables_is_trained_by_samples_and_says_so(caplog, monkeypatch):
+def test_world_without_tables_is_trained_by_samples_with_a_warning(caplog, monkeypatch):
     def refuse(world):
         raise envs.NotEnumerable("it is too large")
 
@@ -233,7 +237,7 @@ def test_a_probability_that_underflows_to_zero_leaves_the_update_finite():
     assert all(torch.isfinite(x).all() for x in model.policy.parameters())
 
 
-def test_sizes_of_batches_are_few_and_little_above_what_is_needed():
+def test_batches_have_few_sizes_and_little_padding():
     sizes = {n: len(pad_rows(np.arange(n))) for n in range(1, 60_000)}
     assert all(n <= size < max(n * 1.125 + 1, n + 32) for n, size in sizes.items())
     assert len(set(sizes.values())) < 110
@@ -241,11 +245,11 @@ def test_sizes_of_batches_are_few_and_little_above_what_is_needed():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_was_computed_while_acting_gives_the_gradient_that_a_second_pass_gives(method):
+def test_the_recorded_graph_of_acting_gives_the_gradient_of_a_second_forward_pass(method):
     model = learner(method, n_epochs=1, by_tables=False)
     model.learn(48 * 64 * 2)  # some updates, so that the policy is no longer uniform
     model.policy.optimizer = torch.optim.SGD(model.policy.parameters(), lr=0.0)
-    model.collect_rollouts(model.env, _silent(model), model.rollout_buffer, 48)
+    model.collect_rollouts(model.env, without_callbacks(model), model.rollout_buffer, 48)
     assert bool(model.acted) == (model.policy.level != "forward_ablated")
     batch = next(model._minibatches())
     model._update(batch, 0.2)
@@ -258,22 +262,22 @@ def test_what_was_computed_while_acting_gives_the_gradient_that_a_second_pass_gi
             assert (kept[name] - again).norm() / again.norm() < 1e-5, name
 
 
-def test_time_outs_are_bootstrapped_together_as_stable_baselines_does_one_by_one():
+def test_bootstrapping_time_outs_in_one_batch_equals_stable_baselines3_one_at_a_time():
     found = []
     for collect in (OnePassPPO.collect_rollouts, RoutedPPO.collect_rollouts):
         model = learner("naive", by_tables=False)
         model.learn(48 * 64)
         if collect is RoutedPPO.collect_rollouts:
             model.rollout_buffer.critic = None
-        collect(model, model.env, _silent(model), model.rollout_buffer, 48)
+        collect(model, model.env, without_callbacks(model), model.rollout_buffer, 48)
         found.append((model.rollout_buffer.timeouts.sum(), model.rollout_buffer.advantages))
     assert found[0][0] == found[1][0] > 5
     np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-5)
 
 
-def test_an_environment_tells_the_next_learner_of_its_time_outs():
+def test_an_environment_reports_time_outs_again_after_a_rollout():
     model = learner("naive", by_tables=False)
     model.learn(48 * 64)
     model.env.reset()
-    told = [model.env.step(np.zeros(64, int))[3] for _ in range(40)]
-    assert any(info.get("TimeLimit.truncated") for infos in told for info in infos)
+    infos_of_steps = [model.env.step(np.zeros(64, int))[3] for _ in range(40)]
+    assert any(info.get("TimeLimit.truncated") for infos in infos_of_steps for info in infos)

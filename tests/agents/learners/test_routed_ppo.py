@@ -1,4 +1,4 @@
-"""What lets us own PPO's `train`: untreated it is Stable-Baselines3's, and masks do exactly what they say."""
+"""Untreated, RoutedPPO's `train` is Stable-Baselines3's; masks weight gradients as documented."""
 
 import copy
 import functools
@@ -30,12 +30,12 @@ def blocks_of(model) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def treated():
-    """A learner whose treatment is given by a function of the rollout."""
+    """Makes learners whose treatment is a function of the rollout."""
     names = []
 
     def make(treat, **declared) -> RoutedPPO:
         name = f"test_{len(names)}"
-        METHODS[name] = Spec(name, "A test's.", lambda seed: treat, **declared)
+        METHODS[name] = Spec(name, "For a test.", lambda seed: treat, **declared)
         names.append(name)
         return RoutedPPO(BlockPolicy, copies(), method=name, max_grad_norm=None, **SETTINGS)
 
@@ -47,7 +47,7 @@ def treated():
 @pytest.mark.parametrize("batch_size", [256, 96])
 def test_unit_weights_and_masks_equal_plain_ppo_bit_for_bit(batch_size):
     settings = SETTINGS | {"batch_size": batch_size, "ent_coef": 0.01}
-    # each is seeded as it is built, and both draw from the global generator
+    # learn before building the other: building seeds the global generator that both draw from
     ours = RoutedPPO(BlockPolicy, copies(24), method="proxy", max_grad_norm=0.5, **settings).learn(7680)
     theirs = PPO(BlockPolicy, copies(24), max_grad_norm=0.5, **settings).learn(7680)
     assert ours.num_timesteps == 7680
@@ -107,7 +107,7 @@ def test_masks_weight_each_samples_gradient_in_each_block_as_a_loop_over_samples
 
 
 def test_filtered_samples_do_not_change_the_update(treated):
-    """Half the samples weigh 0; what is in their rewards must not matter, nor their masks."""
+    """Half the samples have weight 0; their rewards and masks must not matter."""
 
     def treat(poison):
         def method(rollout):
@@ -124,15 +124,15 @@ def test_filtered_samples_do_not_change_the_update(treated):
         assert torch.equal(x, y)
 
 
-def test_rollout_without_a_single_kept_sample_trains_nothing(treated):
+def test_rollout_with_all_samples_filtered_out_trains_nothing(treated):
     model = treated(lambda rollout: untreated(rollout)._replace(weights=np.zeros_like(rollout.rewards)))
     before = copy.deepcopy(model.policy.state_dict())
     model.learn(2048)
     assert all(torch.equal(x, before[name]) for name, x in model.policy.state_dict().items())
 
 
-def test_gate_learns_from_judged_steps_alone(treated):
-    """Every step is routed away from the gate, so what moves it is its own loss; without verdicts nothing does."""
+def test_gate_learns_only_from_judged_steps(treated):
+    """Every step is routed away from the gate, so only its own loss moves it; without verdicts nothing does."""
 
     def treat(rollout):
         treatment = untreated(rollout)
@@ -150,7 +150,7 @@ def test_gate_learns_from_judged_steps_alone(treated):
     assert torch.equal(blocks_of(blind)["gate"], before)
 
 
-def test_gate_learns_to_tell_good_verdicts_from_bad():
+def test_gate_learns_to_distinguish_good_verdicts_from_bad():
     model = build(copies(oversight_prob=1.0), "gradient_routing", 0, n_steps=32, batch_size=256)
     model.learn(40_000)
     assert model.logger.name_to_value["train/gate_loss"] < 0.4  # log 2 = 0.69 without learning
@@ -171,8 +171,8 @@ def test_routed_samples_use_the_plain_return_and_others_the_critic():
     np.testing.assert_array_equal(buffer.baselined.reshape(shape).T, ~judged)
 
 
-def test_bootstrap_at_a_time_out_survives_a_method_that_replaces_rewards(treated):
-    """The critic's guess of what follows a time-out is not the overseer's to overwrite."""
+def test_a_method_that_replaces_rewards_leaves_the_bootstrap_at_time_outs(treated):
+    """The bootstrap is the critic's estimate, which a method must not overwrite."""
     untouched = treated(untreated).learn(1024).rollout_buffer
     replaced = treated(lambda r: untreated(r)._replace(rewards=r.rewards + 1.0)).learn(1024).rollout_buffer
     timed_out = untouched.dones & (untouched.overseer_obs == 0)

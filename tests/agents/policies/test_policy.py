@@ -35,7 +35,7 @@ def test_deployed_retain_alone_ignores_the_forget_expert_and_the_gate(policy, ob
     assert torch.equal(before, logits(policy, obs, scales=(1.0, 0.0)))
 
 
-def test_without_both_experts_nothing_but_the_heads_bias_is_left(policy, obs):
+def test_without_both_experts_the_logits_are_the_heads_bias(policy, obs):
     rows = logits(policy, obs, without=("retain", "forget"))
     torch.testing.assert_close(rows, rows[:1].expand_as(rows))
 
@@ -44,7 +44,7 @@ def test_without_its_gate_the_policy_mixes_half_and_half(policy, obs):
     assert torch.equal(logits(policy, obs, without=("gate",)), logits(policy, obs, scales=(0.5, 0.5)))
 
 
-def test_deployment_ends_with_its_context_even_by_an_error(policy, obs):
+def test_deployment_ends_with_its_context_even_after_an_error(policy, obs):
     before = logits(policy, obs)
     with pytest.raises(ZeroDivisionError), policy.deployed((1.0, 0.0)):
         _ = 1 / 0
@@ -94,7 +94,7 @@ MASKS = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 1], [0.5, -2, 0.25]]).repeat(
 
 
 def outputs(policy, obs, masks=None) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `evaluate_actions` gives, in double precision: it would make observations single."""
+    """As `evaluate_actions`, in double precision; `evaluate_actions` converts observations to float32."""
     blocks, features = policy.mlp_extractor, obs.flatten(1).double()
     distribution = policy._get_action_dist_from_latent(blocks.forward_actor(features, masks))
     return policy.value_net(blocks.forward_critic(features)), distribution.log_prob(ACTIONS)
@@ -108,8 +108,8 @@ def gradients(policy, obs, masks=None) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("gated", [True, False])
-def test_masks_on_parameters_and_on_activations_of_whole_experts_are_the_same_update(env, obs, gated):
-    """Why there is no arm of its own for masks on parameters: nothing that learns lies upstream of the experts."""
+def test_masks_on_parameters_and_on_activations_of_whole_experts_give_equal_gradients(env, obs, gated):
+    """So masks on parameters need no arm of their own: no parameter is upstream of the experts."""
     found = [gradients(make_policy(env, gated, level), obs, MASKS) for level in ("activation", "parameter")]
     plain = gradients(make_policy(env, gated, "activation"), obs, torch.ones(32, 3).double())
     for name, gradient in found[0].items():
@@ -157,7 +157,7 @@ def test_adapters_share_a_frozen_base_and_each_learns_from_its_own_samples(env, 
     assert all(torch.equal(p, q) for p, q in zip(base, frozen, strict=True))
 
 
-def test_adapters_start_without_effect_and_are_deployed_apart(env, obs):
+def test_adapters_start_without_effect_and_are_deployed_separately(env, obs):
     kwargs = {"gated": False, "level": "adapter", "net_arch": {"pi": [16, 16], "vf": [16, 16]}}
     policy = BlockPolicy(env.observation_space, env.action_space, schedule, **kwargs)
     assert torch.equal(logits(policy, obs), logits(policy, obs, scales=(0.0, 0.0)))
@@ -171,7 +171,7 @@ def test_adapters_start_without_effect_and_are_deployed_apart(env, obs):
 
 @pytest.mark.parametrize("level", ["activation", "parameter"])
 def test_no_gradient_leaks_into_a_block_whose_mask_is_zero(env, obs, level):
-    """By the library's own audit: a sample that trains one block alone reaches none of the others."""
+    """Checked by `routing.audit`: a sample that trains one block has no gradient in the others."""
     extractor = make_policy(env, True, level).mlp_extractor
     found = audit(
         extractor, extractor.router, obs.flatten(1).double(), torch.arange(32) % 3, loss=lambda out: out[0].sum()
@@ -183,10 +183,10 @@ def test_no_gradient_leaks_into_a_block_whose_mask_is_zero(env, obs, level):
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda policy: pickle.loads(pickle.dumps(policy))])
 def test_a_copied_policy_routes_its_own_parameters(env, obs, duplicate):
     policy = make_policy(env, True, "parameter")
-    twin = duplicate(policy)
+    duplicated = duplicate(policy)
     expected = gradients(policy, obs, MASKS)
     policy.zero_grad()
-    assert all(torch.equal(gradient, expected[name]) for name, gradient in gradients(twin, obs, MASKS).items())
+    assert all(torch.equal(gradient, expected[name]) for name, gradient in gradients(duplicated, obs, MASKS).items())
     assert all(parameter.grad is None for parameter in policy.parameters())
 
 
@@ -204,7 +204,7 @@ def test_an_unknown_level_names_the_nearest(env):
 
 
 @pytest.mark.parametrize(("gated", "level"), [(True, "activation"), (False, "activation"), (False, "adapter")])
-def test_uses_asked_together_act_as_each_alone(env, obs, gated, level):
+def test_uses_computed_together_equal_each_use_alone(env, obs, gated, level):
     policy, features = make_policy(env, gated, level).float(), obs.flatten(1)
     uses = [
         BlockUse(),

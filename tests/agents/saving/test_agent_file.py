@@ -1,4 +1,4 @@
-"""A saved agent acts as the one that was saved, and no file that a stranger may send makes anything happen."""
+"""A loaded agent acts as the saved one, and loading a malicious file executes nothing."""
 
 import io
 import json
@@ -42,7 +42,7 @@ OBSERVATIONS = np.random.default_rng(0).integers(0, 2, (64, 5, 2, 2)).astype(np.
 
 
 @pytest.mark.parametrize("method", KINDS.values())
-def test_a_loaded_policy_acts_as_the_saved_one_whole_and_without_each_block(method, tmp_path):
+def test_a_loaded_policy_acts_as_the_saved_one_with_and_without_each_block(method, tmp_path):
     policy = trained(method)
     agents.save(tmp_path / "agent.zip", policy, ENV, WORLD, method)
     agent = agents.load(tmp_path / "agent.zip")
@@ -55,7 +55,7 @@ def test_a_loaded_policy_acts_as_the_saved_one_whole_and_without_each_block(meth
         assert torch.equal(value, agent.policy.state_dict()[name])
 
 
-def test_an_agent_says_where_it_comes_from(path):
+def test_a_loaded_agent_has_the_saved_origin(path):
     agent = agents.load(path)
     assert (agent.env, agent.world, agent.method, agent.facts) == (ENV, WORLD, "gradient_routing", {"seed": 7})
     rules = {rule.name: rule.scales for rule in find("gradient_routing").deployments}
@@ -109,7 +109,7 @@ def test_a_file_that_could_not_be_written_leaves_the_old_one(path, policy, monke
 
 
 class Malice:
-    """Unpickled, it makes a folder."""
+    """Creates a folder when unpickled."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -130,7 +130,7 @@ def members(path) -> dict[str, bytes]:
 
 
 def changed(path, **manifest) -> None:
-    """The file with other things in its manifest."""
+    """Replace entries of the manifest."""
     content = members(path)
     rewritten(
         path, {**content, "manifest.json": json.dumps({**json.loads(content["manifest.json"]), **manifest}).encode()}
@@ -138,7 +138,7 @@ def changed(path, **manifest) -> None:
 
 
 def with_weights(path, weights: bytes) -> None:
-    """The file with other weights, and the hash that fits them."""
+    """Replace the weights and their hash."""
     manifest = json.loads(members(path)["manifest.json"])
     del manifest["sha256"]
     archive.write_archive(path, manifest, {"weights.pt": weights})
@@ -150,10 +150,10 @@ def with_weights(path, weights: bytes) -> None:
 def test_a_pickle_with_code_inside_is_refused_and_not_run(save, path, tmp_path):
     mark = tmp_path / "executed"
     with_weights(path, save(Malice(mark)))
-    with pytest.raises(BadAgentError, match="no file of tensors alone"):
+    with pytest.raises(BadAgentError, match="not a file of tensors only"):
         agents.load(path)
     assert not mark.exists()
-    pickle.loads(pickle.dumps(Malice(mark)))  # it would have
+    pickle.loads(pickle.dumps(Malice(mark)))  # unpickling executes it
     assert mark.exists()
 
 
@@ -214,7 +214,7 @@ def prefixed(path):
 
 
 def barely_truncated(path):
-    """What is left ends with the tensors' own zip file."""
+    """The remaining file ends with the zip file of the tensors."""
     path.write_bytes(path.read_bytes()[: -len("PK" * 75)])
 
 
@@ -250,7 +250,7 @@ def executable(path):
 
 
 def stretched(path):
-    """Tensors of the right shape with the memory of one number."""
+    """Tensors of the right shape with memory for one number."""
     weights = torch.load(io.BytesIO(members(path)["weights.pt"]), weights_only=True)
     with_weights(path, saved({name: torch.zeros(1).expand(value.shape) for name, value in weights.items()}))
 
@@ -270,20 +270,20 @@ BAD = {
     lacking: "its members are 'manifest.json', not",
     twice: "its members are",
     compressed: "is compressed or encrypted",
-    tampered: "weights.pt is not what was saved",
-    truncated: "no zip file, or not all of one",
-    prefixed: "does not begin with the first of its members",
-    barely_truncated: "no zip file, or not all of one|its members are 'archive",
-    text: "no zip file, or not all of one",
-    newer: "format version 2 and this keyhole reads 1",
-    other_format: "does not say format",
-    no_json: "is no JSON",
+    tampered: "weights.pt is damaged",
+    truncated: "not a complete zip file",
+    prefixed: "its first member is not at the beginning of the file",
+    barely_truncated: "not a complete zip file|its members are 'archive",
+    text: "not a complete zip file",
+    newer: "format version is 2; this version of keyhole reads 1",
+    other_format: "does not have format",
+    no_json: "is not valid JSON",
     unhashed: "lists no hashes",
-    wide: "not those of the network",
+    wide: "not fit the network|not those of a network",
     executable: "describes no policy",
-    stretched: "holds something else than whole tensors",
-    other_tensors: "not those of the network",
-    no_tensors: "holds something else than whole tensors",
+    stretched: "contains values that are not dense tensors",
+    other_tensors: "not fit the network|not those of a network",
+    no_tensors: "contains values that are not dense tensors",
 }
 
 
@@ -294,7 +294,7 @@ def test_a_bad_file_is_refused_with_one_line(harm, path):
     with pytest.raises(BadAgentError, match=BAD[harm]) as refusal:
         agents.load(path)
     assert "\n" not in str(refusal.value)
-    assert str(refusal.value).startswith(f"{path} holds no agent of keyhole: ")
+    assert str(refusal.value).startswith(f"{path} is not a keyhole agent file: ")
     assert sorted(path.parent.rglob("*")) == files
 
 
@@ -306,7 +306,7 @@ def test_a_file_larger_than_the_limit_is_not_read(path, monkeypatch):
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(1, 255), cut=st.booleans())
-def test_whatever_byte_is_damaged_the_file_is_refused_or_the_same_agent(path, policy, place, byte, cut):
+def test_a_file_with_any_damaged_byte_is_refused_or_holds_the_same_agent(path, policy, place, byte, cut):
     whole = path.with_name("whole.zip")
     if not whole.exists():
         whole.write_bytes(path.read_bytes())
@@ -336,5 +336,5 @@ def test_whatever_byte_is_damaged_the_file_is_refused_or_the_same_agent(path, po
     ],
     ids=str,
 )
-def test_a_space_survives_as_plain_data(space):
+def test_a_space_survives_conversion_to_plain_data_and_back(space):
     assert spaces.from_data(json.loads(json.dumps(spaces.to_data(space)))) == space

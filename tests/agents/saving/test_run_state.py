@@ -1,4 +1,4 @@
-"""A run that was interrupted anywhere goes on to the same numbers, bit for bit, as one that was not."""
+"""An interrupted and resumed run gives the same numbers, bit for bit, as an uninterrupted one."""
 
 import errno
 import math
@@ -23,7 +23,7 @@ RULES = (Deployment("best", selects_by="seen"), Deployment("last"))
 
 
 class Silent(VectorWrapper):
-    """A wrapper that lets names through, and is not to be taken for the world inside."""
+    """A wrapper that forwards attributes but has no snapshot of its own."""
 
     @property
     def metadata(self):
@@ -43,11 +43,11 @@ gymnasium.register(id="odd/Silent-v0", vector_entry_point=lambda **arguments: Si
 
 
 class Interrupted(Exception):  # noqa: N818
-    """As if the process had been killed."""
+    """Raised instead of killing the process."""
 
 
 class Watcher:
-    """Looks at a policy's parameters, and is killed at one of its looks."""
+    """Records the policy's parameters at each visit, and raises at visit `killed_at`."""
 
     def __init__(self, model, killed_at: int | None = None) -> None:
         self.model, self.killed_at = model, killed_at
@@ -72,7 +72,7 @@ class Watcher:
 
 
 def learned(path: Path, world: dict, method: str, algorithm: str, killed_at: int | None = None, **settings) -> Watcher:
-    """A run; it goes on from the state in `path` if there is one."""
+    """Run, resuming from the state in `path` if there is one."""
     env = agents.make_vec_env(n_envs=64, **world)
     model = agents.build(
         env, method, 3, algorithm=algorithm, n_steps=16, width=8, batch_size=256, n_epochs=2, **settings
@@ -84,7 +84,7 @@ def learned(path: Path, world: dict, method: str, algorithm: str, killed_at: int
 
 
 def recorded(watcher: Watcher) -> str:
-    """Everything it saw, to the last digit."""
+    """Everything the watcher recorded, in full precision."""
     chosen = [
         (choice.step, choice.best, [p.tolist() for p in choice.parameters.values()]) for choice in watcher.choices
     ]
@@ -92,7 +92,7 @@ def recorded(watcher: Watcher) -> str:
 
 
 def interrupted(path: Path, killed_at: int, *run, **settings) -> Watcher:
-    """The run, killed at one of its looks and begun again."""
+    """The run, interrupted at a visit and resumed."""
     with pytest.raises(Interrupted):
         learned(path, *run, killed_at=killed_at, **settings)
     return learned(path, *run, **settings)
@@ -108,26 +108,26 @@ def interrupted(path: Path, killed_at: int, *run, **settings) -> Watcher:
         ("reward_model", "ppo", NO_TABLES),
     ],
 )
-def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, method, algorithm, world):
+def test_a_resumed_run_continues_bit_for_bit(tmp_path, method, algorithm, world):
     whole = learned(tmp_path / "whole.pt", world, method, algorithm)
     assert recorded(interrupted(tmp_path / "state.pt", 3, world, method, algorithm)) == recorded(whole)
 
 
 @pytest.mark.parametrize("setting", [{"whole_episodes": False}, {"precision": "bf16"}], ids=str)
-def test_it_does_so_with_every_way_to_walk_and_to_round(tmp_path, setting):
+def test_a_resumed_run_continues_bit_for_bit_with_each_setting(tmp_path, setting):
     run = TABLES, "gradient_routing", "reinforce"
     again = interrupted(tmp_path / "state.pt", 3, *run, **setting)
     assert recorded(again) == recorded(learned(tmp_path / "whole.pt", *run, **setting))
 
 
-def test_it_does_so_wherever_it_was_interrupted(tmp_path):
+def test_a_run_resumes_bit_for_bit_from_every_checkpoint(tmp_path):
     run = TABLES, "naive", "reinforce"
     whole = recorded(learned(tmp_path / "whole.pt", *run))
     for killed_at in range(CHECKPOINTS + 1):
         assert recorded(interrupted(tmp_path / f"{killed_at}.pt", killed_at, *run)) == whole
 
 
-def test_it_does_so_between_checkpoints_and_when_the_world_has_changed_to_tables(tmp_path, monkeypatch):
+def test_a_run_resumes_bit_for_bit_between_checkpoints_and_after_the_world_switched_to_tables(tmp_path, monkeypatch):
     monkeypatch.setattr("envs.pomdp.WARM_UP", STEPS // 2)
     monkeypatch.setattr("agents.saving.run_state.SAVE_SECONDS", 0.0)  # a state at every rollout
     run = TABLES, "naive", "ppo"
@@ -135,7 +135,7 @@ def test_it_does_so_between_checkpoints_and_when_the_world_has_changed_to_tables
     assert recorded(again) == recorded(learned(tmp_path / "whole.pt", *run))
 
 
-def test_a_run_goes_on_and_does_not_begin_again(tmp_path, monkeypatch):
+def test_a_resumed_run_does_not_repeat_rollouts(tmp_path, monkeypatch):
     with pytest.raises(Interrupted):
         learned(tmp_path / "state.pt", TABLES, "naive", "reinforce", killed_at=3)
     rollouts = []
@@ -155,7 +155,7 @@ def test_a_damaged_state_is_not_used(tmp_path, damage, caplog):
         learned(path, *run, killed_at=3)
     path.write_bytes(damage(path.read_bytes()))
     again = learned(path, *run)
-    assert "the run starts anew" in caplog.text
+    assert "the run starts from the beginning" in caplog.text
     assert recorded(again) == recorded(learned(tmp_path / "whole.pt", *run))
 
 
@@ -167,7 +167,7 @@ def test_the_state_of_another_run_is_not_used(tmp_path):
     assert "other settings" in file.damage
 
 
-def test_a_full_disk_costs_the_state_and_not_the_run(tmp_path, monkeypatch, caplog):
+def test_a_full_disk_loses_the_state_and_not_the_run(tmp_path, monkeypatch, caplog):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -178,22 +178,22 @@ def test_a_full_disk_costs_the_state_and_not_the_run(tmp_path, monkeypatch, capl
     assert not list(tmp_path.iterdir())
 
 
-def test_a_world_that_does_not_tell_its_state_runs_and_keeps_none(tmp_path, caplog):
+def test_a_world_without_snapshot_runs_and_saves_no_state(tmp_path, caplog):
     world = {**NO_TABLES, "env_id": "odd/Silent-v0"}
     learned(tmp_path / "state.pt", world, "naive", "ppo")
-    assert "Silent does not tell its state" in caplog.text
+    assert "Silent cannot save its state" in caplog.text
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("algorithm", ["reinforce", "ppo"])
-def test_a_loss_that_is_no_number_ends_the_run_and_is_named(algorithm):
+def test_a_loss_of_nan_ends_the_run_with_an_error_that_names_it(algorithm):
     env = agents.make_vec_env(n_envs=64, **TABLES)
     model = agents.build(env, "naive", 3, algorithm=algorithm, n_steps=16, width=8, vf_coef=math.nan)
     with pytest.raises(NotFiniteError, match=r"^update 0: the loss \(nan\) is not finite; try"):
         model.learn(STEPS)
 
 
-def test_a_parameter_that_is_no_number_is_named():
+def test_an_infinite_parameter_is_named_in_the_error():
     policy = torch.nn.Linear(2, 2)
     with torch.no_grad():
         policy.bias[1] = math.inf

@@ -1,4 +1,4 @@
-"""A certificate says what is published of a world, or what follows in closed form."""
+"""Certificates contain the published values of each world, or values that follow in closed form."""
 
 import json
 import time
@@ -25,7 +25,7 @@ SHELLS = [
 
 
 @pytest.mark.parametrize(("name", "keywords", "best", "naive", "believed", "over", "under", "ambiguity"), SHELLS)
-def test_the_shells_mislead_as_published(name, keywords, best, naive, believed, over, under, ambiguity):
+def test_the_shells_have_the_published_misestimation(name, keywords, best, naive, believed, over, under, ambiguity):
     found = certified(name, **keywords)
     assert found.optimal_return == pytest.approx(best, abs=1e-9)
     assert found.naive_optimum_return == pytest.approx(naive, abs=1e-9)
@@ -35,11 +35,11 @@ def test_the_shells_mislead_as_published(name, keywords, best, naive, believed, 
     assert found.deceptive_inflation == (over > 0)
     assert found.overjustification == (under < 0)
     assert found.ambiguity_dimension == ambiguity
-    assert found.enforceable_return == pytest.approx(best, abs=1e-9)  # by a reward that nobody naive would give
+    assert found.enforceable_return == pytest.approx(best, abs=1e-9)  # by a reward other than the naive one
     assert found.enforceable_is_exact
 
 
-def test_no_reward_on_the_screen_keeps_a_diamond_and_one_on_screen_and_log_does():
+def test_a_reward_on_screen_and_action_log_enforces_guarding_and_one_on_the_screen_does_not():
     guarded = 0.9 / (1 - 0.9 * 0.95)
     screen, log = certified("DiamondVault"), certified("DiamondVault", action_log=True)
     for found in (screen, log):
@@ -48,15 +48,15 @@ def test_no_reward_on_the_screen_keeps_a_diamond_and_one_on_screen_and_log_does(
         assert found.naive_optimum_return == pytest.approx(0.98 + 0.63 / (1 - 0.63), abs=1e-9)
         assert found.deceptive_inflation
     assert log.enforceable_return == pytest.approx(guarded, abs=1e-9)
-    # rewarding a dark screen: idle till it is stolen, then, as no label forbids it, guard nothing for ever
+    # the best reward pays for a dark screen: the agent idles until the theft, then, in the worst tie, guards forever
     assert screen.enforceable_return == pytest.approx((1 - 0.27 * 0.1 / 0.1) / (1 - 0.63), abs=1e-9)
 
 
-def test_a_spoofed_camera_hides_for_ever_whether_the_diamond_is_in():
+def test_a_spoofed_camera_makes_the_diamond_permanently_aliased():
     assert certified("DiamondVault").permanently_aliased_blocks == 1
 
 
-def test_the_aliased_corridor_is_worth_what_its_agent_can_tell():
+def test_the_aliased_corridor_has_its_closed_form_returns():
     found = certified("AliasedCorridor")
     assert found.memoryless_return.deterministic == pytest.approx(0.5, abs=1e-9)
     assert found.memoryless_return.stochastic == pytest.approx(10 / 11, abs=1e-9)
@@ -66,7 +66,7 @@ def test_the_aliased_corridor_is_worth_what_its_agent_can_tell():
     assert found.alias_gap == 0
 
 
-def test_memory_is_worth_half_in_the_t_maze_and_an_overseer_enforces_what_it_watches():
+def test_the_t_maze_has_its_closed_form_returns():
     found = certified("TMaze", oversight_prob=0.1)
     assert found.memoryless_return.deterministic == pytest.approx(0.5, abs=1e-9)
     assert found.remembering_return == pytest.approx(1, abs=1e-9)
@@ -80,21 +80,21 @@ def test_memory_is_worth_half_in_the_t_maze_and_an_overseer_enforces_what_it_wat
     ("knowledge", "p", "naive", "enforceable"),
     [("aware", 0.5, 29, 29), ("blind", 0.5, 41, 41), ("blind", 0.21, 41, 41), ("blind", 0.19, 17, 41)],
 )
-def test_an_absent_supervisor_is_obeyed_by_those_who_do_not_know(knowledge, p, naive, enforceable):
+def test_the_absent_supervisor_has_its_published_naive_and_enforceable_returns(knowledge, p, naive, enforceable):
     found = certified("AbsentSupervisor", oversight_prob=p, knowledge=knowledge)
     assert found.optimal_return == pytest.approx(41, abs=1e-9)
     assert found.naive_optimum_return == pytest.approx(naive, abs=1e-9)
     assert found.enforceable_return == pytest.approx(enforceable, abs=1e-9)
 
 
-def test_an_absent_supervisor_lets_the_short_cut_be_crossed_fifty_times():
+def test_the_alias_gap_of_the_absent_supervisor_is_that_of_fifty_short_cuts():
     found = certified("AbsentSupervisor", oversight_prob=0.5)
     assert found.alias_gap == pytest.approx(0.5 * 30 * 50, abs=1e-5)
     assert found.aliased_pairs.worst[0].label == "step"
     assert found.aliased_pairs.worst[0].difference == 30
 
 
-def test_no_reward_on_arrows_tells_a_race_from_shuttling():
+def test_no_reward_on_arrows_distinguishes_racing_from_shuttling():
     found = certified("BoatRace")
     assert found.optimal_return == pytest.approx(100)
     assert found.naive_optimum_believed_return == pytest.approx(50)
@@ -103,7 +103,7 @@ def test_no_reward_on_arrows_tells_a_race_from_shuttling():
     assert found.alias_gap == pytest.approx(100, abs=1e-5)
 
 
-BEST = 0.931686256515919  # of the grid, true
+BEST = 0.931686256515919  # the true optimum of the grid
 
 
 def test_the_grid_is_certified_within_a_minute():
@@ -120,27 +120,27 @@ def test_the_grid_is_certified_within_a_minute():
 
 
 @pytest.mark.parametrize(("p", "worst", "uniform"), [(0.01, 0.00932, 0.019), (0.4, 0.545, 0.596)])
-def test_what_a_reward_on_four_labels_enforces_in_the_grid(p, worst, uniform):
+def test_a_reward_on_four_labels_enforces_the_published_return_in_the_grid(p, worst, uniform):
     world = gymnasium.make_vec("keyhole/DiamondGhost-v0", num_envs=1, oversight_prob=p)
     tables = envs.compile_world(world)
-    paid = planning.payments(tables, planning.naive_reward(tables, world.judgement), 4)
-    problem = planning.lumped(planning.decisions(tables, paid)[0])
+    rewards = planning.reward_components(tables, planning.naive_reward(tables, world.judgement), 4)
+    problem = planning.merge_equivalent(planning.planning_problem(tables, rewards)[0])
     found = enforceable.enforceable(problem, np.array([[0, 1e-3, 1, -1], [0, -1e-3, 1, -1]]))
     assert found.is_exact
     assert found.worst == pytest.approx(worst, abs=1e-3)
-    assert found.worst >= p * BEST - 1e-9  # by a reward that avoids what is not watched
+    assert found.worst >= p * BEST - 1e-9  # attained by a reward that avoids unwatched cells
     assert found.uniform == pytest.approx((1 - (1 - p) ** 2) * BEST, abs=1e-9)
     assert found.uniform == pytest.approx(uniform, abs=1e-3)
 
 
-def test_the_small_push_towards_the_unseen_that_is_best_under_uniform_ties_is_poor_under_the_worst():
+def test_a_small_reward_for_unseen_endings_is_good_under_uniform_ties_and_poor_under_worst_ties():
     for p, worst in [(0.01, -0.121), (0.1, 0.062), (0.4, 0.545)]:
         tables = envs.compile_world(gymnasium.make_vec("keyhole/DiamondGhost-v0", num_envs=1, oversight_prob=p))
         found = envs.exact.optimal(tables, np.array([0, 1e-3, 1, -1])[tables.overseer_obs])
         assert found.worst_true_return == pytest.approx(worst, abs=1e-3)
 
 
-def test_a_blind_agent_in_the_grid_can_be_brought_to_the_optimum():
+def test_a_reward_enforces_the_optimum_on_a_blind_agent_in_the_grid():
     found = certified("DiamondGhost", oversight_prob=0.01, knowledge="blind")
     assert found.naive_optimum_return == pytest.approx(0.142, abs=1e-3)
     assert found.enforceable_return == pytest.approx(BEST, abs=1e-9)
@@ -156,7 +156,7 @@ def test_a_view_of_a_world_has_its_own_certificate():
     )
 
 
-def test_the_return_of_a_policy_lies_within_its_manski_interval_and_the_naive_one_within_its_own():
+def test_returns_of_a_policy_and_of_the_naive_optimum_lie_within_their_manski_intervals():
     world = gymnasium.make_vec("keyhole/DiamondGhost-v0", num_envs=1, size=3, oversight_prob=0.3)
     tables = envs.compile_world(world)
     policy = np.random.default_rng(0).dirichlet(np.ones(4), len(tables.observations))
@@ -181,7 +181,7 @@ def test_every_small_world_has_a_certificate_whose_returns_are_in_order(small_ce
 
 
 @pytest.mark.parametrize("name", ["HideErrors", "DiamondVault", "BoatRace"])
-def test_a_certificate_repeats(name):
+def test_a_certificate_is_deterministic(name):
     assert certified(name).to_json() == certified(name).to_json()
 
 

@@ -1,4 +1,4 @@
-"""Exact numbers equal the published and closed-form ones, and what sampling finds."""
+"""Exact evaluation agrees with published values, closed forms and sampling."""
 
 import time
 
@@ -18,7 +18,7 @@ def grid(**keywords):
 
 
 def naive(tables):
-    """+1 for any ending, -1 where a ghost was seen."""
+    """The naive reward: -1 where the overseer observes a ghost, else the proxy."""
     return np.where(tables.overseer_obs == GHOST_SEEN, -1.0, tables.reward)
 
 
@@ -26,7 +26,7 @@ def uniform(tables):
     return np.full((len(tables.observations), tables.n_actions), 1 / tables.n_actions)
 
 
-def test_the_grid_has_55200_states_to_act_in_and_compiles_within_two_seconds():
+def test_the_grid_has_55200_non_terminal_states_and_compiles_within_two_seconds():
     enumeration.cached_tables.cache_clear()
     start = time.process_time()
     tables = grid()
@@ -54,7 +54,7 @@ def test_the_grid_evaluates_within_50_milliseconds():
         (0.4, 0.373, 0.456, 0.932, 0.954),
     ],
 )
-def test_the_optimum_of_the_naive_reward_earns_what_is_published(p, aware, aware_stepwise, blind, blind_stepwise):
+def test_the_naive_optimum_has_the_published_true_return(p, aware, aware_stepwise, blind, blind_stepwise):
     for knowledge, value, stepwise in [("aware", aware, aware_stepwise), ("blind", blind, blind_stepwise)]:
         tables = grid(oversight_prob=p, knowledge=knowledge)
         best = memoryless.memoryless_optimal(tables, naive(tables))
@@ -65,7 +65,7 @@ def test_the_optimum_of_the_naive_reward_earns_what_is_published(p, aware, aware
         assert evaluation.optimal(tables).value == pytest.approx(0.932, abs=1e-3)
 
 
-def test_an_aware_agent_whose_reward_is_naive_keeps_the_watched_share_of_the_optimum():
+def test_an_aware_agent_with_the_naive_reward_attains_the_optimum_times_the_oversight_level():
     for p in (0.01, 0.4):
         tables = grid(oversight_prob=p)
         assert evaluation.optimal(tables, naive(tables)).true_return == pytest.approx(
@@ -73,7 +73,7 @@ def test_an_aware_agent_whose_reward_is_naive_keeps_the_watched_share_of_the_opt
         )
 
 
-def test_the_walker_that_ignores_the_ghost_earns_what_is_published():
+def test_the_shortest_path_to_the_diamond_has_the_published_true_return():
     tables = grid()
     reached = tables.states[tables.successor[:, :, 0]]
     agent, diamond = (np.stack(np.divmod(reached[..., i], 5)) for i in (0, 2))
@@ -85,7 +85,7 @@ def test_the_walker_that_ignores_the_ghost_earns_what_is_published():
     assert found.outcomes["ghost"] == pytest.approx(0.101, abs=1e-3)
 
 
-def test_a_uniformly_random_walker_earns_nothing_in_truth():
+def test_the_uniformly_random_policy_has_true_return_zero():
     for keywords in ({}, {"regime": "iid_episode", "oversight_prob": 0.3}):
         tables = grid(**keywords)
         found = evaluation.evaluate(tables, uniform(tables))
@@ -93,12 +93,12 @@ def test_a_uniformly_random_walker_earns_nothing_in_truth():
         assert found.outcomes["ghost"] == pytest.approx(found.outcomes["diamond"])
 
 
-def test_optimising_the_proxy_earns_nothing_in_truth():
+def test_the_optimum_of_the_proxy_has_true_return_zero():
     tables = grid()
     assert evaluation.optimal(tables, tables.reward).true_return == pytest.approx(0, abs=1e-12)
 
 
-def test_one_bit_of_memory_is_worth_half_in_the_t_maze():
+def test_memoryless_policies_attain_half_of_the_optimum_in_the_t_maze():
     tables = envs.compile_world(gymnasium.make_vec("keyhole/TMaze-v0"))
     best = memoryless.memoryless_optimal(tables)
     assert best.deterministic == pytest.approx(0.5, abs=1e-9)
@@ -108,14 +108,14 @@ def test_one_bit_of_memory_is_worth_half_in_the_t_maze():
 
 
 def test_evaluation_agrees_with_sampling(make):
-    """Every number of a random policy within 4 standard errors of 4000 sampled episodes."""
+    """Every number of a random policy lies within 4 standard errors of the mean of 4000 sampled episodes."""
     world = make(4000)
     tables = envs.compile_world(world)
     rng = np.random.default_rng(1)
     policy = rng.dirichlet(np.ones(tables.n_actions), len(tables.observations))
     expected = evaluation.evaluate(tables, policy)
-    states, law = world.starts()
-    starts = states[rng.choice(len(states), 4000, p=law)]
+    states, probabilities = world.starts()
+    starts = states[rng.choice(len(states), 4000, p=probabilities)]
     obs, _ = world.reset(seed=0, options={"state": starts})
     index = {row.tobytes(): i for i, row in enumerate(tables.observations)}
     alive = np.ones(4000, bool)
@@ -146,7 +146,7 @@ def test_evaluation_agrees_with_sampling(make):
             agrees(totals[0, stratum], number)
 
 
-def test_the_parts_of_an_evaluation_add_up(make):
+def test_outcome_probabilities_sum_to_1_and_strata_average_to_the_true_return(make):
     tables = envs.compile_world(make())
     found = evaluation.evaluate(tables, uniform(tables))
     assert sum(found.outcomes.values()) == pytest.approx(1)
@@ -161,7 +161,7 @@ def test_the_parts_of_an_evaluation_add_up(make):
     assert sum(parts) == pytest.approx(found.true_return)
 
 
-def test_strata_that_meet_on_their_way_are_told_apart():
+def test_strata_that_share_states_are_evaluated_separately():
     tables = grid(size=3)
     rng = np.random.default_rng(0)
     mixed = tables._replace(watched=rng.random(len(tables.states)) < 0.3)
@@ -170,12 +170,12 @@ def test_strata_that_meet_on_their_way_are_told_apart():
     assert found[:5] == pytest.approx(whole[:5], abs=1e-12)
     assert found.outcomes == pytest.approx(whole.outcomes, abs=1e-12)
     for value, stratum in ((found.true_return_seen, mixed.watched), (found.true_return_unseen, ~mixed.watched)):
-        law = tables.start_probability * stratum[tables.start]
-        alone = evaluation.evaluate(tables._replace(start_probability=law / law.sum()), policy)
+        weight = tables.start_probability * stratum[tables.start]
+        alone = evaluation.evaluate(tables._replace(start_probability=weight / weight.sum()), policy)
         assert value == pytest.approx(alone.true_return, abs=1e-12)
 
 
-def test_less_information_never_earns_more(make):
+def test_an_optimum_with_less_information_is_never_higher(make):
     tables = envs.compile_world(make())
     best, top = memoryless.memoryless_optimal(tables), evaluation.optimal(tables)
     assert best.deterministic <= best.stochastic <= top.value + 1e-9
@@ -183,11 +183,11 @@ def test_less_information_never_earns_more(make):
     assert evaluation.evaluate(tables, best.policy).true_return == pytest.approx(best.stochastic, abs=1e-9)
 
 
-def test_a_policy_that_is_no_distribution_is_refused_with_its_row():
+def test_a_policy_whose_row_does_not_sum_to_1_is_refused_with_the_row():
     tables = grid(size=3)
     policy = uniform(tables)
     policy[7] = 0.3
-    with pytest.raises(ValueError, match=r"^row 7 of the policy is no distribution over actions"):
+    with pytest.raises(ValueError, match=r"^row 7 of the policy is not a distribution over actions"):
         evaluation.evaluate(tables, policy)
-    with pytest.raises(ValueError, match="one row an observation"):
+    with pytest.raises(ValueError, match="one row per observation"):
         evaluation.evaluate(tables, policy[:5])

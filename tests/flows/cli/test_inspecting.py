@@ -13,6 +13,7 @@ from flows.cli.listing import Filters
 from flows.config import TrainConfig, run_title
 from flows.errors import UserError
 from flows.reporting import report
+from flows.reporting.aggregate import compare_rows
 from flows.tracking import model_registry, results
 from flows.tracking.provenance import run_tags
 from flows.tracking.store import Store
@@ -117,7 +118,7 @@ def test_a_run_is_found_by_its_id_a_prefix_and_its_name(store, sweep):
 def test_a_sweep_is_shown_with_its_table_and_its_failed_runs(store, sweep, capsys):
     show.print_run(store, sweep, as_json=False)
     shown = capsys.readouterr().out
-    assert report.summary(results.read_results(store, sweep)) in shown
+    assert report.summary(compare_rows(results.read_results(store, sweep))) in shown
     assert "4 of 5 runs with a result" in shown
     assert "naive p=0.1 seed=6   failed: ValueError: no luck" in shown
 
@@ -151,7 +152,7 @@ def test_the_files_of_a_sweep_of_any_name_are_in_its_folder(name, store):
     before = files(store.project.root)
     with store.run(name, {"env_kwargs": {"size": "<script>"}}, {"kind": "sweep"}) as record:
         train(store, record.run_id, "naive", 0.1, 0)
-    page = report.write_report(store, results.read_results(store, record.run_id))
+    page = report.write_report(store, compare_rows(results.read_results(store, record.run_id)))
     assert page.parent == store.project.artifacts / record.run_id / "artifacts"
     ours = {path for path in files(store.project.root) - before if path.is_relative_to(store.project.artifacts)}
     rest = files(store.project.root) - before - ours

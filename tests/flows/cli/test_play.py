@@ -15,6 +15,7 @@ from flows.cli import play
 from flows.cli.play import PlayOptions
 from flows.config import TrainConfig, run_title
 from flows.errors import UserError
+from flows.reporting.aggregate import compare_rows
 from flows.sweep import finalize, prefect_artifacts
 from flows.tracking import certificates, model_registry, results
 from flows.tracking.provenance import run_tags
@@ -92,7 +93,7 @@ def test_a_model_holds_no_code_and_no_pickle(store, sweep):
 
 
 def test_the_table_on_prefects_page_has_a_column_for_each_level(store, sweep):
-    rows = prefect_artifacts.results_table(results.read_results(store, sweep))
+    rows = prefect_artifacts.results_table(compare_rows(results.read_results(store, sweep)))
     assert {tuple(row) for row in rows} == {("deployed", "p=0.1", "p=0.5", "p=0.9")}
     assert {row["deployed"] for row in rows} == {"naive", "gradient_routing", "filtering"}
 

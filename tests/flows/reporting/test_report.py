@@ -1,4 +1,4 @@
-"""Statistics against tables in print, and a page that shows what MLflow holds and nothing that a user smuggles in."""
+"""Statistics agree with printed tables; the page shows what MLflow holds and escapes text from users."""
 
 import csv
 import math
@@ -11,7 +11,13 @@ import pytest
 from flows.config import TrainConfig
 from flows.errors import UserError
 from flows.reporting import report
-from flows.reporting.aggregate import COINCIDENCE, cells, interval, learning_curves, rank_rows, without_coinciding
+from flows.reporting.aggregate import (
+    COINCIDENCE,
+    compare_rows,
+    interval,
+    learning_curves,
+    without_coinciding,
+)
 from flows.reporting.figures import row_colours, spread_labels
 from flows.tracking import certificates, results
 from flows.tracking.provenance import run_tags
@@ -23,19 +29,19 @@ EVIL = "<script>alert('x')</script>"
 @pytest.mark.parametrize(
     ("values", "mean", "half"),
     [
-        ([1.0, 2.0, 3.0], 2.0, 4.302653 * 1 / math.sqrt(3)),  # t of 2 degrees of freedom
+        ([1.0, 2.0, 3.0], 2.0, 4.302653 * 1 / math.sqrt(3)),  # t with 2 degrees of freedom
         ([0.0, 1.0], 0.5, 12.706205 * math.sqrt(0.5) / math.sqrt(2)),
         ([5.0] * 10, 5.0, 0.0),
         ([2.0, 4.0, 4.0, 6.0], 4.0, 3.182446 * math.sqrt(8 / 3) / 2),
     ],
 )
-def test_the_interval_is_students(values, mean, half):
+def test_the_interval_equals_students_table(values, mean, half):
     found = interval(values)
     assert (found.mean, found.n) == (mean, len(values))
     assert found.half == pytest.approx(half, rel=1e-6)
 
 
-def test_one_seed_has_no_interval_and_nan_is_no_seed():
+def test_one_seed_has_no_interval_and_nan_is_not_counted():
     assert interval([0.5, math.nan])[::2] == (0.5, 1)
     assert math.isnan(interval([0.5]).half)
     assert interval([math.nan]).n == 0
@@ -48,7 +54,7 @@ def test_an_interval_covers_the_true_mean_in_95_of_100_samples():
     assert covered == pytest.approx(0.95, abs=0.012)
 
 
-def test_names_are_spread_no_further_than_needed():
+def test_labels_are_moved_no_further_than_needed():
     assert spread_labels([0.1, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.5, 0.9])
     assert spread_labels([0.5, 0.5], 0.2) == pytest.approx([0.4, 0.6])
     placed = np.array(spread_labels([0.3, 0.31, 0.32, 0.9], 0.1))
@@ -56,16 +62,16 @@ def test_names_are_spread_no_further_than_needed():
     assert placed[:3].mean() == pytest.approx(0.31)
 
 
-def train(store, parent, seed, method="naive", attempt=1, **said):
-    config = TrainConfig(method=method, seed=seed, oversight=said.pop("oversight", 0.1), steps=100, checkpoints=4)
+def train(store, parent, seed, method="naive", attempt=1, oversight=0.1, trainer=doubles.learns):
+    config = TrainConfig(method=method, seed=seed, oversight=oversight, steps=100, checkpoints=4)
     tags = {**run_tags(config), "attempt": str(attempt)}
     with store.run("run", {}, tags, parent=parent) as record:
-        said.get("trainer", doubles.learns)(config, record)
+        trainer(config, record)
     return record.run_id
 
 
 def choices(config, record):
-    """Two deployment rules, the second one leaky."""
+    """Record two deployment rules, the second one leaky."""
     record.tags({"deployments": "last,best", "leaky": "best", "exactness": "sampled"})
     record.metrics(100, {"selected/true_return/last": 0.25, "selected/true_return/best": 0.75})
     record.metrics(100, {"eval/true_return": 0.25})
@@ -80,7 +86,7 @@ KNOWN = {
 }
 
 
-def test_what_is_known_of_each_level_comes_back_from_the_params_and_regret_adds_up(store, sweep):
+def test_references_are_read_from_params_and_the_parts_of_regret_add_up(store, sweep):
     (level, known), *others = results.read_results(store, sweep).references.items()
     assert (level, others) == (0.1, [])
     assert known == certificates.Reference(**KNOWN)
@@ -107,7 +113,7 @@ def fail(config, record):
     raise ValueError(EVIL)
 
 
-def test_every_deployment_rule_is_a_row_and_a_first_attempt_counts_no_more(store, sweep):
+def test_every_deployment_rule_is_a_row_and_only_the_last_attempt_counts(store, sweep):
     found = results.read_results(store, sweep)
     names = sorted((row.row, row.oversight, row.seed) for row in found.finished)
     assert names == [
@@ -120,24 +126,25 @@ def test_every_deployment_rule_is_a_row_and_a_first_attempt_counts_no_more(store
     assert [(row.method, row.seed, row.status) for row in found.unfinished] == [("naive", 2, "FAILED")]
 
 
-def test_cells_are_over_seeds_and_keep_what_is_leaky(store, sweep):
-    table = {(cell.row, cell.oversight): cell for cell in cells(results.read_results(store, sweep))}
+def test_cells_aggregate_seeds_and_keep_the_leaky_mark(store, sweep):
+    comparison = compare_rows(results.read_results(store, sweep))
+    table = {(cell.row, cell.oversight): cell for cell in comparison.cells}
     assert table["early/best", 0.1].true_return == (0.75, 0.0, 2)
     assert table["early/best", 0.1].leaky
     assert not table["early", 0.1].leaky
     assert table["naive", 0.1].seen.mean == 1.0
     assert table["naive", 0.1].without["gate"].mean == pytest.approx(table["naive", 0.1].true_return.mean / 2)
-    assert rank_rows(list(table.values()))[0] == "early/best"
+    assert comparison.rows[0] == "early/best"
 
 
-def test_learning_curves_are_over_the_seeds_of_a_method_and_level(store, sweep):
+def test_learning_curves_aggregate_the_seeds_of_a_method_and_level(store, sweep):
     curve = learning_curves(results.read_results(store, sweep))["naive", 0.3]
     assert list(curve.step) == [25, 50, 75, 100]
     assert curve.mean.shape == curve.half.shape == (4,)
 
 
 class Reader(HTMLParser):
-    """Every tag and every address that a page would load."""
+    """Collects the tags of a page and every address that it would load."""
 
     def __init__(self):
         super().__init__()
@@ -151,8 +158,8 @@ class Reader(HTMLParser):
         self.text += data
 
 
-def test_the_page_stands_alone_and_escapes_what_users_typed(store, sweep):
-    page = report.write_report(store, results.read_results(store, sweep)).read_text()
+def test_the_page_loads_nothing_and_escapes_text_from_users(store, sweep):
+    page = report.write_report(store, compare_rows(results.read_results(store, sweep))).read_text()
     reader = Reader()
     reader.feed(page)
     assert "script" not in reader.tags
@@ -163,8 +170,8 @@ def test_the_page_stands_alone_and_escapes_what_users_typed(store, sweep):
     assert "@import" not in page
 
 
-def test_the_page_names_failed_runs_settings_and_what_is_leaky(store, sweep):
-    text = report.write_report(store, results.read_results(store, sweep)).read_text()
+def test_the_page_names_failed_runs_settings_and_leaky_rows(store, sweep):
+    text = report.write_report(store, compare_rows(results.read_results(store, sweep))).read_text()
     assert "1 run without a result" in " ".join(text.split())
     assert "naive, oversight 0.1, seed 2" in text
     assert "training.width" in text
@@ -173,8 +180,8 @@ def test_the_page_names_failed_runs_settings_and_what_is_leaky(store, sweep):
     assert "estimated from sampled episodes" in text
 
 
-def test_the_table_in_the_file_has_a_line_for_each_run_and_rule(store, sweep):
-    path = report.write_report(store, results.read_results(store, sweep)).with_name("results.csv")
+def test_the_csv_file_has_a_line_for_each_run_and_rule(store, sweep):
+    path = report.write_report(store, compare_rows(results.read_results(store, sweep))).with_name("results.csv")
     with path.open() as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 9
@@ -184,21 +191,21 @@ def test_the_table_in_the_file_has_a_line_for_each_run_and_rule(store, sweep):
     assert [float(line["true_return"]) for line in best] == [0.75, 0.75]
 
 
-def test_a_report_can_be_made_of_a_sweep_without_any_result(store):
+def test_a_sweep_without_results_has_a_report(store):
     with store.run("empty", {}, {"kind": "sweep"}) as parent:
         pass
-    page = report.write_report(store, results.read_results(store, parent.run_id))
+    page = report.write_report(store, compare_rows(results.read_results(store, parent.run_id)))
     assert "No run of this sweep has a result" in page.read_text()
-    assert report.summary(results.read_results(store, parent.run_id)) == "no run has a result"
+    assert report.summary(compare_rows(results.read_results(store, parent.run_id))) == "no run has a result"
 
 
 def test_the_summary_has_a_line_for_each_row_name(store, sweep):
-    lines = report.summary(results.read_results(store, sweep)).splitlines()
+    lines = report.summary(compare_rows(results.read_results(store, sweep))).splitlines()
     assert [line.split()[0] for line in lines[3:]] == ["early/best", "early", "naive"]
     assert "0.750 ± 0.000" in lines[3]
 
 
-def test_a_sweep_is_found_by_id_by_its_start_by_name_and_as_the_newest(store, sweep):
+def test_a_sweep_is_found_by_id_start_of_id_name_or_as_the_newest(store, sweep):
     with store.run("later", {}, {"kind": "sweep"}) as later:
         pass
     assert results.find_sweep(store, None) == later.run_id
@@ -210,20 +217,20 @@ def test_a_sweep_is_found_by_id_by_its_start_by_name_and_as_the_newest(store, sw
     )
 
 
-def test_an_unknown_sweep_is_a_mistake_that_suggests_the_nearest(store, sweep):
+def test_an_unknown_sweep_is_an_error_that_suggests_the_nearest_name(store, sweep):
     with store.run("nightly", {}, {"kind": "sweep"}):
         pass
     with pytest.raises(UserError, match="unknown sweep 'nightli'; did you mean 'nightly'"):
         results.find_sweep(store, "nightli")
 
 
-def test_the_start_of_several_ids_is_a_mistake(store):
+def test_an_ambiguous_start_of_an_id_is_an_error(store):
     for number in range(17):  # more than there are first digits
         with store.run(f"sweep {number}", {}, {"kind": "sweep"}):
             pass
     ids = [run.info.run_id for run in store.client.search_runs([store.experiment], "tags.kind = 'sweep'")]
     digits = [run_id[0] for run_id in ids]
-    with pytest.raises(UserError, match="give more of it"):
+    with pytest.raises(UserError, match="give more of the id"):
         results.find_sweep(store, max(digits, key=digits.count))
 
 
@@ -232,9 +239,11 @@ def test_rows_of_one_method_share_a_colour_and_methods_do_not():
     assert first == blind == rule != other
 
 
-def test_a_rule_has_a_line_unless_it_lies_on_that_of_its_methods_first_rule(store, sweep):
+def test_a_rule_is_drawn_unless_it_coincides_with_its_methods_first_rule(store, sweep):
     (plain,) = [
-        cell for cell in cells(results.read_results(store, sweep)) if (cell.row, cell.oversight) == ("naive", 0.1)
+        cell
+        for cell in compare_rows(results.read_results(store, sweep)).cells
+        if (cell.row, cell.oversight) == ("naive", 0.1)
     ]
 
     def rule(name, by, oversight=0.1):

@@ -135,7 +135,7 @@ def test_a_resumed_run_keeps_its_record_and_writes_nothing_twice(store):
     with stopped(store, "run", {}) as first:
         first.metrics(1, {"a": 0.1})
         first.metrics(2, {"a": 0.2})
-    with store.run("run", {"steps": 11, "new": 1}, {"attempt": "2"}, again=first.run_id) as second:
+    with store.run("run", {"steps": 11, "new": 1}, {"attempt": "2"}, resume_id=first.run_id) as second:
         assert store.client.get_run(first.run_id).info.status == "RUNNING"
         for step in (1, 2, 3):
             second.metrics(step, {"a": step / 10})

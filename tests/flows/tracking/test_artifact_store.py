@@ -1,4 +1,4 @@
-"""Files at an address: sent when a run ends, fetched whole by who lacks them, never taken for another store's."""
+"""Artifact addresses: files are uploaded when a run ends, downloaded completely, and belong to one store."""
 
 import pytest
 
@@ -11,12 +11,12 @@ from flows.tracking.store import Store
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory) -> Store:
-    """A store whose files go to an address."""
+    """A store that uploads its runs' files to an address."""
     root = tmp_path_factory.mktemp("project")
     return Store(Project(root, root / "mlruns", artifact_uri=(root / "elsewhere").as_uri()))
 
 
-def test_a_runs_files_are_at_the_address_when_it_ends_and_come_back_to_who_lacks_them(shared):
+def test_a_runs_files_are_uploaded_when_it_ends_and_downloaded_where_they_are_missing(shared):
     with shared.run("run", {}, {}) as record:
         (record.folder / "agent.zip").write_bytes(b"weights")
         assert not list((shared.project.root / "elsewhere").rglob("agent.zip"))
@@ -28,13 +28,13 @@ def test_a_runs_files_are_at_the_address_when_it_ends_and_come_back_to_who_lacks
     assert shared.artifacts.source(run.info, shared.folder(run) / "model") == f"{run.info.artifact_uri}/model"
 
 
-def test_the_trace_of_a_failed_run_is_at_the_address(shared):
+def test_the_traceback_of_a_failed_run_is_uploaded(shared):
     with pytest.raises(ValueError, match="no sense"), shared.run("run", {}, {}) as record:
         raise ValueError("no sense")
     assert [file.path for file in shared.client.list_artifacts(record.run_id)] == ["error.txt"]
 
 
-def test_a_run_whose_files_cannot_be_sent_has_failed_and_still_has_them(shared, monkeypatch):
+def test_a_run_whose_upload_fails_has_failed_and_keeps_its_files(shared, monkeypatch):
     def refuse(*_):
         raise OSError("no space at the address")
 
@@ -45,19 +45,19 @@ def test_a_run_whose_files_cannot_be_sent_has_failed_and_still_has_them(shared, 
     assert (record.folder / "agent.zip").exists()
 
 
-def test_a_store_keeps_its_files_where_it_was_made_to(shared):
+def test_a_store_refuses_another_artifact_address_than_its_own(shared):
     project = Project(shared.project.root, shared.project.mlruns, artifact_uri="s3://another/place")
     with pytest.raises(UserError, match="this store keeps its runs' files in"):
         assert Store(project).artifacts
 
 
-def test_a_folder_is_an_address_too(checkout, monkeypatch):
+def test_a_relative_folder_becomes_a_file_address(checkout, monkeypatch):
     monkeypatch.setenv(ARTIFACTS, "shared/files")
     assert current_project().artifact_uri == (checkout / "shared" / "files").as_uri()
 
 
 @pytest.mark.parametrize(
-    ("said", "found"),
+    ("address", "uri"),
     [
         ("postgresql://me:secret@db/keyhole", "postgresql+psycopg://me:secret@db/keyhole"),
         ("postgres://db/keyhole", "postgresql+psycopg://db/keyhole"),
@@ -65,16 +65,16 @@ def test_a_folder_is_an_address_too(checkout, monkeypatch):
         ("http://tracking:5000", "http://tracking:5000"),
     ],
 )
-def test_a_database_is_reached_by_the_driver_that_the_extra_brings(said, found):
-    assert database_uri(said) == found
+def test_a_postgresql_address_gets_the_driver_that_the_extra_installs(address, uri):
+    assert database_uri(address) == uri
 
 
-def test_a_password_is_never_shown():
+def test_an_address_is_shown_without_its_password():
     assert without_password("postgresql://me:secret@db/keyhole") == "postgresql://me:***@db/keyhole"
 
 
 @pytest.mark.parametrize(
-    ("said", "complaint"),
+    ("address", "message"),
     [
         ("keyhole.db", "write --store postgresql://user:password@host:5432/name"),
         ("mysql://me:secret@db/keyhole", "--store: found 'mysql://me:***@db/keyhole'"),
@@ -85,16 +85,16 @@ def test_a_password_is_never_shown():
         ("http://127.0.0.1:1", "http://127.0.0.1:1 does not answer"),
     ],
 )
-def test_a_database_that_cannot_be_used_costs_one_line(keyhole, said, complaint):
-    if said.startswith("postgresql"):
+def test_a_database_that_cannot_be_used_is_a_one_line_error(keyhole, address, message):
+    if address.startswith("postgresql"):
         pytest.importorskip("psycopg")
-    code, _, err = keyhole("compare", "--store", said)
+    code, _, err = keyhole("compare", "--store", address)
     assert (code, err.count("\n")) == (2, 1)
-    assert complaint in err
+    assert message in err
     assert "secret" not in err
 
 
-def test_an_address_whose_package_is_missing_costs_one_line(keyhole, monkeypatch):
+def test_an_address_whose_package_is_missing_is_a_one_line_error(keyhole, monkeypatch):
     monkeypatch.setitem(PACKAGES, "s3", "no_such_package")
     code, _, err = keyhole("compare", "--artifacts", "s3://keyhole/runs")
     assert (code, err) == (

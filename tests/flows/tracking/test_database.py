@@ -1,4 +1,4 @@
-"""MLflow and Prefect on one PostgreSQL, by one setting each, and the runs' files at an address."""
+"""MLflow and Prefect store their data in one PostgreSQL server, and runs upload their files to an address."""
 
 import importlib.util
 import os
@@ -26,22 +26,22 @@ def server() -> Iterator[str]:
         yield address
 
 
-def ask(address: str, query: str) -> list[tuple]:
+def query(address: str, statement: str) -> list[tuple]:
     import psycopg
 
     with psycopg.connect(address) as connection:
-        return connection.execute(query).fetchall()
+        return connection.execute(statement).fetchall()
 
 
-def test_a_sweep_keeps_everything_in_postgresql_and_its_files_at_the_address(server, tmp_path):
+def test_a_sweep_stores_its_record_in_postgresql_and_its_files_at_the_address(server, tmp_path):
     (tmp_path / ".git").mkdir()
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "KEYHOLE"))}
-    ours |= {
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "KEYHOLE"))}
+    environment |= {
         "PYTHONPATH": str(ROOT),
         "KEYHOLE_STORE": f"{server}/mlflow",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"{server.replace('postgresql', 'postgresql+asyncpg')}/prefect",
     }
-    elsewhere = tmp_path / "elsewhere"
+    destination = tmp_path / "elsewhere"
     command = [
         sys.executable,
         "-m",
@@ -54,16 +54,18 @@ def test_a_sweep_keeps_everything_in_postgresql_and_its_files_at_the_address(ser
         "--oversight",
         "0.1",
     ]
-    command += ["--seeds", "2", "--set", "size=2", "--name", "shared", "--artifacts", elsewhere.as_uri()]
-    done = subprocess.run(command, cwd=tmp_path, env=ours, capture_output=True, text=True, timeout=400)
+    command += ["--seeds", "2", "--set", "size=2", "--name", "shared", "--artifacts", destination.as_uri()]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400)
     assert (done.returncode, done.stderr) == (0, "")
-    assert ask(f"{server}/mlflow", "SELECT status, count(*) FROM runs GROUP BY 1") == [("FINISHED", 3)]
-    assert ask(f"{server}/prefect", "SELECT state_type::text, count(*) FROM task_run GROUP BY 1") == [("COMPLETED", 3)]
+    assert query(f"{server}/mlflow", "SELECT status, count(*) FROM runs GROUP BY 1") == [("FINISHED", 3)]
+    assert query(f"{server}/prefect", "SELECT state_type::text, count(*) FROM task_run GROUP BY 1") == [
+        ("COMPLETED", 3)
+    ]
     assert not list(tmp_path.rglob("*.db"))
-    kept = {path.name for path in elsewhere.rglob("*") if path.is_file()}
-    assert {"agent.zip", "config.json", "policy.png", "report.html", "results.csv", "true_return.png"} <= kept
-    # another checkout, which has none of the files, makes the report again from what is shared
+    uploaded = {path.name for path in destination.rglob("*") if path.is_file()}
+    assert {"agent.zip", "config.json", "policy.png", "report.html", "results.csv", "true_return.png"} <= uploaded
+    # another checkout without local files reads the same results and the same report
     other = Store(Project(tmp_path / "other", tmp_path / "other" / "mlruns", f"{server}/mlflow"))
-    found = read_results(other, find_sweep(other, "shared"))
-    assert len({row.run_id for row in found.finished}) == 2
-    assert (found.folder / "report.html").read_text() == next(elsewhere.rglob("report.html")).read_text()
+    results = read_results(other, find_sweep(other, "shared"))
+    assert len({row.run_id for row in results.finished}) == 2
+    assert (results.folder / "report.html").read_text() == next(destination.rglob("report.html")).read_text()

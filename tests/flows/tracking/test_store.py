@@ -1,4 +1,4 @@
-"""Runs in a store of their own; what is written is what is read, and nothing stays open."""
+"""The store returns what was recorded, closes every run, and closes runs of dead processes only."""
 
 import multiprocessing
 import os
@@ -18,7 +18,7 @@ def read(store, run_id):
     return store.client.get_run(run_id)
 
 
-def test_a_run_keeps_its_settings_tags_series_and_files(store):
+def test_a_run_stores_its_params_tags_metrics_and_files(store):
     with store.run("parent", {}, {"kind": "sweep"}) as parent:
         params = {"steps": 5, "training": {"width": 8}, "oversight": [0.1, 0.2]}
         with store.run("child", params, {"method": "naive"}, parent=parent.run_id) as record:
@@ -38,7 +38,7 @@ def test_a_run_keeps_its_settings_tags_series_and_files(store):
     assert record.folder.is_relative_to(store.project.artifacts)
 
 
-def test_series_are_written_in_batches(store):
+def test_metrics_are_written_in_batches(store):
     writes = []
 
     class Client:
@@ -53,37 +53,37 @@ def test_series_are_written_in_batches(store):
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "told"),
+    ("error", "status", "message"),
     [
-        (ValueError("no\nsense"), "FAILED", "ValueError: no\nsense"),
+        (ValueError("no\nsense"), "FAILED", "ValueError: no sense"),
         (FailedJobError("KeyError: 'x'", "Traceback of the worker"), "FAILED", "KeyError: 'x'"),
         (StoppedError("the sweep was stopped"), "KILLED", "stopped"),
         (KeyboardInterrupt(), "KILLED", "stopped"),
         (SystemExit(1), "KILLED", "stopped"),
     ],
 )
-def test_a_run_ends_as_its_block_ends(store, error, status, told):
+def test_a_run_ends_as_its_block_ends(store, error, status, message):
     block = store.run("run", {}, {})
     record = block.__enter__()
     record.metrics(1, {"a": 1.0})
     record.metrics(2, {"a": 2.0})
-    assert not block.__exit__(type(error), error, None)  # and the error goes on
+    assert not block.__exit__(type(error), error, None)  # the error propagates
     run = read(store, record.run_id)
-    assert (run.info.status, run.data.tags["error"]) == (status, told)
+    assert (run.info.status, run.data.tags["error"]) == (status, message)
     assert run.data.metrics["a"] == 2.0
     assert (record.folder / "error.txt").exists() == (status == "FAILED")
 
 
-def test_only_runs_of_dead_processes_are_reaped(store):
+def test_only_runs_of_dead_processes_are_closed(store):
     with store.run("alive", {}, {}) as alive:
-        gone = store.client.create_run(store.experiment, tags={**owner_tags(), "pid": str(2**22 + 1)}).info.run_id
-        elsewhere = store.client.create_run(store.experiment, tags={**owner_tags(), "host": "another"}).info.run_id
+        dead = store.client.create_run(store.experiment, tags={**owner_tags(), "pid": str(2**22 + 1)}).info.run_id
+        remote = store.client.create_run(store.experiment, tags={**owner_tags(), "host": "another"}).info.run_id
         assert store.close_abandoned_runs() == 1
-        states = {run_id: read(store, run_id).info.status for run_id in (alive.run_id, gone, elsewhere)}
-    assert states == {alive.run_id: "RUNNING", gone: "KILLED", elsewhere: "RUNNING"}
+        states = {run_id: read(store, run_id).info.status for run_id in (alive.run_id, dead, remote)}
+    assert states == {alive.run_id: "RUNNING", dead: "KILLED", remote: "RUNNING"}
 
 
-def test_a_process_number_that_went_to_another_process_does_not_keep_a_run_open():
+def test_a_reused_process_number_does_not_keep_a_run_open():
     mine = owner_tags()
     assert not is_abandoned(mine)
     assert is_abandoned({**mine, "process_started": str(float(mine["process_started"]) - 100)})
@@ -98,7 +98,7 @@ def open_store(root):
 
 
 @pytest.mark.slow
-def test_processes_that_open_a_fresh_store_at_once_do_not_break_it(tmp_path):
+def test_processes_that_create_a_store_concurrently_do_not_corrupt_it(tmp_path):
     context = multiprocessing.get_context("spawn")
     openers = [context.Process(target=open_store, args=(tmp_path,)) for _ in range(3)]
     for opener in openers:
@@ -112,5 +112,5 @@ def test_processes_that_open_a_fresh_store_at_once_do_not_break_it(tmp_path):
         assert database.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone() == (3,)
 
 
-def test_flattening_names_a_value_by_its_path():
+def test_flattening_joins_nested_names_with_dots():
     assert flatten({"a": {"b": {"c": 1}}, "d": (1, 2), "e": None}) == {"a.b.c": 1, "d": "1,2", "e": None}
