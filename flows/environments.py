@@ -38,7 +38,8 @@ def make_env(name: str, arguments: dict[str, Any], copies: int = 2) -> VectorEnv
 def environment_error(name: str, error: BaseException) -> UserError:
     """Describes an exception that an environment raised; one of user code with its type, file and line."""
     plain = isinstance(error, gymnasium.error.Error | ValueError) and not raised_by_user(error)
-    return UserError(f"environment {name!r}: {one_line(error) if plain else error_line(error)}")
+    line = one_line(error).removeprefix(f"{name.rpartition(':')[2]}: ")  # the checker names the environment too
+    return UserError(f"environment {name!r}: {line if plain else error_line(error)}")
 
 
 def import_environment(name: str) -> None:

@@ -6,7 +6,6 @@ Input is checked before anything starts. Slow imports run while the Prefect serv
 import errno
 import sys
 import textwrap
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -308,21 +307,7 @@ def _show(project: Project, comparison: "Comparison") -> None:
     print(f"\n{report.summary(comparison)}\n")
     if found.reused:
         print(f"{found.reused} runs reused from earlier sweeps (--force trains them again)")
-    for line in _missing_files(project, found):
-        print(line)
     print(f"report: {found.folder / report.PAGE}\nruns: `keyhole ui{_store_option(project)}`")
-
-
-def _missing_files(project: Project, found: "Results") -> list[str]:
-    """A line for each set of files that runs of the sweep could not make."""
-    from flows.running.train import MISSING
-    from flows.tracking.results import child_runs
-    from flows.tracking.store import Store
-
-    tags = [run.data.tags.get(MISSING, "") for run in child_runs(Store(project), found.run_id)]
-    return [
-        f"{count} runs without {files} (see their output.txt)" for files, count in Counter(filter(None, tags)).items()
-    ]
 
 
 def _store_option(project: Project) -> str:

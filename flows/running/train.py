@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 import agents
 from flows.config import TrainConfig
-from flows.running.pictures import draw_figures
+from flows.reporting.run_figures import learning_curve_figure, policy_figure
+from flows.tracking.missing import MISSING, Missing
 from routing import BLOCKS, Deployment, find
 
 STATE = "state.pt"  # in the run's folder until the run ends
-MISSING = "missing"  # tag: the files of the run that could not be made
 
 
 class Recorder(Protocol):
@@ -58,9 +58,13 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     save_agent(config, model.policy, recorder.folder)
     (recorder.folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
     title = f"{config.label}, oversight {config.oversight:g}, seed {config.seed}"
-    missing = draw_figures(watcher.curve, model.policy, env.env, title, recorder.folder)
+    missing = Missing()
+    with missing.part("learning_curve.png"):
+        learning_curve_figure(watcher.curve, title, recorder.folder / "learning_curve.png")
+    with missing.part("policy.png"):
+        policy_figure(model.policy, env.env, title, recorder.folder / "policy.png")
     if missing:
-        recorder.tags({MISSING: ",".join(missing)})
+        recorder.tags({MISSING: str(missing)})
     env.close()
     file.remove()
 

@@ -129,7 +129,6 @@ def check_world(name: str, arguments: dict[str, Any], learner: Learner = "reinfo
         UserError: The first fault found.
     """
     import envs
-    from envs.checks.world import CheckFailed
 
     world = make_env(name, arguments, COPIES)
     try:
@@ -140,9 +139,6 @@ def check_world(name: str, arguments: dict[str, Any], learner: Learner = "reinfo
         return _findings(world, checked)
     except UserError:
         raise
-    except CheckFailed as fault:
-        line = one_line(fault).removeprefix(name.rpartition(":")[2] + ": ")  # the checker names the environment too
-        raise UserError(f"environment {name!r}: {line}") from None
     except (Exception, SystemExit) as error:
         if _is_bug(name, error):
             raise
