@@ -79,12 +79,12 @@ def estimate(config: CompareConfig, runs: int, store: Store | None) -> Estimate:
     earlier = similar_runs(config, store) if store else []
     sizes: list[float] = [size for run in earlier if store and (size := _size(store, run))]
     rate = median(map(_rate, earlier)) if earlier else float(STATED_RATE[config.learner])
-    size: float = median(sizes) if sizes else float(STATED_SIZE)
+    typical = median(sizes) if sizes else STATED_SIZE
     basis = f"{rate:,.0f} steps/s, "
     basis += f"median of {len(earlier)} earlier runs" if earlier else "a stated rate: the store has no similar run"
     duration = config.steps / rate + (0 if earlier else OVERHEAD)
     waves = math.ceil(runs / config.workers)
-    return Estimate(START + waves * duration, runs * size, basis)
+    return Estimate(START + waves * duration, runs * typical, basis)
 
 
 def similar_runs(config: CompareConfig, store: Store) -> list[Any]:

@@ -7,7 +7,7 @@ which the cache key relies on.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -54,7 +54,7 @@ class Findings(NamedTuple):
 def check_sweep(config: CompareConfig) -> None:
     """Raises UserError if a run of the sweep could not start.
 
-    Each distinct world is checked and rehearsed with one method, each further method in one world.
+    Every distinct world is checked. One run is rehearsed for each set of environment arguments and each method.
     """
     from envs.enumeration import cached_tables
 
@@ -66,14 +66,18 @@ def check_sweep(config: CompareConfig) -> None:
     parsed = [arms.parse_arm(name) for name in config.methods]
     _check_methods(config.env, [arm.method for arm in parsed])
     worlds: set[str] = set()
+    arguments: set[str] = set()
     methods: set[str] = set()
     for run in config.runs():
         world = f"{run.oversight} {run.env_kwargs}"
         if world not in worlds:
             check_env(run.env, run.env_kwargs, run.oversight, run.learner)
-        if world not in worlds or run.method not in methods:
+        if str(run.env_kwargs) not in arguments:
             rehearse(run)
+        elif run.method not in methods:
+            rehearse(run, evaluates=False)
         worlds.add(world)
+        arguments.add(str(run.env_kwargs))
         methods.add(run.method)
     cached_tables.cache_clear()  # the workers have their own; tables of a large world take hundreds of megabytes
     _passed.add(key)
@@ -221,6 +225,10 @@ def _findings(world: VectorEnv, checked: Any) -> Findings:
         return Findings(None, one_line(reason), notes)
 
 
+def _discard(step: int, metrics: dict[str, float]) -> None:
+    """Evaluates nothing at a checkpoint."""
+
+
 class _Discard:
     """A recorder that keeps nothing."""
 
@@ -232,8 +240,16 @@ class _Discard:
     def tags(self, values: Mapping[str, str]) -> None: ...
 
 
-def rehearse(config: TrainConfig) -> None:
-    """Trains, evaluates and saves a small agent, and discards it; raises UserError if that fails."""
+def rehearse(config: TrainConfig, evaluates: bool = True) -> None:
+    """Trains, evaluates and saves a small agent, and discards it.
+
+    Args:
+        config: The run to rehearse.
+        evaluates: Whether to evaluate the agent, which takes most of the time.
+
+    Raises:
+        UserError: Training, evaluation or saving raises an exception.
+    """
     training = Training(**{**config.training.model_dump(), **SMALL})
     small = config.model_copy(update={"training": training, "steps": 1, "checkpoints": 1})
     log = logging.getLogger("agents")
@@ -242,7 +258,7 @@ def rehearse(config: TrainConfig) -> None:
         log.setLevel(logging.ERROR)  # the run itself repeats its warnings
         _step_all_copies(config)
         with TemporaryDirectory() as folder:
-            _rehearse(small, Path(folder))
+            _rehearse(small, Path(folder), evaluates)
     except UserError:
         raise
     except (Exception, SystemExit) as error:
@@ -254,15 +270,19 @@ def rehearse(config: TrainConfig) -> None:
         log.setLevel(level)
 
 
-def _rehearse(config: TrainConfig, folder: Path) -> None:
+def _rehearse(config: TrainConfig, folder: Path, evaluates: bool) -> None:
     import agents
     from flows.running import train
 
     env, model = train.build_learner(config)
-    evaluate, exact = agents.make_evaluator(config.env, config.seed, episodes=COPIES, **train.world_arguments(config))
-    watcher = train.Watcher(model.policy, evaluate, train.deployments(config.method), _Discard(folder))
-    file = agents.StateFile(folder / train.STATE, config.model_dump_json(), watcher)
-    visit = watcher.visit if exact or _episodes_end(env.env) else lambda step, metrics: None
+    visit: Callable[[int, dict[str, float]], None] = _discard
+    file = None
+    if evaluates:
+        world = train.world_arguments(config)
+        evaluate, exact = agents.make_evaluator(config.env, config.seed, episodes=COPIES, **world)
+        watcher = train.Watcher(model.policy, evaluate, train.deployments(config.method), _Discard(folder))
+        file = agents.StateFile(folder / train.STATE, config.model_dump_json(), watcher)
+        visit = watcher.visit if exact or _episodes_end(env.env) else visit
     model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, visit, file))
     train.save_agent(config, model.policy, folder)
     env.close()

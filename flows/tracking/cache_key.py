@@ -17,11 +17,12 @@ taken as an equal run.
 """
 
 import ast
+import functools
 import hashlib
 import platform
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
 from importlib.util import find_spec
@@ -99,7 +100,7 @@ def imported_distributions(modules: Iterable[ModuleType]) -> set[str]:
     names = {name for module in modules for name in _imports(module)} - {*PACKAGES, *sys.stdlib_module_names}
     if not names:
         return set()
-    owners = packages_distributions()
+    owners = _owners()
     open_ends = {owner for name in names for owner in owners.get(name, ())}
     found: set[str] = set()
     while open_ends:
@@ -108,6 +109,12 @@ def imported_distributions(modules: Iterable[ModuleType]) -> set[str]:
             found.add(name)
             open_ends |= {match[0] for text in distribution(name).requires or () if (match := REQUIREMENT.match(text))}
     return found
+
+
+@functools.cache
+def _owners() -> Mapping[str, Sequence[str]]:
+    """Maps top-level modules to the distributions that install them; reads the metadata of every distribution."""
+    return packages_distributions()
 
 
 def _is_installed(name: str) -> bool:

@@ -44,7 +44,7 @@ def user(tmp_path, monkeypatch):
 
 
 def digest_after_preflight(env: str, method: str = "naive") -> str:
-    check_run(TrainConfig(env=env, method=method))
+    check_run(TrainConfig(env=env, method=method, training={"n_envs": 4}))
     return cache_key.code_digest(TrainConfig(env=env).env, TRAIN)
 
 
