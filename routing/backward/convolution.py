@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from routing.backward.primitives import Weights, autocast, weight_plan, weighted
+from routing.backward.primitives import Weights, apply_weights, autocast, weight_plan
 
 
 class Shape(NamedTuple):
@@ -40,11 +40,11 @@ class _Convolution(torch.autograd.Function):
         def convolution_gradients(delta, inputs, mask):
             return torch.ops.aten.convolution_backward(delta, inputs, W, None, *ctx.shape, mask)
 
-        written = weighted(grad, rows, 1)
+        written = apply_weights(grad, rows, 1)
         grad_x = convolution_gradients(grad, x, [True, False, False])[0] if need_x else None
-        grad_W = convolution_gradients(written, weighted(x, cols, 1), [False, True, False])[1] if need_W else None
+        grad_W = convolution_gradients(written, apply_weights(x, cols, 1), [False, True, False])[1] if need_W else None
         pixels = [0, *range(2, grad.dim())]
-        grad_b = (written if ctx.plan.bias_as_rows else weighted(grad, bias, 1)).sum(pixels) if need_b else None
+        grad_b = (written if ctx.plan.bias_as_rows else apply_weights(grad, bias, 1)).sum(pixels) if need_b else None
         return None, grad_x, grad_W, grad_b, None, None, *(None for _ in values)
 
 

@@ -46,7 +46,7 @@ def unit_mask(units: Units, x: Tensor, axis: int) -> Tensor:
     return mask.reshape([-1 if i == axis % x.dim() else 1 for i in range(x.dim())])
 
 
-def weighted(grad: Tensor, weights: Weights, axis: int = -1) -> Tensor:
+def apply_weights(grad: Tensor, weights: Weights, axis: int = -1) -> Tensor:
     """Multiply `grad` by all weights, each at its own units along `axis`."""
     for values, units in weights:
         factor = aligned(values, grad).to(grad.dtype)
@@ -85,7 +85,7 @@ class _ScaleGrad(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return weighted(grad, [Weight(ctx.saved_tensors[0], ctx.units)], ctx.axis), None, None, None
+        return apply_weights(grad, [Weight(ctx.saved_tensors[0], ctx.units)], ctx.axis), None, None, None
 
 
 def scale_grad(x: Tensor, weight: Tensor) -> Tensor:
@@ -151,10 +151,10 @@ class _Linear(torch.autograd.Function):
         x, W, *values = ctx.saved_tensors
         rows, cols, bias = ctx.plan.sort(values)
         need_x, need_W, need_b = ctx.needs_input_grad[1:4]
-        written = weighted(grad, rows)
+        written = apply_weights(grad, rows)
         grad_x = grad @ W if need_x else None
-        grad_W = _flat(written).T @ _flat(weighted(x, cols)) if need_W else None
-        grad_b = _flat(written if ctx.plan.bias_as_rows else weighted(grad, bias)).sum(0) if need_b else None
+        grad_W = _flat(written).T @ _flat(apply_weights(x, cols)) if need_W else None
+        grad_b = _flat(written if ctx.plan.bias_as_rows else apply_weights(grad, bias)).sum(0) if need_b else None
         return None, grad_x, grad_W, grad_b, None, *(None for _ in values)
 
 
