@@ -41,13 +41,11 @@ class Findings(NamedTuple):
 
     states: int | None
     """Number of states; None if the environment has no tables."""
-    reason: str
-    """Why it has no tables; empty if it has."""
     notes: tuple[str, ...]
-    """Further findings."""
+    """Properties that are allowed and have consequences."""
 
     def __str__(self) -> str:
-        tables = f"no tables ({self.reason})" if self.states is None else f"tables with {self.states:,} states"
+        tables = "no tables" if self.states is None else f"tables with {self.states:,} states"
         return "; ".join([f"fine: {tables}", *self.notes])
 
 
@@ -132,15 +130,13 @@ def check_world(name: str, arguments: dict[str, Any], learner: Learner = "reinfo
     Raises:
         UserError: The first fault found.
     """
-    import envs
-
     world = make_env(name, arguments, COPIES)
     try:
         _check_autoreset(name, world)
         _check_view(name, world)
-        checked: Any = envs.check_vector_env(world)
+        notes = _check(world)
         _check_spaces(name, world, learner)
-        return _findings(world, checked)
+        return _findings(world, notes)
     except UserError:
         raise
     except (Exception, SystemExit) as error:
@@ -150,6 +146,14 @@ def check_world(name: str, arguments: dict[str, Any], learner: Learner = "reinfo
     finally:
         with log_suppressed(logger, f"closing environment {name!r}"):
             world.close()
+
+
+def _check(world: VectorEnv) -> tuple[str, ...]:
+    """Runs the checker; returns its notes."""
+    from envs.checks import vector_env
+
+    check: Any = getattr(vector_env, "findings", vector_env.check_vector_env)
+    return tuple(map(one_line, check(world) or ()))
 
 
 def _is_bug(name: str, error: BaseException) -> bool:
@@ -215,14 +219,13 @@ def _check_spaces(name: str, world: VectorEnv, learner: Learner) -> None:
         raise UserError(f"environment {name!r}: {one_line(error)}") from None
 
 
-def _findings(world: VectorEnv, checked: Any) -> Findings:
+def _findings(world: VectorEnv, notes: tuple[str, ...]) -> Findings:
     import envs
 
-    notes = tuple(map(str, checked or ()))
     try:
-        return Findings(len(envs.compile_world(world).states), "", notes)
+        return Findings(len(envs.compile_world(world).states), notes)
     except envs.NotEnumerable as reason:
-        return Findings(None, one_line(reason), notes)
+        return Findings(None, notes or (one_line(reason),))
 
 
 def _discard(step: int, metrics: dict[str, float]) -> None:
