@@ -37,6 +37,8 @@ def make_env(name: str, arguments: dict[str, Any], copies: int = 2) -> VectorEnv
 
 def environment_error(name: str, error: BaseException) -> UserError:
     """Describes an exception that an environment raised; one of user code with its type, file and line."""
+    if error.__cause__ is not None and raised_by_user(error.__cause__):
+        error = error.__cause__  # the checker wraps an exception of a world's function
     plain = isinstance(error, gymnasium.error.Error | ValueError) and not raised_by_user(error)
     line = one_line(error).removeprefix(f"{name.rpartition(':')[2]}: ")  # the checker names the environment too
     return UserError(f"environment {name!r}: {line if plain else error_line(error)}")
