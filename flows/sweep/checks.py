@@ -6,8 +6,10 @@ would fail after hours fails here, in one line; and every module of the user's t
 which the cache key relies on.
 """
 
+import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -19,7 +21,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from flows import arms
 from flows.config import CompareConfig, Learner, TrainConfig, Training
 from flows.environments import environment_error, import_environment, make_env
-from flows.errors import UserError, log_suppressed, unknown_name
+from flows.errors import UserError, unknown_name
 from flows.running.runners import check_runner
 from flows.text import one_line
 from flows.user_code import error_line, raised_by_user
@@ -31,7 +33,7 @@ ATTRIBUTES = ("judgement", "overseer_labels", "flags", "watched")
 TRAINED_ON = ("gamma", "oversight_prob", "judgement", "flags")  # attributes that a learner reads
 COPIES = 2
 SMALL = {"n_envs": COPIES, "n_steps": 8, "width": 8, "batch_size": 16, "n_epochs": 1}  # settings of the rehearsal
-RANDOM_STEPS = 2_000  # within which a world without tables must end episodes to be evaluated in the rehearsal
+RANDOM_STEPS = 10_000  # within which a world without tables or time limit must end an episode
 
 _passed: set[str] = set()  # sweeps that passed in this process: the command line checks a sweep before its flow does
 
@@ -119,6 +121,14 @@ def check_env(name: str, arguments: dict[str, Any], oversight: float, learner: L
     check_world(name, {"oversight_prob": oversight, **arguments}, learner)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drops what an environment prints."""
+    with redirect_stdout(io.StringIO()):
+        yield
+
+
+@_quiet()
 def check_world(name: str, arguments: dict[str, Any], learner: Learner = "reinforce") -> Findings:
     """Checks an environment as training would build it.
 
@@ -134,18 +144,16 @@ def check_world(name: str, arguments: dict[str, Any], learner: Learner = "reinfo
     try:
         _check_autoreset(name, world)
         _check_view(name, world)
-        notes = _check(world)
         _check_spaces(name, world, learner)
-        return _findings(world, notes)
+        found = _findings(world, _check(world))
+        world.close()
+        return found
     except UserError:
         raise
     except (Exception, SystemExit) as error:
         if _is_bug(name, error):
             raise
         raise environment_error(name, error) from None
-    finally:
-        with log_suppressed(logger, f"closing environment {name!r}"):
-            world.close()
 
 
 def _check(world: VectorEnv) -> tuple[str, ...]:
@@ -162,6 +170,7 @@ def _is_bug(name: str, error: BaseException) -> bool:
     return name.startswith(OURS) and not explained and not raised_by_user(error)
 
 
+@_quiet()
 def check_for_training(name: str, arguments: dict[str, Any], learner: Learner = "reinforce") -> Findings:
     """Checks an environment and rehearses a run in it, if it takes `oversight_prob` as every run's environment must.
 
@@ -172,7 +181,7 @@ def check_for_training(name: str, arguments: dict[str, Any], learner: Learner = 
     rest = {key: value for key, value in arguments.items() if key != "oversight_prob"}
     oversight = arguments.get("oversight_prob", TrainConfig().oversight)
     try:
-        make_env(name, {"oversight_prob": oversight, **rest}, COPIES).close()
+        make_env(name, {"oversight_prob": oversight, **rest}, COPIES)
     except UserError:
         return findings._replace(notes=(*findings.notes, "takes no oversight_prob: cannot be used by compare or train"))
     rehearse(TrainConfig(env=name, env_kwargs=rest, oversight=oversight, learner=learner))
@@ -190,7 +199,7 @@ def _check_autoreset(name: str, world: VectorEnv) -> None:
 
 
 def _check_view(name: str, world: VectorEnv) -> None:
-    world.reset(seed=0)
+    start = world.reset(seed=0)[-1]
     info = world.step(world.action_space.sample())[-1]
     missing = [key for key in INFO_KEYS if key not in info]
     missing += [key for key in ATTRIBUTES if getattr(world.unwrapped, key, None) is None]
@@ -198,12 +207,18 @@ def _check_view(name: str, world: VectorEnv) -> None:
         raise UserError(
             f"environment {name!r} gives no overseer view: it lacks {', '.join(missing)}; derive it from envs.POMDP"
         )
+    if "watched" not in start:
+        raise UserError(f"environment {name!r}: reset() gives no 'watched' in its info, (N,) bool; evaluation needs it")
     hidden = [key for key in TRAINED_ON if getattr(world, key, None) is None]
     if hidden:
         raise UserError(
             f"environment {name!r}: {type(world).__name__} hides {', '.join(hidden)} of the world inside; "
             "derive the wrapper from envs.wrappers.View, or pass attributes on in __getattr__"
         )
+    lists = [key for key in ("judgement", "flags") if not isinstance(getattr(world, key), np.ndarray)]
+    if lists:
+        found = type(getattr(world, lists[0])).__name__
+        raise UserError(f"environment {name!r}: {lists[0]} must be a numpy array, found {found}")
 
 
 def _check_spaces(name: str, world: VectorEnv, learner: Learner) -> None:
@@ -243,6 +258,7 @@ class _Discard:
     def tags(self, values: Mapping[str, str]) -> None: ...
 
 
+@_quiet()
 def rehearse(config: TrainConfig, evaluates: bool = True) -> None:
     """Trains, evaluates and saves a small agent, and discards it.
 
@@ -285,7 +301,8 @@ def _rehearse(config: TrainConfig, folder: Path, evaluates: bool) -> None:
         evaluate, exact = agents.make_evaluator(config.env, config.seed, episodes=COPIES, **world)
         watcher = train.Watcher(model.policy, evaluate, train.deployments(config.method), _Discard(folder))
         file = agents.StateFile(folder / train.STATE, config.model_dump_json(), watcher)
-        visit = watcher.visit if exact or _episodes_end(env.env) else visit
+        if exact or _episodes_end(config.env, env.env):
+            visit = watcher.visit
     model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, visit, file))
     train.save_agent(config, model.policy, folder)
     env.close()
@@ -299,8 +316,12 @@ def _step_all_copies(config: TrainConfig) -> None:
     world.close()
 
 
-def _episodes_end(world: VectorEnv) -> bool:
-    """Returns whether every copy ends an episode soon; an evaluation by sampling waits for that."""
+def _episodes_end(name: str, world: VectorEnv) -> bool:
+    """Returns whether every copy ends an episode soon, which an evaluation by sampling waits for.
+
+    Raises:
+        UserError: No episode ends, and the environment has no time limit.
+    """
     world.reset(seed=0)
     ended = np.zeros(world.num_envs, bool)
     for _ in range(RANDOM_STEPS):
@@ -308,4 +329,10 @@ def _episodes_end(world: VectorEnv) -> bool:
         ended |= np.asarray(terminated) | np.asarray(truncated)
         if ended.all():
             return True
+    limits = (getattr(world, "max_episode_steps", None), world.spec and world.spec.max_episode_steps)
+    if not ended.any() and not any(limits):
+        raise UserError(
+            f"environment {name!r}: no episode ends within {RANDOM_STEPS:,} random steps and there is no "
+            "max_episode_steps; evaluation by sampling would not end"
+        )
     return False

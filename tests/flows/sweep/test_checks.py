@@ -134,3 +134,54 @@ def test_check_reports_that_an_environment_takes_no_oversight(user, keyhole):
     code, out, _ = keyhole("check", "keyhole/DiamondVault-v0")
     assert code == 0
     assert "takes no oversight_prob" in out
+
+
+FOREIGN = """
+import gymnasium
+import numpy as np
+from tests.flows.foreign import Bandit
+
+
+class Foreign(Bandit):
+{body}
+
+
+gymnasium.register(id="user/Corridor-v0", vector_entry_point=Foreign)
+"""
+STEP = "    def step(self, actions):\n        obs, reward, done, truncated, info = super().step(actions)\n"
+INIT_FEW = """
+    def __init__(self, num_envs, **arguments):
+        assert num_envs <= 16
+        super().__init__(num_envs, **arguments)
+"""
+RETURN = "        return obs, reward, done, truncated, info"
+FOREIGN_FAULTS = {  # bodies of a subclass of an environment without faults that is not a POMDP, and the message
+    "too many copies": (INIT_FEW, "AssertionError (user/"),
+    "no watched": ("    def reset(self, **k):\n        return super().reset(**k)[0], {}", "reset() gives no 'watched'"),
+    "list of verdicts": ("    judgement = [float('nan'), -1, 1]", "judgement must be a numpy array, found list"),
+    "exit in step": ("    def step(self, actions):\n        raise SystemExit('bye')", "SystemExit: bye (user/"),
+    "close raises": (
+        "    def close(self, **k):\n        raise OSError('cannot close')",
+        "OSError: cannot close (user/",
+    ),
+    "endless": (
+        STEP + "        del info['final_obs'], info['_final_obs']\n" + RETURN.replace("done", "~done"),
+        "no episode ends within 10,000 random steps",
+    ),
+    "float as done": (STEP + RETURN.replace("done", "done * 1.0"), "terminated"),
+    "verdict out of range": (STEP + "        info['overseer_obs'] += 7\n" + RETURN, "user/Corridor-v0"),
+}
+
+
+@pytest.mark.parametrize(("fault", "command"), [*zip(FOREIGN_FAULTS, itertools.cycle(COMMANDS), strict=False)])
+def test_a_faulty_foreign_environment_is_rejected_with_one_line(fault, command, user, keyhole):
+    body, message = FOREIGN_FAULTS[fault]
+    module = "foreign_" + fault.replace(" ", "_")
+    (user / f"{module}.py").write_text(FOREIGN.format(body=body))
+    words = ["check"] if command == "certify" else COMMANDS[command]  # a certificate needs a POMDP
+    rejected(keyhole(*words, f"{module}:user/Corridor-v0"), message)
+
+
+def test_the_output_of_an_environment_is_not_part_of_the_check(user, keyhole):
+    env = write_module(user, "chatty", (NOISE, "        print('hello')\n" + NOISE))
+    assert keyhole("check", env) == (0, "fine: tables with 10 states\n", "")
