@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows import process_env
-from flows.config import CompareConfig, TrainConfig, run_title, with_module
+from flows.config import CompareConfig, Learner, SharedConfig, TrainConfig, run_title, with_module
 from flows.errors import UserError
 from flows.project import Project, current_project
 from flows.sweep.lock import only_sweep
@@ -39,14 +39,49 @@ def run_sweep(config: CompareConfig, force: bool = False) -> None:
     with only_sweep(project):
         check_sweep(config)
         runs = len(config.runs())
-        print(
-            f"{runs} runs of {config.steps:,} steps each, {min(runs, config.workers)} side by side",
-            flush=True,
-        )
+        print(f"{runs} runs of {config.steps:,} steps each, {min(runs, config.workers)} side by side")
+        _print_budget(config)
         _sweep(project, config, RunOptions(force=force, reuse=not force))
 
 
-def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool) -> None:
+def preview_sweep(config: CompareConfig, force: bool) -> None:
+    """`keyhole compare --dry-run`: checks a sweep and prints its size; trains and writes nothing."""
+    from flows.running.worker import TRAIN
+    from flows.sweep.checks import check_sweep
+    from flows.tracking.cache_key import code_digest, run_key
+    from flows.tracking.reuse import find_equal_run
+    from flows.tracking.store import Store
+
+    project = current_project()
+    check_sweep(config)
+    store = Store(project) if project.store or project.database.exists() else None
+    runs, reused = config.runs(), 0
+    if store and not force:
+        digest = code_digest(config.env, TRAIN)
+        reused = sum(find_equal_run(store, run_key(run, digest)) is not None for run in runs)
+    equal = f", {reused} of them reused from equal finished runs" if reused else ""
+    print(f"{len(runs)} runs of {config.steps:,} steps each, {min(len(runs), config.workers)} side by side{equal}")
+    _print_preview(config, len(runs) - reused, store)
+
+
+def _print_preview(config: CompareConfig, runs: int, store: "Store | None") -> None:
+    from flows.sweep.budget import estimate
+
+    _print_budget(config)
+    print(f"{estimate(config, runs, store)}\ndry run: nothing was trained or written")
+
+
+def _print_budget(config: SharedConfig) -> None:
+    """Prints rollouts and optimiser steps of a run; warns if there are few."""
+    from flows.sweep.budget import run_budget
+
+    budget = run_budget(config)
+    print(budget, flush=True)
+    if budget.warning:
+        print(f"keyhole: {budget.warning}", file=sys.stderr, flush=True)
+
+
+def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool, dry_run: bool) -> None:
     """`keyhole compare --resume`: continues an unfinished sweep with its own settings."""
     from flows.cli.settings import with_changes
     from flows.running import worker
@@ -62,8 +97,13 @@ def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool
         reuse = parent.data.tags.get(plan.REUSE_TAG) != "False" and not force
         options = plan.RunOptions(resume=parent.info.run_id, force=force, reuse=reuse, only_failed=only_failed)
         print(f"sweep {parent.info.run_name}, {len(config.runs())} runs of {config.steps:,} steps each: ", end="")
-        print(plan.make_plan(store, config, options, code_digest(config.env, worker.TRAIN)), flush=True)
-        _sweep(store.project, config, options)
+        planned = plan.make_plan(store, config, options, code_digest(config.env, worker.TRAIN))
+        print(planned)
+        if dry_run:
+            _print_preview(config, len(planned.todo), store)
+        else:
+            _print_budget(config)
+            _sweep(store.project, config, options)
 
 
 def _sweep(project: Project, config: CompareConfig, options: Any) -> None:
@@ -130,12 +170,14 @@ def run_one(config: TrainConfig) -> None:
     project = _writable_project()
     process_env.use_one_thread()
     check_run(config)
+    _print_budget(config)
     from flows.running.worker import TRAIN
     from flows.tracking import cache_key
     from flows.tracking.provenance import run_params, run_tags
     from flows.tracking.store import Store
+    from flows.user_code import module_digests
 
-    store = Store(project)
+    store, modules = Store(project), module_digests()
     tags = {
         **run_tags(config),
         cache_key.CACHE_KEY: cache_key.run_key(config, cache_key.code_digest(config.env, TRAIN)),
@@ -145,6 +187,7 @@ def run_one(config: TrainConfig) -> None:
         watch = partial(display.moved, config)
         with store.run(run_title(config), run_params(config), tags, on_progress=watch) as record:
             resolve_name(TRAIN)(config, record)
+            record.tags(cache_key.not_reusable_tags(modules))
         display.ended(config, "finished")
     print(f"MLflow run {record.run_id}, files in {record.folder}")
 
@@ -152,17 +195,28 @@ def run_one(config: TrainConfig) -> None:
 def certify_world(env: str, arguments: tuple[str, ...], as_json: bool, html: str | None) -> None:
     """`keyhole certify`: prints what an overseer can enforce in a world."""
     from flows.cli.settings import parse_arguments
+    from flows.sweep.checks import check_world
     from flows.tracking.certificates import certificate_of
 
     if html is not None and not Path(html).resolve().parent.is_dir():
         raise UserError(f"cannot write {html}: no folder {Path(html).parent}")
-    certificate = certificate_of(with_module(env), parse_arguments(arguments))
+    parsed = parse_arguments(arguments)
+    check_world(with_module(env), parsed)
+    certificate = certificate_of(with_module(env), parsed)
     from envs.certificate.report import certificate_page as page
     from envs.certificate.report import certificate_text as text
 
     print(certificate.to_json() if as_json else text(certificate))
     if html is not None:
         Path(html).write_text(page(certificate), encoding="utf-8")
+
+
+def check_environment(env: str, arguments: tuple[str, ...], learner: Learner) -> None:
+    """`keyhole check`: prints what the check of an environment finds."""
+    from flows.cli.settings import parse_arguments
+    from flows.sweep.checks import check_for_training
+
+    print(check_for_training(with_module(env), parse_arguments(arguments), learner))
 
 
 def make_report(sweep: str | None) -> None:

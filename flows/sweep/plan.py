@@ -70,7 +70,7 @@ def make_plan(store: Store, config: CompareConfig, options: RunOptions, digest: 
 def _add(plan: Plan, run: TrainConfig, key: str, previous: Any, options: RunOptions) -> None:
     """Adds a run to the plan; `previous` is its MLflow run in the resumed sweep, or None."""
     status = previous.info.status if previous else ""
-    unchanged = previous is not None and previous.data.tags.get(cache_key.CACHE_KEY) == key and not options.force
+    unchanged = not options.force and _has_key(previous, key)
     if status == "FINISHED" and (unchanged or options.only_failed):
         plan.finished.append(run)
     elif options.only_failed and status != "FAILED":
@@ -78,6 +78,12 @@ def _add(plan: Plan, run: TrainConfig, key: str, previous: Any, options: RunOpti
     else:
         attempt = int(previous.data.tags.get("attempt", 1)) + 1 if previous else 1
         plan.todo.append(PlannedRun(run, key, attempt, previous.info.run_id if unchanged else "", options.reuse))
+
+
+def _has_key(previous: Any, key: str) -> bool:
+    """Returns whether the MLflow run exists and has this key, and the key covers all its code."""
+    tags = previous.data.tags if previous else {}
+    return tags.get(cache_key.CACHE_KEY) == key and cache_key.NOT_REUSABLE not in tags
 
 
 def find_unfinished(store: Store, name: str) -> Any:

@@ -22,7 +22,7 @@ def find_equal_run(store: Store, key: str) -> Any:
     equal = results.search_runs(
         store, f"attributes.status = 'FINISHED' and tags.{cache_key.CACHE_KEY} = '{key}' and tags.kind = 'run'"
     )
-    complete = [run for run in equal if _has_files(store, run)]
+    complete = [run for run in equal if cache_key.NOT_REUSABLE not in run.data.tags and _has_files(store, run)]
     return min(complete, key=lambda run: REUSED in run.data.tags, default=None)
 
 
