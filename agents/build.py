@@ -64,7 +64,7 @@ def _observation_fault(space: Space) -> str:
         return "it has more than one dimension; flatten it"
     if isinstance(space, Box) and not space.shape:
         return "it has no dimension; give it shape (1,)"
-    if is_image_space(space) and not is_image_space_channels_first(space):
+    if isinstance(space, Box) and is_image_space(space) and not is_image_space_channels_first(space):
         return "it is an image with its channels last; move the channels first"
     size = get_flattened_obs_dim(space)
     return "" if 0 < size <= LARGEST else f"it has {size} entries when flattened; give it 1 to {LARGEST}"

@@ -90,7 +90,7 @@ class GymnasiumVecEnv(VecEnv):
         self._seed = seed
         return [seed] * self.num_envs
 
-    def reset(self) -> Observations:  # type: ignore[override]
+    def reset(self) -> Observations:
         """Reset all copies; returns their observations, (N, *obs)."""
         obs, _ = self.env.reset(seed=self._seed)
         self._seed = None
@@ -102,7 +102,7 @@ class GymnasiumVecEnv(VecEnv):
         """Store the actions, (N, *action), for `step_wait`."""
         self._actions = actions
 
-    def step_wait(self) -> tuple[Observations, np.ndarray, np.ndarray, list[dict]]:  # type: ignore[override]
+    def step_wait(self) -> tuple[Observations, np.ndarray, np.ndarray, list[dict]]:
         """Step all copies.
 
         Returns:

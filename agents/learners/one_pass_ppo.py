@@ -73,6 +73,7 @@ class OnePassPPO(RoutedPPO):
         selected = torch.as_tensor(self.rollout_buffer.weights[:, 0] > 0, device=self.device)
         columns = zip(*self.acted, strict=True)
         self.acted = []  # a graph serves one backward pass
-        return Evaluated(
-            *(None if column[0] is None else torch.stack(column).flatten(1).T.flatten()[selected] for column in columns)
+        values, log_prob, entropy = (
+            None if column[0] is None else torch.stack(column).flatten(1).T.flatten()[selected] for column in columns
         )
+        return Evaluated(values, log_prob, entropy)  # type: ignore[arg-type]  # only the entropy may be None

@@ -170,7 +170,8 @@ class RoutedPPO(PPO):
             self.labels_used = labels_used
 
     def _make_buffer(self) -> None:
-        self.rollout_buffer = self.rollout_buffer_class(  # type: ignore[misc]  # _choose_buffer or _setup_model set it
+        assert self.rollout_buffer_class is not None  # _choose_buffer or _setup_model chose it
+        self.rollout_buffer = self.rollout_buffer_class(  # type: ignore[assignment]  # PPO's, without an overseer
             self.n_steps,
             self.observation_space,
             self.action_space,

@@ -235,7 +235,7 @@ class RoutedReinforce(OnePassPPO):
         inputs = self.policy.rounded(self.policy.encode(take_rows(self.inputs, observation)))
         old_values = None if self.clip_range_vf is None else self._columns(self.values[observation])
         counts = None if self.target_kl is None else self._counts(selected, rows)
-        return Batch(inputs, log_prob, masks, *sums, old_values=old_values, counts=counts)
+        return Batch(inputs, log_prob, masks, *sums)._replace(old_values=old_values, counts=counts)
 
     def _counts(self, selected: np.ndarray, rows: np.ndarray) -> torch.Tensor:
         """(P, A) number of selected samples in each row of the batch, by action; 0 in rows that only pad the size."""

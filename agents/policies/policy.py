@@ -181,12 +181,14 @@ class BlockPolicy(ActorCriticPolicy):
         """(B, *obs) -> (B,) coefficient of the first expert, as trained."""
         return self.mlp_extractor.coefficients(self._actor_and_critic_features(obs)[0])[0].squeeze(-1)
 
-    def extract_features(
+    def extract_features(  # type: ignore[override]
         self, obs: PyTorchObs, features_extractor=None
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """(B, *obs) -> (B, features), in the networks' precision; a pair for actor and critic if these do not share."""
         features = super().extract_features(obs, features_extractor)
-        return tuple(map(self.rounded, features)) if isinstance(features, tuple) else self.rounded(features)  # type: ignore[return-value]
+        if isinstance(features, tuple):
+            return self.rounded(features[0]), self.rounded(features[1])
+        return self.rounded(features)
 
     @contextmanager
     def deployed(self, scales: tuple[float, ...] | None = None, without: Collection[str] = ()) -> Iterator[None]:
