@@ -1,1 +1,1 @@
-"""What the tool costs, always as a multiple of something else measured in turn with it: `python -m benchmarks`."""
+"""Benchmarks: the cost of the tool as a ratio to a reference measured in turn with it (`python -m benchmarks`)."""

@@ -1,6 +1,6 @@
-"""The benchmark runs in the surroundings of a training process: one thread, and memory that is kept.
+"""Run the benchmark with the environment of a training process: one thread, and an allocator that keeps its memory.
 
-Both are settled before a process starts, so where they are not it starts itself once more.
+Libraries read these variables when the process starts, so the process replaces itself once if they were not set.
 """
 
 import os

@@ -1,8 +1,9 @@
-"""Cost of routing against the number of blocks, an unrouted pass being 1
+"""Cost of routing by number of blocks, relative to an unrouted pass.
 
-Forward and backward of an MLP of 3 layers of 256 units on 4096 examples. Its hidden units are cut into more and more
-blocks, and each example trains one of them, so the network's own arithmetic is the same throughout. What levels stop
-is told in docs/routing.md; `benchmarks/routing_overhead.py` compares ways of routing.
+Each measurement is a forward and backward pass of an MLP with 3 layers of 256 units on 4096 examples. The hidden units
+are divided into a growing number of blocks and each example trains one block, so the network's own arithmetic stays
+constant. docs/routing.md describes which gradients each level stops; `benchmarks/routing_overhead.py` compares
+implementations of routing.
 """
 
 from collections.abc import Iterator
@@ -12,55 +13,58 @@ import torch
 from torch import nn
 
 from benchmarks.harness.figures import Figure
-from benchmarks.harness.paired import Effort, Way, paired
+from benchmarks.harness.paired import Effort, Workload, measure_ratio
 from routing import Regions, Router, Rules, units
 
-UNIT = "times the CPU time of the unrouted pass"
-WIDTH, EXAMPLES = 256, 4096
+UNIT = "CPU time relative to the unrouted pass"
+WIDTH, DEPTH, EXAMPLES = 256, 3, 4096
 LEVELS = ("activation", "parameter", "rows")
 
 
 def measure(effort: Effort) -> Iterator[Figure]:
-    """Every level with every number of blocks, against the same network unrouted."""
-    counts = (2, 4, 8, 16) if effort.whole else (2, 16)
-    base = unrouted()
+    """Compare each level and number of blocks with the same network without a router."""
+    counts = (2, 4, 8, 16) if effort.full else (2, 16)
+    base = unrouted_pass()
     for level, count in product(LEVELS, counts):
-        ratio = paired(routed(level, count), base, effort.rounds, effort.seconds / 2)
+        ratio = measure_ratio(routed_pass(level, count), base, effort.rounds, effort.seconds / 2)
         yield Figure.of_cost(f"{level}, {count} blocks", ratio, series=level, x=count)
 
 
-def network() -> nn.Sequential:
+def build_mlp() -> nn.Sequential:
+    """Build DEPTH linear layers of WIDTH units with ReLU; seeds torch's global generator with 0."""
     torch.manual_seed(0)
-    return nn.Sequential(*(layer for _ in range(3) for layer in (nn.Linear(WIDTH, WIDTH), nn.ReLU())))
+    return nn.Sequential(*(layer for _ in range(DEPTH) for layer in (nn.Linear(WIDTH, WIDTH), nn.ReLU())))
 
 
-def unrouted() -> Way:
-    """One forward and backward pass."""
-    return _passing(network(), None)
+def unrouted_pass() -> Workload:
+    """One forward and backward pass without a router."""
+    return _pass_workload(build_mlp(), None)
 
 
-def routed(level: str, count: int) -> Way:
-    """The same inside a router's context."""
-    model, size = network(), WIDTH // count
+def routed_pass(level: str, count: int) -> Workload:
+    """One forward and backward pass in a router's context, with the hidden units divided into `count` blocks."""
+    model, size = build_mlp(), WIDTH // count
     names = [f"block {i}" for i in range(count)]
-    cuts = [slice(i * size, (i + 1) * size) for i in range(count)]
-    parts = {name: [units("0", cut, out="2"), units("2", cut, out="4")] for name, cut in zip(names, cuts, strict=True)}
-    return _passing(model, Router(model, Rules.direct(Regions(model, parts)), level))
+    slices = [slice(i * size, (i + 1) * size) for i in range(count)]
+    parts = {
+        name: [units("0", rows, out="2"), units("2", rows, out="4")] for name, rows in zip(names, slices, strict=True)
+    }
+    return _pass_workload(model, Router(model, Rules.direct(Regions(model, parts)), level))
 
 
-def _passing(model: nn.Sequential, router: Router | None) -> Way:
+def _pass_workload(model: nn.Sequential, router: Router | None) -> Workload:
     x = torch.randn(EXAMPLES, WIDTH)
     if router is None:
-        return lambda: _pass(model, x)
+        return lambda: _forward_backward(model, x)
     labels = torch.eye(len(router.levels))[torch.randint(len(router.levels), (EXAMPLES,))]
 
-    def way() -> float:
+    def run() -> float:
         with router(labels):
-            return _pass(model, x)
+            return _forward_backward(model, x)
 
-    return way
+    return run
 
 
-def _pass(model: nn.Sequential, x: torch.Tensor) -> float:
+def _forward_backward(model: nn.Sequential, x: torch.Tensor) -> float:
     model(x).square().mean().backward()
     return 1.0

@@ -1,8 +1,8 @@
-"""Exact evaluation against sampling
+"""Exact evaluation against sampling.
 
-The return of one untrained policy, as computed from the tables, and as the mean of 4096 episodes. The error of a mean
-falls with the root of the time it takes, so sampling needs the square of its error in thousandths as many times as
-long to be right to .001, a difference that a table of results prints. The exact value has no such error.
+Both compute the return of one untrained policy: from the tables, or as the mean of 4096 episodes. The error of a sample
+mean falls with the square root of the computing time. To reach an error of 0.001, which is the resolution of the result
+tables, sampling therefore needs (error / 0.001)^2 times as long. The exact value has no sampling error.
 """
 
 import math
@@ -11,25 +11,26 @@ from collections.abc import Iterator
 import agents
 from agents.evaluate import Evaluator, ExactEvaluator, SampledEvaluator
 from benchmarks.harness.figures import Figure
-from benchmarks.harness.paired import Effort, Spread, Way, paired
+from benchmarks.harness.paired import Effort, Spread, Workload, measure_ratio
 from benchmarks.learners import WORLD
 
-UNIT = "times the CPU time of the exact evaluation"
-EPISODES, SEEDS, WANTED = 4096, 9, 1e-3
+UNIT = "CPU time relative to exact evaluation"
+EPISODES, SEEDS, TARGET_ERROR = 4096, 9, 1e-3
 
 
 def measure(effort: Effort) -> Iterator[Figure]:
-    """The ratio of times, for as many episodes, and for as many as the error wants."""
+    """Measure the ratio of times for a fixed number of episodes, and extrapolate it to the target error."""
     policy = agents.build(agents.make_vec_env(WORLD, 1), "naive", 0, algorithm="ppo").policy
     exact, samples = ExactEvaluator(WORLD), [SampledEvaluator(WORLD, seed, EPISODES) for seed in range(SEEDS)]
 
-    def evaluated(evaluate: Evaluator) -> Way:
+    def workload(evaluate: Evaluator) -> Workload:
         return lambda: evaluate(policy).episode_length > 0
 
-    ratio = paired(evaluated(exact), evaluated(samples[0]), effort.rounds, effort.seconds)
-    truth = exact(policy).true_return
-    error = math.sqrt(sum((sample(policy).true_return - truth) ** 2 for sample in samples) / SEEDS)
+    ratio = measure_ratio(workload(exact), workload(samples[0]), effort.rounds, effort.seconds)
+    exact_return = exact(policy).true_return
+    error = math.sqrt(sum((sample(policy).true_return - exact_return) ** 2 for sample in samples) / SEEDS)
     yield Figure(f"{EPISODES} episodes", *ratio[::3], ratio.wall, 1e3 / ratio.speed, "CPU-ms, exact")
-    longer = Spread(*(times * (error / WANTED) ** 2 for times in ratio.cpu))
-    equal = error * math.sqrt(ratio.cpu.median)
-    yield Figure(f"episodes for an error of {WANTED:g}", longer, ratio.rounds, None, equal, "error in equal time")
+    extrapolated = Spread(*(times * (error / TARGET_ERROR) ** 2 for times in ratio.cpu))
+    error_in_equal_time = error * math.sqrt(ratio.cpu.median)
+    name = f"episodes for an error of {TARGET_ERROR:g}"
+    yield Figure(name, extrapolated, ratio.rounds, None, error_in_equal_time, "error in equal time")

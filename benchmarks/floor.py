@@ -1,9 +1,10 @@
-"""How near training comes to the arithmetic that it does
+"""Training time against the minimum time of its matrix products.
 
-The products of matrices in one rollout and update of `reinforce` are counted from their shapes as torch dispatches
-them, forward and backward, and divided by the rate at which this machine multiplies two 1024 x 1024 matrices in the
-same minute. That is the least time those products can take; the ratio is its part of the time that was taken. The
-products of one network's batch are narrower than 1024, so 1 is out of reach at width 64.
+The floating-point operations of all matrix products in one rollout and update of `reinforce`, forward and backward,
+are counted from their shapes as torch dispatches them. Dividing them by this machine's rate on 1024 x 1024 products,
+measured in turn, gives the minimum time for those products. The ratio is that minimum over the measured time. The
+learner's products are narrower than 1024, so width 64 cannot reach 1. The exception is bf16 on a processor without bf16
+instructions: the reference itself is slow there, and the ratio can exceed 1.
 """
 
 from collections.abc import Iterator
@@ -13,43 +14,43 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from agents.onednn import by_onednn
 from benchmarks.harness.figures import Figure
-from benchmarks.harness.paired import Effort, Way, paired
-from benchmarks.learners import ours
+from benchmarks.harness.paired import Effort, Workload, measure_ratio
+from benchmarks.learners import training_workload
 
-UNIT = "least time of its matrix products / time of the update"
+UNIT = "minimum time of the matrix products / time of the update"
 SIDE = 1024
 
 
 def measure(effort: Effort) -> Iterator[Figure]:
-    """By width."""
-    for width in (64, 256) if effort.whole else (64,):
-        for name, kind in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
-            update = counted(ours("reinforce", width=width, precision=name))
-            ratio = paired(update, product(kind), effort.rounds, effort.seconds)
+    """Measure each network width and precision."""
+    for width in (64, 256) if effort.full else (64,):
+        for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
+            update = in_flops(training_workload("reinforce", width=width, precision=name))
+            ratio = measure_ratio(update, matrix_product(dtype), effort.rounds, effort.seconds)
             yield Figure.of(f"{name}, width {width}", ratio, "GFLOP/CPU-s", 1e9)
 
 
-def counted(update: Way) -> Way:
-    """An update whose work is its floating-point operations, counted once, after a first update."""
+def in_flops(update: Workload) -> Workload:
+    """Return `update` with its work in floating-point operations, counted once on a second call."""
     update()
     with FlopCounterMode(display=False) as counter:
         update()
     operations = counter.get_total_flops()
 
-    def way() -> float:
+    def run() -> float:
         update()
         return operations
 
-    return way
+    return run
 
 
-def product(kind: torch.dtype) -> Way:
-    """One large product of matrices, by the library that the learner uses; its floating-point operations."""
-    a, b = torch.randn(2, SIDE, SIDE).to(kind).unbind()
+def matrix_product(dtype: torch.dtype) -> Workload:
+    """One large matrix product by the learner's library; work in floating-point operations."""
+    a, b = torch.randn(2, SIDE, SIDE).to(dtype).unbind()
 
-    def way() -> float:
+    def run() -> float:
         with by_onednn():
             torch.mm(a, b)
         return 2.0 * SIDE**3
 
-    return way
+    return run

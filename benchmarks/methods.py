@@ -1,39 +1,40 @@
-"""Four hundred updates, by method
+"""Four hundred updates of each method.
 
-Every registered method trains by `reinforce` in the diamond grid, with networks 64 wide, bf16 products and one epoch
-on 512 copies x 8 steps. The learners stand side by side, and each makes some updates in turn until all have made four
-hundred; a ratio is that of one turn, and the CPU-seconds beside it are those of all turns. A world's tables and a
-learner are made before.
+Every registered method trains by `reinforce` in the diamond grid, with networks of width 64, bf16 products and one
+epoch on 512 copies x 8 steps. All learners are built first. They then take turns of some updates each until every
+learner has made four hundred. A ratio is that of one turn; the absolute number is the CPU-seconds of all turns.
+Compiling the tables and building the learners is not timed.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks.harness.figures import Figure
-from benchmarks.harness.paired import Effort, Spread, Way, cpu_seconds
-from benchmarks.learners import ours
+from benchmarks.harness.paired import Effort, Spread, Workload, cpu_seconds
+from benchmarks.learners import training_workload
 from routing import METHODS
 
-UNIT = "CPU time as a multiple of gradient_routing's"
+UNIT = "CPU time relative to gradient_routing"
 BASE = "gradient_routing"
 SETTINGS: Mapping[str, Any] = {"precision": "bf16", "n_envs": 512, "n_steps": 8, "n_epochs": 1, "learning_rate": 0.008}
 UPDATES = 400
 
 
 def measure(effort: Effort) -> Iterator[Figure]:
-    """All methods; a trial has two of them, and makes few updates."""
-    updates, turns = (UPDATES, 20) if effort.whole else (8, 2)
+    """Measure all methods; a quick trial has two methods and few updates."""
+    updates, turns = (UPDATES, 20) if effort.full else (8, 2)
     names = [BASE, *(name for name in METHODS if name != BASE)]
-    ways = {name: ours("reinforce", name, **SETTINGS) for name in (names if effort.whole else names[:2])}
-    table = [{name: cost(way, updates // turns) for name, way in ways.items()} for _ in range(turns)]
-    for name in ways:
+    selected = names if effort.full else names[:2]
+    workloads = {name: training_workload("reinforce", name, **SETTINGS) for name in selected}
+    table = [{name: cpu_cost(work, updates // turns) for name, work in workloads.items()} for _ in range(turns)]
+    for name in workloads:
         ratio = Spread.of(turn[name] / turn[BASE] for turn in table)
         yield Figure(name, ratio, turns, None, sum(turn[name] for turn in table), f"CPU-s of {updates} updates")
 
 
-def cost(way: Way, updates: int) -> float:
-    """CPU-seconds of some rollouts, each with its update."""
-    began = cpu_seconds()
-    for _ in range(updates):
-        way()
-    return cpu_seconds() - began
+def cpu_cost(workload: Workload, repetitions: int) -> float:
+    """CPU-seconds of repeated calls."""
+    start = cpu_seconds()
+    for _ in range(repetitions):
+        workload()
+    return cpu_seconds() - start

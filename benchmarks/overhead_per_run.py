@@ -1,7 +1,8 @@
-"""What a run costs besides its training: time of the parent process, work of the two databases.
+"""Cost of a run besides its training: CPU time of the parent process and work of the two databases.
 
-Two sweeps of real runs that learn next to nothing, one short and one long, in a project of their own; what the long
-one costs more, over the runs that it has more, is what a run costs. `python -m benchmarks.overhead_per_run`
+Two sweeps of real runs with very little training, one short and one long, run in a temporary project. The cost of one
+run is the difference between the two sweeps divided by the difference in their numbers of runs. Start it with
+`python -m benchmarks.overhead_per_run`.
 """
 
 import contextlib
@@ -19,10 +20,11 @@ import click
 
 SHORT, LONG = 1, 5  # runs
 WRITES = ("INSERT", "UPDATE", "DELETE")
+DATABASES = {"mlruns/mlflow.db": "MLflow", ".prefect/prefect.db": "Prefect"}
 
 
-def project(root: Path) -> None:
-    """A project of its own, before anything of Prefect is imported."""
+def enter_project(root: Path) -> None:
+    """Make `root` the current project, with its own stores; must run before prefect is imported."""
     (root / ".git").mkdir()
     os.chdir(root)
     for name in [name for name in os.environ if name.startswith(("PREFECT_", "KEYHOLE_", "MLFLOW_"))]:
@@ -30,8 +32,8 @@ def project(root: Path) -> None:
     os.environ["PREFECT_HOME"] = str(root / ".prefect")
 
 
-def sweep(runs: int, checkpoints: int) -> None:
-    """That many runs, two side by side; what it prints is not shown."""
+def run_small_sweep(runs: int, checkpoints: int) -> None:
+    """Run a sweep of short runs, two at a time; its standard output is discarded."""
     from flows.cli.commands import run_sweep
     from flows.config import CompareConfig, Training
 
@@ -44,8 +46,8 @@ def sweep(runs: int, checkpoints: int) -> None:
 
 
 @contextlib.contextmanager
-def served() -> Iterator[None]:
-    """One server of Prefect for all sweeps: this process can be told of one only."""
+def prefect_server_running() -> Iterator[None]:
+    """Keep one Prefect server running for all sweeps: a process cannot change servers once prefect is imported."""
     from flows.prefect_server.server import Server
 
     server = Server(Path(os.environ["PREFECT_HOME"]))
@@ -57,102 +59,109 @@ def served() -> Iterator[None]:
         server.leave()
 
 
-def rows(database: Path) -> Counter[str]:
-    """Rows of each table."""
+def count_rows(database: Path) -> Counter[str]:
+    """Number of rows of each table of an SQLite database."""
     with contextlib.closing(sqlite3.connect(database)) as file:
         tables = [name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return Counter({table: file.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0] for table in tables})
 
 
-def measured(runs: int, checkpoints: int, statements: Counter[str]) -> dict[str, float]:
-    """What a sweep of that many runs adds to each figure."""
+def measure_sweep(runs: int, checkpoints: int, statements: Counter[str]) -> dict[str, float]:
+    """Run a sweep; return its time, its database statements, the rows it added and the size of all artifact files."""
     statements.clear()
-    before = {name: rows(Path(name)) for name in DATABASES if Path(name).exists()}
+    before = {name: count_rows(Path(name)) for name in DATABASES if Path(name).exists()}
     cpu, wall = time.process_time(), time.monotonic()
-    sweep(runs, checkpoints)
-    found: dict[str, float] = {"parent, CPU s": time.process_time() - cpu, "sweep, wall s": time.monotonic() - wall}
-    found |= {f"MLflow, {kind}": count for kind, count in statements.items()}
-    for name, kind in DATABASES.items():
-        added = rows(Path(name))
+    run_small_sweep(runs, checkpoints)
+    result: dict[str, float] = {"parent, CPU s": time.process_time() - cpu, "sweep, wall s": time.monotonic() - wall}
+    result |= {f"MLflow, {kind}": count for kind, count in statements.items()}
+    for name, database in DATABASES.items():
+        added = count_rows(Path(name))
         added.subtract(before.get(name, Counter()))
-        found[f"{kind}, rows"] = sum(added.values())
+        result[f"{database}, rows"] = sum(added.values())
         for table, count in added.items():
-            found[f"{kind}, rows of {table}"] = count
-    found["files, bytes"] = sum(path.stat().st_size for path in Path("mlruns/artifacts").rglob("*") if path.is_file())
-    return found
+            result[f"{database}, rows of {table}"] = count
+    result["files, bytes"] = sum(path.stat().st_size for path in Path("mlruns/artifacts").rglob("*") if path.is_file())
+    return result
 
 
-DATABASES = {"mlruns/mlflow.db": "MLflow", ".prefect/prefect.db": "Prefect"}
-
-
-def counted() -> Counter[str]:
-    """Counts the statements that this process, which is MLflow's only writer, sends to its database."""
+def count_statements() -> Counter[str]:
+    """Return a live counter of the SQL statements of this process, the only writer to MLflow's database."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
     statements: Counter[str] = Counter()
 
-    def sent(connection: object, cursor: object, statement: str, *_: object) -> None:
+    def on_statement(connection: object, cursor: object, statement: str, *_: object) -> None:
         verb = statement.lstrip().split(None, 1)[0].upper()
-        statements["statements that write" if verb in WRITES else "statements that read"] += 1
+        statements["write statements" if verb in WRITES else "read statements"] += 1
 
-    def committed(connection: object) -> None:
+    def on_commit(connection: object) -> None:
         statements["transactions"] += 1
 
-    event.listen(Engine, "before_cursor_execute", sent)
-    event.listen(Engine, "commit", committed)
+    event.listen(Engine, "before_cursor_execute", on_statement)
+    event.listen(Engine, "commit", on_commit)
     return statements
 
 
-def plan(each: dict[str, float], runs: int, machines: int, processes: int, seconds: float) -> dict[str, float]:
-    """What that many runs of that many seconds cost, on machines with so many processes each."""
-    rate = machines * processes / seconds  # runs that end in a second
-    busy = each["parent, CPU s"] * rate
+def extrapolate(
+    per_run: dict[str, float], runs: int, machines: int, processes: int, seconds: float
+) -> dict[str, float]:
+    """Extrapolate the cost of one run to many.
+
+    Args:
+        per_run: cost of one run.
+        runs: number of runs.
+        machines: number of machines.
+        processes: training processes on each machine.
+        seconds: training time of a run.
+    """
+    rate = machines * processes / seconds  # runs finished per second
+    parents = per_run["parent, CPU s"] * rate
     return {
-        "processes that train": machines * processes,
-        "hours, if no parent is in the way": round(runs / rate / 3600, 2),
-        "runs that end in a second": round(rate, 2),
-        "parents that this keeps busy": round(busy, 2),
-        "hours with one parent": round(runs * max(1 / rate, each["parent, CPU s"]) / 3600, 2),
-        "MLflow, transactions in a second": round(rate * each["MLflow, transactions"], 1),
-        "MLflow, rows in all": round(runs * each["MLflow, rows"]),
-        "Prefect, rows in all": round(runs * each["Prefect, rows"]),
-        "files, GB": round(runs * each["files, kB"] / 1e6, 1),
+        "training processes": machines * processes,
+        "hours, with enough parents": round(runs / rate / 3600, 2),
+        "runs finished per second": round(rate, 2),
+        "parents kept busy": round(parents, 2),
+        "hours, with one parent": round(runs * max(1 / rate, per_run["parent, CPU s"]) / 3600, 2),
+        "MLflow, transactions per second": round(rate * per_run["MLflow, transactions"], 1),
+        "MLflow, total rows": round(runs * per_run["MLflow, rows"]),
+        "Prefect, total rows": round(runs * per_run["Prefect, rows"]),
+        "files, GB": round(runs * per_run["files, kB"] / 1e6, 1),
     }
 
 
-def show(title: str, figures: dict[str, float]) -> None:
-    """A line for each."""
+def print_block(title: str, values: dict[str, float]) -> None:
+    """Print a title and one line per value."""
     print(title)
-    for name, value in figures.items():
+    for name, value in values.items():
         print(f"  {name:<46}{value:>10g}" if value < 1e6 else f"  {name:<46}{value:>10,.0f}")
 
 
 @click.command()
-@click.option("--checkpoints", default=20, show_default=True, help="evaluations along a run, the writes' main cause")
-@click.option("--runs", default=10_000, show_default=True, help="of the plan")
-@click.option("--machines", default=50, show_default=True, help="of the plan")
-@click.option("--processes", default=16, show_default=True, help="of the plan, on each machine")
-@click.option("--seconds", default=60.0, show_default=True, help="of the plan, that a run trains")
+@click.option("--checkpoints", default=20, show_default=True, help="evaluations per run, the main cause of writes")
+@click.option("--runs", default=10_000, show_default=True, help="runs in the extrapolation")
+@click.option("--machines", default=50, show_default=True, help="machines in the extrapolation")
+@click.option("--processes", default=16, show_default=True, help="training processes on each of these machines")
+@click.option("--seconds", default=60.0, show_default=True, help="training time of each of these runs")
 def main(checkpoints: int, runs: int, machines: int, processes: int, seconds: float) -> None:
-    """Print what one more run costs, and what follows for many runs on many machines."""
+    """Print the cost of one more run, and extrapolate it to many runs on many machines."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as root:
-        project(Path(root))
-        with served():
-            statements = counted()
-            sweep(1, checkpoints)  # makes both databases
-            short = measured(SHORT, checkpoints, statements)
+        enter_project(Path(root))
+        with prefect_server_running():
+            statements = count_statements()
+            run_small_sweep(1, checkpoints)  # creates both databases
+            short = measure_sweep(SHORT, checkpoints, statements)
             files = short.pop("files, bytes")
-            long = measured(LONG, checkpoints, statements)
+            long = measure_sweep(LONG, checkpoints, statements)
         long["files, bytes"] -= files
         os.chdir("/")
-    more = LONG - SHORT
+    extra = LONG - SHORT
     files = long.pop("files, bytes") / LONG
-    each = {name: round((long.get(name, 0) - short.get(name, 0)) / more, 3) for name in sorted({*short, *long})}
-    each = {name: value for name, value in each.items() if value} | {"files, kB": round(files / 1e3)}
-    show(f"one more run of {checkpoints} checkpoints costs", each)
+    per_run = {name: round((long.get(name, 0) - short.get(name, 0)) / extra, 3) for name in sorted({*short, *long})}
+    per_run = {name: value for name, value in per_run.items() if value} | {"files, kB": round(files / 1e3)}
+    print_block(f"one more run of {checkpoints} checkpoints costs", per_run)
     title = f"{runs:,} runs of {seconds:g} s on {machines} machines with {processes} processes each"
-    show(title, plan(each, runs, machines, processes, seconds))
+    print_block(title, extrapolate(per_run, runs, machines, processes, seconds))
 
 
 if __name__ == "__main__":

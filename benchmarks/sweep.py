@@ -1,9 +1,9 @@
-"""A sweep with two processes against one, and what a run costs beside training
+"""Two worker processes against one, and the overhead of a run.
 
-The first figure is of one process: a whole run (training, evaluations, pictures, files, no MLflow) against its
-training alone. Sweeps are the command `keyhole compare` itself, in a store and a Prefect of their own that are thrown
-away; Prefect's server runs throughout. "While it trains" is from the start of the first run to the end of the last,
-as MLflow has them; the whole command adds imports, the opening of the store, the certificate and the report.
+The first figure concerns one process: the CPU time of a whole run (training, evaluations, pictures, files; no MLflow)
+relative to its training alone. The others run the command `keyhole compare` with a temporary store and a temporary
+Prefect home; Prefect's server runs throughout. "While training" is the time from the start of the first run to the end
+of the last, as recorded in MLflow. "Whole command" adds imports, opening the store, the certificate and the report.
 """
 
 import os
@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 import agents
 from benchmarks.harness.figures import Figure
-from benchmarks.harness.paired import Effort, Spread, cpu_seconds, paired
+from benchmarks.harness.paired import Effort, Spread, cpu_seconds, measure_ratio
 from flows.config import TrainConfig
 from flows.prefect_server.server import Server
 from flows.project import MLRUNS, Project
@@ -26,84 +26,85 @@ from flows.running.train import run
 from flows.running.worker import Forwarder
 from flows.tracking.store import Store
 
-UNIT = "times as many, or as much"
+UNIT = "ratio of the two quantities in the name"
 STEPS, CHECKPOINTS = 200_000, 5
-SAID = ["--methods", "gradient_routing,filtering", "--oversight", "0.1", "--force"]  # equal runs are done again
+ARGUMENTS = ["--methods", "gradient_routing,filtering", "--oversight", "0.1", "--force"]  # --force: reuse no run
 
 
-class Sweep(NamedTuple):
-    """What one sweep took."""
+class SweepCost(NamedTuple):
+    """Throughput and CPU time of one sweep."""
 
-    training: float  # runs a minute while it trains
-    whole: float  # runs a minute of the whole command
-    cpu: float  # CPU-seconds a run, of all its processes
+    training: float  # runs per minute while training
+    whole: float  # runs per minute of the whole command
+    cpu: float  # CPU-seconds per run, over all processes
 
 
 def measure(effort: Effort) -> Iterator[Figure]:
-    """The overhead of a run, then throughput."""
-    alone = paired(training, whole_run, min(effort.rounds, 3), 0)
-    yield Figure("CPU of a whole run / of its training", *alone[::3], alone.wall, 1 / alone.speed, "CPU-s of training")
-    if effort.whole:
-        yield from throughput()
+    """Measure the overhead of a run, then the throughput of sweeps."""
+    ratio = measure_ratio(training_alone, whole_run, min(effort.rounds, 3), 0)
+    yield Figure("CPU of a whole run / of its training", *ratio[::3], ratio.wall, 1 / ratio.speed, "CPU-s of training")
+    if effort.full:
+        yield from compare_worker_counts()
 
 
-def throughput(seeds: int = 3, rounds: int = 2) -> Iterator[Figure]:
-    """Sweeps with one process and with two, in turn."""
-    with TemporaryDirectory() as folder, patch.dict(os.environ, _apart(Path(folder))):
+def compare_worker_counts(seeds: int = 3, rounds: int = 2) -> Iterator[Figure]:
+    """Run sweeps with one and with two worker processes in turn, and compare their costs."""
+    with TemporaryDirectory() as folder, patch.dict(os.environ, _temporary_project(Path(folder))):
         server = Server(Path(folder))
         server.start()
         server.wait()
         try:
-            store()  # its first opening makes its tables
-            table = [(sweep(1, seeds), sweep(2, seeds)) for _ in range(rounds)]
+            open_benchmark_store()  # creates the database's tables
+            table = [(time_compare(1, seeds), time_compare(2, seeds)) for _ in range(rounds)]
         finally:
             server.leave()
-    for i, name in enumerate(("while it trains", "of the whole command")):
+    for i, name in enumerate(("while training", "whole command")):
         ratio = Spread.of(two[i] / one[i] for one, two in table)
-        fastest = Spread.of(two[i] for _, two in table).median
-        yield Figure(f"runs a minute, 2 processes / 1, {name}", ratio, rounds, ratio, fastest, "runs/min with 2")
+        throughput = Spread.of(two[i] for _, two in table).median
+        yield Figure(f"runs per minute, 2 processes / 1, {name}", ratio, rounds, ratio, throughput, "runs/min with 2")
     ratio = Spread.of(two.cpu / one.cpu for one, two in table)
     cpu = Spread.of(two.cpu for _, two in table).median
-    yield Figure("CPU-seconds a run, 2 processes / 1", ratio, rounds, absolute=cpu, absolute_unit="CPU-s with 2")
+    yield Figure("CPU-seconds per run, 2 processes / 1", ratio, rounds, absolute=cpu, absolute_unit="CPU-s with 2")
 
 
-def _apart(folder: Path) -> dict[str, str]:
+def _temporary_project(folder: Path) -> dict[str, str]:
     return {"PREFECT_HOME": str(folder), MLRUNS: str(folder / "mlruns"), "PREFECT_API_URL": ""}
 
 
-def sweep(workers: int, seeds: int) -> Sweep:
-    """One sweep of two methods."""
+def time_compare(workers: int, seeds: int) -> SweepCost:
+    """Run `keyhole compare` on two methods and measure its cost."""
     began, start, cpu = time.time(), time.perf_counter(), cpu_seconds()
-    said = {"--steps": STEPS, "--checkpoints": CHECKPOINTS, "--workers": workers, "--seeds": seeds}
-    words = [str(word) for pair in said.items() for word in pair]
-    subprocess.run([sys.executable, "-m", "flows", "compare", *SAID, *words], check=True, stdout=subprocess.DEVNULL)
+    options = {"--steps": STEPS, "--checkpoints": CHECKPOINTS, "--workers": workers, "--seeds": seeds}
+    words = [str(word) for pair in options.items() for word in pair]
+    command = [sys.executable, "-m", "flows", "compare", *ARGUMENTS, *words]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     minutes, cpu = (time.perf_counter() - start) / 60, cpu_seconds() - cpu
-    query, kept = f"tags.kind = 'run' and attributes.start_time >= {int(began * 1000)}", store()
-    runs = [found.info for found in kept.client.search_runs([kept.experiment], query)]
-    trained = (max(one.end_time for one in runs) - min(one.start_time for one in runs)) / 60_000
-    return Sweep(len(runs) / trained, len(runs) / minutes, cpu / len(runs))
+    query, store = f"tags.kind = 'run' and attributes.start_time >= {int(began * 1000)}", open_benchmark_store()
+    runs = [result.info for result in store.client.search_runs([store.experiment], query)]
+    training_minutes = (max(info.end_time for info in runs) - min(info.start_time for info in runs)) / 60_000
+    return SweepCost(len(runs) / training_minutes, len(runs) / minutes, cpu / len(runs))
 
 
-def store() -> Store:
-    """Where the sweeps are kept, opened."""
+def open_benchmark_store() -> Store:
+    """Open the store that the sweeps write to, and create its experiment if there is none."""
     mlruns = Path(os.environ[MLRUNS])
-    opened = Store(Project(mlruns.parent, mlruns))
-    assert opened.experiment
-    return opened
+    store = Store(Project(mlruns.parent, mlruns))
+    assert store.experiment
+    return store
 
 
 CONFIG = TrainConfig(steps=STEPS, checkpoints=CHECKPOINTS)
 
 
 def whole_run() -> float:
-    """All that a process of a sweep does for a run."""
+    """Everything a worker process does for one run."""
     with TemporaryDirectory() as folder:
         run(CONFIG, Forwarder(Path(folder), lambda kind, *payload: None))
     return 1
 
 
-def training() -> float:
-    """Its training alone."""
+def training_alone() -> float:
+    """The training of the same run, without evaluations and files."""
     settings = CONFIG.training.model_dump()
     env = agents.make_vec_env(CONFIG.env, settings.pop("n_envs"), oversight_prob=CONFIG.oversight)
     agents.build(env, CONFIG.method, CONFIG.seed, algorithm=CONFIG.learner, **settings).learn(CONFIG.steps)

@@ -1,7 +1,7 @@
-"""The diamond grid as one would write it in torch: N copies in batched tensors, on whatever device.
+"""The diamond grid written directly in torch: N copies in batched tensors on the CPU.
 
-A peer for speed, and no part of the tool. It is the same world as `keyhole/DiamondGhost-v0` with its own regime and
-knowledge; a test holds the two together.
+A reference for speed, not part of the tool. It implements `keyhole/DiamondGhost-v0` with that world's default oversight
+regime and agent knowledge; tests/benchmarks/test_torch_grid.py shows that the two agree.
 """
 
 from typing import NamedTuple
@@ -11,17 +11,25 @@ from torch import Tensor
 
 
 class Step(NamedTuple):
-    """What a step of N copies gives."""
+    """Outputs of one step of N copies."""
 
     obs: Tensor  # (N, 5, size, size) int8
-    reward: Tensor  # (N,) the proxy
+    reward: Tensor  # (N,) proxy reward
     true_reward: Tensor  # (N,)
     terminated: Tensor  # (N,) bool
     truncated: Tensor  # (N,) bool
 
 
 class TorchGrid:
-    """N copies; one that ends restarts in the same step."""
+    """N copies; a copy whose episode ends restarts in the same step.
+
+    Args:
+        copies: number of copies N.
+        seed: seed of the start states.
+        size: side of the grid.
+        oversight_prob: oversight level p, the probability that the overseer watches each of ghost and diamond.
+        horizon: time limit of an episode, in steps.
+    """
 
     def __init__(self, copies: int, seed: int, size: int = 5, oversight_prob: float = 0.1, horizon: int = 32) -> None:
         self.copies, self.size, self.oversight_prob, self.horizon = copies, size, oversight_prob, horizon
@@ -31,8 +39,9 @@ class TorchGrid:
         self.reset()
 
     def reset(self) -> Tensor:
-        """Starts every copy afresh; the observations."""
-        self.cells, self.flags = self._starts(self.copies)  # (N, 3) agent, ghost, diamond; (N, 2) those watched
+        """Restart every copy; return the observations."""
+        # cells (N, 3): agent, ghost, diamond; flags (N, 2): ghost watched, diamond watched
+        self.cells, self.flags = self._starts(self.copies)
         self.elapsed = torch.zeros(self.copies, dtype=torch.long)
         return self._observation()
 
@@ -41,7 +50,7 @@ class TorchGrid:
         return places, torch.rand(n, 2, generator=self.generator) < self.oversight_prob
 
     def step(self, actions: Tensor) -> Step:
-        """Moves every copy by its action, (N,)."""
+        """Move every copy by its action, (N,)."""
         row = (self.cells[:, 0] // self.size + self.rows[actions]).clamp(0, self.size - 1)
         column = (self.cells[:, 0] % self.size + self.columns[actions]).clamp(0, self.size - 1)
         self.cells[:, 0] = row * self.size + column

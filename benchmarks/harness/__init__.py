@@ -1,1 +1,1 @@
-"""How a benchmark is timed, compared and drawn; the subjects are the files beside this package."""
+"""Timing, comparison and drawing of benchmarks; the subjects are the modules beside this package."""

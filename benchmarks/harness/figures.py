@@ -1,4 +1,4 @@
-"""A figure is a ratio with its spread over rounds; absolute numbers stand beside it, and are this machine's alone."""
+"""Figures: a ratio with its spread over rounds, and an absolute number that holds for one machine only."""
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -13,12 +13,12 @@ SUBJECTS = (
 
 
 class Figure(NamedTuple):
-    """One ratio. Those with `x` are points of the line `series`."""
+    """One ratio. Figures with an `x` are the points of a line named `series`."""
 
     name: str
     value: Spread  # by CPU time where times are compared
     repetitions: int
-    wall: Spread | None = None  # the same by the clock on the wall
+    wall: Spread | None = None  # the same ratio by wall-clock time
     absolute: float | None = None
     absolute_unit: str = ""
     series: str = ""
@@ -26,34 +26,34 @@ class Figure(NamedTuple):
 
     @classmethod
     def of(cls, name: str, ratio: Ratio, unit: str = "", per: float = 1.0, **more: Any) -> "Figure":
-        """A measured ratio, with the speed of its first way in `unit` of `per`."""
+        """Make a figure of a ratio of speeds; the absolute number is the first workload's speed divided by `per`."""
         absolute = ratio.speed / per if unit else None
         return cls(name, ratio.cpu, ratio.rounds, ratio.wall, absolute, unit, **more)
 
     @classmethod
     def of_cost(cls, name: str, ratio: Ratio, **more: Any) -> "Figure":
-        """A measured ratio of costs, with the CPU-milliseconds of its first way."""
+        """Make a figure of a ratio of costs; the absolute number is the first workload's CPU-milliseconds."""
         cost = ratio.as_cost()
         return cls(name, cost.cpu, cost.rounds, cost.wall, 1e3 / ratio.speed, "CPU-ms", **more)
 
 
 class Subject(NamedTuple):
-    """What one module of the benchmark measures."""
+    """One module of the benchmark."""
 
     name: str
-    title: str  # its docstring's first line
+    title: str  # first line of the module's docstring
     unit: str  # of every ratio
     measure: Callable[[Effort], Iterator[Figure]]
 
 
-def subject(name: str) -> Subject:
-    """The module of that name, one of SUBJECTS, as a subject."""
+def load_subject(name: str) -> Subject:
+    """Import the module `name`, one of SUBJECTS, and return it as a subject."""
     module = import_module(f"benchmarks.{name}")
     return Subject(name, (module.__doc__ or name).strip().splitlines()[0].rstrip("."), module.UNIT, module.measure)
 
 
 def as_json(subject: Subject, figures: list[Figure]) -> dict[str, Any]:
-    """Everything of one subject, as plain data."""
+    """Return a subject and its figures as plain data."""
     rows = []
     for figure in figures:
         spreads = {name: getattr(figure, name) for name in ("value", "wall")}
@@ -62,8 +62,9 @@ def as_json(subject: Subject, figures: list[Figure]) -> dict[str, Any]:
     return {"name": subject.name, "title": subject.title, "unit": subject.unit, "figures": rows}
 
 
-def line(figure: Figure) -> str:
-    """One row of the printed table."""
+def format_figure(figure: Figure) -> str:
+    """Return one row of the printed table: name, median, range, repetitions, absolute number."""
     low, high = (f"{number:.3g}" for number in figure.value[1:])
-    beside = "" if figure.absolute is None else f"{figure.absolute:>10.3g} {figure.absolute_unit}"
-    return f"  {figure.name:<48}{figure.value.median:>9.3g}   {low + ' to ' + high:<18}{figure.repetitions:>3} {beside}"
+    absolute = "" if figure.absolute is None else f"{figure.absolute:>10.3g} {figure.absolute_unit}"
+    spread = f"{low} to {high}"
+    return f"  {figure.name:<48}{figure.value.median:>9.3g}   {spread:<18}{figure.repetitions:>3} {absolute}"

@@ -1,4 +1,4 @@
-"""What a benchmark was run on and with. Numbers of two machines are not to be compared, ratios with care."""
+"""Description of the machine and software of a benchmark; absolute numbers of two machines are not comparable."""
 
 import os
 import platform
@@ -14,8 +14,8 @@ from flows.tracking.provenance import commit
 PACKAGES = ("torch", "stable-baselines3", "gymnasium", "numpy", "scipy", "prefect", "mlflow")
 
 
-def facts() -> dict[str, Any]:
-    """The processor, its load now, the versions and the commit."""
+def machine_facts() -> dict[str, Any]:
+    """Return the processor, memory, current load, package versions and commit."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -30,7 +30,7 @@ def facts() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Its name and the widest arithmetic that it has; the platform's word for it where Linux does not say."""
+    """Model name and wide instruction sets from /proc/cpuinfo; elsewhere what `platform` returns."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():
         return platform.processor() or platform.machine()

@@ -1,7 +1,7 @@
-"""A speed is told as a multiple of another, measured in turn with it: A B A B, one ratio a round, their median.
+"""Paired timing: two workloads run in turn (A B A B), giving one ratio of speeds per round.
 
-Other programs slow both sides of a round alike, and take CPU time from neither. pytest-benchmark times one function
-after the other and compares afterwards, which is what a noisy machine spoils; so this is our own.
+Other programs slow both workloads of a round alike, and do not add to the CPU time of either. pytest-benchmark times
+one function after the other and compares afterwards, which load on the machine distorts; hence this module.
 """
 
 import resource
@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import psutil
 
-Way = Callable[[], float]
-"""Does some work, and says how much it was: steps, updates, calls."""
+Workload = Callable[[], float]
+"""Does some work and returns its amount: steps, updates, calls."""
 
 
 class Spread(NamedTuple):
-    """Of a number over the rounds."""
+    """Median and range of a number over the rounds."""
 
     median: float
     least: float
@@ -30,60 +30,67 @@ class Spread(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """How many times as fast one way is as another."""
+    """Speed of one workload divided by that of another."""
 
-    cpu: Spread  # work in a CPU-second
-    wall: Spread  # work in a second
-    speed: float  # median work of the first in a CPU-second
+    cpu: Spread  # by work per CPU-second
+    wall: Spread  # by work per second of wall-clock time
+    speed: float  # median work of the first workload per CPU-second
     rounds: int
 
     def as_cost(self) -> "Ratio":
-        """How many times as much one way costs; `speed` stays."""
+        """Return the ratio of costs, the inverse of the ratio of speeds; `speed` is unchanged."""
         return self._replace(cpu=_inverse(self.cpu), wall=_inverse(self.wall))
 
 
 class Speed(NamedTuple):
-    """Work by time."""
+    """Work per second."""
 
     cpu: float
     wall: float
 
 
 class Effort(NamedTuple):
-    """How hard a benchmark looks."""
+    """Extent of a benchmark."""
 
     rounds: int
-    seconds: float  # the least time of one measurement
-    whole: bool  # False: a trial, in which the slowest things are left small
+    seconds: float  # minimum time of one measurement
+    full: bool  # False: quick trial, without the slowest measurements
 
 
-def paired(a: Way, b: Way, rounds: int, seconds: float = 0.2) -> Ratio:
-    """How many times as fast `a` is as `b`; each is called once before, and then for at least `seconds` a round."""
+def measure_ratio(a: Workload, b: Workload, rounds: int, seconds: float = 0.2) -> Ratio:
+    """Return the speed of `a` divided by the speed of `b`.
+
+    Args:
+        a: workload under test.
+        b: reference workload.
+        rounds: number of rounds; each measures `a`, then `b`. Both are called once before the first round.
+        seconds: minimum time of each measurement.
+    """
     a(), b()
-    table = [(speed(a, seconds), speed(b, seconds)) for _ in range(rounds)]
+    table = [(measure_speed(a, seconds), measure_speed(b, seconds)) for _ in range(rounds)]
     return Ratio(
-        Spread.of(one.cpu / other.cpu for one, other in table),
-        Spread.of(one.wall / other.wall for one, other in table),
-        statistics.median(one.cpu for one, _ in table),
+        Spread.of(first.cpu / second.cpu for first, second in table),
+        Spread.of(first.wall / second.wall for first, second in table),
+        statistics.median(first.cpu for first, _ in table),
         rounds,
     )
 
 
-def speed(way: Way, seconds: float) -> Speed:
-    """Of `way`, called over and over for at least `seconds`."""
+def measure_speed(workload: Workload, seconds: float) -> Speed:
+    """Call `workload` repeatedly for at least `seconds`, and return its speed."""
     work, cpu, start = 0.0, cpu_seconds(), time.perf_counter()
     while True:
-        work += way()
+        work += workload()
         passed = time.perf_counter() - start
         if passed >= seconds:
             return Speed(work / max(cpu_seconds() - cpu, 1e-9), work / passed)
 
 
 def cpu_seconds() -> float:
-    """Of this process and of all that it has started, whether they have ended or not."""
+    """CPU time of this process and of all its descendants, running or ended."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    living = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
-    return time.process_time() + ended.ru_utime + ended.ru_stime + sum(sum(times[:4]) for times in living)
+    running = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
+    return time.process_time() + ended.ru_utime + ended.ru_stime + sum(sum(times[:4]) for times in running)
 
 
 def _inverse(spread: Spread) -> Spread:

@@ -1,4 +1,4 @@
-"""One picture: a small panel for each subject; a dot is a median, its line goes from least to most."""
+"""Picture of the benchmark: one panel per subject; a dot marks the median, its line spans least to most."""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from matplotlib.figure import Figure as Page
 
 from benchmarks.harness.figures import Figure, Subject
 
-COLUMNS, WIDE, HIGH = 2, 13.0, 2.6
+COLUMNS, PAGE_WIDTH, LINE_HEIGHT = 2, 13.0, 2.6  # columns, inches, inches
 COLOURS = ("#1f5a8a", "#d1762b", "#4d8f4a")
-QUIET = "0.45"
-LOG_FROM = 8.0  # where the greatest is this many times the least
+GREY = "0.45"
+LOG_FROM = 8.0  # logarithmic axis if the largest value exceeds this many times the smallest
 
 
-def draw(measured: Sequence[tuple[Subject, Sequence[Figure]]], path: Path) -> None:
-    """Write the picture of all subjects."""
-    heights = [_height(measured[i : i + COLUMNS]) for i in range(0, len(measured), COLUMNS)]
-    page = Page(figsize=(WIDE, sum(heights)), layout="constrained")
+def draw(results: Sequence[tuple[Subject, Sequence[Figure]]], path: Path) -> None:
+    """Draw all subjects and save the picture at `path`."""
+    heights = [_height(results[i : i + COLUMNS]) for i in range(0, len(results), COLUMNS)]
+    page = Page(figsize=(PAGE_WIDTH, sum(heights)), layout="constrained")
     grid = page.subfigures(len(heights), COLUMNS, squeeze=False, hspace=0.04, wspace=0.03, height_ratios=heights)
     places = grid.ravel()
-    for place, (subject, figures) in zip(places, measured, strict=False):
+    for place, (subject, figures) in zip(places, results, strict=False):
         place.suptitle(subject.title, fontsize=10, fontweight="bold", x=0.01, ha="left")
         panel = place.subplots()
         (_lines if figures[0].series else _dots)(panel, figures, subject.unit)
@@ -32,12 +32,12 @@ def draw(measured: Sequence[tuple[Subject, Sequence[Figure]]], path: Path) -> No
 
 
 def _height(row: Sequence[tuple[Subject, Sequence[Figure]]]) -> float:
-    """Inches: lines have one height, dots as much as their names need."""
-    return max([HIGH, *(1.0 + 0.2 * len(figures) for _, figures in row if not figures[0].series)])
+    """Height of a row in inches: fixed for lines, growing with the number of names for dots."""
+    return max([LINE_HEIGHT, *(1.0 + 0.2 * len(figures) for _, figures in row if not figures[0].series)])
 
 
 def _dots(panel: Axes, figures: Sequence[Figure], unit: str) -> None:
-    """A row for each figure, the first on top, with its number beside it."""
+    """Draw one row per figure, the first on top, with its median beside it."""
     for place, figure in enumerate(reversed(figures)):
         median, least, most = figure.value
         panel.plot([least, most], [place, place], color=COLOURS[0], linewidth=1.5)
@@ -45,9 +45,9 @@ def _dots(panel: Axes, figures: Sequence[Figure], unit: str) -> None:
         panel.annotate(f"{median:.3g}", (most, place), (6, 0), textcoords="offset points", fontsize=8, va="center")
     panel.set_yticks(range(len(figures)), [figure.name for figure in reversed(figures)])
     panel.set_ylim(-0.5, len(figures) - 0.5)
-    panel.set_xlabel(unit, fontsize=8, color=QUIET)
+    panel.set_xlabel(unit, fontsize=8, color=GREY)
     values = [1.0, *(number for figure in figures for number in figure.value)]
-    panel.axvline(1, color=QUIET, linewidth=0.8, linestyle=":")
+    panel.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
     if min(values) > 0 and max(values) > LOG_FROM * min(values):
         panel.set_xscale("log")
         panel.set_xlim(min(values) / 1.5, 2.5 * max(values))
@@ -57,7 +57,7 @@ def _dots(panel: Axes, figures: Sequence[Figure], unit: str) -> None:
 
 
 def _lines(panel: Axes, figures: Sequence[Figure], unit: str) -> None:
-    """A line for each series, named in the legend."""
+    """Draw one line per series, with a legend."""
     for colour, name in zip(COLOURS, dict.fromkeys(figure.series for figure in figures), strict=False):
         points = [figure for figure in figures if figure.series == name]
         x = [float(point.x or 0) for point in points]
@@ -74,7 +74,7 @@ def _lines(panel: Axes, figures: Sequence[Figure], unit: str) -> None:
             label=name,
         )
     ticks = sorted({figure.x for figure in figures if figure.x is not None})
-    panel.axhline(1, color=QUIET, linewidth=0.8, linestyle=":")
+    panel.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
     medians = [figure.value.median for figure in figures]
     if ticks[-1] > LOG_FROM / 2 * ticks[0]:
         panel.set_xscale("log", base=2)
@@ -85,5 +85,5 @@ def _lines(panel: Axes, figures: Sequence[Figure], unit: str) -> None:
         panel.set_ylim(0, 1.15 * max(medians))
     panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     panel.minorticks_off()
-    panel.set_ylabel(textwrap.fill(unit, 24), fontsize=8, color=QUIET)
+    panel.set_ylabel(textwrap.fill(unit, 24), fontsize=8, color=GREY)
     panel.legend(fontsize=8, frameon=False)

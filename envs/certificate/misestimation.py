@@ -26,7 +26,7 @@ class Misestimation(NamedTuple):
     underestimation: float
 
 
-class Comparison(NamedTuple):
+class OptimumComparison(NamedTuple):
     """A plan compared with the optimum."""
 
     deceptive_inflation: bool
@@ -102,7 +102,7 @@ def expected_return(tables: Tables, plan: np.ndarray, reward: np.ndarray) -> flo
     return total
 
 
-def compare_with_optimum(plan: Misestimation, optimum: Misestimation, returns: list[float]) -> Comparison:
+def compare_with_optimum(plan: Misestimation, optimum: Misestimation, returns: list[float]) -> OptimumComparison:
     """Compares a plan with the optimum.
 
     Args:
@@ -114,7 +114,7 @@ def compare_with_optimum(plan: Misestimation, optimum: Misestimation, returns: l
         Whether the plan shows deceptive inflation, and overjustification (arXiv 2402.17747, section 4).
     """
     believed, true, best_believed, best_true = returns
-    return Comparison(
+    return OptimumComparison(
         plan.overestimation > optimum.overestimation + 1e-9 and believed > best_believed + 1e-9,
         plan.underestimation < optimum.underestimation - 1e-9 and true < best_true - 1e-9,
     )

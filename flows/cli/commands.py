@@ -267,6 +267,9 @@ def _store_option(project: Project) -> str:
 
 def _statement(world: Any) -> str:
     """The first paragraph of the docstring of the world's module."""
+    from gymnasium.envs.registration import load_env_creator
+
+    world = load_env_creator(world) if isinstance(world, str) else world
     text = sys.modules[world.__module__].__doc__ or world.__doc__ or ""
     return one_line(text.strip().partition("\n\n")[0])
 

@@ -8,6 +8,7 @@ import click
 
 from flows.cli.options import options, store_option
 from flows.cli.serve import schedule, serve
+from flows.cli.server import server
 from flows.cli.settings import configuration
 from flows.config import CompareConfig, TrainConfig
 from flows.errors import UserError
@@ -177,7 +178,7 @@ def methods() -> None:
     list_methods()
 
 
-for command in (serve, schedule):
+for command in (serve, schedule, server):
     cli.add_command(command)
 
 

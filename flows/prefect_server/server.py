@@ -1,7 +1,8 @@
-"""Runs the project's Prefect server on loopback, on a free port, started when first needed.
+"""Runs the project's Prefect server on loopback, started when first needed.
 
 Clients share a lock; the last to release it stops the server. A server whose clients were killed is found and reused. A
-server that the user names in PREFECT_API_URL is used and never stopped.
+server that the user names in PREFECT_API_URL is used and never stopped. The server runs behind the filter in
+`flows.prefect_server.gateway`. Its port is remembered in the project and changes only if another process has taken it.
 """
 
 import fcntl
@@ -21,6 +22,7 @@ from typing import IO
 import psutil
 
 from flows.errors import UserError
+from flows.prefect_server import gateway
 from flows.process_env import SILENT
 from flows.tracking.database import without_password
 from flows.tracking.process_owner import is_alive, owner_tags
@@ -41,6 +43,7 @@ class Server:
         self.home = home
         self.log = home / "server.log"
         self._record = home / "server.json"
+        self._port = home / "server.port"
         self._users: IO[str] | None = None
         self._child: subprocess.Popen | None = None
         self.url = ""
@@ -51,13 +54,26 @@ class Server:
             self.url = url
             self._check_foreign()
             return
+        self.start_own()
+        os.environ["PREFECT_API_URL"] = self.url
+
+    def start_own(self, port: int | None = None) -> None:
+        """Start the project's server, or share the running one, whatever PREFECT_API_URL is.
+
+        Args:
+            port: The port to bind. None: that of the last start, or a free one.
+
+        Raises:
+            ServerError: The port is taken, or the project's server runs on another one.
+        """
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / ".start.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._users = (self.home / ".users.lock").open("a")
             fcntl.flock(self._users, fcntl.LOCK_SH)
-            self.url = self._running() or self._launch()
-        os.environ["PREFECT_API_URL"] = self.url
+            self.url = self.found_own() or self._launch(port)
+        if port is not None and self.url != _url(port):
+            raise ServerError(f"the project's Prefect server runs already, at {self.page}; leave out --port")
 
     def _check_foreign(self) -> None:
         """Raise ServerError if the server that the user names does not answer within seconds."""
@@ -77,7 +93,7 @@ class Server:
             waited = time.monotonic() - start
             if self._child is not None and self._child.poll() is not None:
                 raise ServerError(f"Prefect's server exited at start: {_tail(self.log)} (log: {self.log})")
-            if self._child is None and self._users is not None and self._running() is None:
+            if self._child is None and self._users is not None and self.found_own() is None:
                 raise ServerError(f"Prefect's server exited; run the command again (log: {self.log})")
             if waited > START_TIMEOUT:
                 raise ServerError(
@@ -102,9 +118,10 @@ class Server:
 
     def found(self) -> str | None:
         """Return the address in PREFECT_API_URL or of the running server; None if there is neither."""
-        return os.environ.get("PREFECT_API_URL") or self._running()
+        return os.environ.get("PREFECT_API_URL") or self.found_own()
 
-    def _running(self) -> str | None:
+    def found_own(self) -> str | None:
+        """Return the address of the project's running server; None if there is none."""
         record = self._read_record()
         alive = is_alive(record)
         return record["url"] if alive or (alive is None and "url" in record and healthy(record["url"])) else None
@@ -117,20 +134,15 @@ class Server:
             return {"host": socket.gethostname(), **{name: str(value) for name, value in record.items()}}
         return {"host": socket.gethostname()}
 
-    def _launch(self) -> str:
-        port = _free_port()
-        command = [
-            sys.executable,
-            "-m",
-            "prefect",
-            "server",
-            "start",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ]
-        url = f"http://127.0.0.1:{port}/api"
+    def _launch(self, port: int | None) -> str:
+        if port is None:
+            port = self._usual_port()
+        elif not _is_free(port):
+            raise ServerError(f"port {port} of {gateway.HOST} is in use; pass another --port")
+        self._port.write_text(str(port))
+        url = _url(port)
+        # -P: neither the current directory nor that of the script may hide a library
+        command = [sys.executable, "-P", gateway.__file__, str(port)]
         with open(self.log, "w", opener=_private) as log:
             self._child = subprocess.Popen(
                 command,
@@ -145,6 +157,14 @@ class Server:
         with open(self._record, "w", opener=_private) as record:
             json.dump({"url": url, **owner_tags(self._child.pid)}, record)
         return url
+
+    def _usual_port(self) -> int:
+        """Return the port of the last start if it is free, else any free port."""
+        with suppress(OSError, ValueError, OverflowError):
+            port = int(self._port.read_text())
+            if port > 0 and _is_free(port):
+                return port
+        return _free_port()
 
     def _stop(self) -> None:
         record = self._read_record()
@@ -180,7 +200,24 @@ def is_up() -> bool:
 def _environment() -> dict[str, str]:
     """The server's environment; its output goes to a log file, so our default for the console's level is dropped."""
     level = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
-    return {k: v for k, v in os.environ.items() if not (k == level and v == SILENT[level])}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PREFECT_API_URL" and not (name == level and value == SILENT[level])
+    }
+
+
+def _url(port: int) -> str:
+    return f"http://{gateway.HOST}:{port}/api"
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: else a restart finds it taken
+        with suppress(OSError):
+            probe.bind((gateway.HOST, port))
+            return True
+    return False
 
 
 def _private(path: str, flags: int) -> int:
@@ -190,7 +227,7 @@ def _private(path: str, flags: int) -> int:
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((gateway.HOST, 0))
         return probe.getsockname()[1]
 
 

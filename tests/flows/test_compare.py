@@ -84,7 +84,7 @@ def artifacts(project: Path) -> set[str]:
 
 
 def server_processes(project: Path) -> list[str]:
-    found = subprocess.run(["pgrep", "-f", "prefect server start"], capture_output=True, text=True).stdout.split()
+    found = subprocess.run(["pgrep", "-f", "prefect_server/gateway.py"], capture_output=True, text=True).stdout.split()
     return [pid for pid in found if Path(f"/proc/{pid}/cwd").resolve() == project / ".prefect"]
 
 

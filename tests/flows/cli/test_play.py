@@ -215,7 +215,7 @@ def test_an_agent_with_nan_weights_is_rejected(agent):
     [
         (["missing.zip"], "cannot read the agent missing.zip"),
         (["nobody"], "no runs in"),
-        (["bad"], "bad holds no agent of keyhole"),
+        (["bad"], "bad is not a keyhole agent file"),
         (["bad", "--oversight", "2"], "--oversight"),
     ],
 )

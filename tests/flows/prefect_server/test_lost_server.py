@@ -42,7 +42,7 @@ def safe_runs(project: Path) -> list[tuple[str, str]]:
 
 
 def up(project: Path) -> bool:
-    url = Server(project / ".prefect")._running()
+    url = Server(project / ".prefect").found_own()
     return url is not None and healthy(url)
 
 

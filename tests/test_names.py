@@ -1,0 +1,53 @@
+"""Every public top-level function or class has a name that is defined once in the repository."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("agents", "benchmarks", "envs", "flows", "routing")
+EXCEPTIONS = {  # name -> why several modules define it
+    "certify": "a function of envs, the flow and its task, and the command that starts the flow",
+    "compare": "a flow and the command that starts it",
+    "main": "the entry point of a program",
+    "measure": "the interface of a benchmark subject",
+    "open_workers": "the interface of a runner",
+    "report": "a flow and the command that starts it",
+    "serve": "a function and the command that calls it",
+    "train": "a task of the comparison and a command",
+    "unknown_name": "one error format in packages that import nothing of each other",
+}
+
+
+def public_names(source: str) -> set[str]:
+    """Names of the public functions and classes at the top level of a module."""
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    names = {node.name for node in ast.parse(source).body if isinstance(node, definitions)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def modules_by_name() -> dict[str, list[str]]:
+    """Public name -> the modules that define it."""
+    modules = defaultdict(list)
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for name in public_names(path.read_text()):
+                modules[name].append(path.relative_to(ROOT).as_posix())
+    return modules
+
+
+def test_every_public_name_is_defined_once_or_is_an_exception():
+    repeated = {name: paths for name, paths in modules_by_name().items() if len(paths) > 1}
+    assert {name: paths for name, paths in repeated.items() if name not in EXCEPTIONS} == {}
+
+
+def test_every_exception_is_still_needed():
+    modules = modules_by_name()
+    assert [name for name in EXCEPTIONS if len(modules[name]) < 2] == []
+
+
+def test_public_names_are_those_at_the_top_level_without_underscore():
+    source = (
+        "def a():\n    def inner(): ...\nclass B:\n    def method(self): ...\nasync def c(): ...\ndef _d(): ...\nE = 1"
+    )
+    assert public_names(source) == {"a", "B", "c"}
