@@ -23,6 +23,7 @@ from flows.sweep.lock import only_sweep
 from flows.sweep.progress import open_display
 from flows.text import one_line
 from flows.tracking.access import check_answers, check_writable, require_runs
+from flows.tracking.client import StoreLostError
 
 if TYPE_CHECKING:
     from flows.tracking.store import Store
@@ -113,6 +114,8 @@ def _sweep(project: Project, config: CompareConfig, options: Any) -> None:
             failure = _run_flow(config, options)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; finished runs are kept; continue with {resume}") from None
+    except StoreLostError as error:
+        failure = f"{error}; finished runs are kept; when the store answers again, continue with {resume}"
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

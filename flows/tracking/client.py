@@ -16,6 +16,7 @@ from typing import Any
 from flows.errors import UserError
 from flows.text import one_line
 from flows.tracking import local_database
+from flows.tracking.database import without_passwords
 from flows.tracking.notice import notice
 
 RETRY_SECONDS = 120.0  # longest time that a store may be locked or away
@@ -24,7 +25,10 @@ STOP_SECONDS = 1.5  # that a request may take once the user has stopped the comm
 LOCKED = "database is locked"  # SQLite's message; MLflow's exception contains it and has no error code of its own
 DAMAGED = ("database disk image is malformed", "file is not a database")  # SQLite's messages
 AWAY = (  # parts of the messages of MLflow's HTTP client, of PostgreSQL's driver and of boto3
-    "API request to ",
+    "failed with exception",
+    "failed with error code 502",
+    "failed with error code 503",
+    "failed with error code 504",
     "connection to server at ",
     "server closed the connection",
     "terminating connection",
@@ -75,7 +79,9 @@ class RetryingClient:
                     raise
                 if self._stopped or self._lost or time.monotonic() - start > RETRY_SECONDS:
                     self._lost = self._lost or not self._stopped
-                    raise StoreLostError(f"{self._name} does not answer: {one_line(text, limit=160)}") from None
+                    raise StoreLostError(
+                        f"{self._name} does not answer ({one_line(without_passwords(text), limit=160)})"
+                    ) from None
                 if LOCKED not in text:
                     self._notice()
             else:
@@ -103,7 +109,7 @@ class RetryingClient:
                 self._notice()
             stopping = (stopping or now) if self._stopped or self._lost else None
             if now - start > RETRY_SECONDS or (stopping and now - stopping > STOP_SECONDS):
-                raise ConnectionError(f"{AWAY[0]}{self._name} has no response")
+                raise ConnectionError(f"the request {AWAY[0]}: no response")
         if "error" in outcome:
             raise outcome["error"]
         return outcome["value"]

@@ -47,6 +47,11 @@ def without_password(address: str) -> str:
     return f"{user[0]}***@{host}" if at and user else address
 
 
+def without_passwords(text: str) -> str:
+    """Remove the user and password of every address in a text."""
+    return re.sub(r"//[^/@\s]*:[^/@\s]*@", "//***@", text)
+
+
 def _check_postgres(uri: str) -> None:
     if find_spec("psycopg") is None:
         raise UserError("--store: psycopg is not installed; pip install 'keyhole[postgres]'")
@@ -82,5 +87,5 @@ def _health_request(uri: str) -> "Request":
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of a driver's message, which may be long and contain the address."""
-    return one_line(re.sub(r"//[^/@\s]*:[^/@\s]*@", "//***@", str(error)).partition("\n")[0], limit=200)
+    """Return the first line of a driver's message, which may be long."""
+    return one_line(without_passwords(str(error)).partition("\n")[0], limit=200)

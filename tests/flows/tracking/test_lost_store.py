@@ -1,0 +1,110 @@
+"""A store that is away is waited for with one line; the wait ends when the user stops or its time has run out."""
+
+import threading
+import time
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+
+from flows.cli import commands
+from flows.config import CompareConfig
+from flows.errors import UserError
+from flows.project import Project
+from flows.tracking import client as module
+from flows.tracking.client import RetryingClient, StoreLostError
+
+REFUSED = "API request to http://me:secret@host:5000/api failed with exception HTTPConnectionPool: Connection refused"
+POSTGRES = 'connection to server at "127.0.0.1", port 5432 failed: Connection refused'
+
+
+def failing(times: int, text: str = REFUSED):
+    """An MLflow client that fails so many times, then answers."""
+    left = iter([True] * times)
+
+    def get_run(run_id):
+        if next(left, False):
+            raise RuntimeError(text)
+        return run_id
+
+    return SimpleNamespace(get_run=get_run)
+
+
+def hanging(seconds: float):
+    """An MLflow client whose server accepts requests and does not answer for a while."""
+    return SimpleNamespace(get_run=lambda run_id: (time.sleep(seconds), run_id)[1])
+
+
+@pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize("text", [REFUSED, POSTGRES, "failed with error code 503 != 200"])
+def test_a_store_that_comes_back_is_waited_for_and_named_once(capsys, text, remote):
+    client = RetryingClient(failing(3, text), "http://host:5000", remote)
+    assert client.get_run("a") == "a"
+    assert capsys.readouterr().err == "keyhole: http://host:5000 does not answer; waiting up to 120 s\n"
+
+
+def test_a_store_that_hangs_is_named_within_seconds(capsys, monkeypatch):
+    monkeypatch.setattr(module, "NOTICE_SECONDS", 0.3)
+    assert module.RetryingClient(hanging(1.0), "db", remote=True).get_run("a") == "a"
+    assert capsys.readouterr().err == "keyhole: db does not answer; waiting up to 120 s\n"
+
+
+def test_the_notice_comes_within_ten_seconds():
+    assert module.NOTICE_SECONDS < 10
+
+
+@pytest.mark.parametrize("client", [failing(10**6), hanging(60)])
+def test_after_its_time_the_store_is_lost_and_later_calls_fail_at_once(monkeypatch, client):
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.5)
+    lost = RetryingClient(client, "db", remote=True)
+    with pytest.raises(StoreLostError, match="db does not answer") as error:
+        lost.get_run("a")
+    assert "secret" not in str(error.value)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 120.0)
+    start = time.monotonic()
+    with pytest.raises(StoreLostError):
+        lost.get_run("a")
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("client", [failing(10**6), hanging(60)])
+def test_a_call_that_waits_ends_within_seconds_of_a_stop(client):
+    waiting = RetryingClient(client, "db", remote=True)
+    threading.Timer(0.3, waiting.stop).start()
+    start = time.monotonic()
+    with pytest.raises(StoreLostError):
+        waiting.get_run("a")
+    assert time.monotonic() - start < 5
+
+
+def test_an_interrupt_stops_the_waiting_of_every_run(store, monkeypatch):
+    stopped = []
+    monkeypatch.setattr(type(store.client), "stop", lambda client: stopped.append(client))
+    with pytest.raises(KeyboardInterrupt), store.run("stopped", {}, {}):
+        raise KeyboardInterrupt
+    assert stopped == [store.client]
+
+
+@pytest.mark.parametrize("text", ["RESOURCE_DOES_NOT_EXIST", "failed with error code 404 != 200"])
+def test_an_error_of_the_request_is_not_repeated(text):
+    with pytest.raises(RuntimeError, match=text):
+        RetryingClient(failing(1, text), "db", remote=True).get_run("a")
+
+
+def test_damage_that_is_found_later_is_one_line():
+    with pytest.raises(UserError, match="db is damaged"):
+        RetryingClient(failing(1, "(sqlite3.DatabaseError) database disk image is malformed"), "db").get_run("a")
+
+
+def test_a_sweep_whose_store_is_lost_ends_with_one_line_that_names_resume(monkeypatch, tmp_path, capsys):
+    def lost(config, options):
+        raise StoreLostError("http://host:5000 does not answer (refused)")
+
+    monkeypatch.setattr(commands, "_server", lambda project, config: nullcontext())
+    monkeypatch.setattr(commands, "_run_flow", lost)
+    with pytest.raises(SystemExit) as end:
+        commands._sweep(Project(tmp_path, tmp_path / "mlruns"), CompareConfig(), None)
+    assert end.value.code == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "when the store answers again, continue with `keyhole compare --resume" in err
