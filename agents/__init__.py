@@ -1,6 +1,6 @@
 """Learning agents: Stable-Baselines3 algorithms with treated samples and policies made of blocks."""
 
-from agents.build import build
+from agents.build import build, check_spaces
 from agents.checkpoints import CheckpointChoice, Checkpoints
 from agents.evaluate import Evaluation, action_probabilities, make_evaluator
 from agents.learners.labelled_buffer import LabelledRolloutBuffer
@@ -26,6 +26,7 @@ __all__ = [
     "StateFile",
     "action_probabilities",
     "build",
+    "check_spaces",
     "load",
     "make_evaluator",
     "make_vec_env",

@@ -2,14 +2,20 @@
 
 from functools import partial
 
+import numpy as np
 import torch
+from gymnasium import Space
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_image_space, is_image_space_channels_first
 
 from agents.learners.ppo import RoutedPPO
 from agents.learners.reinforce import RoutedReinforce
 from agents.policies.blocks import Precision
 from agents.policies.policy import BlockPolicy
-from agents.vec_env import GymnasiumVecEnv
+from agents.saving.spaces import LARGEST
+from agents.vec_env import OVERSEER, GymnasiumVecEnv
 from routing import find
+from routing.errors import unknown_name
 
 
 def decayed(learning_rate: float, decay_from: float, remaining: float) -> float:
@@ -24,6 +30,51 @@ def decayed(learning_rate: float, decay_from: float, remaining: float) -> float:
 
 
 LEARNERS: dict[str, type[RoutedPPO]] = {"reinforce": RoutedReinforce, "ppo": RoutedPPO}
+
+
+def check_spaces(observation_space: Space, action_space: Space, learner: str) -> None:
+    """Check that agents can be trained, evaluated, saved and loaded with these spaces.
+
+    Args:
+        observation_space: of one copy.
+        action_space: of one copy.
+        learner: a key of `LEARNERS`.
+
+    Raises:
+        ValueError: the learner is unknown or does not support a space; one line that names the space and the learner.
+    """
+    if learner not in LEARNERS:
+        raise unknown_name("learner", learner, LEARNERS)
+    for kind, space, fault in (
+        ("observation", observation_space, _observation_fault(observation_space)),
+        ("action", action_space, _action_fault(action_space)),
+    ):
+        if fault:
+            shown = " ".join(str(space).split())[:200]  # bounds of a Box may fill many lines
+            raise ValueError(f"learner {learner!r} does not support the {kind} space {shown}: {fault}")
+
+
+def _observation_fault(space: Space) -> str:
+    """Why a policy cannot read these observations, and what to do; "" if it can."""
+    if not isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary):
+        return "use Box, Discrete, MultiDiscrete or MultiBinary"
+    if isinstance(space, Discrete | MultiDiscrete) and np.any(space.start):
+        return "its values do not start at 0; subtract the start"
+    if isinstance(space, MultiDiscrete) and space.nvec.ndim != 1:
+        return "it has more than one dimension; flatten it"
+    if isinstance(space, Box) and not space.shape:
+        return "it has no dimension; give it shape (1,)"
+    if isinstance(space, Box) and is_image_space(space) and not is_image_space_channels_first(space):
+        return "it is an image with its channels last; move the channels first"
+    size = get_flattened_obs_dim(space)
+    return "" if 0 < size <= LARGEST else f"it has {size} entries when flattened; give it 1 to {LARGEST}"
+
+
+def _action_fault(space: Space) -> str:
+    """Why agents cannot act in this space, and what to do; "" if they can."""
+    if not isinstance(space, Discrete):
+        return "use Discrete actions, whose probabilities evaluation needs"
+    return "its actions do not start at 0; subtract the start" if space.start else ""
 
 
 def build(
@@ -65,8 +116,12 @@ def build(
         The learner, ready for `learn`.
 
     Raises:
-        ValueError: the method is unknown.
+        ValueError: the method or the algorithm is unknown, a space is not supported (see `check_spaces`), or the
+            environment has no overseer.
     """
+    check_spaces(env.observation_space, env.action_space, algorithm)
+    if not env.has_overseer:
+        raise ValueError(f"{env.env} has no overseer: it lacks {', '.join(OVERSEER)}; train it by RoutedPPO, untreated")
     layers, samples = [width, width], env.num_envs * n_steps
     if algorithm == "reinforce":
         settings["whole_episodes"] = whole_episodes

@@ -89,7 +89,7 @@ class Checkpoints(BaseCallback):
             self.file.save(self.model, self)  # type: ignore[arg-type]
 
     def _on_rollout_end(self) -> None:
-        self.verdicts.append(self.model.rollout_buffer.verdicts)  # type: ignore[attr-defined]
+        self.verdicts.append(self.model.verdicts)  # type: ignore[attr-defined]
 
     def _on_training_end(self) -> None:
         self._visit()
@@ -97,7 +97,7 @@ class Checkpoints(BaseCallback):
     def _visit(self) -> None:
         metrics = dict(self.latest.values)
         if self.verdicts:
-            metrics |= self.model.rollout_buffer.metrics  # type: ignore[attr-defined]
+            metrics |= self.model.oversight_metrics  # type: ignore[attr-defined]
             verdicts = np.concatenate(self.verdicts)
             if len(verdicts):
                 metrics["oversight/labelled_return"] = float(verdicts.mean())

@@ -87,7 +87,9 @@ class ExactEvaluator:
 
     def each(self, policy: BlockPolicy, uses: Sequence[BlockUse]) -> list[Evaluation]:
         with by_onednn():
-            chunks = [policy.log_probabilities(rows.flatten(1), uses) for rows in self._observations_on_device(policy)]
+            chunks = [
+                policy.log_probabilities(policy.encode(rows), uses) for rows in self._observations_on_device(policy)
+            ]
         return [self._evaluation(torch.cat(log_probability).exp()) for log_probability in zip(*chunks, strict=True)]
 
     def _observations_on_device(self, policy: ActorCriticPolicy) -> tuple[torch.Tensor, ...]:

@@ -11,9 +11,19 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
 from envs.snapshot import require_snapshots
+
+OVERSEER = ("judgement", "oversight_prob", "flags")  # what an environment with an overseer declares
+Observations = np.ndarray | dict[str, np.ndarray]
+
+
+def find_overseer(env: VecEnv | None) -> "GymnasiumVecEnv | None":
+    """Return the adapter of an environment with an overseer, under any Stable-Baselines3 wrappers; None without one."""
+    adapter = None if env is None else env.unwrapped
+    return adapter if isinstance(adapter, GymnasiumVecEnv) and adapter.has_overseer else None
 
 
 def _reached_observations(obs: np.ndarray, done: np.ndarray, info: dict[str, Any]) -> np.ndarray:
@@ -38,12 +48,16 @@ def make_vec_env(env_id: str, n_envs: int, **env_kwargs) -> "GymnasiumVecEnv":
 
 
 class GymnasiumVecEnv(VecEnv):
-    """N copies of an environment with an overseer. Copies whose episode did not end share one empty info dict.
+    """N copies of an environment. Copies whose episode did not end share one empty info dict.
+
+    An environment with an overseer declares `judgement`, `oversight_prob` and `flags`, and its infos have
+    `overseer_obs` and `true_reward`. Only for such an environment are there attributes about the last step.
 
     Args:
         env: the vector environment; its autoreset mode is SAME_STEP.
 
     Attributes:
+        has_overseer: whether the environment has an overseer.
         overseer_obs: (N,) int, overseer observation of the last step.
         true_reward: (N,) float, true reward of the last step. Only an all-seeing overseer may read it.
         raw_reward: (N,) float, proxy reward of the last step, before any bootstrap is added to it.
@@ -53,7 +67,8 @@ class GymnasiumVecEnv(VecEnv):
             a forward pass of its own.
 
     Raises:
-        ValueError: the environment does not reset in the same step, or a step returns no overseer observation.
+        ValueError: the environment does not reset in the same step, or it declares an overseer and a step returns no
+            overseer observation.
     """
 
     def __init__(self, env: VectorEnv) -> None:
@@ -65,6 +80,7 @@ class GymnasiumVecEnv(VecEnv):
             )
         self.env = env  # set first: the base class reads its render mode
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self.has_overseer = all(hasattr(env, name) for name in OVERSEER)
         self.report_timeouts = True
         self._seed: int | None = None
         self._empty_info: dict[str, Any] = {}
@@ -74,7 +90,7 @@ class GymnasiumVecEnv(VecEnv):
         self._seed = seed
         return [seed] * self.num_envs
 
-    def reset(self) -> np.ndarray:
+    def reset(self) -> Observations:
         """Reset all copies; returns their observations, (N, *obs)."""
         obs, _ = self.env.reset(seed=self._seed)
         self._seed = None
@@ -86,34 +102,35 @@ class GymnasiumVecEnv(VecEnv):
         """Store the actions, (N, *action), for `step_wait`."""
         self._actions = actions
 
-    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict]]:
+    def step_wait(self) -> tuple[Observations, np.ndarray, np.ndarray, list[dict]]:
         """Step all copies.
 
         Returns:
             Observations (N, *obs), proxy rewards (N,), dones (N,) and one info per copy.
 
         Raises:
-            ValueError: the environment's info has no overseer observation.
+            ValueError: the environment declares an overseer and its info has no overseer observation.
         """
         obs, reward, terminated, truncated, info = self.env.step(self._actions)
-        if "overseer_obs" not in info:
-            raise ValueError(f"{self.env} has no overseer_obs in its info; wrap it so that each step returns one")
         done = terminated | truncated
-        self.overseer_obs, self.true_reward = info["overseer_obs"], info["true_reward"]
-        self.raw_reward, self.reached = reward, _reached_observations(obs, done, info)
+        if self.has_overseer:
+            if "overseer_obs" not in info:
+                raise ValueError(f"{self.env} has no overseer_obs in its info; wrap it so that each step returns one")
+            self.overseer_obs, self.true_reward = info["overseer_obs"], info["true_reward"]
+            self.raw_reward, self.reached = reward, _reached_observations(obs, done, info)
         self.timeouts = truncated & ~terminated
         self._returns += reward
         self._lengths += 1
         infos = [self._empty_info] * self.num_envs
         for i in np.flatnonzero(done).tolist():
-            infos[i] = self._episode_end_info(i)
+            infos[i] = self._episode_end_info(i, info["final_obs"][i])
         self._returns[done] = 0
         self._lengths[done] = 0
         return obs, reward.copy(), done, infos  # a copy: the algorithm adds bootstraps to the rewards in place
 
-    def _episode_end_info(self, i: int) -> dict[str, Any]:
+    def _episode_end_info(self, i: int, final_obs: Any) -> dict[str, Any]:
         return {
-            "terminal_observation": self.reached[i],
+            "terminal_observation": final_obs,
             "TimeLimit.truncated": bool(self.timeouts[i]) and self.report_timeouts,
             "episode": {"r": self._returns[i], "l": int(self._lengths[i])},
         }
@@ -140,17 +157,33 @@ class GymnasiumVecEnv(VecEnv):
         self.env.close()
 
     def get_attr(self, attr_name: str, indices=None) -> list:
-        """Return the attribute of the vector environment, once for each index."""
-        return [getattr(self.env, attr_name)] * len(list(self._get_indices(indices)))
+        """Return the attribute of each copy; all copies share the attributes of the vector environment."""
+        selected = list(self._get_indices(indices))
+        if hasattr(self.env, attr_name) or not hasattr(self.env, "get_attr"):
+            return [getattr(self.env, attr_name)] * len(selected)
+        values = self.env.get_attr(attr_name)  # Gymnasium's SyncVectorEnv and AsyncVectorEnv have separate copies
+        return [values[i] for i in selected]
 
     def set_attr(self, attr_name: str, value, indices=None) -> None:
         """Set an attribute of the vector environment; all copies share it."""
         setattr(self.env, attr_name, value)
 
     def env_method(self, method_name: str, *args, indices=None, **kwargs) -> list:
-        """Call a method of the vector environment."""
-        return [getattr(self.env, method_name)(*args, **kwargs)]
+        """Call a method; returns one result for each index.
+
+        A method of the vector environment acts on all copies: it is called once, and its result is repeated. A method
+        of the copies of Gymnasium's SyncVectorEnv or AsyncVectorEnv is called on every copy.
+        """
+        selected = list(self._get_indices(indices))
+        if hasattr(self.env, method_name) or not hasattr(self.env, "call"):
+            return [getattr(self.env, method_name)(*args, **kwargs)] * len(selected)
+        results = self.env.call(method_name, *args, **kwargs)
+        return [results[i] for i in selected]
 
     def env_is_wrapped(self, wrapper_class, indices=None) -> list[bool]:
-        """Whether the vector environment is an instance of `wrapper_class`, once for each index."""
-        return [isinstance(self.env, wrapper_class)] * len(list(self._get_indices(indices)))
+        """Whether the vector environment is an instance of `wrapper_class`, once for each index.
+
+        True for Monitor: the adapter reports returns and lengths of episodes as Monitor does.
+        """
+        wrapped = isinstance(self.env, wrapper_class) or issubclass(wrapper_class, Monitor)
+        return [wrapped] * len(list(self._get_indices(indices)))

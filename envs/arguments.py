@@ -64,6 +64,39 @@ def switch(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def seed(value: Any, num_envs: int) -> int | list[int] | None:
+    """Checks a seed of a vector environment.
+
+    Args:
+        value: None, an integer of 0 or more, or one for each copy.
+        num_envs: N.
+
+    Returns:
+        None, an int, or a list of N ints; None if every seed of the list is None.
+
+    Raises:
+        ValueError: value is anything else.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple | np.ndarray) or np.ndim(value) == 0:
+        return at_least("seed", value, 0)
+    if len(value) != num_envs:
+        raise ValueError(f"seed must be an integer or a list of {num_envs} integers, found {len(value)} values")
+    if all(each is None for each in value):
+        return None
+    return [at_least("seed", each, 0) for each in value]
+
+
+def reset_mask(value: Any, num_envs: int) -> np.ndarray:
+    """Returns a mask of the copies to reset, (N,) bool with at least one True; raises ValueError otherwise."""
+    mask = np.asarray(value)
+    if mask.dtype != np.bool_ or mask.shape != (num_envs,) or not mask.any():
+        found = f"{mask.dtype} of shape {mask.shape}" + ("" if mask.any() else ", all False")
+        raise ValueError(f"reset_mask must be {num_envs} booleans, at least one of them True, found {found}")
+    return mask
+
+
 def _number(name: str, value: Any, convert: Any) -> Any:
     try:
         return convert(value)

@@ -98,6 +98,13 @@ class TableDynamics:
         """(N, K) -> rows, as intp, which look-ups need not convert."""
         return self.tables.row(states).astype(np.intp)
 
+    def covers(self, states: np.ndarray) -> bool:
+        """Whether the tables have these states, (N, K), and every state that an episode can reach from them."""
+        if states.dtype.kind not in "iub":
+            return False
+        found = self.tables.states.take(self.tables.row(states), 0, mode="clip")
+        return self.tables.is_closed and np.array_equal(found, states)
+
     def decode(self, state: np.ndarray) -> np.ndarray:
         """Rows -> (N, K)."""
         return self.tables.states[state]

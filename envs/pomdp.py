@@ -3,8 +3,9 @@
 Letters: N copies, K state variables, obs the shape of one observation.
 """
 
-import contextlib
 import inspect
+import logging
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,12 @@ from envs.snapshot import SnapshotState
 from envs.tables import NotEnumerable, Tables
 from envs.world import World
 
+log = logging.getLogger(__name__)
+
+RESET_OPTIONS = ("state", "reset_mask")
 NOT_DYNAMICS = ("num_envs", "render_mode")
 STARTS_PER_COPY = 8  # start states drawn at a time
+NEVER = 2**62  # steps
 WARM_UP = 500_000  # steps of all copies together after which tables are made
 
 
@@ -52,10 +57,10 @@ class POMDP(World, VectorEnv):
         self.observation_space = batch_space(observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.dynamics: Dynamics = FunctionDynamics(self)
-        self._until_lookup = WARM_UP
+        self._until_lookup = WARM_UP  # steps
         self._state: np.ndarray | None = None  # (N, ...) in the form of the dynamics
         self._unused_starts: np.ndarray = np.zeros(0)  # start states drawn but not yet used
-        self._set_elapsed(np.zeros(self.num_envs, np.int64))
+        self._now, self._due = 0, np.full(self.num_envs, self.max_episode_steps)  # see _set_elapsed
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -65,19 +70,99 @@ class POMDP(World, VectorEnv):
 
     def tabulate(self) -> Tables:
         """The tables of this world, cached by its parameters; raises NotEnumerable."""
-        return enumeration.cached_tables(type(self), **self.parameters)  # type: ignore[arg-type]  # a class is hashable
+        parameters = self.parameters
+        if all(isinstance(value, Hashable) for value in parameters.values()):
+            return enumeration.cached_tables(type(self), **parameters)  # type: ignore[arg-type]  # a class is hashable
+        return enumeration.make_tables(type(self)(1, **parameters))
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Restarts every copy, in `options["state"]`, (N, K) int, if given."""
-        super().reset(seed=seed)
-        states = (options or {}).get("state")
+        """Restarts the copies.
+
+        Args:
+            seed: seeds the generator that all copies share. N integers are the entropy of that one generator, so each
+                of them affects every copy.
+            options: "state", (N, K) int, the states in which the copies start; "reset_mask", (N,) bool, the copies
+                that restart, by default all. The others continue their episodes.
+
+        Returns:
+            The observations, (N, *obs), and an info with `watched`, (N,) bool. With a reset_mask, `_watched` marks
+            the copies that restarted, and `watched` is False elsewhere.
+
+        Raises:
+            ValueError: an option is unknown or invalid.
+            ResetNeeded: reset_mask is given before the first reset.
+        """
+        options = options or {}
+        for name in options:
+            arguments.choice("reset option", name, RESET_OPTIONS)
+        mask = arguments.reset_mask(options["reset_mask"], self.num_envs) if "reset_mask" in options else None
+        if mask is not None and self._state is None:
+            raise ResetNeeded(f"{type(self).__name__}: call reset() without reset_mask first")
+        states = self.checked_states(options["state"]) if options.get("state") is not None else None
+        self._seed_generator(arguments.seed(seed, self.num_envs))
+        if states is not None:
+            self._use_functions_unless_tabulated(states)
+        if mask is not None:
+            return self._reset_copies(mask, states)
         self._state = self.dynamics.start(self.num_envs) if states is None else self.dynamics.encode(states)
         self._unused_starts = self._state[:0]
         self._set_elapsed(np.zeros(self.num_envs, np.int64))
         info = {"watched": self.watched(self.dynamics.decode(self._state))}  # evaluation stratifies by this
         return self.dynamics.observe(self._state), info
+
+    def _seed_generator(self, seed: int | list[int] | None) -> None:
+        if isinstance(seed, list):
+            self.np_random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
+        else:
+            super().reset(seed=seed)
+        if seed is not None and self._state is not None:
+            self._unused_starts = self._state[:0]
+
+    def _reset_copies(self, mask: np.ndarray, states: np.ndarray | None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Restarts the marked copies, (N,) bool, in their rows of the states, (N, K), if given."""
+        assert self._state is not None  # reset() has checked
+        restarted = self._state.copy()
+        count = int(mask.sum())
+        restarted[mask] = self._next_starts(count) if states is None else self.dynamics.encode(states[mask])
+        self._state = restarted
+        self._due = np.where(mask, self._now + self.max_episode_steps, self._due)
+        info = {"watched": self.watched(self.dynamics.decode(self._state)) & mask, "_watched": mask.copy()}
+        return self.dynamics.observe(self._state), info
+
+    def checked_states(self, states: Any) -> np.ndarray:
+        """States to start in, (N, K); raises ValueError if they have another shape or type, or are terminal."""
+        states = np.asarray(states)
+        known = self._known_states()
+        shape = (self.num_envs, *(states.shape[1:] if known is None else known.shape[1:]))
+        if states.ndim != 2 or states.shape != shape:
+            raise ValueError(
+                f"option state must have shape {shape if known is not None else '(N, K)'}, found {states.shape}"
+            )
+        if states.dtype.kind not in ("iub" if known is not None and known.dtype.kind in "iub" else "iubf"):
+            raise ValueError(f"option state must be integers, found {states.dtype}")
+        ended = np.flatnonzero(self.terminal(states))
+        if len(ended):
+            raise ValueError(f"option state has the terminal state {states[ended[0]].tolist()}: give others")
+        return states
+
+    def _known_states(self) -> np.ndarray | None:
+        """Any states, (n, K), or None before the first reset of a world without `starts`."""
+        if self._state is not None:
+            return self.dynamics.decode(self._state)
+        try:
+            return self._start_distribution[0]
+        except NotEnumerable:
+            return None
+
+    def _use_functions_unless_tabulated(self, states: np.ndarray) -> None:
+        """Steps by functions from now on if the tables may lack a state that is reached from these, (N, K)."""
+        if isinstance(self.dynamics, TableDynamics) and not self.dynamics.covers(states):
+            if self._state is not None:
+                self._state = self.dynamics.decode(self._state)
+                self._unused_starts = self.dynamics.decode(self._unused_starts)
+            self.dynamics, self._until_lookup = FunctionDynamics(self), NEVER
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Steps every copy; one whose episode ends restarts in the same step.
@@ -125,12 +210,19 @@ class POMDP(World, VectorEnv):
         """Switches to table look-up after `WARM_UP` steps, when making tables pays; the trajectory does not change."""
         self._until_lookup -= self.num_envs
         if self._until_lookup <= 0:
-            with contextlib.suppress(NotEnumerable):
-                self.use_tables()
+            self._use_tables_if_any()
+
+    def _use_tables_if_any(self) -> None:
+        try:
+            self.use_tables()
+        except NotEnumerable as reason:
+            log.info("%s steps by its functions: %s", type(self).__name__, reason)
 
     def use_tables(self) -> None:
         """Steps by table look-up from now on; raises NotEnumerable."""
         lookup = TableDynamics(self, enumeration.compile_world(self))
+        if self._state is not None and not lookup.covers(self.dynamics.decode(self._state)):
+            raise NotEnumerable(f"{type(self).__name__} is in a state that its tables may lack: reset it first")
         self._until_lookup = 0
         if self._state is not None:
             self._state = lookup.encode(self.dynamics.decode(self._state))
@@ -154,11 +246,11 @@ class POMDP(World, VectorEnv):
         self.np_random.bit_generator.state = state["generator"]
         self._set_elapsed(state["elapsed"])
         self._until_lookup = state["until_lookup"]
+        self._use_functions_unless_tabulated(state["state"])
         self._state = self.dynamics.encode(state["state"])
         self._unused_starts = self.dynamics.encode(state["starts"])
         if self._until_lookup <= 0:
-            with contextlib.suppress(NotEnumerable):
-                self.use_tables()
+            self._use_tables_if_any()
 
     def _checked_actions(self, actions: np.ndarray) -> np.ndarray:
         """The actions as (N,) int64; raises ValueError if they are not N actions."""

@@ -5,11 +5,14 @@ variables.
 """
 
 import functools
+import itertools
 import math
 from typing import NamedTuple
 
 import numpy as np
 
+SAME_HASH = "two different rows have the same hash: permute the state variables"
+SMALL_BATCH = 1024  # rows: RowSet keeps smaller batches in a dictionary
 MAX_VOLUME = 4_000_000  # cells of the largest bounding box that DenseIndex allocates
 
 
@@ -37,6 +40,7 @@ class Tables(NamedTuple):
     horizon: int  # time limit in steps; without a limit, steps until the discount is negligible
     outcomes: tuple[str, ...]
     keys: "HashedIndex | DenseIndex"
+    is_closed: bool = True  # False: states first reached at the time limit have no real successors, only themselves
 
     @property
     def n_actions(self) -> int:
@@ -92,6 +96,64 @@ class DenseIndex(NamedTuple):
         return dot(rows, weights) - dot(self.low, weights)
 
 
+class RowSet:
+    """A growing set of distinct integer rows; adding a few rows does not cost more in a large set.
+
+    Large batches are kept sorted by hash and searched; small ones are kept in a dictionary.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self._rows = np.empty((1024, columns), np.int64)
+        self._size = 0
+        self._keys, self._number = np.empty(0, np.uint64), np.empty(0, np.intp)  # sorted hashes, numbers of their rows
+        self._small: dict[int, int] = {}  # hash -> number
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, rows: np.ndarray) -> np.ndarray:
+        """Adds rows, (N, K), and returns those that are new, in the order of their first occurrence.
+
+        Raises:
+            NotEnumerable: two different rows have the same hash.
+        """
+        rows = rows[np.sort(_first_occurrences(rows)[0])]
+        keys = hashed(rows)
+        number = self._find(keys)
+        known = number >= 0
+        if not np.array_equal(self._rows[number[known]], rows[known]):
+            raise NotEnumerable(SAME_HASH)
+        new = rows[~known]
+        self._append(new, keys[~known])
+        return new
+
+    def _find(self, keys: np.ndarray) -> np.ndarray:
+        """(N,) int: the number of the row with each hash, or -1."""
+        number = np.full(len(keys), -1)
+        if len(self._keys):
+            at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+            number = np.where(self._keys[at] == keys, self._number[at], -1)
+        if self._small:
+            small = np.fromiter(map(self._small.get, keys.tolist(), itertools.repeat(-1)), np.intp, len(keys))
+            number = np.maximum(number, small)
+        return number
+
+    def _append(self, rows: np.ndarray, keys: np.ndarray) -> None:
+        start, self._size = self._size, self._size + len(rows)
+        if self._size > len(self._rows):
+            grown = np.empty((2 * self._size, rows.shape[1]), np.int64)
+            grown[:start] = self._rows[:start]
+            self._rows = grown
+        self._rows[start : self._size] = rows
+        number = np.arange(start, self._size)
+        if len(rows) < max(SMALL_BATCH, len(self._keys) // 8):
+            self._small.update(zip(keys.tolist(), number.tolist(), strict=True))
+            return
+        self._keys, self._number = np.append(self._keys, keys), np.append(self._number, number)
+        order = np.argsort(self._keys)
+        self._keys, self._number = self._keys[order], self._number[order]
+
+
 def make_index(rows: np.ndarray) -> HashedIndex | DenseIndex:
     """Indexes distinct rows, (S, K), of integers."""
     volume = math.prod((rows.max(0) - rows.min(0) + 1).tolist())
@@ -131,8 +193,14 @@ def distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         NotEnumerable: two different rows have the same hash.
     """
-    _, first, inverse = np.unique(hashed(rows), return_index=True, return_inverse=True)
-    if not np.array_equal(rows[first[inverse]], rows):
-        raise NotEnumerable("two different rows have the same hash: permute the state variables")
+    first, inverse = _first_occurrences(rows)
     rank = np.argsort(np.argsort(first))
     return np.sort(first), rank[inverse]
+
+
+def _first_occurrences(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `distinct_rows`, with the distinct rows in the order of their hashes."""
+    _, first, inverse = np.unique(hashed(rows), return_index=True, return_inverse=True)
+    if not np.array_equal(rows[first[inverse]], rows):
+        raise NotEnumerable(SAME_HASH)
+    return first, inverse

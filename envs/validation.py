@@ -1,12 +1,17 @@
 """Checks that a world must pass before it is tabulated; each refusal names what was found, where, and what to do.
 
-Letters: S states of which the first S_A are not terminal, A actions, Z values of the noise, K state variables.
+Letters: n states at a time, S states of which the first S_A are not terminal, A actions, Z values of the noise, K state
+variables.
 """
 
+import contextlib
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from envs.tables import NotEnumerable, hashed
 
 if TYPE_CHECKING:
     from envs.world import World
@@ -14,48 +19,169 @@ if TYPE_CHECKING:
 NO_LIMIT = 1_000_000  # steps: a longer time limit counts as none
 NEGLIGIBLE = 1e-16  # discount below which rewards are ignored
 SAMPLE_SIZE = 64, 4096  # fewest and approximately most states on which functions are evaluated twice
+KINDS = {  # of the results of functions; others are numbers
+    "transition": "iu",
+    "terminal": "b",
+    "watched": "b",
+    "outcome": "iu",
+    "overseer_observation": "iu",
+}
+KIND_NAMES = {"b": "bool", "iu": "integers", "fiub": "numbers"}
 
 
-def refuse(world: "World", line: str) -> None:
-    """Raises ValueError with the world's name and the line."""
-    raise ValueError(f"{type(world).__name__}: {line}")
+class CheckFailed(ValueError):  # noqa: N818  (named after the event)
+    """A check failed; the message is one line."""
 
 
-def check_distributions(world: "World", starts: np.ndarray, probabilities: np.ndarray) -> None:
-    """Checks that noise and start probabilities are distributions and that no start is terminal; raises ValueError."""
+@contextlib.contextmanager
+def prefixed(name: str) -> Iterator[None]:
+    """Prefixes the message of a CheckFailed with a name."""
+    try:
+        yield
+    except CheckFailed as fault:
+        raise CheckFailed(f"{name}: {fault}") from fault.__cause__
+
+
+def require(passed: Any, line: str) -> None:
+    """Raises CheckFailed with the line unless passed."""
+    if not passed:
+        raise CheckFailed(line)
+
+
+def described(array: Any) -> str:
+    """The dtype and shape of an array for an error line, such as "float64 of shape (16, 1)"."""
+    return f"{getattr(array, 'dtype', type(array).__name__)} of shape {np.shape(array)}"
+
+
+def evaluate(world: "World", name: str, *arrays: np.ndarray, **noise: np.ndarray) -> np.ndarray:
+    """Calls a function of a world and checks its result.
+
+    Args:
+        world: the world.
+        name: the name of the function.
+        arrays: its arguments, n rows each.
+        noise: the noise of a transition, n rows each.
+
+    Returns:
+        The result, n rows.
+
+    Raises:
+        CheckFailed: the function writes into its arguments, or its result has the wrong type or shape.
+    """
+    result = _call_read_only(name, getattr(world, name), arrays, noise)
+    shape, n = np.shape(result), len(arrays[0])
+    expected = arrays[0].shape if name == "transition" else (n, *shape[1:]) if name == "observation" else (n,)
+    kinds = "fiu" if name == "transition" and arrays[0].dtype.kind == "f" else KINDS.get(name, "fiub")
+    if shape != expected:
+        raise CheckFailed(f"{name} returns {described(result)} for {n} states: return shape {expected}")
+    if not isinstance(result, np.ndarray) or result.dtype.kind not in kinds:
+        raise CheckFailed(f"{name} returns {described(result)}: return an array of {KIND_NAMES.get(kinds, 'numbers')}")
+    return result
+
+
+def _call_read_only(name: str, function: Any, arrays: tuple[np.ndarray, ...], noise: dict[str, np.ndarray]) -> Any:
+    try:
+        return function(*map(_read_only, arrays), **{key: _read_only(value) for key, value in noise.items()})
+    except ValueError as error:  # numpy's for a write; compiled code may refuse any read-only array
+        if "read-only" not in str(error):
+            raise
+    copies, noise_copies = [a.copy() for a in arrays], {key: value.copy() for key, value in noise.items()}
+    result = function(*copies, **noise_copies)
+    pairs = [*zip(arrays, copies, strict=True), *((value, noise_copies[key]) for key, value in noise.items())]
+    unchanged = all(np.array_equal(before, after) for before, after in pairs)
+    require(unchanged, f"{name} writes into its arguments: copy them first")
+    return result
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def check_starts(world: "World", states: np.ndarray, probabilities: np.ndarray) -> None:
+    """Checks the start distribution: shapes, types, probabilities, distinct and non-terminal states."""
+    shapes = np.shape(states), np.shape(probabilities)
+    require(
+        len(shapes[0]) == 2 and shapes[1] == shapes[0][:1] and 0 not in shapes[0],
+        f"starts() returns states of shape {shapes[0]} and probabilities of shape {shapes[1]}: "
+        "return arrays (S0, K) and (S0,)",
+    )
+    require(states.dtype.kind in "iubf", f"starts() returns states of type {states.dtype}: return integers")
+    wrong = np.flatnonzero(~(probabilities >= 0))  # nan included
+    require(
+        not len(wrong),
+        f"start state {_first(states, wrong)} has probability {_first(probabilities, wrong)}: give 0 or more",
+    )
+    total = probabilities.sum()
+    require(
+        math.isclose(total, 1, abs_tol=1e-9), f"the start probabilities sum to {total:.6g}, not 1: divide by the sum"
+    )
+    require(len(np.unique(hashed(states))) == len(states), "starts() lists a state twice: add up its probabilities")
+    ended = np.flatnonzero(evaluate(world, "terminal", states))
+    require(not len(ended), f"start state {_first(states, ended)} is terminal: leave it out of starts()")
+
+
+def check_noise(world: "World") -> None:
+    """Checks that the values of each noise have probabilities that sum to 1."""
     for name, distribution in world.noise.items():
-        if min(distribution) < 0 or not math.isclose(sum(distribution), 1, abs_tol=1e-9):
-            refuse(
-                world,
-                f"noise {name!r} is not a distribution: {tuple(distribution)} sums to {sum(distribution):.6g}; "
-                "give probabilities that sum to 1",
-            )
-    negative = np.flatnonzero(probabilities < 0)
-    if len(negative):
-        first = negative[0]
-        refuse(
-            world, f"start state {starts[first].tolist()} has probability {probabilities[first]:.6g}: give 0 or more"
+        require(
+            len(distribution) and min(distribution) >= 0 and math.isclose(sum(distribution), 1, abs_tol=1e-9),
+            f"noise {name!r} is not a distribution: {tuple(distribution)} sums to {sum(distribution):.6g}; "
+            "give probabilities that sum to 1",
         )
-    if not math.isclose(probabilities.sum(), 1, abs_tol=1e-9):
-        refuse(world, f"the start probabilities sum to {probabilities.sum():.6g}, not 1: scale them")
-    ended = np.flatnonzero(world.terminal(starts))
-    if len(ended):
-        refuse(world, f"start state {starts[ended[0]].tolist()} is terminal: leave it out of starts()")
 
 
-def check_repeatable(world: "World", name: str, states: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
-    """Checks that two evaluations of a function on states, (n, K), are equal; raises ValueError."""
-    n = len(states)
-    unequal = (np.asarray(first) != np.asarray(second)).reshape(n, -1).any(1)
-    if unequal.any():
-        state = states[np.argmax(unequal)].tolist()
-        refuse(world, f"{name} returns two results for state {state}: let it depend on its arguments alone")
+def check_finite(name: str, values: np.ndarray) -> None:
+    """Checks that rewards are finite."""
+    require(np.isfinite(values).all(), f"{name} returns a number that is not finite: return finite rewards")
+
+
+def check_labels(name: str, values: np.ndarray, labels: tuple[str, ...]) -> None:
+    """Checks that overseer observations or outcomes are indices of their labels."""
+    if values.size:
+        low, high = values.min(), values.max()
+        require(
+            low >= 0 and high < len(labels),
+            f"{name} returns {low} to {high}, but only {len(labels)} have a name: {labels}",
+        )
+
+
+def check_repeatable(name: str, states: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
+    """Checks that two evaluations of a function on states, (n, K), are equal."""
+    unequal = np.flatnonzero(differing_rows(first, second))
+    require(
+        not len(unequal),
+        f"{name} returns two results for state {_first(states, unequal)}: let it depend on its arguments alone",
+    )
+
+
+def differing_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(n,) bool: rows that are not equal; nan equals nan."""
+    first, second = np.asarray(first), np.asarray(second)
+    if first.shape != second.shape:
+        return np.ones(1, bool)
+    unequal = (first != second) & ~((first != first) & (second != second))
+    return unequal.reshape(len(first), -1).any(1)
+
+
+def _first(values: np.ndarray, rows: np.ndarray) -> Any:
+    """The value in the first of these rows, for an error line."""
+    return values[rows[0]].tolist() if len(rows) else []
 
 
 def sample_states(states: np.ndarray) -> np.ndarray:
     """An evenly spaced sample of states, (n, K); few states are repeated, so that random results differ visibly."""
     fewest, most = SAMPLE_SIZE
     return np.resize(states[:: max(1, len(states) // most)], (max(fewest, min(len(states), most)), states.shape[1]))
+
+
+def require_integers(name: str, states: np.ndarray) -> None:
+    """Raises NotEnumerable unless the states are integers."""
+    if states.dtype.kind not in "iub":
+        raise NotEnumerable(
+            f"{name} has states of type {states.dtype}, and tables need integers: evaluate it by sampling"
+        )
 
 
 def horizon(world: "World", states: np.ndarray, successor: np.ndarray) -> int:
@@ -70,7 +196,7 @@ def horizon(world: "World", states: np.ndarray, successor: np.ndarray) -> int:
         The time limit; without one, the longest episode or the steps after which the discount is negligible.
 
     Raises:
-        ValueError: there is no time limit, an episode need not end, and the discount is 1.
+        CheckFailed: there is no time limit, an episode need not end, and the discount is 1.
     """
     if world.max_episode_steps <= NO_LIMIT:
         return world.max_episode_steps
@@ -86,10 +212,9 @@ def horizon(world: "World", states: np.ndarray, successor: np.ndarray) -> int:
 
 
 def _discounted(world: "World", state: np.ndarray) -> int:
-    if world.gamma == 1:
-        refuse(
-            world,
-            f"gamma is 1 without a time limit, and an episode from state {state.tolist()} need not end: "
-            "give a gamma below 1 or max_episode_steps",
-        )
-    return math.ceil(math.log(NEGLIGIBLE) / math.log(world.gamma))
+    require(
+        world.gamma < 1,
+        f"gamma is {world.gamma:g} without a time limit, and an episode from state {state.tolist()} need not end: "
+        "give a gamma below 1 or max_episode_steps",
+    )
+    return math.ceil(math.log(NEGLIGIBLE) / math.log(world.gamma)) if world.gamma > 0 else 1

@@ -6,7 +6,7 @@ with tables, a wrapper that is a pure function of the observation has tables aga
 Letters: N copies, obs the shape of an observation.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from envs.enumeration import compile_world
 from envs.knowledge import KNOWLEDGE, shown_flags
 from envs.snapshot import SnapshotState, require_snapshots
 from envs.tables import NotEnumerable, Tables, distinct_rows
+
+Seed = int | Sequence[int | None] | None
 
 
 class AgentView(VectorWrapper):
@@ -36,12 +38,11 @@ class AgentView(VectorWrapper):
     def begin(self, started: np.ndarray) -> None:
         """Called when an episode starts in the copies marked by `started`, (N,) bool."""
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Restarts every copy."""
-        obs, info = self.env.reset(seed=seed, options=options)
-        self.begin(np.ones(self.num_envs, bool))
+    def reset(self, *, seed: Seed = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Restarts every copy, or those marked by the option "reset_mask"."""
+        started = np.array((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))  # Gymnasium removes it
+        obs, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # a list is one of ours
+        self.begin(started)
         return self.view(obs), info
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -136,12 +137,12 @@ class AgentKnowledge(AgentView):
         self._flipped = np.zeros((env.num_envs, *self.flags.shape), bool)
         self._generator = np.random.default_rng()
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Restarts every copy; the seed also seeds the flips."""
-        if seed is not None:
-            self._generator = np.random.default_rng((seed, 1))  # independent of the environment's generator
+    def reset(self, *, seed: Seed = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Restarts every copy, or those marked by the option "reset_mask"; the seed also seeds the flips."""
+        entropy = arguments.seed(seed, self.num_envs)
+        if entropy is not None:
+            entropy = entropy if isinstance(entropy, list) else [entropy]
+            self._generator = np.random.default_rng((*entropy, 1))  # independent of the environment's generator
         return super().reset(seed=seed, options=options)
 
     def begin(self, started: np.ndarray) -> None:

@@ -5,26 +5,34 @@ random generators of its process. A failed run does not end the sweep; the sweep
 """
 
 import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_threads
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from datetime import datetime
-from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from prefect import Task, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import MissingContextError
 from prefect.futures import PrefectFuture, wait
 from prefect.utilities.annotations import quote
 
 from flows.config import CompareConfig, TrainConfig, run_title
-from flows.errors import DeadWorkerError
-from flows.prefect_server.history import without_owner_tags
-from flows.reporting import report
-from flows.reporting.aggregate import compare_rows
+from flows.errors import DeadWorkerError, UserError
+from flows.prefect_server.history import record_history, without_owner_tags
+from flows.prefect_server.server import is_up
+from flows.reporting.report import PAGE
 from flows.sweep import prefect_artifacts
 from flows.sweep.checks import check_sweep
 from flows.sweep.finalize import finalize
 from flows.sweep.plan import RunOptions
-from flows.sweep.session import Sweep, open_sweep
-from flows.tracking import certificates, results
+from flows.sweep.session import EXTRA_THREADS, Sweep, open_sweep
+from flows.tracking import certificates
+from flows.tracking.missing import Missing
+from flows.tracking.notice import notice
 
 DEFAULTS, NEW = CompareConfig(), RunOptions()
 
@@ -59,28 +67,127 @@ def compare(config: CompareConfig = DEFAULTS, options: RunOptions = NEW) -> str:
         FailedRunsError: Some runs failed or were skipped.
     """
     check_sweep(config)
+    return run_sweep(config, options, _run_as_tasks).result()
+
+
+class Outcome(NamedTuple):
+    """What became of the runs of a sweep."""
+
+    sweep: str  # MLflow run id
+    failed: list[str]  # titles of runs
+    left: list[str]  # titles of runs that were not to be run
+    runs: int
+
+    def result(self) -> str:
+        """Returns the MLflow run id of the sweep; raises FailedRunsError if runs failed or were skipped."""
+        if self.failed or self.left:
+            raise FailedRunsError(*self)
+        return self.sweep
+
+
+class Job(NamedTuple):
+    """A call of `train` or `certify`."""
+
+    task: Task
+    config: TrainConfig
+
+    @property
+    def key(self) -> str:
+        return f"{self.task.name} {run_title(self.config)}"
+
+
+LOST = "Prefect's server does not answer (see server.log in its home, by default .prefect)"
+Start = Callable[[Sweep, list[Job]], None]  # performs jobs and returns when they have ended
+_record: ContextVar[dict[str, Any] | None] = ContextVar("record", default=None)  # of the sweep that this context runs
+
+
+def compare_here(config: CompareConfig, options: RunOptions) -> str:
+    """Runs the flow in this process. If Prefect's server goes away, the sweep continues: MLflow has the record.
+
+    Returns and raises what `compare` does.
+    """
+    if not is_up():
+        notice(f"{LOST}; the sweep runs without it, and MLflow has its record")
+        return run_sweep(config, options, _run_in_threads).result()
+    record: dict[str, Any] = {}
+    token = _record.set(record)
+    try:
+        with record_history():
+            return compare(config, options)
+    except (FailedRunsError, UserError):
+        raise
+    except Exception:
+        if is_up() or ("begun" in record and "outcome" not in record):
+            raise
+        notice(f"{LOST}; its history of this sweep is incomplete, the record in MLflow is not")
+        outcome = record.get("outcome") or run_sweep(config, options, _run_in_threads)
+        return outcome.result()
+    finally:
+        _record.reset(token)
+
+
+def run_sweep(config: CompareConfig, options: RunOptions, start: Start) -> Outcome:
+    """Runs a sweep, writes its report and registers its best agents.
+
+    Args:
+        config: The sweep.
+        options: What to resume, repeat or reuse.
+        start: Performs the jobs. Those that it could not start are performed without Prefect.
+    """
+    record = _record.get()
+    record = {} if record is None else record
+    record["begun"] = True
     with open_sweep(config, options) as sweep:
-        with without_owner_tags():
-            submit = partial(_submit, sweep)
-            certified = [submit(certify, run) for run in uncertified(config, sweep.record.folder)]
-            trained = {run_title(todo.config): submit(train, todo.config) for todo in sweep.plan.todo}
-        with prefect_artifacts.show_progress(sweep.progress):
-            wait([*certified, *trained.values()])
-        found = results.read_results(sweep.store, sweep.record.run_id)
-        comparison = compare_rows(found)
-        page = report.write_report(sweep.store, comparison)
-        finalize(sweep.store, found)
-        prefect_artifacts.publish_results(comparison, page)
-        failed = [name for name, future in trained.items() if not future.state.is_completed()]
+        certified = [Job(certify, run) for run in uncertified(config, sweep.record.folder)]
+        trained = [Job(train, todo.config) for todo in sweep.plan.todo]
+        start(sweep, [*certified, *trained])
+        _run_in_threads(sweep, [job for job in (*certified, *trained) if job.key not in sweep.outcomes])
+        missing = Missing()
+        for job in certified:
+            if error := sweep.outcomes[job.key]:
+                missing.add(f"certificate at p={job.config.oversight:g}", error)
+        comparison = finalize(sweep.store, sweep.record.run_id, missing)
+        prefect_artifacts.publish_results(comparison, comparison.results.folder / PAGE)
+        failed = [run_title(job.config) for job in trained if sweep.outcomes[job.key]]
         left = [run_title(run) for run in sweep.plan.left]
-        if failed or left:
-            raise FailedRunsError(sweep.record.run_id, failed, left, len(config.runs()))
-    return sweep.record.run_id
+        record["outcome"] = Outcome(sweep.record.run_id, failed, left, len(config.runs()))
+    return record["outcome"]
 
 
-def _submit(sweep: Sweep, job: Task, config: TrainConfig) -> PrefectFuture:
-    # quoted: Prefect would search the sweep's fields for futures
-    return sweep.threads.submit(job, {"config": config, "sweep": quote(sweep)})
+def _run_as_tasks(sweep: Sweep, jobs: list[Job]) -> None:
+    """Performs jobs as Prefect tasks."""
+    with without_owner_tags():
+        # quoted: Prefect would search the sweep's fields for futures
+        futures: list[PrefectFuture] = [
+            sweep.threads.submit(job.task, {"config": job.config, "sweep": quote(sweep)}) for job in jobs
+        ]
+    with prefect_artifacts.show_progress(sweep.progress):
+        wait(futures)
+
+
+def _run_in_threads(sweep: Sweep, jobs: list[Job]) -> None:
+    """Performs jobs without Prefect."""
+    threads = ThreadPoolExecutor(max_workers=sweep.pool.size + EXTRA_THREADS)
+    try:
+        futures = [threads.submit(job.task.fn, job.config, sweep) for job in jobs]
+        while not all(future.done() for future in futures):  # in steps, so that signals are handled
+            wait_for_threads(futures, timeout=0.5)
+    except BaseException:
+        sweep.pool.stop()  # threads wait for its jobs
+        raise
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _outcome(sweep: Sweep, job: Job) -> Iterator[None]:
+    """Records how a job ends."""
+    try:
+        yield
+    except BaseException as error:
+        sweep.outcomes[job.key] = error
+        raise
+    sweep.outcomes[job.key] = None
 
 
 def uncertified(config: CompareConfig, folder: Path) -> list[TrainConfig]:
@@ -94,21 +201,28 @@ def uncertified(config: CompareConfig, folder: Path) -> list[TrainConfig]:
 def train(config: TrainConfig, sweep: Sweep) -> str:
     """Trains one run and returns its MLflow run id. A run whose process dies is resumed once in another process."""
     todo = sweep.todo(config)
-    with sweep.display(config):
+    with _outcome(sweep, Job(train, config)), sweep.display(config):
         try:
             run_id = sweep.run(todo)
         except DeadWorkerError as death:
-            get_run_logger().warning("%s; the run is resumed in another process", death)
+            _log("%s; the run is resumed in another process", death)
             run_id = sweep.retry(todo)
-    get_run_logger().info("MLflow run %s", run_id)
+    _log("MLflow run %s", run_id)
     return run_id
 
 
 @task(task_run_name="p={config.oversight}", cache_policy=NO_CACHE)
 def certify(config: TrainConfig, sweep: Sweep) -> None:
     """Certifies the world of a run, if it can be enumerated, and stores the certificate with the sweep."""
-    certificate = sweep.pool.do("flows.running.worker:compute_certificate", config)
-    if certificate:
-        sweep.record.params(certificates.certificate_params(config.oversight, certificate))
-        path = certificates.certificate_path(sweep.record.folder, config.oversight)
-        path.write_text(json.dumps(certificate, indent=2) + "\n")
+    with _outcome(sweep, Job(certify, config)):
+        certificate = sweep.pool.do("flows.running.worker:compute_certificate", config)
+        if certificate:
+            sweep.record.params(certificates.certificate_params(config.oversight, certificate))
+            path = certificates.certificate_path(sweep.record.folder, config.oversight)
+            path.write_text(json.dumps(certificate, indent=2) + "\n")
+
+
+def _log(text: str, *values: object) -> None:
+    """Logs to the Prefect run of a task; there is none without Prefect."""
+    with suppress(MissingContextError):
+        get_run_logger().info(text, *values)

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from flows import arms
 
 Item = TypeVar("Item")
+Learner = Literal["reinforce", "ppo"]
 
 
 def with_module(name: str) -> str:
@@ -91,7 +92,7 @@ class SharedConfig(Settings):
     env_kwargs: dict[str, Any] = Field(default_factory=dict, description="other arguments of the environment")
     steps: int = Field(default=1_000_000, ge=1, description="environment steps of a run, over all copies")
     checkpoints: int = Field(default=20, ge=1, description="evaluations during a run, evenly spaced")
-    learner: Literal["reinforce", "ppo"] = Field(
+    learner: Learner = Field(
         default="reinforce",
         description="reinforce: whole rollouts, one forward pass per distinct observation; ppo: minibatches",
     )

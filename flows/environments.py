@@ -10,6 +10,9 @@ from gymnasium.vector import VectorEnv
 
 from flows.errors import UserError, nearest_hint, unknown_name
 from flows.text import one_line
+from flows.user_code import error_line, raised_by_user
+
+HIDDEN = ("num_envs", "render_mode")  # arguments of a constructor that users do not set
 
 
 def make_env(name: str, arguments: dict[str, Any], copies: int = 2) -> VectorEnv:
@@ -18,43 +21,68 @@ def make_env(name: str, arguments: dict[str, Any], copies: int = 2) -> VectorEnv
     Args:
         name: Gymnasium id, prefixed with "module:" if a module must be imported to register it.
         arguments: Keyword arguments of the environment.
+        copies: Number of copies.
 
     Raises:
-        UserError: The environment is unknown or refuses the arguments.
+        UserError: The environment is unknown, its module cannot be imported, or its constructor raises an exception.
     """
     entry = _entry(name)
     try:
         return gymnasium.make_vec(name, num_envs=copies, **arguments)
     except TypeError as error:
         raise _refused_argument(name, entry, arguments, error) from None
-    except (gymnasium.error.Error, ValueError) as error:
-        raise UserError(f"environment {name!r}: {one_line(error)}") from None
+    except (Exception, SystemExit) as error:
+        raise environment_error(name, error) from None
+
+
+def environment_error(name: str, error: BaseException) -> UserError:
+    """Describes an exception that an environment raised; one of user code with its type, file and line."""
+    if error.__cause__ is not None and raised_by_user(error.__cause__):
+        error = error.__cause__  # the checker wraps an exception of a world's function
+    plain = isinstance(error, gymnasium.error.Error | ValueError) and not raised_by_user(error)
+    line = one_line(error).removeprefix(f"{name.rpartition(':')[2]}: ")  # the checker names the environment too
+    return UserError(f"environment {name!r}: {line if plain else error_line(error)}")
+
+
+def import_environment(name: str) -> None:
+    """Imports the module that registers an environment; raises UserError if that fails."""
+    module = name.rpartition(":")[0]
+    try:
+        if module:
+            import_module(module)
+    except ModuleNotFoundError as error:
+        found = error_line(error) if raised_by_user(error) else f"no module named {error.name!r}"
+        raise UserError(f"environment {name!r}: {found}; is it on PYTHONPATH?") from None
+    except (Exception, SystemExit) as error:
+        raise UserError(f"environment {name!r}: importing {module} failed: {error_line(error)}") from None
 
 
 def _entry(name: str) -> Any:
     """The constructor of the environment's vector form, or None if it has no vector form of its own."""
-    module, _, short = name.rpartition(":")
+    short = name.rpartition(":")[2]
     import envs  # noqa: F401  (registers)
 
+    import_environment(name)
     try:
-        if module:
-            import_module(module)
         entry = gymnasium.spec(short).vector_entry_point
-        return load_env_creator(entry) if isinstance(entry, str) else entry
-    except ModuleNotFoundError as error:
-        raise UserError(f"environment {name!r}: no module named {error.name!r}; is it on PYTHONPATH?") from None
     except gymnasium.error.Error:
         ours = sorted(world for world in gymnasium.registry if world.startswith("keyhole/"))
-        hint = nearest_hint(short, gymnasium.registry)
-        raise UserError(f"unknown environment {short!r}{hint} (ours: {', '.join(ours)}; see `keyhole envs`)") from None
+        hint = nearest_hint(short, gymnasium.registry) or ";"
+        raise UserError(f"unknown environment {short!r}{hint} one of {', '.join(ours)}") from None
+    try:
+        return load_env_creator(entry) if isinstance(entry, str) else entry
+    except (Exception, SystemExit) as error:
+        raise environment_error(name, error) from None
 
 
 def _refused_argument(name: str, build: Any, arguments: dict[str, Any], error: TypeError) -> UserError:
     parameters = signature(build).parameters if callable(build) else {}
-    known = [key for key, value in parameters.items() if value.kind is not Parameter.VAR_KEYWORD]
+    known = list(parameters)
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return environment_error(name, error)
     if build is None or ("oversight_prob" in arguments and known and "oversight_prob" not in known):
         return UserError(f"environment {name!r} gives no overseer view: it takes no oversight_prob; see `keyhole envs`")
     wrong = next((key for key in arguments if known and key not in known), None)
     if wrong is None:
-        return UserError(f"environment {name!r}: {one_line(error)}")
-    return unknown_name(f"argument of {name}", wrong, [key for key in known if key not in ("num_envs", "render_mode")])
+        return environment_error(name, error)
+    return unknown_name(f"argument of {name}", wrong, [key for key in known if key not in HIDDEN])

@@ -8,6 +8,7 @@ from flows.reporting import report as pages
 from flows.reporting.aggregate import compare_rows
 from flows.tracking import results
 from flows.tracking.access import require_runs
+from flows.tracking.missing import Missing
 from flows.tracking.store import Store
 
 
@@ -21,7 +22,10 @@ def report(sweep: str = "") -> str:
     store = Store(require_runs(current_project()))
     run_id = results.find_sweep(store, sweep or None)
     comparison = compare_rows(results.read_results(store, run_id))
-    page = pages.write_report(store, comparison)
+    missing = Missing()
+    page = pages.write_report(store, comparison, missing)
+    if missing:
+        get_run_logger().warning("missing: %s", missing)
     create_markdown_artifact(f"```\n{pages.summary(comparison)}\n```", key="report", description=run_id)
     get_run_logger().info("report: %s", page)
     return str(page)

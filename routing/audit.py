@@ -67,7 +67,7 @@ def audit(model: nn.Module, router: Router, batch: Tensor, labels: Tensor, loss:
     Args:
         model: the module that is called with the examples.
         router: the router to audit.
-        batch: (B, ...) examples.
+        batch: (B, ...) examples, or (T, B, ...) if the router declares batch_dim=1.
         labels: (B,) hard labels.
         loss: maps the model's output to a scalar; by default `projection()`.
 
@@ -79,10 +79,11 @@ def audit(model: nn.Module, router: Router, batch: Tensor, labels: Tensor, loss:
     """
     loss, rules = loss or projection(), router.rules
     rules.weigh(labels)  # raises if labels are empty or unknown
+    axis = router.batch_dim if isinstance(router.batch_dim, int) else 0
     present = labels.unique().tolist()  # indices of the labels that occur
     routed, unrouted = [], []
     for label in present:
-        examples = batch[labels == label]
+        examples = batch.index_select(axis, (labels == label).nonzero().squeeze(1))
         with router(labels[labels == label]):
             routed.append(_norms(rules.regions, loss(model(examples))))
         unrouted.append(_norms(rules.regions, loss(model(examples))))

@@ -20,7 +20,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], shown: int = 8) -> 
         The error, not raised.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(str(name), names, n=1)
     hint = f" did you mean {near[0]!r}?" if near else ""
     listed = ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
     return ValueError(f"unknown {kind} {name!r};{hint} one of {listed or '(none)'}")

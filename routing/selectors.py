@@ -19,6 +19,16 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 READERS = (nn.Linear, *CONVOLUTIONS)  # layers whose weight is (out, in, ...)
 LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, *EMBEDDINGS)  # layers whose output is (B, ..., units)
 SECOND = (*CONVOLUTIONS, nn.GroupNorm)  # layers whose output is (B, units, ...)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+CHANNELS_SECOND = (*SECOND, *TRANSPOSED, *BATCH_NORMS, *INSTANCE_NORMS, nn.PReLU)  # no axis of tokens after the batch
+UNBATCHED_DIMS: dict[
+    type[nn.Module], int
+] = {  # layers that also accept an input without batch axis, and its dimensions
+    nn.MultiheadAttention: 2,
+    **{kind: 2 + i for kinds in (CONVOLUTIONS, TRANSPOSED, INSTANCE_NORMS) for i, kind in enumerate(kinds)},
+}
 
 
 class Output(NamedTuple):
@@ -101,7 +111,8 @@ def module(path: str) -> Part:
     def resolve(model: nn.Module) -> Region:
         found = find_module(model, path)
         names = [f"{path}.{name}" if path else name for name, _ in found.named_parameters()]
-        return Region((Output(path, found),), tuple(whole_piece(model, name) for name in names))
+        output = Output(path, found, 1 if isinstance(found, CHANNELS_SECOND) else -1)
+        return Region((output,), tuple(whole_piece(model, name) for name in names))
 
     return resolve
 
@@ -147,6 +158,7 @@ def units(path: str, where: slice, out: str | Sequence[str] = ()) -> Part:
                 f"{path!r} is a {type(layer).__name__}, which has no units; "
                 "name a linear layer, a convolution, an embedding or a norm, or use module(...)"
             )
+        _check_own_weight(layer, path)
         count = _count(layer)
         selected = _checked(path, where, count)
         rows = [
@@ -158,6 +170,14 @@ def units(path: str, where: slice, out: str | Sequence[str] = ()) -> Part:
         return Region((output,), (*rows, *columns))
 
     return resolve
+
+
+def _check_own_weight(layer: nn.Module, path: str) -> None:
+    own = dict(layer.named_parameters(recurse=False))
+    if "weight" not in own and getattr(layer, "weight", None) is not None:
+        raise ValueError(
+            f"the weight of {path!r} is computed by a parametrization or hook; remove that, or route the layer's output"
+        )
 
 
 def _count(layer: nn.Module) -> int:
@@ -184,6 +204,7 @@ def _columns(model: nn.Module, reader: str, selected: slice, path: str, count: i
         raise ValueError(
             f"{reader!r} cannot read units: it is {layer}; name a linear layer or an ungrouped convolution"
         )
+    _check_own_weight(layer, reader)
     inputs = layer.weight.shape[1]
     if inputs != count:
         raise ValueError(f"{reader!r} reads {inputs} units, but {path!r} has {count}; name the layer that reads them")

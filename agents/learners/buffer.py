@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, RolloutBufferSamples
 
 from agents.vec_env import GymnasiumVecEnv
 from routing import BLOCKS, Feedback, Method, Overseer, Rollout, View, episode_labels, judged
@@ -26,9 +27,26 @@ class RoutedSamples(NamedTuple):
     advantages: torch.Tensor  # (B,)
     returns: torch.Tensor  # (B,)
     weights: torch.Tensor  # (B,)
-    masks: torch.Tensor  # (B, M)
+    masks: torch.Tensor | None  # (B, M); None: nothing is routed
     labels: torch.Tensor  # (B,) verdict on the sample's episode, 0 without one
     baselined: torch.Tensor  # (B,) bool, whether the critic's value was subtracted
+
+
+def untreated_samples(batch: RolloutBufferSamples | DictRolloutBufferSamples) -> RoutedSamples:
+    """Extend a minibatch of Stable-Baselines3's own buffer by the treatment of an environment without an overseer."""
+    ones = torch.ones_like(batch.returns)
+    return RoutedSamples(
+        batch.observations,  # type: ignore[arg-type]  # tensors by name, for a Dict space
+        batch.actions,
+        batch.old_values,
+        batch.old_log_prob,
+        batch.advantages,
+        batch.returns,
+        weights=ones,
+        masks=None,
+        labels=torch.zeros_like(ones),
+        baselined=torch.ones_like(ones, dtype=torch.bool),
+    )
 
 
 class RoutedRolloutBuffer(RolloutBuffer):

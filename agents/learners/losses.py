@@ -1,4 +1,4 @@
-"""Per-sample losses: functions of (B,) tensors to a (B,) tensor. The caller applies weights and takes means."""
+"""Losses as functions of (B,) tensors. Unless stated otherwise the result is (B,), without weights."""
 
 import torch
 from torch import Tensor
@@ -19,9 +19,14 @@ def clipped_surrogate(advantages: Tensor, ratio: Tensor, clip_range: float) -> T
     return -torch.min(advantages * ratio, advantages * torch.clamp(ratio, 1 - clip_range, 1 + clip_range))
 
 
-def squared_error(values: Tensor, returns: Tensor) -> Tensor:
-    """The critic's loss: (B,), (B,) -> (B,)."""
-    return functional.mse_loss(returns, values, reduction="none")
+def mean_squared_error(values: Tensor, returns: Tensor, weights: Tensor) -> Tensor:
+    """The critic's loss: weighted mean of squared errors, (B,), (B,), (B,) -> ().
+
+    With unit weights it is Stable-Baselines3's expression: the gradient of a weighted mean is rounded differently.
+    """
+    if bool((weights == 1).all()):
+        return functional.mse_loss(returns, values)
+    return (functional.mse_loss(returns, values, reduction="none") * weights).mean()
 
 
 def gate_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

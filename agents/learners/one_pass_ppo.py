@@ -1,4 +1,4 @@
-"""PPO with one forward pass per sample where a rollout has a single optimiser step.
+"""PPO under an overseer with one forward pass per sample where a rollout has a single optimiser step.
 
 With one step per rollout the policy that learns is the policy that acted, and masks are read only in the backward pass.
 So the graph that acting built is reused for the update, and each sample has one forward pass instead of two. The values
@@ -12,24 +12,35 @@ import torch
 
 from agents.learners.buffer import RoutedSamples
 from agents.learners.ppo import RoutedPPO
-from agents.policies.policy import Evaluated
+from agents.policies.policy import BlockPolicy, Evaluated
 from routing import BLOCKS
 
 
 class OnePassPPO(RoutedPPO):
-    """`RoutedPPO` with fewer forward passes; the two agree to rounding."""
+    """`RoutedPPO` with fewer forward passes.
+
+    Under an overseer the two agree to rounding. In an environment without one, or under Stable-Baselines3's wrappers,
+    they are equal.
+    """
 
     def _setup_model(self) -> None:
         super()._setup_model()
         self.acted: list[Evaluated] = []  # one per step of the rollout; empty if nothing was recorded
-        if self.env is not None:
-            self.rollout_buffer.critic = self._critic
+
+    @property
+    def _direct(self) -> bool:
+        """Whether the environment is the adapter of one with an overseer, without wrappers."""
+        return self.env is not None and self.overseer_env is self.env
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "acted"]
 
     def collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
         """Collect a rollout; if it has a single optimiser step, record the graph of acting."""
+        self.acted = []
+        if not self._direct:
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        rollout_buffer.critic = self._critic
         env.report_timeouts = False  # only for this rollout: another learner may use the environment afterwards
         try:
             return self._collect(env, callback, rollout_buffer, n_rollout_steps)
@@ -38,7 +49,8 @@ class OnePassPPO(RoutedPPO):
 
     def _collect(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
         one_step = self.n_epochs == 1 and self.batch_size >= n_rollout_steps * env.num_envs
-        if not one_step or self.policy.level == "forward_ablated":  # this level reads masks in the forward pass
+        blocks = isinstance(self.policy, BlockPolicy)
+        if not (one_step and blocks) or self.policy.level == "forward_ablated":  # which reads masks in the forward pass
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         masks = torch.ones(n_rollout_steps, env.num_envs, len(BLOCKS), device=self.device)
         with self.policy.recorded(masks) as self.acted:
@@ -61,4 +73,7 @@ class OnePassPPO(RoutedPPO):
         selected = torch.as_tensor(self.rollout_buffer.weights[:, 0] > 0, device=self.device)
         columns = zip(*self.acted, strict=True)
         self.acted = []  # a graph serves one backward pass
-        return Evaluated(*(torch.stack(column).flatten(1).T.flatten()[selected] for column in columns))
+        values, log_prob, entropy = (
+            None if column[0] is None else torch.stack(column).flatten(1).T.flatten()[selected] for column in columns
+        )
+        return Evaluated(values, log_prob, entropy)  # type: ignore[arg-type]  # only the entropy may be None

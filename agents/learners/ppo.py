@@ -1,7 +1,8 @@
 """Proximal policy optimisation with sample weights and gradient masks.
 
-With unit weights and masks this is Stable-Baselines3's PPO, bit for bit. `train` and `_update` are its `train`; each
-change is marked. Parts of PPO could couple again what routing separates, so:
+In an environment without an overseer, and with unit weights and masks, this is Stable-Baselines3's PPO, bit for bit.
+`train`, `_losses` and `_step_optimizer` are its `train`; each change is marked. Parts of PPO could couple again what
+routing separates, so:
 - weights are scaled to mean 1 within a minibatch, so a filter does not change the step size;
 - filtered samples are dropped before advantages are normalised;
 - a block that no sample of the minibatch trains has no gradient at all, because Adam moves on a gradient of zeros;
@@ -9,142 +10,305 @@ change is marked. Parts of PPO could couple again what routing separates, so:
 The action head and the critic learn from every sample that is not filtered out.
 """
 
+import inspect
+import logging
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from gymnasium.spaces import Dict, Discrete
 from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import explained_variance
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from agents.learners import losses
-from agents.learners.buffer import RoutedRolloutBuffer, RoutedSamples
+from agents.learners.buffer import RoutedRolloutBuffer, RoutedSamples, untreated_samples
 from agents.learners.nan_guard import check_finite
 from agents.policies.policy import BlockPolicy, Evaluated
+from agents.vec_env import GymnasiumVecEnv, find_overseer
+from envs.snapshot import require_snapshots
 from routing import BLOCKS, find
+
+PROXY = "proxy"  # the method that treats nothing
+log = logging.getLogger(__name__)
+
+
+class Losses(NamedTuple):
+    """The loss of a minibatch and its terms."""
+
+    loss: torch.Tensor  # ()
+    terms: dict[str, float]  # by the name under which they are logged
+    approx_kl: np.ndarray  # () float32, of the policy that acted from the current one
+    gate_trained: bool
 
 
 class RoutedPPO(PPO):
     """PPO under an oversight method.
 
     Args:
-        policy: as PPO's; a `BlockPolicy`.
-        env: as PPO's; a `GymnasiumVecEnv`.
-        method: name in `routing.METHODS` of the method that computes weights, masks and rewards.
+        policy: as PPO's. Methods that mask gradients need a `BlockPolicy`.
+        env: as PPO's. A `GymnasiumVecEnv` with an overseer, also under wrappers, is treated by `method`; any other
+            environment is not treated.
+        *args, **kwargs: as PPO's; `max_grad_norm` may be None for no clipping.
+        method: name in `routing.METHODS` of the method that computes weights, masks and rewards; None is "naive".
         gate_coef: weight of the gate's own loss on judged steps, where the method has one.
-        routed_baseline: subtract the critic's value on samples routed by their outcome too; None takes the method's
-            default.
         final_ent_coef: weight of the entropy bonus at the end of training, approached geometrically; None keeps
             `ent_coef`.
-        max_grad_norm: clip of the global gradient norm; None for none.
-        **kwargs: as PPO's.
+        routed_baseline: subtract the critic's value on samples routed by their outcome too; None takes the method's
+            default.
 
     Raises:
-        ValueError: the method is unknown.
+        ValueError: the method is unknown or needs blocks that the policy lacks; a rollout buffer is given for an
+            environment with an overseer; or VecNormalize normalises rewards that an overseer judges.
     """
 
     policy: BlockPolicy
     rollout_buffer: RoutedRolloutBuffer
+    policy_aliases = {**PPO.policy_aliases, "BlockPolicy": BlockPolicy}  # noqa: RUF012  (Stable-Baselines3's own declaration)
 
     def __init__(
         self,
-        policy: type[BlockPolicy],
+        policy: str | type[ActorCriticPolicy],
         env,
-        *,
-        method: str = "naive",
+        *args: Any,
+        method: str | None = None,
         gate_coef: float = 1.0,
         final_ent_coef: float | None = None,
         routed_baseline: bool | None = None,
-        max_grad_norm: float | None = 0.5,
         **kwargs: Any,
     ) -> None:
-        self.method = method
-        self.treat = find(method).make(kwargs.get("seed") or 0)
+        arguments = inspect.signature(PPO).bind(policy, env, *args, **kwargs).arguments
+        if arguments.get("max_grad_norm", 0.0) is None:
+            arguments["max_grad_norm"] = math.inf
+        overseen = isinstance(env, VecEnv) and find_overseer(env) is not None
+        if overseen and (arguments.get("rollout_buffer_class") or arguments.get("rollout_buffer_kwargs")):
+            raise ValueError(
+                "rollout_buffer_class and rollout_buffer_kwargs conflict with the overseer of the environment, which "
+                "needs RoutedRolloutBuffer; omit both"
+            )
+        if not overseen and env is not None and method not in (None, PROXY):
+            log.warning("the environment has no overseer, so method %r changes nothing", method)
+        self.method = method or "naive"
+        self.treat = find(self.method).make(arguments.get("seed") or 0)
         self.gate_coef, self.final_ent_coef = gate_coef, final_ent_coef
-        self.routed_baseline = find(method).baseline if routed_baseline is None else routed_baseline
-        norm = math.inf if max_grad_norm is None else max_grad_norm
-        super().__init__(policy, env, max_grad_norm=norm, **kwargs)
+        self.routed_baseline = find(self.method).baseline if routed_baseline is None else routed_baseline
+        super().__init__(**arguments)
+
+    @property
+    def overseer_env(self) -> GymnasiumVecEnv | None:
+        """The environment with an overseer, under any wrappers; None without one."""
+        return find_overseer(self.env)
+
+    @property
+    def oversight_metrics(self) -> dict[str, float]:
+        """Metrics of oversight and routing of the last rollout; empty without an overseer."""
+        return self.rollout_buffer.metrics if self.overseer_env else {}
+
+    @property
+    def verdicts(self) -> np.ndarray:
+        """Verdicts on the episode ends of the last rollout, (E,) float; empty without an overseer."""
+        return self.rollout_buffer.verdicts if self.overseer_env else np.zeros(0)
+
+    @property
+    def labels_used(self) -> int:
+        """Number of verdicts read since training started."""
+        return self.rollout_buffer.labels_used if self.overseer_env else 0
+
+    @labels_used.setter
+    def labels_used(self, count: int) -> None:
+        if self.overseer_env:
+            self.rollout_buffer.labels_used = count
 
     def _setup_model(self) -> None:
-        if self.env is not None:  # a model loaded without an environment only acts and needs no overseer
-            world, spec = self.env.env, find(self.method)  # type: ignore[attr-defined]
-            self.rollout_buffer_class = RoutedRolloutBuffer
-            self.rollout_buffer_kwargs = {
-                "method": self.treat,
-                "overseer": spec.overseer(world.judgement, world.oversight_prob),
-                "baseline": self.routed_baseline,
-                "flags": world.flags,
-            }
+        self._choose_buffer()
         super()._setup_model()
+        if self.overseer_env:
+            self._check_blocks()
+
+    def _choose_buffer(self) -> None:
+        """Use the buffer that stores the overseer's view if there is an overseer, else PPO's."""
+        adapter = self.overseer_env
+        if adapter is None:
+            if self.rollout_buffer_class is RoutedRolloutBuffer:
+                self.rollout_buffer_class = (
+                    DictRolloutBuffer if isinstance(self.observation_space, Dict) else RolloutBuffer
+                )
+                self.rollout_buffer_kwargs = {}
+            return
+        normalize = unwrap_vec_normalize(self.env)  # type: ignore[arg-type]  # with an overseer there is a VecEnv
+        if normalize is not None and normalize.norm_reward:
+            raise ValueError("VecNormalize changes the rewards that the overseer judges; pass norm_reward=False")
+        world, spec = adapter.env, find(self.method)
+        self.rollout_buffer_class = RoutedRolloutBuffer
+        self.rollout_buffer_kwargs = {
+            "method": self.treat,
+            "overseer": spec.overseer(world.judgement, world.oversight_prob),  # type: ignore[attr-defined]
+            "baseline": self.routed_baseline,
+            "flags": world.flags,  # type: ignore[attr-defined]
+        }
+
+    def _check_blocks(self) -> None:
+        spec = find(self.method)
+        blocks = isinstance(self.policy, BlockPolicy)
+        if spec.gate_loss and not (blocks and self.policy.gated):
+            raise ValueError(
+                f"method {self.method!r} trains a gate, which {type(self.policy).__name__} lacks; "
+                "use BlockPolicy with gated=True"
+            )
+
+    def set_env(self, env, force_reset: bool = True) -> None:
+        """Replace the environment, as PPO does; the buffer then stores the view of the new environment's overseer."""
+        labels_used, overseen_before = self.labels_used, self.overseer_env is not None
+        super().set_env(env, force_reset)
+        if overseen_before or self.overseer_env:
+            self._choose_buffer()
+            self._make_buffer()
+            self.labels_used = labels_used
+
+    def _make_buffer(self) -> None:
+        assert self.rollout_buffer_class is not None  # _choose_buffer or _setup_model chose it
+        self.rollout_buffer = self.rollout_buffer_class(  # type: ignore[assignment]  # PPO's, without an overseer
+            self.n_steps,
+            self.observation_space,
+            self.action_space,
+            device=self.device,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+            n_envs=self.n_envs,
+            **self.rollout_buffer_kwargs,
+        )
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "rollout_buffer_class", "rollout_buffer_kwargs"]
+        excluded = super()._excluded_save_params()
+        if self.rollout_buffer_class is RoutedRolloutBuffer:  # its arguments belong to the environment
+            return [*excluded, "rollout_buffer_class", "rollout_buffer_kwargs"]
+        return excluded
 
     def _update_info_buffer(self, infos: list[dict], dones: np.ndarray | None = None) -> None:
         """Also record the overseer's view: collect_rollouts calls this after each step, before `rollout_buffer.add`."""
         super()._update_info_buffer(infos, dones)
-        self.rollout_buffer.record_overseer_view(self.env, dones)  # type: ignore[arg-type]
+        adapter = self.overseer_env
+        if adapter is not None:
+            self.rollout_buffer.record_overseer_view(adapter, dones)  # type: ignore[arg-type]
 
     def world_snapshot(self) -> dict[str, Any]:
         """Return the state of the environment's copies; raises SnapshotUnsupported if it has no snapshot."""
-        return self.env.snapshot()  # type: ignore[union-attr]
+        return require_snapshots(self.env).snapshot()
 
     def world_restore(self, state: dict[str, Any]) -> None:
         """Restore the state that `world_snapshot` returned."""
-        self.env.restore(state)  # type: ignore[union-attr]
+        require_snapshots(self.env).restore(state)
 
     def train(self) -> None:
         """Update the policy from the rollout."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
-        for name, value in self.rollout_buffer.metrics.items():  # changed from SB3 2.9 (1 of 9): the overseer's metrics
+        clip_range_vf = self._clip_range_vf()
+        self._check_masks()
+        for name, value in self.oversight_metrics.items():  # changed from SB3 2.9 (1 of 10): the overseer's metrics
             self.logger.record(name, value)
         terms: list[dict[str, float]] = []
-        for _ in range(self.n_epochs):
+        for epoch in range(self.n_epochs):
+            approx_kls: list[np.ndarray] = []
             for batch in self._minibatches():
-                if len(batch.weights):  # changed from SB3 2.9 (2 of 9): all samples may be filtered out
-                    terms.append(self._update(batch, clip_range))
+                if not len(batch.weights):  # changed from SB3 2.9 (2 of 10): all samples may be filtered out
+                    continue
+                found = self._update(batch, clip_range, clip_range_vf)
+                terms.append(found.terms)
+                approx_kls.append(found.approx_kl)
+                if self._exceeds_target_kl(found.approx_kl):
+                    break
             self._n_updates += 1
-        for name in {name: None for term in terms for name in term}:  # a minibatch without verdicts has no gate loss
-            self.logger.record(f"train/{name}", np.mean([term[name] for term in terms if name in term]))
+            if approx_kls and self._exceeds_target_kl(approx_kls[-1]):
+                if self.verbose >= 1:
+                    print(f"Early stopping at step {epoch} due to reaching max kl: {approx_kls[-1]:.2f}")
+                break
+        self._record_terms(terms, approx_kls)
         values, returns = self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()
         self.logger.record("train/explained_variance", explained_variance(values, returns))
+        if hasattr(self.policy, "log_std"):
+            self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/clip_range", clip_range)
+        if clip_range_vf is not None:
+            self.logger.record("train/clip_range_vf", clip_range_vf)
+
+    def _record_terms(self, terms: list[dict[str, float]], approx_kls: list[np.ndarray]) -> None:
+        for name in {name: None for term in terms for name in term}:  # a minibatch without verdicts has no gate loss
+            values = [term[name] for term in terms if name in term]
+            self.logger.record(f"train/{name}", values[-1] if name == "loss" else np.mean(values))
+        if approx_kls:
+            self.logger.record("train/approx_kl", np.mean(approx_kls))
+
+    def _clip_range_vf(self) -> float | None:
+        if self.clip_range_vf is None:
+            return None
+        return self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
+
+    def _exceeds_target_kl(self, approx_kl: np.ndarray) -> bool:
+        return self.target_kl is not None and bool(approx_kl > 1.5 * self.target_kl)
+
+    def _check_masks(self) -> None:
+        """Raise ValueError if the method masks gradients in a policy without blocks."""
+        if self.overseer_env and not isinstance(self.policy, BlockPolicy) and (self.rollout_buffer.masks != 1).any():
+            raise ValueError(
+                f"method {self.method!r} masks gradients of blocks, which {type(self.policy).__name__} lacks; "
+                "use BlockPolicy"
+            )
 
     def _minibatches(self) -> Iterator[RoutedSamples]:
         """The minibatches of one epoch."""
-        return self.rollout_buffer.get(self.batch_size)
+        batches = self.rollout_buffer.get(self.batch_size)
+        return batches if self.overseer_env else map(untreated_samples, batches)  # type: ignore[arg-type]
 
     def _evaluate(self, batch: RoutedSamples) -> Evaluated:
         """Values, log-probabilities and entropies of the minibatch under the current policy."""
-        # changed from SB3 2.9 (3 of 9): masks route the gradient of each sample
-        return self.policy.evaluate_actions(batch.observations, batch.actions.long().flatten(), batch.masks)
+        actions = batch.actions.long().flatten() if isinstance(self.action_space, Discrete) else batch.actions
+        if batch.masks is None or not isinstance(self.policy, BlockPolicy):
+            return Evaluated(*self.policy.evaluate_actions(batch.observations, actions))
+        # changed from SB3 2.9 (3 of 10): masks route the gradient of each sample
+        return self.policy.evaluate_actions(batch.observations, actions, batch.masks)
 
-    def _update(self, batch: RoutedSamples, clip_range: float) -> dict[str, float]:
-        """One optimiser step on one minibatch; returns the terms of its loss."""
+    def _update(self, batch: RoutedSamples, clip_range: float, clip_range_vf: float | None = None) -> Losses:
+        """One optimiser step on one minibatch, unless the KL divergence exceeds its target."""
+        found = self._losses(batch, clip_range, clip_range_vf)
+        if not self._exceeds_target_kl(found.approx_kl):
+            self._step_optimizer(found.loss, batch.masks, found.gate_trained)
+        return found
+
+    def _losses(self, batch: RoutedSamples, clip_range: float, clip_range_vf: float | None) -> Losses:
         values, log_prob, entropy = self._evaluate(batch)
+        values = values.flatten()
         advantages = batch.advantages
         if self.normalize_advantage and len(advantages) > 1:
-            # changed from SB3 2.9 (4 of 9): mean and deviation are those of baselined samples
+            # changed from SB3 2.9 (4 of 10): mean and deviation are those of baselined samples
             advantages = losses.normalise(advantages, batch.baselined)
         ratio = torch.exp(log_prob - batch.old_log_prob)
-        weights = batch.weights / batch.weights.mean()  # changed from SB3 2.9 (5 of 9): each sample's loss is weighted
+        weights = batch.weights / batch.weights.mean()  # changed from SB3 2.9 (5 of 10): each sample's loss is weighted
         policy_loss = (losses.clipped_surrogate(advantages, ratio, clip_range) * weights).mean()
-        value_loss = (losses.squared_error(values.flatten(), batch.returns) * weights).mean()
-        assert entropy is not None  # a categorical distribution has one
-        entropy_loss = -(entropy * weights).mean()
-        # changed from SB3 2.9 (6 of 9): the entropy bonus may follow a schedule
+        if clip_range_vf is not None:
+            change = torch.clamp(values - batch.old_values, -clip_range_vf, clip_range_vf)
+            values = batch.old_values + change
+        value_loss = losses.mean_squared_error(values, batch.returns, weights)
+        entropy_loss = -((-log_prob if entropy is None else entropy) * weights).mean()
+        # changed from SB3 2.9 (6 of 10): the entropy bonus may follow a schedule
         loss = policy_loss + self.entropy_weight() * entropy_loss + self.vf_coef * value_loss
         terms = {"policy_gradient_loss": policy_loss, "value_loss": value_loss, "entropy_loss": entropy_loss}
         gate_loss = self._gate_loss(batch)
-        if gate_loss is not None:  # changed from SB3 2.9 (7 of 9): the gate has its own loss
+        if gate_loss is not None:  # changed from SB3 2.9 (7 of 10): the gate has its own loss
             loss = loss + self.gate_coef * gate_loss
             terms["gate_loss"] = gate_loss
-        terms["approx_kl"] = ((ratio - 1) - torch.log(ratio)).mean()
-        self._step_optimizer(loss, batch.masks, gate_loss is not None)
-        return {name: term.item() for name, term in terms.items()}
+        terms |= {"clip_fraction": torch.mean((torch.abs(ratio - 1) > clip_range).float()), "loss": loss}
+        with torch.no_grad():
+            log_ratio = log_prob - batch.old_log_prob
+            approx_kl = torch.mean((torch.exp(log_ratio) - 1) - log_ratio).cpu().numpy()
+        items = {name: term.item() for name, term in terms.items()}
+        return Losses(loss, items, approx_kl, gate_loss is not None)
 
     def entropy_weight(self) -> float:
         """Weight of the entropy bonus at this point of the run."""
@@ -162,17 +326,20 @@ class RoutedPPO(PPO):
         logits = self.policy.gate_logits(batch.observations[labelled])
         return losses.gate_cross_entropy(logits, batch.labels[labelled]).mean()
 
-    def _step_optimizer(self, loss: torch.Tensor, masks: torch.Tensor, gate_trained: bool) -> None:
+    def _step_optimizer(self, loss: torch.Tensor, masks: torch.Tensor | None, gate_trained: bool) -> None:
         """One optimiser step that leaves blocks which no sample trains unchanged."""
-        check_finite(loss, self.policy, self._n_updates)  # changed from SB3 2.9 (8 of 9): a loss of nan is an error
+        check_finite(loss, self.policy, self._n_updates)  # changed from SB3 2.9 (8 of 10): a loss of nan is an error
         self.policy.optimizer.zero_grad()
         loss.backward()
-        self._drop_masked_gradients(masks, gate_trained)  # changed from SB3 2.9 (9 of 9): Adam moves on zeros
-        if math.isfinite(self.max_grad_norm):
+        if masks is not None:  # changed from SB3 2.9 (9 of 10): Adam moves on a gradient of zeros
+            self._drop_masked_gradients(masks, gate_trained)
+        if math.isfinite(self.max_grad_norm):  # changed from SB3 2.9 (10 of 10): clipping may be off
             torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         self.policy.optimizer.step()
 
     def _drop_masked_gradients(self, masks: torch.Tensor, gate_trained: bool) -> None:
+        if not isinstance(self.policy, BlockPolicy):
+            return
         trained = masks.any(0).tolist()
         trained[-1] |= gate_trained
         for name in (name for name, any_sample in zip(BLOCKS, trained, strict=True) if not any_sample):

@@ -22,7 +22,7 @@ from agents.learners import losses
 from agents.learners.buffer import RoutedRolloutBuffer
 from agents.learners.one_pass_ppo import OnePassPPO
 from agents.onednn import by_onednn
-from agents.policies.policy import log_softmax
+from agents.policies.policy import BlockPolicy, log_softmax
 from agents.tabular.device_rollout import DeviceRollout
 from agents.tabular.grouping import GroupedSamples, group_samples, pad_rows, take_rows
 from agents.tabular.policy_table import LazyTable, WholeTable
@@ -44,6 +44,8 @@ class Batch(NamedTuple):
     returns: torch.Tensor  # (P,)
     good: torch.Tensor  # (P,)
     bad: torch.Tensor  # (P,)
+    old_values: torch.Tensor | None = None  # (P,) of the critic when the policy acted; only to clip values
+    counts: torch.Tensor | None = None  # (P, A) number of samples; only to stop at a target KL divergence
 
 
 class RoutedReinforce(OnePassPPO):
@@ -64,14 +66,29 @@ class RoutedReinforce(OnePassPPO):
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        self.tabular = self.by_tables and self.env is not None and self._load_tables()
+        self._choose_tables()
+
+    def set_env(self, env, force_reset: bool = True) -> None:
+        """Replace the environment, as RoutedPPO does, and its tables."""
+        super().set_env(env, force_reset)
+        self._choose_tables()
+
+    def _choose_tables(self) -> None:
+        self.tabular = self.by_tables and self._direct and self._reads_observations_only() and self._load_tables()
         if self.tabular:
             generator = np.random.default_rng(self.seed)
             if self.device.type == "cpu":
                 self.table_rollout = TableRollout(self.tables, self.n_envs, generator)
             else:
                 self.table_rollout = DeviceRollout(self.tables, self.n_envs, generator, self.device)
-            self.inputs = torch.as_tensor(self.tables.observations, device=self.device).flatten(1)
+            self.inputs = torch.as_tensor(self.tables.observations, device=self.device)  # (O, *obs)
+
+    def _reads_observations_only(self) -> bool:
+        """Whether the policy is a table: blocks on features without parameters, and draws without a state."""
+        tabular = isinstance(self.policy, BlockPolicy) and not self.policy.learns_features
+        if not tabular:
+            log.warning("the policy is not blocks on fixed features, so each sample has its own forward pass")
+        return tabular
 
     def _load_tables(self) -> bool:
         """Whether the world has tables."""
@@ -84,11 +101,20 @@ class RoutedReinforce(OnePassPPO):
 
     def learn(self, *args, **kwargs):
         """Train as PPO's `learn` does, with float32 products by oneDNN where it is faster."""
-        with by_onednn() if self.policy.precision == "fp32" else nullcontext():
+        blocks = isinstance(self.policy, BlockPolicy)
+        with by_onednn() if blocks and self.policy.precision == "fp32" else nullcontext():
             return super().learn(*args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "tables", "table_rollout", "inputs", "trajectories", "table"]
+        return [
+            *super()._excluded_save_params(),
+            "tables",
+            "table_rollout",
+            "inputs",
+            "trajectories",
+            "table",
+            "values",
+        ]
 
     def world_snapshot(self) -> dict[str, Any]:
         """Return the state of the copies; raises SnapshotUnsupported if the environment has no snapshot."""
@@ -132,7 +158,7 @@ class RoutedReinforce(OnePassPPO):
 
     def _fill_buffer(self, buffer: RoutedRolloutBuffer, rollout: Trajectories) -> None:
         """Store the rollout as if the environment had been stepped, and treat it."""
-        values = self._values(rollout)
+        values = self.values = self._values(rollout)
         ended = max(int(rollout.dones.sum()), 1)
         assert self.ep_info_buffer is not None  # learn() creates it
         self.ep_info_buffer.append({"r": rollout.reward.sum() / ended, "l": rollout.live.sum() / ended})
@@ -163,7 +189,9 @@ class RoutedReinforce(OnePassPPO):
         needed = self.table.known.copy()
         needed[self.tables.observation[np.append(rollout.reached[rollout.timeouts], continuing)]] = True
         rows = pad_rows(np.flatnonzero(needed))
-        latent = self.policy.mlp_extractor.forward_critic(self.policy.rounded(take_rows(self.inputs, rows).float()))
+        latent = self.policy.mlp_extractor.forward_critic(
+            self.policy.rounded(self.policy.encode(take_rows(self.inputs, rows)))
+        )
         values[rows] = self.policy.value_net(latent).squeeze(-1).cpu()
         return values
 
@@ -179,13 +207,21 @@ class RoutedReinforce(OnePassPPO):
             self.logger.record(name, value)
         selected = self.rollout_buffer.weights > 0
         if selected.any():
-            batch = self._batch(selected)
-            for _ in range(self.n_epochs):
-                terms = self._step(batch, clip_range)
-            for name, value in terms.items():
-                self.logger.record(f"train/{name}", value)
-        self._n_updates += self.n_epochs
+            self._train_on(self._batch(selected), clip_range)
+        else:
+            self._n_updates += self.n_epochs
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/clip_range", clip_range)
         return None
+
+    def _train_on(self, batch: Batch, clip_range: float) -> None:
+        for _ in range(self.n_epochs):
+            terms = self._step(batch, clip_range)
+            self._n_updates += 1
+            if self._exceeds_target_kl(np.asarray(terms.get("approx_kl", 0.0))):
+                break
+        for name, value in terms.items():
+            self.logger.record(f"train/{name}", value)
 
     def _batch(self, selected: np.ndarray) -> Batch:
         """The selected samples, (T, N) bool, grouped; rows that only pad the size have no weight."""
@@ -196,7 +232,18 @@ class RoutedReinforce(OnePassPPO):
             column[len(grouped.observation) :] = 0
         observation = grouped.observation[rows]
         log_prob = self._columns(self.table.log_prob[observation])
-        return Batch(self.policy.rounded(take_rows(self.inputs, observation).float()), log_prob, masks, *sums)
+        inputs = self.policy.rounded(self.policy.encode(take_rows(self.inputs, observation)))
+        old_values = None if self.clip_range_vf is None else self._columns(self.values[observation])
+        counts = None if self.target_kl is None else self._counts(selected, rows)
+        return Batch(inputs, log_prob, masks, *sums)._replace(old_values=old_values, counts=counts)
+
+    def _counts(self, selected: np.ndarray, rows: np.ndarray) -> torch.Tensor:
+        """(P, A) number of selected samples in each row of the batch, by action; 0 in rows that only pad the size."""
+        ones = np.ones(int(selected.sum()))
+        grouped = self._group(selected, ones, ones)
+        counts = self._columns(grouped.gains[rows])  # gains are sums of weight times advantage, here of ones
+        counts[len(grouped.observation) :] = 0
+        return counts
 
     def _columns(self, x: np.ndarray) -> torch.Tensor:
         """As a float32 tensor in column-major order: matrices have few, long columns."""
@@ -208,12 +255,16 @@ class RoutedReinforce(OnePassPPO):
         advantages = torch.as_tensor(buffer.advantages[selected])
         if self.normalize_advantage:
             advantages = losses.normalise(advantages, torch.as_tensor(buffer.baselined[selected]))
+        return self._group(selected, advantages.numpy().astype(np.float64), buffer.weights[selected].astype(np.float64))
+
+    def _group(self, selected: np.ndarray, advantages: np.ndarray, weights: np.ndarray) -> GroupedSamples:
+        buffer = self.rollout_buffer
         return group_samples(
             self.trajectories.observation[selected],
             buffer.masks[selected],
             self.trajectories.action[selected],
-            advantages.numpy().astype(np.float64),
-            buffer.weights[selected].astype(np.float64),
+            advantages,
+            weights,
             buffer.returns[selected].astype(np.float64),
             buffer.labels[selected],
             self.tables.n_actions,
@@ -227,6 +278,9 @@ class RoutedReinforce(OnePassPPO):
         ratio = torch.exp(log_prob - batch.log_prob)
         surrogate = batch.gains * ratio.clamp(max=1 + clip_range) + batch.losses * ratio.clamp(min=1 - clip_range)
         values = self.policy.value_net(self.policy.mlp_extractor.forward_critic(batch.inputs)).squeeze(-1)
+        clip_range_vf = self._clip_range_vf()
+        if clip_range_vf is not None and batch.old_values is not None:
+            values = batch.old_values + torch.clamp(values - batch.old_values, -clip_range_vf, clip_range_vf)
         terms = {
             "policy_gradient_loss": -surrogate.sum() / total,
             "value_loss": (batch.visits * values.square() - 2 * batch.returns * values).sum() / total,
@@ -239,6 +293,11 @@ class RoutedReinforce(OnePassPPO):
         if gate_trained:
             terms["gate_loss"] = self._gate_term(batch, labelled)
             loss = loss + self.gate_coef * terms["gate_loss"]
+        if batch.counts is not None:
+            divergence = (ratio.detach() - 1) - (log_prob.detach() - batch.log_prob)
+            terms["approx_kl"] = (batch.counts * divergence).sum() / batch.counts.sum()
+            if self._exceeds_target_kl(terms["approx_kl"].cpu().numpy()):
+                return {name: term.item() for name, term in terms.items()}
         self._step_optimizer(loss, batch.masks, gate_trained)
         return {name: term.item() for name, term in terms.items()}
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
@@ -40,7 +41,7 @@ class BlockPolicy(ActorCriticPolicy):
     """Stable-Baselines3's actor-critic policy with a `BlockExtractor` for its networks.
 
     Args:
-        *args, **kwargs: as ActorCriticPolicy's; `net_arch` is dict(pi=[...], vf=[...]).
+        *args, **kwargs: as ActorCriticPolicy's; `net_arch` has at least one layer for pi and for vf.
         gated: mix the experts by a learned gate; False mixes them half and half.
         level: what a mask scales. "activation": the gradient into a block. "parameter": the gradient of its parameters;
             the two are equal unless the features extractor learns. "forward_ablated": as activation, and the forget
@@ -50,7 +51,7 @@ class BlockPolicy(ActorCriticPolicy):
             with bfloat16 instructions. Parameters, heads and losses are float32 in both.
 
     Raises:
-        ValueError: the level or the precision is unknown.
+        ValueError: the level or the precision is unknown, or `net_arch` has no layer for pi or vf.
     """
 
     mlp_extractor: BlockExtractor  # type: ignore[assignment]
@@ -93,8 +94,9 @@ class BlockPolicy(ActorCriticPolicy):
         def act(obs: torch.Tensor, deterministic: bool) -> Acted:
             with torch.enable_grad():
                 values, distribution = self._distribution(obs, masks[len(steps)])
-                actions = distribution.get_actions(deterministic)
+                actions = distribution.get_actions(deterministic).detach()  # a Gaussian's draws have a gradient
                 steps.append(Evaluated(values, distribution.log_prob(actions), distribution.entropy()))
+            actions = actions.reshape(-1, *self.action_space.shape)  # type: ignore[misc]  # not of a Dict space
             return actions, values.detach(), steps[-1].log_prob.detach()
 
         self._recorder = act
@@ -108,7 +110,10 @@ class BlockPolicy(ActorCriticPolicy):
         return {**super()._get_constructor_parameters(), **own}
 
     def _build_mlp_extractor(self) -> None:
-        assert isinstance(self.net_arch, dict), "net_arch is dict(pi=[...], vf=[...])"
+        if isinstance(self.net_arch, list):
+            self.net_arch = {"pi": self.net_arch, "vf": self.net_arch}
+        if not all(self.net_arch.get(part) for part in ("pi", "vf")):
+            raise ValueError(f"net_arch {self.net_arch} lacks layers; blocks need one at least for each of pi and vf")
         network = partial(MLP, activation=self.activation_fn, precision=self.precision)
         self.mlp_extractor = LEVELS[self.level](self.features_dim, self.net_arch, network, self.gated)
 
@@ -134,9 +139,25 @@ class BlockPolicy(ActorCriticPolicy):
 
     def _distribution(self, obs: PyTorchObs, masks: torch.Tensor | None) -> tuple[torch.Tensor, Distribution]:
         """Values (B, 1), and the action distribution."""
-        features = self.extract_features(obs)
+        features, critic_features = self._actor_and_critic_features(obs)
         distribution = self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(features, masks))
-        return self.value_net(self.mlp_extractor.forward_critic(features)), distribution
+        return self.value_net(self.mlp_extractor.forward_critic(critic_features)), distribution
+
+    def _actor_and_critic_features(self, obs: PyTorchObs) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, features) each, in the networks' precision; equal if the features extractor is shared."""
+        features = self.extract_features(obs)
+        return features if isinstance(features, tuple) else (features, features)
+
+    @property
+    def learns_features(self) -> bool:
+        """Whether a features extractor has parameters."""
+        extractors = self.pi_features_extractor, self.vf_features_extractor
+        return any(True for extractor in extractors for _ in extractor.parameters())
+
+    @torch.no_grad()
+    def encode(self, obs: torch.Tensor) -> torch.Tensor:
+        """(B, *obs) -> (B, features), float32: the actor's features of observations, such as one-hot vectors."""
+        return self.pi_features_extractor(preprocess_obs(obs, self.observation_space, self.normalize_images))
 
     @torch.no_grad()
     def log_probabilities(self, features: torch.Tensor, uses: Sequence[BlockUse] = (BlockUse(),)) -> list[torch.Tensor]:
@@ -154,16 +175,19 @@ class BlockPolicy(ActorCriticPolicy):
 
     def gate_logits(self, obs: PyTorchObs) -> torch.Tensor:
         """(B, *obs) -> (B,) log-odds of the first expert in the gate."""
-        return self.mlp_extractor.gate_logits(self.extract_features(obs))
+        return self.mlp_extractor.gate_logits(self._actor_and_critic_features(obs)[0])
 
     def gate_values(self, obs: PyTorchObs) -> torch.Tensor:
         """(B, *obs) -> (B,) coefficient of the first expert, as trained."""
-        return self.mlp_extractor.coefficients(self.extract_features(obs))[0].squeeze(-1)
+        return self.mlp_extractor.coefficients(self._actor_and_critic_features(obs)[0])[0].squeeze(-1)
 
-    def extract_features(self, obs: PyTorchObs, features_extractor=None) -> torch.Tensor:
-        """(B, *obs) -> (B, features), in the networks' precision."""
+    def extract_features(  # type: ignore[override]
+        self, obs: PyTorchObs, features_extractor=None
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """(B, *obs) -> (B, features), in the networks' precision; a pair for actor and critic if these do not share."""
         features = super().extract_features(obs, features_extractor)
-        assert isinstance(features, torch.Tensor), "actor and critic share the features extractor"
+        if isinstance(features, tuple):
+            return self.rounded(features[0]), self.rounded(features[1])
         return self.rounded(features)
 
     @contextmanager

@@ -134,7 +134,7 @@ def snapshot_learner(model: RoutedPPO) -> State:
         "policy": model.policy.state_dict(),
         "optimizer": model.policy.optimizer.state_dict(),
         "counters": {name: getattr(model, name) for name in COUNTERS},
-        "labels_used": model.rollout_buffer.labels_used,
+        "labels_used": model.labels_used,
         "episodes": list(model.ep_info_buffer or ()),
         "observations": model._last_obs,
         "episode_starts": model._last_episode_starts,
@@ -159,7 +159,7 @@ def restore_learner(model: RoutedPPO, state: State) -> None:
     model.policy.optimizer.load_state_dict(state["optimizer"])
     for name, value in state["counters"].items():
         setattr(model, name, value)
-    model.rollout_buffer.labels_used = state["labels_used"]
+    model.labels_used = state["labels_used"]
     model.ep_info_buffer = deque(state["episodes"], maxlen=model._stats_window_size)
     model._last_obs, model._last_episode_starts = state["observations"], state["episode_starts"]
     model.logger.name_to_value.update(state["logged"])

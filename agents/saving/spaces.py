@@ -59,6 +59,16 @@ def _discrete_data(space: Any) -> Data:
     return {"n": int(space.n), "start": int(space.start)}
 
 
+def _multi_discrete_data(space: Any) -> Data:
+    """The dtype is stored only if it is not Gymnasium's default."""
+    dtype = {} if space.dtype == np.int64 else {"dtype": space.dtype.name}
+    return {"nvec": space.nvec.tolist(), **dtype}
+
+
+def _multi_discrete(data: Mapping[str, Any]) -> Space:
+    return MultiDiscrete(data["nvec"], dtype=np.dtype(data.get("dtype", "int64")).type)
+
+
 def _multi_binary(data: Mapping[str, Any]) -> Space:
     """Gymnasium distinguishes a size (a number) from a shape (a list)."""
     return MultiBinary(int(data["shape"]) if np.ndim(data["shape"]) == 0 else _shape(data))
@@ -68,5 +78,5 @@ KINDS: dict[str, tuple[Callable[[Any], Data], Callable[[Mapping[str, Any]], Spac
     "Box": (_box_data, _box),
     "Discrete": (_discrete_data, lambda data: Discrete(data["n"], start=data["start"])),
     "MultiBinary": (lambda space: {"shape": np.asarray(space.n).tolist()}, _multi_binary),
-    "MultiDiscrete": (lambda space: {"nvec": space.nvec.tolist()}, lambda data: MultiDiscrete(data["nvec"])),
+    "MultiDiscrete": (_multi_discrete_data, _multi_discrete),
 }

@@ -13,7 +13,7 @@ class LazyTable:
 
     Args:
         policy: over A discrete actions.
-        inputs: (O, features), the distinct observations.
+        inputs: (O, *obs), the distinct observations.
         n_actions: A.
 
     Attributes:
@@ -41,7 +41,7 @@ class LazyTable:
         return observation[self._last[observation] == order]
 
     def _compute(self, observation: np.ndarray) -> None:
-        features = take_rows(self.inputs, pad_rows(observation)).float()
+        features = self.policy.encode(take_rows(self.inputs, pad_rows(observation)))
         log_prob = self.policy.log_probabilities(features)[0].cpu().numpy()[: len(observation)]
         self.log_prob[observation] = log_prob
         self.table[observation] = np.cumsum(np.exp(log_prob, dtype=np.float64), 1)
@@ -53,7 +53,7 @@ class WholeTable:
 
     Args:
         policy: over A discrete actions.
-        inputs: (O, features), the distinct observations.
+        inputs: (O, *obs), the distinct observations.
 
     Attributes:
         on_device: (O, A) log-probabilities.
@@ -63,7 +63,7 @@ class WholeTable:
     """
 
     def __init__(self, policy: BlockPolicy, inputs: Tensor) -> None:
-        self.on_device = policy.log_probabilities(inputs.float())[0]  # (O, A)
+        self.on_device = policy.log_probabilities(policy.encode(inputs))[0]  # (O, A)
         self.cumulative = self.on_device.exp().cumsum(1)
         self.log_prob = self.on_device.cpu().numpy()
         self.known = np.ones(len(inputs), bool)

@@ -144,7 +144,8 @@ def reward_bounds(tables: Tables) -> tuple[np.ndarray, np.ndarray]:
     least, greatest = np.full(n, np.inf), np.full(n, -np.inf)
     np.minimum.at(least, tables.overseer_obs[possible], tables.true_reward[possible])
     np.maximum.at(greatest, tables.overseer_obs[possible], tables.true_reward[possible])
-    return least[tables.overseer_obs], greatest[tables.overseer_obs]
+    low, high = (np.where(possible, bound[tables.overseer_obs], 0) for bound in (least, greatest))  # no inf * 0
+    return low, high
 
 
 def positivity(tables: Tables, visits: np.ndarray, judgement: np.ndarray, hidden: np.ndarray) -> float:

@@ -4,10 +4,13 @@ If two steps have different true rewards and the same overseer observation, no r
 prefers the better one. A certificate states how much return that costs under the best reward on overseer
 observations, and how much under the reward that a naive overseer gives: its verdict, or the proxy where it has none.
 
+Every figure is one of a class of agents (`envs.certificate.agents`); `agents` states which, and `bounds` whether the
+figure is exact for that class or a bound. The figures of plans are those of an agent that remembers its observations,
+where its beliefs can be enumerated. Elsewhere they are those of an agent that sees the state, and `agent` says so.
+`by_class` has the figures of every class that is small enough.
+
 Every return is an expectation per episode, discounted, within the time limit: occupancies are those of the finite
-horizon, and plans see the clock. `optimal_return` is that of an agent that sees the state. All other plans are of an
-agent that sees its own observation if that is a sufficient statistic, and of one that sees the state otherwise;
-`agent` states which. Ties among optimal actions are broken uniformly unless a name contains "worst".
+horizon, and plans see the clock. Regrets break ties among optimal plans to the worst true return.
 """
 
 import json
@@ -19,28 +22,35 @@ import numpy as np
 
 from envs import drawing
 from envs.certificate import aliasing, ambiguity, misestimation
+from envs.certificate.agents import (
+    DETERMINISTIC,
+    HISTORY,
+    STATE,
+    STOCHASTIC,
+    AgentFigures,
+    memoryless_figures,
+    planning_figures,
+)
 from envs.certificate.aliasing import AliasedPair
-from envs.certificate.enforceable import EXACT, alias_gap, enforceable, true_weights
+from envs.certificate.checks import check_before_certifying
+from envs.certificate.enforceable import true_weights
 from envs.certificate.planning import (
     BELIEVED,
-    PlanningProblem,
+    PlanningModel,
     best_plan,
-    merge_equivalent,
+    history_model,
     naive_reward,
-    planning_problem,
     reward_components,
+    state_model,
 )
-from envs.checks.world import CheckFailed, check_world
 from envs.enumeration import compile_world
 from envs.exact import evaluation
-from envs.exact.belief_mdp import history_optimal
-from envs.exact.memoryless import Memoryless, memoryless_optimal
-from envs.pomdp import POMDP
+from envs.exact.belief_mdp import MAX_BELIEFS, MAX_STATES
+from envs.exact.evaluation import TIE
+from envs.exact.memoryless import memoryless_optimal
 from envs.tables import Tables
 
-SUFFICIENT = "sees its observation, which is a sufficient statistic"
-SEES_STATE = "is taken to see the state, because its observation is not a sufficient statistic"
-MAX_HISTORY_STATES = 5_000  # above, beliefs are not enumerated
+MAX_WORK = 1_000_000  # S_A * A * C * H: above, a state-seeing agent is planned for only if no other can be
 
 
 @dataclass(frozen=True)
@@ -65,22 +75,44 @@ class MemorylessReturn:
 
 
 @dataclass(frozen=True)
+class Regret:
+    """The regret of naive oversight, in parts; ties among optimal plans are broken to the worst true return."""
+
+    tie_rule: str
+    unenforceable: float
+    """optimum minus enforceable return: no reward on overseer observations avoids it"""
+    unobservable: float | None
+    """the part of it that is due to what the agent does not observe: optimum minus that of a history agent"""
+    misspecified: float
+    """enforceable return minus naive optimum; negative if the proxy distinguishes more than overseer observations"""
+
+
+@dataclass(frozen=True)
 class Certificate:
     """What an overseer of one world can enforce.
 
-    A field that was not computed is None; `notes` states the reason, and which fields are bounds.
+    A field that was not computed is None; `notes` states the reason.
     """
 
     world: str
     parameters: dict[str, Any]
     agent: str
     """what the agent that the plans are computed for sees"""
+    agent_class: str
+    """the class of that agent: history or state-seeing"""
+    agents: dict[str, str]
+    """figure -> the class of agents that it is about"""
+    bounds: dict[str, str]
+    """figure -> exact, lower bound or upper bound, for that class"""
     states: int
     """the number of non-terminal states"""
     horizon: int
     gamma: float
     optimal_return: float
+    """of an agent that sees the state; an upper bound for every other"""
     naive_optimum_return: float
+    """under uniform ties"""
+    naive_optimum_return_worst_ties: float
     naive_optimum_believed_return: float
     enforceable_return: float
     """the supremum, over rewards on overseer observations, of the true return of the worst optimal plan"""
@@ -88,6 +120,9 @@ class Certificate:
     enforceable_is_exact: bool
     enforceable_reward: dict[str, float]
     """overseer observation -> reward; attains `enforceable_return`"""
+    regret: Regret
+    by_class: dict[str, AgentFigures | None]
+    """class of agents -> its figures"""
     alias_gap: float
     """the largest difference in true return of two plans with the same counts of overseer observations"""
     alias_gap_is_exact: bool
@@ -141,31 +176,49 @@ def certify(world: Any, policy: np.ndarray | None = None) -> Certificate:
         The certificate.
 
     Raises:
-        ValueError: A check of the world fails; the message names the function and the state.
+        ValueError: A check of the world or of its tables fails; the message names the function and the state.
         NotEnumerable: The world has no tables.
     """
     tables = compile_world(world)
-    _check(world.unwrapped)
+    check_before_certifying(world, tables)
     believed = naive_reward(tables, world.judgement)
     rewards = reward_components(tables, believed, len(world.overseer_labels))
-    problem, sufficient = planning_problem(tables, rewards)
-    naive = best_plan(problem, np.eye(rewards.shape[2])[BELIEVED])
+    history = history_model(tables, rewards)
+    model, name = (history, HISTORY) if history else (state_model(tables, rewards), STATE)
+    by_class = _by_class(world, tables, rewards, model, name)
+    figures = by_class[name]
+    assert figures is not None  # the model's own class is always computed
+    optimum = evaluation.optimal(tables).value
+    naive = best_plan(model.problem, np.eye(rewards.shape[2])[BELIEVED])
+    memoryless = memoryless_optimal(tables)
     values: dict[str, Any] = {
         "world": type(world.unwrapped).__name__,
         "parameters": _parameters(world),
-        "agent": SUFFICIENT if sufficient else SEES_STATE,
+        "agent": _agent(tables, model, name),
+        "agent_class": name,
         "states": len(tables.successor),
         "horizon": tables.horizon,
         "gamma": tables.gamma,
-        "optimal_return": evaluation.optimal(tables).value,
-        **_enforceable(world, merge_equivalent(problem)),
+        "optimal_return": optimum,
+        "naive_optimum_return": figures.naive_optimum_return,
+        "naive_optimum_return_worst_ties": figures.naive_optimum_return_worst_ties,
+        "naive_optimum_believed_return": figures.naive_optimum_believed_return,
+        "enforceable_return": figures.enforceable_return,
+        "enforceable_return_uniform_ties": figures.enforceable_return_uniform_ties,
+        "enforceable_is_exact": figures.enforceable_is_exact,
+        "enforceable_reward": dict(zip(world.overseer_labels, figures.enforceable_reward, strict=True)),
+        "regret": _regret(optimum, figures, name),
+        "by_class": by_class,
+        "alias_gap": figures.alias_gap,
+        "alias_gap_is_exact": figures.alias_gap_is_exact,
+        "memoryless_return": MemorylessReturn(*memoryless[:4]),
+        "remembering_return": figures.optimal_return if history else None,
         **_aliasing(world, tables),
-        **_misestimation(tables, believed, naive, best_plan(problem, true_weights(problem))),
-        **_agent_returns(tables, sufficient),
-        **_manski(tables, policy, naive),
+        **_misestimation(world, model, naive, figures),
+        **_manski(tables, model, naive, policy),
     }
-    notes = _notes(values.pop("enforceable_method"), values)
-    return Certificate(**values, notes=notes)
+    agents, bounds = _agents_and_bounds(values, figures)
+    return Certificate(**values, agents=agents, bounds=bounds, notes=_notes(values, figures, tables))
 
 
 def _parameters(world: Any) -> dict[str, Any]:
@@ -174,29 +227,39 @@ def _parameters(world: Any) -> dict[str, Any]:
     return {**world.unwrapped.parameters, **view}
 
 
-def _check(world: Any) -> None:
-    """Raises CheckFailed, a ValueError, if a check of a POMDP fails; other worlds answer for their own tables."""
-    try:
-        if isinstance(world, POMDP):
-            check_world(world)
-    except CheckFailed as failure:
-        raise CheckFailed(f"{type(world).__name__}: {failure}") from None
-
-
-def _enforceable(world: Any, problem: PlanningProblem) -> dict[str, Any]:
-    """The enforceable return and the alias gap; the naive reward and its neighbours are tried first."""
+def _by_class(
+    world: Any, tables: Tables, rewards: np.ndarray, model: PlanningModel, name: str
+) -> dict[str, AgentFigures | None]:
+    """The figures of every class of agents that is small enough; the naive reward and its neighbours are guesses."""
     unjudged = np.isnan(world.judgement)
     guesses = np.array([np.where(unjudged, guess, world.judgement) for guess in (-1e-3, 0, 1e-3)])
-    best, gap = enforceable(problem, guesses), alias_gap(problem)
-    return {
-        "enforceable_return": best.worst,
-        "enforceable_return_uniform_ties": best.uniform,
-        "enforceable_is_exact": best.is_exact,
-        "enforceable_reward": dict(zip(world.overseer_labels, best.reward.tolist(), strict=True)),
-        "enforceable_method": best.method,
-        "alias_gap": gap.value,
-        "alias_gap_is_exact": gap.is_exact,
-    }
+    figures = planning_figures(model.problem, guesses)
+    found: dict[str, AgentFigures | None] = {HISTORY: None, STATE: None, name: figures}
+    if model.sees_all:
+        found[STATE] = figures
+    elif rewards.size * tables.horizon <= MAX_WORK:
+        found[STATE] = planning_figures(state_model(tables, rewards).problem, guesses)
+    return {**found, DETERMINISTIC: memoryless_figures(tables, rewards, guesses)}
+
+
+def _agent(tables: Tables, model: PlanningModel, name: str) -> str:
+    """What the agent sees, as the end of a sentence."""
+    if name == STATE:
+        return "is taken to see the state: its observation is not a sufficient statistic, and its beliefs are too many"
+    if model.tables is not tables:
+        n = len(model.problem.rewards)
+        return f"remembers its observations and actions, which lead to {n} belief{'s' if n > 1 else ''}"
+    return f"sees {'the state' if model.sees_all else 'its observation, which is a sufficient statistic'}"
+
+
+def _regret(optimum: float, figures: AgentFigures, name: str) -> Regret:
+    worst = figures.enforceable_return
+    return Regret(
+        tie_rule="worst ties",
+        unenforceable=optimum - worst,
+        unobservable=optimum - figures.optimal_return if name == HISTORY else None,
+        misspecified=worst - figures.naive_optimum_return_worst_ties,
+    )
 
 
 def _aliasing(world: Any, tables: Tables) -> dict[str, Any]:
@@ -238,60 +301,108 @@ ERRORS = (
 )
 
 
-def _misestimation(tables: Tables, believed: np.ndarray, naive: np.ndarray, best: np.ndarray) -> dict[str, Any]:
-    """The estimation errors of the naive optimum, compared with those of the true optimum."""
-    plans, rewards = (naive, best), (believed, tables.true_reward)
-    returns = [misestimation.expected_return(tables, plan, reward) for plan in plans for reward in rewards]
-    naive_returns = {"naive_optimum_believed_return": returns[0], "naive_optimum_return": returns[1]}
-    of_naive, of_best = (misestimation.misestimation_of(tables, believed, plan) for plan in plans)
+def _misestimation(world: Any, model: PlanningModel, naive: np.ndarray, figures: AgentFigures) -> dict[str, Any]:
+    """The estimation errors of the naive optimum, compared with those of the true optimum, under uniform ties."""
+    tables = model.tables
+    believed = naive_reward(tables, world.judgement)
+    best = best_plan(model.problem, true_weights(model.problem))
+    best_returns = [misestimation.expected_return(tables, best, believed), figures.optimal_return]
+    returns = [figures.naive_optimum_believed_return, figures.naive_optimum_return, *best_returns]
+    of_naive, of_best = (misestimation.misestimation_of(tables, believed, plan) for plan in (naive, best))
     if of_naive is None or of_best is None:
-        return {**naive_returns, **dict.fromkeys(ERRORS)}
+        return dict.fromkeys(ERRORS)
     over, under = (a - b for a, b in zip(of_naive, of_best, strict=True))
     comparison = misestimation.compare_with_optimum(of_naive, of_best, returns)
-    return {**naive_returns, **dict(zip(ERRORS, (*of_naive, *of_best, over, under, *comparison), strict=True))}
+    return dict(zip(ERRORS, (*of_naive, *of_best, over, under, *comparison), strict=True))
 
 
-def _agent_returns(tables: Tables, sufficient: bool) -> dict[str, Any]:
-    """The optimal true returns without memory and with full memory."""
-    memoryless = memoryless_optimal(tables)
-    return {
-        "memoryless_return": MemorylessReturn(*memoryless[:4]),
-        "remembering_return": _history_return(tables, sufficient, memoryless),
-    }
-
-
-def _history_return(tables: Tables, sufficient: bool, memoryless: Memoryless) -> float | None:
-    """The optimal return with memory; if the observation is a sufficient statistic, memory adds nothing."""
-    if sufficient and memoryless.stochastic_is_exact:
-        return memoryless.stochastic
-    return None if len(tables.successor) > MAX_HISTORY_STATES else history_optimal(tables)
-
-
-def _manski(tables: Tables, policy: np.ndarray | None, naive: np.ndarray) -> dict[str, Any]:
-    """Bounds on the true return of a policy (O, A), or of the naive plan, given the overseer observations."""
-    bounds = aliasing.reward_bounds(tables)
+def _manski(tables: Tables, model: PlanningModel, naive: np.ndarray, policy: np.ndarray | None) -> dict[str, Any]:
+    """Bounds on the true return of a policy (O, A), or of the naive optimum, given the overseer observations."""
     if policy is None:
-        low, high = (misestimation.expected_return(tables, naive, bound) for bound in bounds)
+        bounds = aliasing.reward_bounds(model.tables)
+        low, high = (misestimation.expected_return(model.tables, naive, bound) for bound in bounds)
     else:
-        low, high = (evaluation.evaluate(tables._replace(true_reward=bound), policy).true_return for bound in bounds)
+        bounds = aliasing.reward_bounds(tables)
+        low, high = (evaluation.evaluate(tables._replace(true_reward=b), policy).true_return for b in bounds)
     of = "the naive optimum" if policy is None else "the given policy"
     return {"manski_interval": (low, high), "manski_interval_of": of}
 
 
-def _notes(method: str, values: dict[str, Any]) -> dict[str, str]:
-    """Field -> which bound it is, or why it was not computed."""
+OF_PLANS = (
+    "naive_optimum_return",
+    "naive_optimum_return_worst_ties",
+    "naive_optimum_believed_return",
+    "enforceable_return",
+    "enforceable_return_uniform_ties",
+    "regret.unenforceable",
+    "regret.misspecified",
+    "alias_gap",
+    *ERRORS,
+)
+EXACT, LOWER, UPPER = "exact", "lower bound", "upper bound"
+
+
+def _agents_and_bounds(values: dict[str, Any], figures: AgentFigures) -> tuple[dict[str, str], dict[str, str]]:
+    """Figure -> class of agents, and figure -> exact, lower bound or upper bound for that class."""
     memoryless = values["memoryless_return"]
-    kind = "exact" if values["enforceable_is_exact"] else "lower bound"
-    notes = {"enforceable_return": f"{kind}: {method}"}
-    reached = values["enforceable_return_uniform_ties"] >= values["optimal_return"] - EXACT
+    agents = {
+        "optimal_return": STATE,
+        **dict.fromkeys(OF_PLANS, values["agent_class"]),
+        "memoryless_return.deterministic": DETERMINISTIC,
+        "memoryless_return.stochastic": STOCHASTIC,
+        "remembering_return": HISTORY,
+        "regret.unobservable": HISTORY,
+        "manski_interval": values["agent_class"] if values["manski_interval_of"] == "the naive optimum" else STOCHASTIC,
+    }
+    bounds = dict.fromkeys(agents, EXACT)
+    for name, exact, bound in (
+        ("enforceable_return", figures.enforceable_is_exact, LOWER),
+        ("enforceable_return_uniform_ties", figures.enforceable_uniform_is_exact, LOWER),
+        ("regret.unenforceable", figures.enforceable_is_exact, UPPER),
+        ("regret.misspecified", figures.enforceable_is_exact, LOWER),
+        ("alias_gap", figures.alias_gap_is_exact, LOWER),
+        ("memoryless_return.deterministic", memoryless.deterministic_is_exact, LOWER),
+        ("memoryless_return.stochastic", memoryless.stochastic_is_exact, LOWER),
+    ):
+        bounds[name] = EXACT if exact else bound
+    missing = {name for name in bounds if values.get(name, 0) is None}
+    if values["regret"].unobservable is None:
+        missing.add("regret.unobservable")
+    return agents, {name: bound for name, bound in bounds.items() if name not in missing}
+
+
+def _notes(values: dict[str, Any], figures: AgentFigures, tables: Tables) -> dict[str, str]:
+    """Field -> how it was computed, which bound it is, or why it was not computed."""
+    memoryless = values["memoryless_return"]
+    kind = EXACT if figures.enforceable_is_exact else LOWER
+    beliefs = f"not computed: more than {MAX_BELIEFS} beliefs or {MAX_STATES} non-terminal states"
+    notes = {"enforceable_return": f"{kind}: {figures.enforceable_method}"}
     notable = {
-        "enforceable_return_uniform_ties": (reached, "lower bound: the best of the rewards that were tried"),
-        "alias_gap": (values["alias_gap_is_exact"], "lower bound: column generation did not converge"),
+        "optimal_return": (values["agent_class"] == STATE, "exact; an upper bound for the other classes"),
+        "enforceable_return_uniform_ties": (
+            figures.enforceable_uniform_is_exact,
+            "lower bound: the best of the rewards that were tried",
+        ),
+        "regret.misspecified": (
+            not figures.enforceable_is_exact or values["regret"].misspecified >= -TIE,
+            "exact; negative: the proxy distinguishes steps that share an overseer observation",
+        ),
+        "alias_gap": (figures.alias_gap_is_exact, "lower bound: column generation did not converge"),
         "memoryless_return.deterministic": (memoryless.deterministic_is_exact, "lower bound: found by search"),
         "memoryless_return.stochastic": (memoryless.stochastic_is_exact, "lower bound: found by search"),
         "ambiguity_dimension": (values["ambiguity_dimension"] is not None, "not computed: too many states"),
-        "overestimation_error": (values["overestimation_error"] is not None, "not computed: too many episodes"),
-        "remembering_return": (values["remembering_return"] is not None, "not computed: too many beliefs"),
+        **{name: (values[name] is not None, "not computed: too many episodes") for name in ERRORS},
+        "remembering_return": (values["remembering_return"] is not None, beliefs),
+        "regret.unobservable": (values["regret"].unobservable is not None, beliefs),
+        f"by_class.{HISTORY}": (values["by_class"][HISTORY] is not None, beliefs),
+        f"by_class.{STATE}": (
+            values["by_class"][STATE] is not None,
+            f"not computed: {len(tables.successor)} non-terminal states",
+        ),
+        f"by_class.{DETERMINISTIC}": (
+            values["by_class"][DETERMINISTIC] is not None,
+            f"not computed: {tables.n_actions}^{len(tables.observations)} policies",
+        ),
     }
     return notes | {name: line for name, (exact, line) in notable.items() if not exact}
 

@@ -25,6 +25,7 @@ MAX_SUPPORT_CALLS = 50_000
 N_FINALISTS = 8  # rewards of a mixture that are evaluated by planning
 MAX_ROUNDS = 300
 N_RANDOM = 200  # rewards that are tried if vertices are not enumerated
+REACHED = "this reward reaches the optimum"
 EXACT = 1e-7  # a return that is nearer to the optimum counts as the optimum
 
 
@@ -49,9 +50,10 @@ def enforceable(problem: PlanningProblem, guesses: np.ndarray) -> Enforceable:
     Returns:
         The best rewards found under both tie rules, and whether the value under worst ties is exact.
     """
-    candidate = _best_of(problem, np.vstack([guesses, _candidate_rewards(problem)]))
-    if candidate.worst >= optimal_components(problem, true_weights(problem))[TRUE] - EXACT:
-        return candidate._replace(is_exact=True, method="this reward reaches the optimum")
+    candidate = _best_of(problem, np.vstack([guesses, candidate_rewards(problem.rewards)]))
+    optimum = optimal_components(problem, true_weights(problem))[TRUE]
+    if candidate.worst >= optimum - EXACT:
+        return candidate._replace(is_exact=True, method=REACHED)
     if _n_labels(problem) > polytope.MAX_DIMENSIONS:
         rewards = np.random.default_rng(0).normal(size=(N_RANDOM, _n_labels(problem)))
         found = _best_of(problem, rewards)._replace(method=f"{_n_labels(problem)} observations: rewards were searched")
@@ -59,7 +61,15 @@ def enforceable(problem: PlanningProblem, guesses: np.ndarray) -> Enforceable:
         found = _best_by_vertices(problem)
     best = max(candidate, found, key=lambda result: result.worst)
     uniform = max(candidate, found, key=lambda result: result.uniform)
-    return Enforceable(best.worst, uniform.uniform, best.reward, uniform.uniform_reward, found.is_exact, found.method)
+    reached = best.worst >= optimum - EXACT
+    return Enforceable(
+        best.worst,
+        uniform.uniform,
+        best.reward,
+        uniform.uniform_reward,
+        found.is_exact or bool(reached),
+        REACHED if reached else found.method,
+    )
 
 
 def _best_by_vertices(problem: PlanningProblem) -> Enforceable:
@@ -75,8 +85,14 @@ def _best_by_vertices(problem: PlanningProblem) -> Enforceable:
         worst = np.array([mixture.best(reward)[1] for reward in rewards])
         rewards = rewards[np.argsort(-worst)[:N_FINALISTS]]
     n = len(found.points)
-    method = f"all {n} vertices" if found.complete else f"{n} vertices, there are more"
-    return _best_of(problem, rewards)._replace(is_exact=found.complete, method=method)
+    return _best_of(problem, rewards)._replace(is_exact=found.complete, method=vertex_method(n, found.complete))
+
+
+def vertex_method(n: int, complete: bool) -> str:
+    """How a value was found that is the best of n vertices."""
+    if not complete:
+        return f"{n} vertices, there are more"
+    return f"all {n} vertices" if n > 1 else "all plans have the same counts"
 
 
 def _best_of(problem: PlanningProblem, rewards: np.ndarray) -> Enforceable:
@@ -87,13 +103,19 @@ def _best_of(problem: PlanningProblem, rewards: np.ndarray) -> Enforceable:
     return Enforceable(float(worst[i]), float(uniform[j]), rewards[i], rewards[j], False, "")
 
 
-def _candidate_rewards(problem: PlanningProblem) -> np.ndarray:
-    """Four rewards (4, L): zero, and the fitted, least and greatest true reward of each overseer observation.
+def candidate_rewards(rewards: np.ndarray) -> np.ndarray:
+    """Rewards to try first: zero, and the fitted, least and greatest true reward of each overseer observation.
 
     If overseer observations determine the true reward, the fit is that reward.
+
+    Args:
+        rewards: (X, A, C), the expected reward components of each step.
+
+    Returns:
+        (4, L).
     """
-    n_labels = _n_labels(problem)
-    counts, true = problem.rewards[..., LABELS].reshape(-1, n_labels), problem.rewards[..., TRUE].ravel()
+    n_labels = rewards.shape[2] - 2
+    counts, true = rewards[..., LABELS].reshape(-1, n_labels), rewards[..., TRUE].ravel()
     fit = np.linalg.lstsq(counts.T @ counts, counts.T @ true)[0]
     certain = counts > 1 - EXACT  # steps that emit one overseer observation only
     stated = np.where(certain, true[:, None], fit)

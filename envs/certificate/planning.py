@@ -1,8 +1,9 @@
-"""The agent's finite-horizon planning problem, with several reward components per step.
+"""Planning problems of classes of agents, with several reward components per step.
 
-If the observation is a sufficient statistic, the planning states are the observations; otherwise the agent is taken
-to see the state. It always sees the clock: returns are discounted sums within the time limit, and the occupancies
-that they are linear in form the polytope of that finite horizon.
+A `history` agent remembers its observations and actions. Its planning states are its observations if the observation
+is a sufficient statistic, and its beliefs otherwise. A `state-seeing` agent sees the state. Both see the clock:
+returns are discounted sums within the time limit, and the occupancies that they are linear in form the polytope of
+that finite horizon.
 
 The components of a step's reward are the true reward, the believed reward, and for each overseer observation the
 number of times that it is emitted. A plan is optimised for a weighted sum of the components.
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
+from envs.exact.belief_mdp import belief_world
 from envs.exact.evaluation import TIE
 from envs.exact.memoryless import sufficient_belief
 from envs.tables import Tables, distinct_rows
@@ -33,6 +35,14 @@ class PlanningProblem(NamedTuple):
     gamma: float
     horizon: int
     planning_state: np.ndarray  # (S_A,) int: the planning state of each state
+
+
+class PlanningModel(NamedTuple):
+    """The planning problem of a class of agents, and the world that its plans act in."""
+
+    tables: Tables  # the state includes the agent's belief if it plans over beliefs
+    problem: PlanningProblem
+    sees_all: bool  # whether every planning state is a single state, so that the agent sees the state
 
 
 class PlanReturns(NamedTuple):
@@ -72,22 +82,33 @@ def reward_components(tables: Tables, believed: np.ndarray, n_labels: int) -> np
     return np.stack([tables.true_reward @ tables.noise, believed @ tables.noise, *labels], -1)
 
 
-def planning_problem(tables: Tables, rewards: np.ndarray) -> tuple[PlanningProblem, bool]:
-    """Builds the planning problem over observations if the observation is sufficient, else over states.
+def history_model(tables: Tables, rewards: np.ndarray) -> PlanningModel | None:
+    """Builds the planning problem of an agent that remembers its observations and actions.
 
     Args:
         tables: The enumerated world.
         rewards: (S_A, A, C), the expected reward components.
 
     Returns:
-        The problem, and whether its planning states are the agent's observations.
+        The problem over observations if the observation is a sufficient statistic, else over beliefs; None if the
+        beliefs are too many (`envs.exact.belief_mdp`).
     """
     mixed = rewards @ np.random.default_rng(0).uniform(1, 2, rewards.shape[2])  # equal only if all components are
     belief = sufficient_belief(tables, mixed)
-    if belief is None:
-        n_acting = len(tables.successor)
-        return _aggregate(tables, rewards, np.arange(n_acting), np.ones(n_acting)), False
-    return _aggregate(tables, rewards, tables.observation, belief), True
+    if belief is not None:
+        sees_all = len(tables.observations) == len(tables.successor)
+        return PlanningModel(tables, _aggregate(tables, rewards, tables.observation, belief), sees_all)
+    world = belief_world(tables)
+    if world is None:
+        return None
+    problem = _aggregate(world.tables, rewards[world.state], world.tables.observation, world.belief)
+    return PlanningModel(world.tables, problem, bool(world.belief.min(initial=1) == 1))
+
+
+def state_model(tables: Tables, rewards: np.ndarray) -> PlanningModel:
+    """Builds the planning problem of an agent that sees the state; `rewards` is (S_A, A, C)."""
+    n_acting = len(tables.successor)
+    return PlanningModel(tables, _aggregate(tables, rewards, np.arange(n_acting), np.ones(n_acting)), True)
 
 
 def _aggregate(tables: Tables, rewards: np.ndarray, planning_state: np.ndarray, belief: np.ndarray) -> PlanningProblem:

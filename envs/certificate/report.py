@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from envs import drawing
+from envs.certificate.agents import STATE, STOCHASTIC, AgentFigures
 from envs.certificate.aliasing import AliasedPair, AliasedStep
 from envs.certificate.certify import Certificate
 
@@ -18,16 +19,18 @@ SECTIONS = {
         ("true optimum J*", "optimal_return"),
         ("enforceable W, worst ties", "enforceable_return"),
         ("enforceable W, uniform ties", "enforceable_return_uniform_ties"),
-        ("naive optimum, true", "naive_optimum_return"),
+        ("naive optimum, worst ties", "naive_optimum_return_worst_ties"),
+        ("naive optimum, uniform ties", "naive_optimum_return"),
         ("naive optimum, believed", "naive_optimum_believed_return"),
         ("bounds from what is observed", "manski_interval"),
         ("memoryless, deterministic", "memoryless_return.deterministic"),
         ("memoryless, stochastic", "memoryless_return.stochastic"),
         ("full memory", "remembering_return"),
     ),
-    "Regret of naive oversight": (
-        ("unenforceable, J* - W", "unenforceable"),
-        ("misspecified, W - naive", "misspecified"),
+    "Regret of naive oversight, worst ties": (
+        ("unenforceable, J* - W", "regret.unenforceable"),
+        ("of it unobservable by the agent", "regret.unobservable"),
+        ("misspecified, W - naive", "regret.misspecified"),
     ),
     "What the overseer cannot distinguish": (
         ("alias gap", "alias_gap"),
@@ -38,7 +41,7 @@ SECTIONS = {
         ("positivity, without flags", "positivity"),
         ("positivity, with flags", "positivity_with_flags"),
     ),
-    "Misestimation of the naive optimum": (
+    "Misestimation of the naive optimum, uniform ties": (
         ("overestimation error", "overestimation_error"),
         ("underestimation error", "underestimation_error"),
         ("overestimation error of optimum", "overestimation_error_of_optimum"),
@@ -49,11 +52,27 @@ SECTIONS = {
 }
 
 
+CLASS_COLUMNS = {
+    "optimum J": ("optimal_return", ""),
+    "W worst": ("enforceable_return", "enforceable_is_exact"),
+    "W uniform": ("enforceable_return_uniform_ties", "enforceable_uniform_is_exact"),
+    "naive worst": ("naive_optimum_return_worst_ties", ""),
+    "naive uniform": ("naive_optimum_return", ""),
+    "alias gap": ("alias_gap", "alias_gap_is_exact"),
+}
+
+
 def certificate_text(certificate: Certificate) -> str:
     """Renders a certificate for the terminal, one figure per line."""
-    lines = [_title(certificate), f"The agent {certificate.agent}.", _size(certificate)]
+    lines = [_title(certificate), *_preamble(certificate)]
     for section, rows in _sections(certificate):
-        lines += ["", section, *(f"  {name:<34}{value:>12}  {note}".rstrip() for name, value, note in rows)]
+        lines += ["", section, *("  {:<34}{:>16}  {:<26}{}".format(*row).rstrip() for row in rows)]
+    lines += [
+        "",
+        "By class of agents (>=: a lower bound, -: not computed, its policies cannot be enumerated)",
+        _columns("", list(CLASS_COLUMNS)),
+    ]
+    lines += [_columns(name, cells) for name, cells in _class_rows(certificate)]
     lines += ["", "Aliased for the overseer, largest difference first"]
     lines += [line for pair in certificate.aliased_pairs.worst for line in _pair_lines(pair)] or ["  none"]
     return "\n".join([*lines, "", _rewards(certificate)])
@@ -63,24 +82,59 @@ def _title(certificate: Certificate) -> str:
     return " ".join([certificate.world, *(f"{name}={value}" for name, value in certificate.parameters.items())])
 
 
+def _preamble(certificate: Certificate) -> list[str]:
+    """What the figures are about: the agent, the bounds, the size of the world."""
+    lines = [f"The agent {certificate.agent}."]
+    if certificate.agent_class == STATE:
+        lines.append(
+            "J* and the alias gap bound those of an agent that sees less from above; its W is not bounded by W."
+        )
+    size = f"{certificate.states} non-terminal states, {certificate.horizon} steps, discount {certificate.gamma:g}"
+    return [*lines, f"{size}; returns are discounted and per episode."]
+
+
 def _rewards(certificate: Certificate) -> str:
     rewards = (f"{label} {reward:.4g}" for label, reward in certificate.enforceable_reward.items())
     return f"Reward that enforces W: {', '.join(rewards)}"
 
 
-def _size(certificate: Certificate) -> str:
-    size = f"{certificate.states} non-terminal states, {certificate.horizon} steps, discount {certificate.gamma:g}"
-    return f"{size}; returns are discounted and per episode."
-
-
-def _sections(certificate: Certificate) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-    """Each section with its rows: name, value and note."""
-    values = certificate.to_dict() | {
-        "unenforceable": certificate.optimal_return - certificate.enforceable_return,
-        "misspecified": certificate.enforceable_return - certificate.naive_optimum_return,
-    }
+def _sections(certificate: Certificate) -> Iterator[tuple[str, list[tuple[str, str, str, str]]]]:
+    """Each section with its rows: name, value, class of agents, and which bound it is or why it is missing."""
+    values, agents, bounds, notes = certificate.to_dict(), certificate.agents, certificate.bounds, certificate.notes
     for section, rows in SECTIONS.items():
-        yield section, [(name, _text(_at(values, key)), certificate.notes.get(key, "")) for name, key in rows]
+        yield (
+            section,
+            [
+                (name, _text(_at(values, key)), agents.get(key, ""), notes.get(key, bounds.get(key, "")))
+                for name, key in rows
+            ],
+        )
+
+
+def _columns(name: str, cells: list[str]) -> str:
+    """A line of the table of classes; a single cell is a remark."""
+    return f"  {name:<24}" + ("".join(f"{cell:>15}" for cell in cells) if len(cells) > 1 else f"  {cells[0]}")
+
+
+def _class_rows(certificate: Certificate) -> list[tuple[str, list[str]]]:
+    """Each class of agents with its figures, or with the reason why they were not computed."""
+    memoryless = certificate.memoryless_return
+    bound = "" if memoryless.stochastic_is_exact else ">="
+    return [
+        *(
+            (name, [certificate.notes[f"by_class.{name}"]] if figures is None else _class_cells(figures))
+            for name, figures in certificate.by_class.items()
+        ),
+        (STOCHASTIC, [f"{bound}{_text(memoryless.stochastic)}", *["-"] * (len(CLASS_COLUMNS) - 1)]),
+    ]
+
+
+def _class_cells(figures: AgentFigures) -> list[str]:
+    cells = []
+    for value, is_exact in CLASS_COLUMNS.values():
+        bound = ">=" if is_exact and not getattr(figures, is_exact) else ""
+        cells.append(f"{bound}{_text(getattr(figures, value))}")
+    return cells
 
 
 def _at(values: dict[str, Any], key: str) -> Any:
@@ -97,7 +151,7 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return f"[{', '.join(_text(item) for item in value)}]"
-    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}".replace(",", " ")
+    return f"{round(value, 4) + 0.0:.4f}" if isinstance(value, float) else f"{value:,}".replace(",", " ")
 
 
 def _pair_lines(pair: AliasedPair) -> list[str]:
@@ -115,12 +169,14 @@ body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem aut
 table {{ border-collapse: collapse; table-layout: fixed; width: 100% }}
 td {{ padding: .15rem .6rem; border-bottom: 1px solid #e4e0d6; width: 17rem }}
 td.number {{ text-align: right; font-variant-numeric: tabular-nums; width: 9rem }}
-td.note {{ color: #777; width: auto }}
+td.agent {{ width: 11rem }} td.note {{ color: #777; width: auto }} table.classes {{ table-layout: auto }}
+table.classes td {{ width: auto }} table.classes th {{ text-align: right; font-weight: normal; color: #777 }}
 h2 {{ font-size: 1.1rem; margin: 2rem 0 .4rem }} code {{ background: #f4f1ea; padding: .1rem .3rem }}
 .pair {{ display: flex; flex-wrap: wrap; gap: 2.5rem; margin: .6rem 0 }} figure {{ margin: 0 }}
 .step {{ display: flex; align-items: center; gap: .8rem }} img {{ max-height: 10rem; image-rendering: pixelated }}
 figcaption {{ text-align: center; color: #555; font-size: 13px }}
-</style></head><body><h1>{world}</h1><p><code>{title}</code></p><p>The agent {agent}. {size}</p>{sections}
+</style></head><body><h1>{world}</h1><p><code>{title}</code></p><p>{preamble}</p>{sections}
+<h2>By class of agents (≥: a lower bound, -: not computed, its policies cannot be enumerated)</h2>{classes}
 <p>{rewards}</p><h2>Aliased for the overseer, largest difference first</h2>{pairs}</body></html>
 """
 
@@ -132,15 +188,31 @@ def certificate_page(certificate: Certificate) -> str:
         for section, rows in _sections(certificate)
     )
     pairs = "".join(map(_drawn_pair, certificate.aliased_pairs.worst)) or "<p>None.</p>"
-    texts = {"world": certificate.world, "title": _title(certificate), "agent": certificate.agent}
+    texts = {"world": certificate.world, "title": _title(certificate), "preamble": " ".join(_preamble(certificate))}
     texts["rewards"] = _rewards(certificate)
     escaped = {name: markup.escape(text) for name, text in texts.items()}
-    return PAGE.format(**escaped, size=_size(certificate), sections=sections, pairs=pairs)
+    return PAGE.format(**escaped, sections=sections, classes=_class_table(certificate), pairs=pairs)
 
 
-def _row(row: tuple[str, str, str]) -> str:
-    name, value, note = map(markup.escape, row)
-    return f'<tr><td>{name}</td><td class="number">{value}</td><td class="note">{note}</td></tr>'
+def _row(row: tuple[str, str, str, str]) -> str:
+    name, value, agent, note = map(markup.escape, row)
+    number, remark = f'<td class="number">{value}</td>', f'<td class="agent">{agent}</td><td class="note">{note}</td>'
+    return f"<tr><td>{name}</td>{number}{remark}</tr>"
+
+
+def _class_table(certificate: Certificate) -> str:
+    heads = "".join(f"<th>{name}</th>" for name in CLASS_COLUMNS)
+    return (
+        f'<table class="classes"><tr><th></th>{heads}</tr>{"".join(map(_class_row, _class_rows(certificate)))}</table>'
+    )
+
+
+def _class_row(row: tuple[str, list[str]]) -> str:
+    name, cells = row
+    if len(cells) == 1:
+        return f'<tr><td>{name}</td><td class="note" colspan="{len(CLASS_COLUMNS)}">{markup.escape(cells[0])}</td></tr>'
+    numbers = "".join(f'<td class="number">{cell.replace(">=", "≥")}</td>' for cell in cells)
+    return f"<tr><td>{name}</td>{numbers}</tr>"
 
 
 def _drawn_pair(pair: AliasedPair) -> str:

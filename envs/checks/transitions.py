@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from envs import validation
 from envs.pomdp import POMDP
+from envs.validation import CheckFailed
 from envs.world import sample
 
 
@@ -25,19 +27,25 @@ class Transitions(NamedTuple):
         return Transitions(self.state[at], self.action[at], self.next_state[at], noise)
 
 
+def evaluate(world: POMDP, name: str, *arrays: np.ndarray, **noise: np.ndarray) -> np.ndarray:
+    """As `validation.evaluate`; an exception in the function is a CheckFailed, too."""
+    try:
+        return validation.evaluate(world, name, *arrays, **noise)
+    except CheckFailed:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise CheckFailed(f"{name} raises {type(error).__name__}: {reason}") from error
+
+
 def evaluate_functions(world: POMDP, steps: Transitions) -> dict[str, np.ndarray]:
     """The value of every function that must be pure, by its name."""
-    step = steps[:3]
-    return {
-        "transition": world.transition(steps.state, steps.action, **steps.noise),
-        "terminal": world.terminal(steps.next_state),
-        "reward": world.reward(*step),
-        "true_reward": world.true_reward(*step),
-        "observation": world.observation(steps.next_state),
-        "overseer_observation": world.overseer_observation(*step),
-        "watched": world.watched(steps.next_state),
-        "outcome": world.outcome(steps.next_state),
-    }
+    values = {"transition": evaluate(world, "transition", steps.state, steps.action, **steps.noise)}
+    for name in ("reward", "true_reward", "overseer_observation"):
+        values[name] = evaluate(world, name, *steps[:3])
+    for name in ("terminal", "observation", "watched", "outcome"):
+        values[name] = evaluate(world, name, steps.next_state)
+    return values
 
 
 def fresh_copy(world: POMDP, num_envs: int) -> POMDP:
@@ -52,10 +60,10 @@ def sample_transitions(world: POMDP, copies: int = 256, length: int = 16) -> Tra
     rng, steps = np.random.default_rng(0), []
     state = fresh_copy(world, copies).initial(copies)
     for _ in range(length):
-        state = state[~np.asarray(world.terminal(state), bool)]
+        state = state[~evaluate(world, "terminal", state)]
         action = rng.integers(world.single_action_space.n, size=len(state))  # type: ignore[attr-defined]
         noise = {name: sample(rng, p, len(state)) for name, p in world.noise.items()}
-        steps.append((state, action, world.transition(state, action, **noise), noise))
+        steps.append((state, action, evaluate(world, "transition", state, action, **noise), noise))
         state = steps[-1][2]
     state, action, after = (np.concatenate([step[i] for step in steps]) for i in range(3))
     return Transitions(state, action, after, {n: np.concatenate([step[3][n] for step in steps]) for n in world.noise})

@@ -9,32 +9,73 @@ import copy
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.checks.world import CheckFailed, check_world, require
+from envs.checks.declarations import check_declarations
+from envs.checks.stepping import check_stepping
+from envs.checks.world import check_functions
 from envs.pomdp import POMDP
+from envs.tables import NotEnumerable
+from envs.validation import check_labels, described, prefixed, require
 
 STEPS = 200
+ARRAY_SPACES = (Box, Discrete, MultiBinary, MultiDiscrete)
 
 
 def check_vector_env(env: VectorEnv) -> None:
-    """Checks an environment.
+    """Checks an environment as training would use it, wrappers included.
 
     Raises:
         CheckFailed: a ValueError of one line, the first fault found.
     """
-    name = env.spec.id if env.spec else type(env.unwrapped).__name__
-    try:
+    findings(env)
+
+
+def findings(env: VectorEnv) -> list[str]:
+    """Checks an environment as training would use it, wrappers included.
+
+    Returns:
+        Notes, one line each: properties that are allowed and that have consequences, such as no tables.
+
+    Raises:
+        CheckFailed: a ValueError of one line, the first fault found.
+    """
+    is_world = isinstance(env.unwrapped, POMDP)
+    with prefixed(env.spec.id if env.spec else type(env.unwrapped).__name__):
+        if is_world:
+            check_declarations(env)
+            check_functions(env.unwrapped)  # type: ignore[arg-type]
         _check_spaces(env)
         _check_reset(env)
         _check_steps(env)
         _check_repeats(env)
-        if isinstance(env.unwrapped, POMDP):
-            check_world(env.unwrapped)
-    except CheckFailed as fault:
-        raise CheckFailed(f"{name}: {fault}") from None
+        if is_world and hasattr(type(env), "tabulate"):
+            check_stepping(env)
+        else:
+            _check_restarts(env)
+    return _notes(env)
+
+
+def _notes(env: VectorEnv) -> list[str]:
+    """Why the environment has no tables, if so."""
+    consequence = "so it has no tables and is evaluated by sampling"
+    world = env.unwrapped
+    if not isinstance(world, POMDP):
+        return [f"{type(world).__name__} is not an envs.POMDP, {consequence}"]
+    notes = []
+    if not hasattr(type(env), "tabulate"):
+        notes.append(f"{type(env).__name__} has no tabulate(), {consequence}")
+    try:
+        world.starts()
+    except NotEnumerable as reason:
+        notes.append(str(reason))
+    kind = world.initial(1).dtype
+    if kind.kind not in "iub":
+        notes.append(f"the states of {type(world).__name__} are {kind}, {consequence}")
+    return notes
 
 
 def _check_spaces(env: VectorEnv) -> None:
@@ -61,10 +102,12 @@ def _check_reset(env: VectorEnv) -> None:
 
 
 def _check_obs(env: VectorEnv, obs: Any, source: str) -> None:
-    found = f"{getattr(obs, 'dtype', type(obs).__name__)} of shape {np.shape(obs)}"
+    space = env.observation_space
+    fits = space.contains(obs) and (not isinstance(space, ARRAY_SPACES) or obs.dtype == space.dtype)
     require(
-        env.observation_space.contains(obs),
-        f"{source} returns an observation ({found}) outside {env.observation_space}",
+        fits,
+        f"{source} returns an observation ({described(obs)}) outside {space}: return {space.dtype} "
+        f"of shape {space.shape} within its bounds",
     )
 
 
@@ -72,7 +115,6 @@ def _check_steps(env: VectorEnv) -> None:
     """Every step returns one value per copy and restarts the copies whose episode ended."""
     before, _ = env.reset(seed=0)
     env.action_space.seed(0)
-    restarted, stale = 0, 0
     for _ in range(STEPS):
         saved = copy.deepcopy(before)
         obs, reward, terminated, truncated, info = env.step(env.action_space.sample())
@@ -84,23 +126,48 @@ def _check_steps(env: VectorEnv) -> None:
         _check_column(env, "reward", reward, "fiu")
         _check_column(env, "terminated", terminated, "b")
         _check_column(env, "truncated", truncated, "b")
-        done = np.flatnonzero(terminated | truncated)
+        _check_overseer_view(env, info)
         _check_final(env, info, terminated | truncated)
+        before = obs
+
+
+def _check_restarts(env: VectorEnv) -> None:
+    """A copy that restarts returns the first observation of its new episode, unless all observations are alike."""
+    if not isinstance(env.observation_space, ARRAY_SPACES):
+        return
+    obs, _ = env.reset(seed=0)
+    first, is_constant, restarted, stale = obs[0].copy(), True, 0, 0
+    for _ in range(STEPS):
+        obs, _, terminated, truncated, info = env.step(env.action_space.sample())
+        done = np.flatnonzero(terminated | truncated)
         stale += sum(bool(np.array_equal(obs[i], info["final_obs"][i])) for i in done)
         restarted += len(done)
-        before = obs
+        is_constant = is_constant and bool((obs == first).all())
     require(
-        restarted < 5 or stale < restarted,
+        is_constant or restarted < 5 or stale < restarted,
         "a copy that restarts returns its final observation again: return the first one of the new episode",
     )
 
 
 def _check_column(env: VectorEnv, name: str, column: Any, kinds: str) -> None:
-    found = f"{getattr(column, 'dtype', type(column).__name__)} of shape {np.shape(column)}"
-    fits = np.shape(column) == (env.num_envs,) and column.dtype.kind in kinds
+    wanted = {"b": "booleans", "iu": "integers"}.get(kinds, "numbers")
+    fits = isinstance(column, np.ndarray) and column.shape == (env.num_envs,) and column.dtype.kind in kinds
+    require(fits, f"step() returns {name} as {described(column)}: return {env.num_envs} {wanted}")
+
+
+def _check_overseer_view(env: VectorEnv, info: dict[str, Any]) -> None:
+    """The info of a step has what training reads, if the environment has an overseer."""
+    judgement, labels = getattr(env, "judgement", None), getattr(env, "overseer_labels", None)
+    if judgement is None or labels is None:
+        return
+    for name, kinds in (("overseer_obs", "iu"), ("true_reward", "fiu")):
+        require(name in info, f"the info of step() lacks {name!r}, which training reads: add it")
+        _check_column(env, f"info[{name!r}]", info[name], kinds)
+    check_labels("info['overseer_obs']", info["overseer_obs"], tuple(labels))
     require(
-        fits,
-        f"step() returns {name} as {found}: return {env.num_envs} {'booleans' if kinds == 'b' else 'numbers'}",
+        info["overseer_obs"].max() < len(judgement),
+        f"info['overseer_obs'] has {info['overseer_obs'].max()}, but judgement has {len(judgement)} verdicts: "
+        "give one for each",
     )
 
 

@@ -1,4 +1,4 @@
-"""Checks the functions of a world: pure, independent of the other copies, and equal in both forms of the world.
+"""Checks the functions of a world: pure, of the right types and ranges, and independent of the other copies.
 
 An observation that changes between two calls, or that differs from its alias's by rounding, reveals more to the agent
 than the world's author intended.
@@ -11,103 +11,104 @@ from typing import Any
 
 import numpy as np
 
-from envs.checks.transitions import Transitions, evaluate_functions, fresh_copy, sample_transitions
+from envs import validation
+from envs.checks.declarations import check_declarations
+from envs.checks.transitions import Transitions, evaluate, evaluate_functions, fresh_copy, sample_transitions
 from envs.pomdp import POMDP
-from envs.registration import Single
-from envs.tables import NotEnumerable, distinct_rows
+from envs.tables import NotEnumerable, distinct_rows, hashed
+from envs.validation import CheckFailed, differing_rows, require
+from envs.world import World
+
+__all__ = ["CheckFailed", "check_functions", "check_world"]
 
 NEAR = 1e-6  # observations that differ by less are taken to be aliases
 ROWS = 64  # steps on which functions are also evaluated one by one
-KINDS = {"transition": "iu", "terminal": "b", "watched": "b", "outcome": "iu", "overseer_observation": "iu"}
-NAMES = {"b": "bool", "iu": "whole numbers", "fiub": "numbers"}
-
-
-class CheckFailed(ValueError):  # noqa: N818  (named after the event)
-    """A check failed; the message is one line."""
-
-
-def require(passed: Any, line: str) -> None:
-    """Raises CheckFailed with the line unless passed."""
-    if not passed:
-        raise CheckFailed(line)
+STARTS = 256  # start states drawn
 
 
 def check_world(world: POMDP) -> None:
     """Checks a world; raises CheckFailed at the first fault."""
-    _check_declarations(world)
-    _check_starts(world)
+    check_declarations(world)
+    check_functions(world)
+
+
+def check_functions(world: POMDP) -> None:
+    """Checks the functions of a world; raises CheckFailed at the first fault."""
+    check_starts(world)
     steps = sample_transitions(world)
     values = _check_pure(world, steps)
     _check_alike(world, steps, values)
-    _check_kinds(values)
     _check_ranges(world, values)
     _check_aliases(steps.next_state, values["observation"])
-    _check_forms(world)
 
 
-def _check_declarations(world: POMDP) -> None:
-    """The declarations of a world are consistent."""
+def start_distribution(world: POMDP) -> tuple[np.ndarray, np.ndarray] | None:
+    """The start distribution; None if the world has none that can be listed."""
     try:
-        _ = world.parameters
-    except AttributeError as missing:
-        require(
-            False,
-            f"a keyword of __init__ is not an attribute: {missing}; set it on self, since tables are made from it",
-        )
-    labels, verdicts = len(world.overseer_labels), len(world.judgement)
-    require(
-        labels == verdicts > 0,
-        f"judgement has {verdicts} verdicts for {labels} overseer_labels: give one for each",
-    )
-    require(0 <= world.gamma <= 1, f"gamma is {world.gamma}: a discount is between 0 and 1")
-    shape, expected = np.shape(world.flags), world.single_observation_space.shape
-    require(
-        shape == expected, f"flags have shape {shape}, an observation {expected}: give them the shape of an observation"
-    )
-    for name, distribution in world.noise.items():
-        require(
-            np.isclose(sum(distribution), 1) and min(distribution) >= 0,
-            f"noise {name!r} is not a distribution: {distribution}; give probabilities that sum to 1",
-        )
-
-
-def _check_starts(world: POMDP) -> None:
-    """The start distribution, if any, sums to 1 and has no terminal state."""
-    try:
-        states, probabilities = world.starts()
+        return world.starts()
     except NotEnumerable:
-        return
+        return None
+
+
+def check_starts(world: POMDP) -> None:
+    """Checks `starts` and `initial`, of which a world needs one."""
+    starts = start_distribution(world)
+    own_initial = type(world).initial is not World.initial
     require(
-        len(states) == len(probabilities),
-        f"starts() returns {len(states)} states and {len(probabilities)} probabilities",
+        own_initial or type(world).starts is not World.starts,
+        "there is neither starts() nor initial(): implement starts(), or initial() for a world without tables",
     )
+    if starts is not None:
+        validation.check_starts(world, *starts)
+    drawn = _check_initial(world)
+    if starts is not None and own_initial:
+        other = np.flatnonzero(~np.isin(hashed(drawn), hashed(starts[0])))
+        require(
+            not len(other),
+            f"initial() draws state {_at(drawn, other)}, which starts() does not list: let both agree",
+        )
+
+
+def _check_initial(world: POMDP) -> np.ndarray:
+    """Checks that `initial` returns n states, the same ones for the same generator; returns some."""
+    duplicate = fresh_copy(world, STARTS)
+    generator_state = duplicate.np_random.bit_generator.state
+    drawn = duplicate.initial(STARTS)
     require(
-        np.isclose(np.sum(probabilities), 1) and np.min(probabilities) >= 0,
-        f"the start probabilities sum to {np.sum(probabilities)}, not 1",
+        isinstance(drawn, np.ndarray) and drawn.ndim == 2 and len(drawn) == STARTS,
+        f"initial({STARTS}) returns {validation.described(drawn)}: return an array ({STARTS}, K)",
     )
-    require(len(distinct_rows(states)[0]) == len(states), "starts() lists a state twice: add up its probabilities")
-    ended = np.flatnonzero(world.terminal(states))
+    duplicate.np_random.bit_generator.state = generator_state
+    unequal = np.flatnonzero(differing_rows(drawn, duplicate.initial(STARTS)))
     require(
-        not len(ended),
-        f"start state {_at(states, ended)} is terminal: leave it out of starts()",
+        not len(unequal), "initial() returns two results with one state of the generator: draw from np_random alone"
     )
+    ended = np.flatnonzero(evaluate(world, "terminal", drawn))
+    require(not len(ended), f"initial() draws the terminal state {_at(drawn, ended)}: draw other states")
+    return drawn
 
 
 def _check_pure(world: POMDP, steps: Transitions) -> dict[str, np.ndarray]:
-    """Every function returns equal values twice, draws nothing, and does not write into its arguments."""
+    """Every function returns equal values twice, draws nothing, and writes into neither arguments nor old results."""
     world.reset(seed=0)
-    generator_state, saved = world.np_random.bit_generator.state, copy.deepcopy(steps)
-    first = copy.deepcopy(evaluate_functions(world, steps))
-    unchanged = all(np.array_equal(a, b) for a, b in zip(saved[:3], steps[:3], strict=True))
-    require(unchanged, "a function writes into its arguments: copy them first")
-    drawn = world.np_random.bit_generator.state != generator_state
-    require(not drawn, "a function other than initial() draws from np_random: declare the random variable in `noise`")
+    generator_state = world.np_random.bit_generator.state
+    results = evaluate_functions(world, steps)
+    values = copy.deepcopy(results)
+    require(
+        world.np_random.bit_generator.state == generator_state,
+        "a function other than initial() draws from np_random: declare the random variable in `noise`",
+    )
     second = evaluate_functions(world, steps)
-    for name, value in first.items():
-        other = np.flatnonzero(_differ(value, second[name]))
-        found = f"{name} returns two results for state {_at(steps.next_state, other)}"
-        require(not len(other), f"{found}: let it depend on its arguments alone")
-    return first
+    for name, value in values.items():
+        states = steps.next_state if name in ("terminal", "observation", "watched", "outcome") else steps.state
+        validation.check_repeatable(name, states, value, second[name])
+    evaluate_functions(world, steps.rows(slice(None, None, -1)))
+    for name, value in values.items():
+        require(
+            not differing_rows(value, results[name]).any(),
+            f"{name} returns an array that it overwrites in the next call: return a new one",
+        )
+    return values
 
 
 def _check_alike(world: POMDP, steps: Transitions, values: dict[str, np.ndarray]) -> None:
@@ -115,37 +116,26 @@ def _check_alike(world: POMDP, steps: Transitions, values: dict[str, np.ndarray]
     for i in range(min(ROWS, len(steps.state))):
         alone = evaluate_functions(world, steps.rows(slice(i, i + 1)))
         for name, value in alone.items():
-            same = not _differ(value, values[name][i : i + 1]).any()
             require(
-                same,
+                not differing_rows(value, values[name][i : i + 1]).any(),
                 f"{name} of state {steps.next_state[i].tolist()} depends on other copies: compute rows separately",
             )
 
 
-def _check_kinds(values: dict[str, np.ndarray]) -> None:
-    """Every function returns one value per copy, of the right type."""
-    n = len(values["transition"])
-    for name, value in values.items():
-        kind = KINDS.get(name, "fiub")
-        shape = (n,) if name not in ("transition", "observation") else (n, *value.shape[1:])
-        require(value.shape == shape, f"{name} returns shape {value.shape} for {n} states: return {shape}")
-        require(value.dtype.kind in kind, f"{name} returns {value.dtype}: return {NAMES[kind]}")
-
-
 def _check_ranges(world: POMDP, values: dict[str, np.ndarray]) -> None:
-    """Every overseer observation and outcome has a name, and rewards are finite."""
-    for name, names in (("overseer_observation", world.overseer_labels), ("outcome", world.outcomes)):
-        low, high = values[name].min(), values[name].max()
-        require(
-            low >= 0 and high < len(names),
-            f"{name} returns {low} to {high}, but only {len(names)} have a name: {names}",
-        )
+    """Overseer observations and outcomes have names, rewards are finite, observations lie in their space."""
+    for name, labels in (("overseer_observation", world.overseer_labels), ("outcome", world.outcomes)):
+        validation.check_labels(name, values[name], labels)
     for name in ("reward", "true_reward"):
-        require(np.isfinite(values[name]).all(), f"{name} returns a number that is not finite")
-    outside = [row for row in values["observation"][:ROWS] if not world.single_observation_space.contains(row)]
+        validation.check_finite(name, values[name])
+    space, obs = world.single_observation_space, values["observation"]
+    expected = f"{space.dtype} of shape {space.shape}"
     require(
-        not outside, f"an observation is outside {world.single_observation_space}: check its dtype, shape and bounds"
+        obs.dtype == space.dtype and obs.shape[1:] == space.shape,
+        f"observation returns {obs.dtype} of shape {obs.shape[1:]} for each state: return {expected}, as its space",
     )
+    outside = [row for row in obs[:ROWS] if not space.contains(row)]
+    require(not outside, f"an observation is outside {space}: check its bounds")
 
 
 def _check_aliases(states: np.ndarray, obs: np.ndarray) -> None:
@@ -154,48 +144,10 @@ def _check_aliases(states: np.ndarray, obs: np.ndarray) -> None:
     extra = np.setdiff1d(exact, nearly)
     require(
         not len(extra),
-        f"the observation of state {_at(states, extra)} differs from an alias's by less than {NEAR}",
+        f"the observation of state {_at(states, extra)} differs from an alias's by less than {NEAR}: round it",
     )
 
 
-def _check_forms(world: POMDP) -> None:
-    """N copies and N single environments have equal trajectories, if the world has no noise."""
-    if world.noise:
-        return
-    many, single = fresh_copy(world, 8), Single(type(world), **_without_limit(world))
-    states = many.initial(8)
-    many.reset(options={"state": states})
-    singles = [copy.deepcopy(single) for _ in states]
-    for state, env in zip(states, singles, strict=True):
-        env.reset(options={"state": state})
-    rng, alive = np.random.default_rng(0), np.ones(8, bool)
-    for _ in range(min(16, world.max_episode_steps)):
-        actions = rng.integers(world.single_action_space.n, size=8)  # type: ignore[attr-defined]
-        obs, reward, terminated, truncated, info = many.step(actions)
-        for i in np.flatnonzero(alive):
-            reached = info["final_obs"][i] if terminated[i] or truncated[i] else obs[i]
-            single_obs, single_reward, single_end, _, _ = singles[i].step(actions[i])
-            same = np.array_equal(single_obs, reached) and (single_reward, single_end) == (reward[i], terminated[i])
-            require(
-                same,
-                f"copy {i} and a single environment differ from start {states[i].tolist()} on: do not override step()",
-            )
-        alive &= ~terminated
-
-
-def _without_limit(world: POMDP) -> dict[str, Any]:
-    return {name: value for name, value in world.parameters.items() if name != "max_episode_steps"}
-
-
-def _differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(n,) bool: rows that are not equal; nan equals nan."""
-    a, b = np.asarray(a), np.asarray(b)
-    if a.shape != b.shape:
-        return np.ones(1, bool)
-    unequal = (a != b) & ~((a != a) & (b != b))
-    return unequal.reshape(len(a), -1).any(1)
-
-
-def _at(states: np.ndarray, rows: np.ndarray) -> list[int]:
+def _at(states: np.ndarray, rows: np.ndarray) -> Any:
     """The state in the first of these rows, for an error line."""
     return states[rows[0]].tolist() if len(rows) else []

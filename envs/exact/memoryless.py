@@ -23,6 +23,7 @@ from envs.tables import Tables
 ENUMERATED = 100_000  # deterministic policies
 RESTARTS = 8
 SMALL = 1_000  # entries of a policy up to which gradient ascent has many starts
+EQUAL = 1e-10  # probabilities, and rewards relative to the largest, that differ by less are equal
 EXPLORE = 1e-9  # weight of the uniform policy, for a gradient at observations that the policy never reaches
 
 
@@ -119,12 +120,26 @@ def _local_search(tables: Tables, reward: np.ndarray, start: np.ndarray) -> tupl
 
 def enumerate_deterministic(tables: Tables, reward: np.ndarray) -> tuple[np.ndarray, float]:
     """Evaluates every deterministic policy; the best one (O, A) and its return."""
-    n_actions = tables.n_actions
-    policies = np.array(list(itertools.product(range(n_actions), repeat=len(tables.observations))))
-    values = np.concatenate(
-        [_returns(tables, reward, part) for part in np.array_split(policies, len(policies) // 4096 + 1)]
+    values = deterministic_components(tables, reward[..., None])[:, 0]
+    actions = np.unravel_index(values.argmax(), (tables.n_actions,) * len(tables.observations))
+    return np.eye(tables.n_actions)[np.array(actions)], float(values.max())
+
+
+def deterministic_components(tables: Tables, rewards: np.ndarray) -> np.ndarray:
+    """Evaluates every deterministic policy for several rewards.
+
+    Args:
+        tables: The enumerated world.
+        rewards: (S_A, A, C), the expected rewards of a step.
+
+    Returns:
+        (P, C), the expected discounted returns; policies in lexicographic order of their actions.
+    """
+    policies = np.array(list(itertools.product(range(tables.n_actions), repeat=len(tables.observations))))
+    parts = np.array_split(policies, len(policies) // 4096 + 1)
+    return np.concatenate(
+        [np.stack([_returns(tables, r, part) for r in np.moveaxis(rewards, 2, 0)], 1) for part in parts]
     )
-    return np.eye(n_actions)[policies[values.argmax()]], float(values.max())
 
 
 def _returns(tables: Tables, reward: np.ndarray, policies: np.ndarray) -> np.ndarray:
@@ -198,7 +213,7 @@ def sufficient_belief(tables: Tables, reward: np.ndarray) -> np.ndarray | None:
     next_observation = np.append(tables.observation, np.full(len(tables.states) - len(first), -1))[tables.successor]
     if not np.array_equal(next_observation, next_observation[first]):
         return None
-    if np.allclose(reward, reward[first]):
+    if np.allclose(reward, reward[first], rtol=0, atol=EQUAL * max(1, np.abs(reward).max())):
         return _given_observation(tables, np.ones(len(reward)))
     uniform = np.full_like(reward, 1 / tables.n_actions)
     belief = _given_observation(tables, _visits(tables, uniform).sum(0))
@@ -214,7 +229,10 @@ def _is_preserved(tables: Tables, belief: np.ndarray) -> bool:
     arrived = np.bincount(move.ravel(), np.repeat(belief, math.prod(moves)))  # for each pair of move and next state
     to = tables.successor.ravel()[first]
     acting = to < n_acting
-    return np.allclose(start[start > 0], belief[start > 0]) and np.allclose(arrived[acting], belief[to[acting]])
+    return bool(
+        (np.abs(start - belief)[start > 0] <= EQUAL).all()
+        and (np.abs(arrived[acting] - belief[to[acting]]) <= EQUAL).all()
+    )
 
 
 def optimal_with_clock(tables: Tables, reward: np.ndarray, belief: np.ndarray) -> tuple[np.ndarray, float]:

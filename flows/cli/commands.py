@@ -7,7 +7,7 @@ import errno
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows import process_env
-from flows.config import CompareConfig, TrainConfig, run_title, with_module
+from flows.config import CompareConfig, Learner, SharedConfig, TrainConfig, run_title, with_module
 from flows.errors import UserError
 from flows.project import Project, current_project
 from flows.sweep.lock import only_sweep
 from flows.sweep.progress import open_display
 from flows.text import one_line
-from flows.tracking.access import check_writable, require_runs
+from flows.tracking.access import check_answers, check_writable, require_runs
 
 if TYPE_CHECKING:
-    from flows.reporting.aggregate import Comparison
     from flows.tracking.store import Store
 
 SOME_FAILED = 1
@@ -40,14 +39,49 @@ def run_sweep(config: CompareConfig, force: bool = False) -> None:
     with only_sweep(project):
         check_sweep(config)
         runs = len(config.runs())
-        print(
-            f"{runs} runs of {config.steps:,} steps each, {min(runs, config.workers)} side by side",
-            flush=True,
-        )
+        print(f"{runs} runs of {config.steps:,} steps each, {min(runs, config.workers)} side by side")
+        _print_budget(config)
         _sweep(project, config, RunOptions(force=force, reuse=not force))
 
 
-def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool) -> None:
+def preview_sweep(config: CompareConfig, force: bool) -> None:
+    """`keyhole compare --dry-run`: checks a sweep and prints its size; trains and writes nothing."""
+    from flows.running.worker import TRAIN
+    from flows.sweep.checks import check_sweep
+    from flows.tracking.cache_key import code_digest, run_key
+    from flows.tracking.reuse import find_equal_run
+    from flows.tracking.store import Store
+
+    project = current_project()
+    check_sweep(config)
+    store = Store(project) if project.store or project.database.exists() else None
+    runs, reused = config.runs(), 0
+    if store and not force:
+        digest = code_digest(config.env, TRAIN)
+        reused = sum(find_equal_run(store, run_key(run, digest)) is not None for run in runs)
+    equal = f", {reused} of them reused from equal finished runs" if reused else ""
+    print(f"{len(runs)} runs of {config.steps:,} steps each, {min(len(runs), config.workers)} side by side{equal}")
+    _print_preview(config, len(runs) - reused, store)
+
+
+def _print_preview(config: CompareConfig, runs: int, store: "Store | None") -> None:
+    from flows.sweep.budget import estimate
+
+    _print_budget(config)
+    print(f"{estimate(config, runs, store)}\ndry run: nothing was trained or written")
+
+
+def _print_budget(config: SharedConfig) -> None:
+    """Prints rollouts and optimiser steps of a run; warns if there are few."""
+    from flows.sweep.budget import run_budget
+
+    budget = run_budget(config)
+    print(budget, flush=True)
+    if budget.warning:
+        print(f"keyhole: {budget.warning}", file=sys.stderr, flush=True)
+
+
+def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool, dry_run: bool) -> None:
     """`keyhole compare --resume`: continues an unfinished sweep with its own settings."""
     from flows.cli.settings import with_changes
     from flows.running import worker
@@ -63,8 +97,13 @@ def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool
         reuse = parent.data.tags.get(plan.REUSE_TAG) != "False" and not force
         options = plan.RunOptions(resume=parent.info.run_id, force=force, reuse=reuse, only_failed=only_failed)
         print(f"sweep {parent.info.run_name}, {len(config.runs())} runs of {config.steps:,} steps each: ", end="")
-        print(plan.make_plan(store, config, options, code_digest(config.env, worker.TRAIN)), flush=True)
-        _sweep(store.project, config, options)
+        planned = plan.make_plan(store, config, options, code_digest(config.env, worker.TRAIN))
+        print(planned)
+        if dry_run:
+            _print_preview(config, len(planned.todo), store)
+        else:
+            _print_budget(config)
+            _sweep(store.project, config, options)
 
 
 def _sweep(project: Project, config: CompareConfig, options: Any) -> None:
@@ -85,19 +124,14 @@ def _sweep(project: Project, config: CompareConfig, options: Any) -> None:
 
 def _run_flow(config: CompareConfig, options: Any) -> str:
     """Runs the flow and prints its results. Returns one line that lists the failed runs, or an empty string."""
-    from flows.compare import FailedRunsError, compare
-    from flows.prefect_server.history import record_history
-    from flows.reporting.aggregate import compare_rows
-    from flows.tracking.results import read_results
+    from flows.compare import FailedRunsError, compare_here
     from flows.tracking.store import Store
 
-    with record_history():
-        try:
-            run_id, failure = compare(config, options), ""
-        except FailedRunsError as error:
-            run_id, failure = error.sweep, str(error)
-    project = current_project()
-    _show(project, compare_rows(read_results(Store(project), run_id)))
+    try:
+        run_id, failure = compare_here(config, options), ""
+    except FailedRunsError as error:
+        run_id, failure = error.sweep, str(error)
+    _show(Store(current_project()), run_id)
     return failure
 
 
@@ -106,7 +140,7 @@ def _server(project: Project, config: CompareConfig) -> Iterator[None]:
     """Starts the Prefect server and the worker processes; stops the server at the end."""
     from rich.console import Console
 
-    from flows.prefect_server.server import Server
+    from flows.prefect_server.server import Server, ServerError
     from flows.running.runners import open_pool
 
     server = Server(project.prefect_home)
@@ -116,7 +150,8 @@ def _server(project: Project, config: CompareConfig) -> Iterator[None]:
                 server.start()
                 stack.enter_context(open_pool(config))
                 _open_store(project)  # imports MLflow and Prefect while the server starts
-                server.wait()
+                with suppress(ServerError):  # the sweep then runs without it, and says so
+                    server.wait()
             yield
     finally:
         server.leave()
@@ -135,12 +170,14 @@ def run_one(config: TrainConfig) -> None:
     project = _writable_project()
     process_env.use_one_thread()
     check_run(config)
+    _print_budget(config)
     from flows.running.worker import TRAIN
     from flows.tracking import cache_key
     from flows.tracking.provenance import run_params, run_tags
     from flows.tracking.store import Store
+    from flows.user_code import module_digests
 
-    store = Store(project)
+    store, modules = Store(project), module_digests()
     tags = {
         **run_tags(config),
         cache_key.CACHE_KEY: cache_key.run_key(config, cache_key.code_digest(config.env, TRAIN)),
@@ -150,6 +187,7 @@ def run_one(config: TrainConfig) -> None:
         watch = partial(display.moved, config)
         with store.run(run_title(config), run_params(config), tags, on_progress=watch) as record:
             resolve_name(TRAIN)(config, record)
+            record.tags(cache_key.not_reusable_tags(modules))
         display.ended(config, "finished")
     print(f"MLflow run {record.run_id}, files in {record.folder}")
 
@@ -157,11 +195,14 @@ def run_one(config: TrainConfig) -> None:
 def certify_world(env: str, arguments: tuple[str, ...], as_json: bool, html: str | None) -> None:
     """`keyhole certify`: prints what an overseer can enforce in a world."""
     from flows.cli.settings import parse_arguments
+    from flows.sweep.checks import check_world
     from flows.tracking.certificates import certificate_of
 
     if html is not None and not Path(html).resolve().parent.is_dir():
         raise UserError(f"cannot write {html}: no folder {Path(html).parent}")
-    certificate = certificate_of(with_module(env), parse_arguments(arguments))
+    parsed = parse_arguments(arguments)
+    check_world(with_module(env), parsed)
+    certificate = certificate_of(with_module(env), parsed)
     from envs.certificate.report import certificate_page as page
     from envs.certificate.report import certificate_text as text
 
@@ -170,17 +211,24 @@ def certify_world(env: str, arguments: tuple[str, ...], as_json: bool, html: str
         Path(html).write_text(page(certificate), encoding="utf-8")
 
 
+def check_environment(env: str, arguments: tuple[str, ...], learner: Learner) -> None:
+    """`keyhole check`: prints what the check of an environment finds."""
+    from flows.cli.settings import parse_arguments
+    from flows.sweep.checks import check_for_training
+
+    print(check_for_training(with_module(env), parse_arguments(arguments), learner))
+
+
 def make_report(sweep: str | None) -> None:
     """`keyhole report`: writes the report of a sweep again."""
-    from flows.reporting import report
-    from flows.reporting.aggregate import compare_rows
+    from flows.sweep.finalize import finalize
     from flows.tracking import results
+    from flows.tracking.missing import Missing
 
     store = existing_store()
-    found = results.read_results(store, results.find_sweep(store, sweep))
-    comparison = compare_rows(found)
-    report.write_report(store, comparison)
-    _show(store.project, comparison)
+    run_id = results.find_sweep(store, sweep)
+    finalize(store, run_id, Missing())
+    _show(store, run_id)
 
 
 def list_runs(sweep: str | None, filters: dict[str, Any], limit: int, as_json: bool) -> None:
@@ -188,7 +236,7 @@ def list_runs(sweep: str | None, filters: dict[str, Any], limit: int, as_json: b
     from flows.cli import listing
     from flows.tracking import results
 
-    store = existing_store()
+    store = existing_store(writes=False)
     run_id = None if sweep is None else results.find_sweep(store, sweep)
     entries = listing.list_entries(store, run_id, listing.Filters(**filters))
     listing.print_entries(entries[:limit] if run_id is None else entries, as_json)
@@ -200,7 +248,7 @@ def show_run(run: str | None, as_json: bool) -> None:
     """`keyhole show`: prints one run or sweep."""
     from flows.cli import show
 
-    show.print_run(existing_store(), run, as_json)
+    show.print_run(existing_store(writes=False), run, as_json)
 
 
 def open_page(host: str, port: int) -> None:
@@ -237,23 +285,30 @@ def _writable_project() -> Project:
     return project
 
 
-def existing_store() -> "Store":
-    """Returns the project's store; raises UserError if it does not exist yet."""
+def existing_store(writes: bool = True) -> "Store":
+    """Returns the project's store; raises UserError if it does not exist yet, or cannot be written and must be."""
     from flows.tracking.store import Store
 
     project = require_runs(current_project())
-    check_writable(project)
+    (check_writable if writes else check_answers)(project)
     return Store(project)
 
 
-def _show(project: Project, comparison: "Comparison") -> None:
+def _show(store: "Store", run_id: str) -> None:
+    """Prints the table of a sweep, where its report is, and one line that lists what is missing."""
     from flows.reporting import report
+    from flows.reporting.aggregate import compare_rows
+    from flows.tracking.results import read_results
 
+    comparison = compare_rows(read_results(store, run_id))
     found = comparison.results
     print(f"\n{report.summary(comparison)}\n")
     if found.reused:
         print(f"{found.reused} runs reused from earlier sweeps (--force trains them again)")
-    print(f"report: {found.folder / report.PAGE}\nruns: `keyhole ui{_store_option(project)}`")
+    print(f"report: {found.folder / report.PAGE}\nruns: `keyhole ui{_store_option(store.project)}`", flush=True)
+    if found.missing:
+        again = f"`keyhole report {run_id[:8]}{_store_option(store.project)}` writes the report again"
+        print(f"keyhole: the numbers are complete, but missing: {'; '.join(found.missing)}; {again}", file=sys.stderr)
 
 
 def _store_option(project: Project) -> str:
@@ -263,6 +318,9 @@ def _store_option(project: Project) -> str:
 
 def _statement(world: Any) -> str:
     """The first paragraph of the docstring of the world's module."""
+    from gymnasium.envs.registration import load_env_creator
+
+    world = load_env_creator(world) if isinstance(world, str) else world
     text = sys.modules[world.__module__].__doc__ or world.__doc__ or ""
     return one_line(text.strip().partition("\n\n")[0])
 

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -10,11 +10,12 @@ from flows.cli.options import options, store_option
 from flows.cli.serve import schedule, serve
 from flows.cli.server import server
 from flows.cli.settings import configuration
-from flows.config import CompareConfig, TrainConfig
+from flows.config import CompareConfig, Learner, TrainConfig
 from flows.errors import UserError
 from flows.text import one_line
 
 STATUSES = ("FINISHED", "FAILED", "KILLED", "RUNNING")
+LEARNERS = get_args(Learner)
 SET = "argument of the environment; may be repeated"
 BAD_INPUT, SOME_FAILED, INTERRUPTED = 2, 1, 130
 
@@ -38,22 +39,25 @@ def cli() -> None:
     "--force", is_flag=True, help="train every run, including those finished before with equal settings and code"
 )
 @click.option("--only-failed", is_flag=True, help="with --resume: train only the runs that failed")
+@click.option(
+    "--dry-run", is_flag=True, help="check the sweep and print its runs, updates, time and disk; train nothing"
+)
 @store_option
-def compare(resume: str | None, force: bool, only_failed: bool, **values: Any) -> None:
+def compare(resume: str | None, force: bool, only_failed: bool, dry_run: bool, **values: Any) -> None:
     """Compare oversight methods: every method at every oversight level with every seed.
 
     `--methods all` selects every method. Nested runs, figures and report.html go to MLflow. A run that finished before
     with equal settings, code and libraries is reused.
     """
-    from flows.cli.commands import resume_sweep, run_sweep
+    from flows.cli.commands import preview_sweep, resume_sweep, run_sweep
 
     if resume is None:
         if only_failed:
             raise UserError("--only-failed applies to a resumed sweep; pass --resume with it")
-        run_sweep(configuration(CompareConfig, values), force)
+        (preview_sweep if dry_run else run_sweep)(configuration(CompareConfig, values), force)
     else:
         refuse_settings(values)
-        resume_sweep(resume, values["workers"], force, only_failed)
+        resume_sweep(resume, values["workers"], force, only_failed, dry_run)
 
 
 def refuse_settings(values: dict[str, Any]) -> None:
@@ -72,6 +76,19 @@ def train(**values: Any) -> None:
     from flows.cli.commands import run_one
 
     run_one(configuration(TrainConfig, values))
+
+
+@cli.command()
+@click.argument("env", metavar="ENV")
+@click.option("--set", "arguments", multiple=True, metavar="NAME=VALUE", help=SET)
+@click.option(
+    "--learner", type=click.Choice(LEARNERS), default=LEARNERS[0], show_default=True, help="learner to rehearse"
+)
+def check(env: str, arguments: tuple[str, ...], learner: Any) -> None:
+    """Check that agents can be trained in the environment ENV, as `compare` and `train` do before they start."""
+    from flows.cli.commands import check_environment
+
+    check_environment(env, arguments, learner)
 
 
 @cli.command()

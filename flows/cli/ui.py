@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from flows.errors import UserError
+from flows.tracking.database import without_password
 from flows.tracking.store import Store
 
 VIEW = "keyhole"
@@ -48,7 +49,7 @@ def serve_page(store: Store, host: str, port: int) -> None:
     """
     store.client.set_experiment_tag(store.experiment, VIEW_TAG, json.dumps(view()))
     if store.uri.startswith("http"):
-        print(f"MLflow's page: {store.uri.rstrip('/')}/#/{runs_path(store.experiment)}")
+        print(f"MLflow's page: {without_password(store.uri).rstrip('/')}/#/{runs_path(store.experiment)}")
         return
     _check_free(host, port)
     names = server_names(host)

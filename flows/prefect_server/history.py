@@ -4,9 +4,12 @@ Prefect derives task history from events, which a client sends in the background
 Running on the server, so the next sweep marks it as crashed.
 """
 
+import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from queue import Empty
+from typing import Any
 
 from prefect import tags
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -17,6 +20,7 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Crashed
 
+from flows.prefect_server.server import is_up
 from flows.tracking.process_owner import is_abandoned, owner_tags
 
 FLUSH_TIMEOUT = 20.0  # seconds for each of logs, events and task history
@@ -31,12 +35,17 @@ SORTED = TaskRunSort.ID_DESC
 def record_history() -> Iterator[None]:
     """Tag flows called inside as this process's; on exit wait until the server has their whole history."""
     owner = sorted(_owner_tags())
+    logging.raiseExceptions = False  # else Prefect's log handler prints that its server is away
     with get_client(sync_client=True) as client, tags(*owner):
-        crash_abandoned(client)
+        if is_up():
+            crash_abandoned(client)
         try:
             yield
         finally:
-            flush_history(client, owner)
+            if is_up():
+                flush_history(client, owner)
+            else:
+                discard_history()
 
 
 @contextmanager
@@ -68,6 +77,15 @@ def crash_abandoned(client: SyncPrefectClient) -> int:
             client.set_task_run_state(task.id, Crashed(message=CAUSE), force=True)
         client.set_flow_run_state(run.id, Crashed(message=CAUSE), force=True)
     return len(abandoned)
+
+
+def discard_history(services: Sequence[Any] = (APILogWorker, EventsWorker)) -> None:
+    """Drop pending logs and events: at exit Prefect would try for seconds to send each to a server that is away."""
+    for service in services:
+        for instance in list(service._instances.values()):  # no public function discards them
+            with suppress(Empty):
+                while True:
+                    instance._queue.get_nowait()
 
 
 def flush_history(client: SyncPrefectClient, owner: list[str]) -> None:

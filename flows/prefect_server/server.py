@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.request
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
@@ -23,8 +24,11 @@ import psutil
 from flows.errors import UserError
 from flows.prefect_server import gateway
 from flows.process_env import SILENT
+from flows.tracking.database import without_password
+from flows.tracking.process_owner import is_alive, owner_tags
 
 PAGES_API = "PREFECT_SERVER_UI_API_URL"  # the API address that its pages use; it does not follow --port
+FOREIGN_TIMEOUT = 4.0  # seconds for a server that the user names in PREFECT_API_URL
 START_TIMEOUT = 180.0  # seconds; a first start creates the database: 15 s on an idle machine, minutes on a busy one
 
 
@@ -48,6 +52,7 @@ class Server:
         """Set PREFECT_API_URL to the running server, or start one. Call it before prefect is imported."""
         if url := os.environ.get("PREFECT_API_URL"):
             self.url = url
+            self._check_foreign()
             return
         self.start_own()
         os.environ["PREFECT_API_URL"] = self.url
@@ -70,6 +75,17 @@ class Server:
         if port is not None and self.url != _url(port):
             raise ServerError(f"the project's Prefect server runs already, at {self.page}; leave out --port")
 
+    def _check_foreign(self) -> None:
+        """Raise ServerError if the server that the user names does not answer within seconds."""
+        start = time.monotonic()
+        while not healthy(self.url, timeout=FOREIGN_TIMEOUT):
+            if time.monotonic() - start > FOREIGN_TIMEOUT:
+                raise ServerError(
+                    f"PREFECT_API_URL: no Prefect server answers at {without_password(self.url)}; "
+                    "start it, or unset the variable to use the project's own"
+                )
+            time.sleep(0.2)
+
     def wait(self) -> None:
         """Block until the server answers; raise ServerError if it exits or takes longer than `START_TIMEOUT`."""
         start = time.monotonic()
@@ -77,6 +93,8 @@ class Server:
             waited = time.monotonic() - start
             if self._child is not None and self._child.poll() is not None:
                 raise ServerError(f"Prefect's server exited at start: {_tail(self.log)} (log: {self.log})")
+            if self._child is None and self._users is not None and self.found_own() is None:
+                raise ServerError(f"Prefect's server exited; run the command again (log: {self.log})")
             if waited > START_TIMEOUT:
                 raise ServerError(
                     f"Prefect's server at {self.url} did not answer within {START_TIMEOUT:.0f} s; see {self.log}"
@@ -104,11 +122,17 @@ class Server:
 
     def found_own(self) -> str | None:
         """Return the address of the project's running server; None if there is none."""
-        with suppress(OSError, ValueError, KeyError, psutil.Error):
+        record = self._read_record()
+        alive = is_alive(record)
+        return record["url"] if alive or (alive is None and "url" in record and healthy(record["url"])) else None
+
+    def _read_record(self) -> dict[str, str]:
+        """Read the address and process of the server that was started last; records of earlier versions too."""
+        with suppress(OSError, ValueError, AttributeError):
             record = json.loads(self._record.read_text())
-            if abs(psutil.Process(record["pid"]).create_time() - record["started"]) < 2:
-                return record["url"]
-        return None
+            record |= {"process_started": record["started"]} if "started" in record else {}
+            return {"host": socket.gethostname(), **{name: str(value) for name, value in record.items()}}
+        return {"host": socket.gethostname()}
 
     def _launch(self, port: int | None) -> str:
         if port is None:
@@ -119,7 +143,7 @@ class Server:
         url = _url(port)
         # -P: neither the current directory nor that of the script may hide a library
         command = [sys.executable, "-P", gateway.__file__, str(port)]
-        with self.log.open("w") as log:
+        with open(self.log, "w", opener=_private) as log:
             self._child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -127,10 +151,11 @@ class Server:
                 stderr=subprocess.STDOUT,
                 cwd=self.home,
                 env={PAGES_API: url, **_environment()},
+                umask=0o077,  # its database is private
                 start_new_session=True,  # Ctrl-C must not reach the server: it still has to record the flow's end
             )
-        started = psutil.Process(self._child.pid).create_time()
-        self._record.write_text(json.dumps({"url": url, "pid": self._child.pid, "started": started}))
+        with open(self._record, "w", opener=_private) as record:
+            json.dump({"url": url, **owner_tags(self._child.pid)}, record)
         return url
 
     def _usual_port(self) -> int:
@@ -142,23 +167,34 @@ class Server:
         return _free_port()
 
     def _stop(self) -> None:
-        with suppress(OSError, ValueError, KeyError, psutil.Error):
-            server = psutil.Process(json.loads(self._record.read_text())["pid"])
-            family = [server, *server.children(recursive=True)]
-            os.killpg(server.pid, signal.SIGINT)
-            _, alive = psutil.wait_procs(family, timeout=10)
-            for process in alive:
-                process.kill()
+        record = self._read_record()
+        if is_alive(record):  # else its number may belong to another process by now
+            with suppress(OSError, psutil.Error):
+                server = psutil.Process(int(record["pid"]))
+                family = [server, *server.children(recursive=True)]
+                os.killpg(server.pid, signal.SIGINT)
+                _, alive = psutil.wait_procs(family, timeout=10)
+                for process in alive:
+                    process.kill()
         self._record.unlink(missing_ok=True)
         if self._child is not None:
             self._child.wait()
 
 
-def healthy(url: str) -> bool:
-    """Return whether an API answers at `url`."""
-    with suppress(OSError, ValueError), urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+def healthy(url: str, timeout: float = 5) -> bool:
+    """Return whether an API answers at `url` within `timeout` seconds."""
+    with (
+        suppress(OSError, ValueError, HTTPException),
+        urllib.request.urlopen(f"{url}/health", timeout=timeout) as answer,
+    ):
         return answer.status == 200
     return False
+
+
+def is_up() -> bool:
+    """Return whether the server in PREFECT_API_URL answers; True if there is none, as in tests with Prefect's own."""
+    url = os.environ.get("PREFECT_API_URL")
+    return not url or healthy(url)
 
 
 def _environment() -> dict[str, str]:
@@ -182,6 +218,11 @@ def _is_free(port: int) -> bool:
             probe.bind((gateway.HOST, port))
             return True
     return False
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file so that only its owner can read it if it is new."""
+    return os.open(path, flags, 0o600)
 
 
 def _free_port() -> int:

@@ -27,8 +27,8 @@ REFERENCE_LINE = "reference"  # group id of the lines of returns known before tr
 DOTS: dict[str, Any] = {"color": FAINT, "linewidth": 1, "linestyle": (0, (1, 2))}
 REFERENCES = {  # field -> (label, side of the label at its line)
     "optimal_return": ("optimum", "bottom"),
-    "enforceable_return": ("enforceable by any reward on the overseer's observations", "bottom"),
-    "naive_optimum_return": ("optimum of the naive reward", "top"),
+    "enforceable": ("enforceable by any reward on the overseer's observations", "bottom"),
+    "naive_optimum": ("optimum of the naive reward", "top"),
 }
 
 

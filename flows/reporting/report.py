@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from flows.reporting import figures
 from flows.reporting.aggregate import Comparison, Interval, learning_curves, without_coinciding
 from flows.tracking.certificates import PREFIX
+from flows.tracking.missing import Missing
 from flows.tracking.results import Results, Row
 from flows.tracking.store import Store
 
@@ -19,18 +20,32 @@ COLUMNS = tuple(name for name in Row._fields if name != "without")
 PAGE = "report.html"
 
 
-def write_report(store: Store, comparison: Comparison) -> Path:
-    """Write the report's files to the sweep's artifact folder; return the path of the page."""
+def write_report(store: Store, comparison: Comparison, missing: Missing) -> Path:
+    """Write the report's files to the sweep's artifact folder.
+
+    Args:
+        store: the store of the sweep.
+        comparison: the sweep's results.
+        missing: receives the files that cannot be written.
+
+    Returns:
+        The path of the page.
+    """
     results = comparison.results
-    results.folder.mkdir(parents=True, exist_ok=True)
-    write_csv(results, results.folder / "results.csv")
-    images = draw_figures(comparison)
-    for name, png in images.items():
-        (results.folder / name).write_bytes(png)
     page = results.folder / PAGE
-    page.write_text(render(comparison, images), encoding="utf-8")
-    store.artifacts.upload(results.run_id, results.folder)
-    store.describe(results.run_id, summary(comparison))
+    with missing.part("results.csv"):
+        results.folder.mkdir(parents=True, exist_ok=True)
+        write_csv(results, results.folder / "results.csv")
+    images = draw_figures(comparison, missing)
+    for name, png in images.items():
+        with missing.part(name):
+            (results.folder / name).write_bytes(png)
+    with missing.part(PAGE):
+        page.write_text(render(comparison, images), encoding="utf-8")
+    with missing.part("upload of the report"):
+        store.artifacts.upload(results.run_id, results.folder)
+    with missing.part("description on MLflow's page"):
+        store.describe(results.run_id, summary(comparison))
     return page
 
 
@@ -45,15 +60,16 @@ def write_csv(results: Results, path: Path) -> None:
             table.writerow([_blank(value) for value in (*(getattr(row, name) for name in COLUMNS), *ablated)])
 
 
-def draw_figures(comparison: Comparison) -> dict[str, bytes]:
-    """Return file name -> PNG; empty if no run has a result."""
-    if not comparison.cells:
-        return {}
-    references = comparison.results.references
-    return {
-        "true_return.png": figures.oversight_figure(comparison.cells, references),
-        "learning_curves.png": figures.curves_figure(learning_curves(comparison.results), references),
-    }
+def draw_figures(comparison: Comparison, missing: Missing) -> dict[str, bytes]:
+    """Return file name -> PNG of the figures that can be drawn; empty if no run has a result."""
+    results, images = comparison.results, {}
+    if comparison.cells:
+        with missing.part("true_return.png"):
+            images["true_return.png"] = figures.oversight_figure(comparison.cells, results.references)
+        with missing.part("learning_curves.png"):
+            curves = learning_curves(results)
+            images["learning_curves.png"] = figures.curves_figure(curves, results.references)
+    return images
 
 
 def render(comparison: Comparison, images: dict[str, bytes]) -> str:

@@ -88,6 +88,7 @@ class Pool:
         process_env.use_one_thread()
         self._worker_factory = worker_factory
         self._stopped = False
+        self.size = size
         self._lock = threading.Lock()
         self._workers = {worker_factory() for _ in range(size)}
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import agents
 from flows.config import TrainConfig
 from flows.reporting.run_figures import learning_curve_figure, policy_figure
-from routing import BLOCKS, find
+from flows.tracking.missing import MISSING, Missing
+from routing import BLOCKS, Deployment, find
 
 STATE = "state.pt"  # in the run's folder until the run ends
 
@@ -41,13 +42,10 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
         config: The run.
         recorder: Receives the results.
     """
-    world = {"oversight_prob": config.oversight, **config.env_kwargs}
-    settings = config.training.model_dump()
-    env = agents.make_vec_env(config.env, settings.pop("n_envs"), **world)
-    model = agents.build(env, config.method, config.seed, algorithm=config.learner, **settings)
-    evaluate, exact = agents.make_evaluator(config.env, config.seed, **world)
-    watcher = Watcher(model.policy, evaluate, find(config.method).deployments, recorder)
-    tags = {"exactness": "exact" if exact else "sampled", **_knowledge(env.env), **_deployments(watcher.choices)}
+    env, model = build_learner(config)
+    evaluate, exact = agents.make_evaluator(config.env, config.seed, **world_arguments(config))
+    watcher = Watcher(model.policy, evaluate, deployments(config.method), recorder)
+    tags = {"exactness": "exact" if exact else "sampled", **_knowledge(env.env), **_deployment_tags(watcher.choices)}
     recorder.tags(tags)
     file = agents.StateFile(recorder.folder / STATE, config.model_dump_json(), watcher)
     if file.damage:
@@ -57,13 +55,40 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     for choice in reversed(watcher.choices):  # the first rule's policy is the one saved
         model.policy.load_state_dict(choice.parameters)
         recorder.metrics(model.num_timesteps, selected_metrics(model.policy, evaluate, choice))
-    agents.save(recorder.folder / "agent.zip", model.policy, config.env, world, config.method, seed=config.seed)
+    save_agent(config, model.policy, recorder.folder)
     (recorder.folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
     title = f"{config.label}, oversight {config.oversight:g}, seed {config.seed}"
-    learning_curve_figure(watcher.curve, title, recorder.folder / "learning_curve.png")
-    policy_figure(model.policy, env.env, title, recorder.folder / "policy.png")
+    missing = Missing()
+    with missing.part("learning_curve.png"):
+        learning_curve_figure(watcher.curve, title, recorder.folder / "learning_curve.png")
+    with missing.part("policy.png"):
+        policy_figure(model.policy, env.env, title, recorder.folder / "policy.png")
+    if missing:
+        recorder.tags({MISSING: str(missing)})
     env.close()
     file.remove()
+
+
+def world_arguments(config: TrainConfig) -> dict[str, Any]:
+    """The keyword arguments of a run's environment."""
+    return {"oversight_prob": config.oversight, **config.env_kwargs}
+
+
+def build_learner(config: TrainConfig) -> tuple[agents.GymnasiumVecEnv, agents.RoutedPPO]:
+    """Builds the environment and the learner of a run."""
+    settings = config.training.model_dump()
+    env = agents.make_vec_env(config.env, settings.pop("n_envs"), **world_arguments(config))
+    return env, agents.build(env, config.method, config.seed, algorithm=config.learner, **settings)
+
+
+def deployments(method: str) -> tuple[Deployment, ...]:
+    """The deployment rules of a method."""
+    return find(method).deployments
+
+
+def save_agent(config: TrainConfig, policy: agents.BlockPolicy, folder: Path) -> None:
+    """Saves the agent of a run in its folder."""
+    agents.save(folder / "agent.zip", policy, config.env, world_arguments(config), config.method, seed=config.seed)
 
 
 class Watcher:
@@ -139,7 +164,7 @@ def _knowledge(world) -> dict[str, str]:
     return {"knowledge": knowledge} if knowledge else {}
 
 
-def _deployments(choices) -> dict[str, str]:
+def _deployment_tags(choices) -> dict[str, str]:
     """The tags that list the deployment rules and the leaky ones among them."""
     rules = [choice.deployment for choice in choices]
     leaky = [rule.name for rule in rules if rule.leaky]

@@ -12,8 +12,10 @@ from pkgutil import resolve_name
 from typing import Any
 
 from flows.config import TrainConfig
+from flows.user_code import module_digests
 
 TRAIN = "flows.running.train:run"  # the training function: takes a TrainConfig and a recorder
+MODULES = "modules"  # message of a finished run: the digests of the loaded user modules, by name
 Send = Callable[..., None]
 
 
@@ -41,6 +43,7 @@ def run_training(function: str, config: TrainConfig, folder: Path, send: Send) -
         )
     with redirect_output(folder / "output.txt"):
         resolve_name(function)(config, Forwarder(folder, send))
+    send(MODULES, module_digests())
     gc.collect()  # a learner is a reference cycle; the collector is triggered by object counts, not by memory
 
 

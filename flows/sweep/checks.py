@@ -1,38 +1,94 @@
-"""Checks the settings of a run or sweep before anything starts."""
+"""Checks the settings of a run or sweep before anything starts.
 
-from collections.abc import Sequence
-from typing import Any
+The preflight of a run executes every step of training once, on the object that training uses: it builds the
+environment and the learner, collects and treats one short rollout, updates, evaluates, and saves state and agent. What
+would fail after hours fails here, in one line; and every module of the user's that training needs is then loaded,
+which the cache key relies on.
+"""
 
+import io
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from flows import arms
-from flows.config import CompareConfig, TrainConfig
-from flows.environments import make_env
+from flows.config import CompareConfig, Learner, TrainConfig, Training
+from flows.environments import environment_error, import_environment, make_env
 from flows.errors import UserError, unknown_name
 from flows.running.runners import check_runner
+from flows.text import one_line
+from flows.user_code import error_line, raised_by_user
 
+logger = logging.getLogger(__name__)
+OURS = "envs:keyhole/"
 INFO_KEYS = ("overseer_obs", "true_reward")  # keys required in the info of every step
 ATTRIBUTES = ("judgement", "overseer_labels", "flags", "watched")
+TRAINED_ON = ("gamma", "oversight_prob", "judgement", "flags")  # attributes that a learner reads
+COPIES = 2
+SMALL = {"n_envs": COPIES, "n_steps": 8, "width": 8, "batch_size": 16, "n_epochs": 1}  # settings of the rehearsal
+RANDOM_STEPS = 10_000  # within which a world without tables or time limit must end an episode
+
+_passed: set[str] = set()  # sweeps that passed in this process: the command line checks a sweep before its flow does
+
+
+class Findings(NamedTuple):
+    """What the check of an environment without faults found."""
+
+    states: int | None
+    """Number of states; None if the environment has no tables."""
+    notes: tuple[str, ...]
+    """Properties that are allowed and have consequences."""
+
+    def __str__(self) -> str:
+        tables = "no tables" if self.states is None else f"tables with {self.states:,} states"
+        return "; ".join([f"fine: {tables}", *self.notes])
 
 
 def check_sweep(config: CompareConfig) -> None:
-    """Raises UserError if a run of the sweep could not start."""
+    """Raises UserError if a run of the sweep could not start.
+
+    Every distinct world is checked. One run is rehearsed for each set of environment arguments and each method.
+    """
+    from envs.enumeration import cached_tables
+
+    key = config.model_dump_json()
+    if key in _passed:
+        return
     check_runner(config)
     check_device(config.training.device)
     parsed = [arms.parse_arm(name) for name in config.methods]
-    check_methods([arm.method for arm in parsed])
-    worlds = [config.env_kwargs | arm.env_kwargs for arm in parsed]
-    for index, arguments in enumerate(worlds):
-        if arguments not in worlds[:index]:
-            for oversight in config.oversight:
-                check_env(config.env, arguments, oversight)
+    _check_methods(config.env, [arm.method for arm in parsed])
+    worlds: set[str] = set()
+    arguments: set[str] = set()
+    methods: set[str] = set()
+    for run in config.runs():
+        world = f"{run.oversight} {run.env_kwargs}"
+        if world not in worlds:
+            check_env(run.env, run.env_kwargs, run.oversight, run.learner)
+        if str(run.env_kwargs) not in arguments:
+            rehearse(run)
+        elif run.method not in methods:
+            rehearse(run, evaluates=False)
+        worlds.add(world)
+        arguments.add(str(run.env_kwargs))
+        methods.add(run.method)
+    cached_tables.cache_clear()  # the workers have their own; tables of a large world take hundreds of megabytes
+    _passed.add(key)
 
 
 def check_run(config: TrainConfig) -> None:
     """Raises UserError if the run could not start."""
     check_device(config.training.device)
-    check_methods([config.method])
-    check_env(config.env, config.env_kwargs, config.oversight)
+    _check_methods(config.env, [config.method])
+    check_env(config.env, config.env_kwargs, config.oversight, config.learner)
+    rehearse(config)
 
 
 def check_device(name: str) -> None:
@@ -47,25 +103,89 @@ def check_device(name: str) -> None:
         raise UserError(f"--device {name!r} is not available: {reason}; available are {', '.join(available)}") from None
 
 
-def check_methods(names: Sequence[str]) -> None:
-    """Raises UserError for the first unknown name."""
+def _check_methods(env: str, names: Sequence[str]) -> None:
+    """Raises UserError for the first unknown name. The environment's module may register methods."""
     import routing
 
+    if any(name not in routing.METHODS for name in names):
+        import_environment(env)
     for name in names:
         if name not in routing.METHODS:
             raise unknown_name("method", name, routing.METHODS)
 
 
-def check_env(name: str, arguments: dict[str, Any], oversight: float) -> None:
-    """Builds two copies and takes a step; raises UserError if they cannot be trained in under oversight."""
+def check_env(name: str, arguments: dict[str, Any], oversight: float, learner: Learner = "reinforce") -> None:
+    """Raises UserError if the environment cannot be trained in under oversight at this level."""
     if "oversight_prob" in arguments:
         raise UserError("oversight_prob is set twice; use --oversight and leave it out of the environment's arguments")
-    world = make_env(name, {"oversight_prob": oversight, **arguments})
+    check_world(name, {"oversight_prob": oversight, **arguments}, learner)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drops what an environment prints."""
+    with redirect_stdout(io.StringIO()):
+        yield
+
+
+@_quiet()
+def check_world(name: str, arguments: dict[str, Any], learner: Learner = "reinforce") -> Findings:
+    """Checks an environment as training would build it.
+
+    Args:
+        name: Gymnasium id, prefixed with "module:" if a module must be imported to register it.
+        arguments: Keyword arguments of the environment.
+        learner: The learner that must be able to train on its spaces.
+
+    Raises:
+        UserError: The first fault found.
+    """
+    world = make_env(name, arguments, COPIES)
     try:
         _check_autoreset(name, world)
         _check_view(name, world)
-    finally:
+        _check_spaces(name, world, learner)
+        found = _findings(world, _check(world))
         world.close()
+        return found
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if _is_bug(name, error):
+            raise
+        raise environment_error(name, error) from None
+
+
+def _check(world: VectorEnv) -> tuple[str, ...]:
+    """Runs the checker; returns its notes."""
+    from envs.checks import vector_env
+
+    check: Any = getattr(vector_env, "findings", vector_env.check_vector_env)
+    return tuple(map(one_line, check(world) or ()))
+
+
+def _is_bug(name: str, error: BaseException) -> bool:
+    """Returns whether an exception is a fault of this repository, which shows its traceback."""
+    explained = isinstance(error, ValueError | gymnasium.error.Error)
+    return name.startswith(OURS) and not explained and not raised_by_user(error)
+
+
+@_quiet()
+def check_for_training(name: str, arguments: dict[str, Any], learner: Learner = "reinforce") -> Findings:
+    """Checks an environment and rehearses a run in it, if it takes `oversight_prob` as every run's environment must.
+
+    Raises:
+        UserError: The first fault found.
+    """
+    findings = check_world(name, arguments, learner)
+    rest = {key: value for key, value in arguments.items() if key != "oversight_prob"}
+    oversight = arguments.get("oversight_prob", TrainConfig().oversight)
+    try:
+        make_env(name, {"oversight_prob": oversight, **rest}, COPIES)
+    except UserError:
+        return findings._replace(notes=(*findings.notes, "takes no oversight_prob: cannot be used by compare or train"))
+    rehearse(TrainConfig(env=name, env_kwargs=rest, oversight=oversight, learner=learner))
+    return findings
 
 
 def _check_autoreset(name: str, world: VectorEnv) -> None:
@@ -79,7 +199,7 @@ def _check_autoreset(name: str, world: VectorEnv) -> None:
 
 
 def _check_view(name: str, world: VectorEnv) -> None:
-    world.reset(seed=0)
+    start = world.reset(seed=0)[-1]
     info = world.step(world.action_space.sample())[-1]
     missing = [key for key in INFO_KEYS if key not in info]
     missing += [key for key in ATTRIBUTES if getattr(world.unwrapped, key, None) is None]
@@ -87,3 +207,132 @@ def _check_view(name: str, world: VectorEnv) -> None:
         raise UserError(
             f"environment {name!r} gives no overseer view: it lacks {', '.join(missing)}; derive it from envs.POMDP"
         )
+    if "watched" not in start:
+        raise UserError(f"environment {name!r}: reset() gives no 'watched' in its info, (N,) bool; evaluation needs it")
+    hidden = [key for key in TRAINED_ON if getattr(world, key, None) is None]
+    if hidden:
+        raise UserError(
+            f"environment {name!r}: {type(world).__name__} hides {', '.join(hidden)} of the world inside; "
+            "derive the wrapper from envs.wrappers.View, or pass attributes on in __getattr__"
+        )
+    lists = [key for key in ("judgement", "flags") if not isinstance(getattr(world, key), np.ndarray)]
+    if lists:
+        found = type(getattr(world, lists[0])).__name__
+        raise UserError(f"environment {name!r}: {lists[0]} must be a numpy array, found {found}")
+
+
+def _check_spaces(name: str, world: VectorEnv, learner: Learner) -> None:
+    """Raises UserError if the learner cannot train on the environment's spaces."""
+    import agents
+
+    check: Any = getattr(agents, "check_spaces", None)
+    if check is None:
+        return  # the rehearsal reports what cannot be trained on
+    try:
+        check(world.single_observation_space, world.single_action_space, learner)
+    except ValueError as error:
+        raise UserError(f"environment {name!r}: {one_line(error)}") from None
+
+
+def _findings(world: VectorEnv, notes: tuple[str, ...]) -> Findings:
+    import envs
+
+    try:
+        return Findings(len(envs.compile_world(world).states), notes)
+    except envs.NotEnumerable as reason:
+        return Findings(None, notes or (one_line(reason),))
+
+
+def _discard(step: int, metrics: dict[str, float]) -> None:
+    """Evaluates nothing at a checkpoint."""
+
+
+class _Discard:
+    """A recorder that keeps nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None: ...
+    def progress(self, done: int, value: float) -> None: ...
+    def tags(self, values: Mapping[str, str]) -> None: ...
+
+
+@_quiet()
+def rehearse(config: TrainConfig, evaluates: bool = True) -> None:
+    """Trains, evaluates and saves a small agent, and discards it.
+
+    Args:
+        config: The run to rehearse.
+        evaluates: Whether to evaluate the agent, which takes most of the time.
+
+    Raises:
+        UserError: Training, evaluation or saving raises an exception.
+    """
+    training = Training(**{**config.training.model_dump(), **SMALL})
+    small = config.model_copy(update={"training": training, "steps": 1, "checkpoints": 1})
+    log = logging.getLogger("agents")
+    level = log.level
+    try:
+        log.setLevel(logging.ERROR)  # the run itself repeats its warnings
+        _step_all_copies(config)
+        with TemporaryDirectory() as folder:
+            _rehearse(small, Path(folder), evaluates)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if _is_bug(config.env, error):
+            raise
+        line = f"method {config.method!r} in environment {config.env!r}: {error_line(error)}"
+        raise UserError(f"{line}; it would fail in training") from None
+    finally:
+        log.setLevel(level)
+
+
+def _rehearse(config: TrainConfig, folder: Path, evaluates: bool) -> None:
+    import agents
+    from flows.running import train
+
+    env, model = train.build_learner(config)
+    visit: Callable[[int, dict[str, float]], None] = _discard
+    file = None
+    if evaluates:
+        world = train.world_arguments(config)
+        evaluate, exact = agents.make_evaluator(config.env, config.seed, episodes=COPIES, **world)
+        watcher = train.Watcher(model.policy, evaluate, train.deployments(config.method), _Discard(folder))
+        file = agents.StateFile(folder / train.STATE, config.model_dump_json(), watcher)
+        if exact or _episodes_end(config.env, env.env):
+            visit = watcher.visit
+    model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, visit, file))
+    train.save_agent(config, model.policy, folder)
+    env.close()
+
+
+def _step_all_copies(config: TrainConfig) -> None:
+    """Builds as many copies as the run does and takes a step: some environments work only for few."""
+    world = make_env(config.env, {"oversight_prob": config.oversight, **config.env_kwargs}, config.training.n_envs)
+    world.reset(seed=0)
+    world.step(world.action_space.sample())
+    world.close()
+
+
+def _episodes_end(name: str, world: VectorEnv) -> bool:
+    """Returns whether every copy ends an episode soon, which an evaluation by sampling waits for.
+
+    Raises:
+        UserError: No episode ends, and the environment has no time limit.
+    """
+    world.reset(seed=0)
+    ended = np.zeros(world.num_envs, bool)
+    for _ in range(RANDOM_STEPS):
+        terminated, truncated = world.step(world.action_space.sample())[2:4]
+        ended |= np.asarray(terminated) | np.asarray(truncated)
+        if ended.all():
+            return True
+    limits = (getattr(world, "max_episode_steps", None), world.spec and world.spec.max_episode_steps)
+    if not ended.any() and not any(limits):
+        raise UserError(
+            f"environment {name!r}: no episode ends within {RANDOM_STEPS:,} random steps and there is no "
+            "max_episode_steps; evaluation by sampling would not end"
+        )
+    return False

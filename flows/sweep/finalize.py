@@ -10,12 +10,38 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows import arms
+from flows.reporting import report
+from flows.reporting.aggregate import Comparison, compare_rows
 from flows.tracking import certificates, model_registry, results
+from flows.tracking.missing import MISSING, Missing
 from flows.tracking.store import Store
 
 
-def finalize(store: Store, found: results.Results) -> None:
-    """Tags the sweep and its runs, and registers the best agents."""
+def finalize(store: Store, run_id: str, missing: Missing) -> Comparison:
+    """Writes the report of a sweep, tags it and its runs, and registers the best agents.
+
+    Args:
+        store: The store of the sweep.
+        run_id: Its run id.
+        missing: Receives what cannot be made. It becomes the sweep's tag `missing`; the sweep keeps its numbers.
+
+    Returns:
+        The comparison table.
+    """
+    comparison = compare_rows(results.read_results(store, run_id))
+    report.write_report(store, comparison, missing)
+    with missing.part("tags of certificates and best run"):
+        tag_sweep(store, comparison.results)
+    model_registry.register_models(store, comparison.results, missing)
+    if missing:
+        store.client.set_tag(run_id, MISSING, str(missing))
+    elif MISSING in store.client.get_run(run_id).data.tags:  # of an earlier try
+        store.client.delete_tag(run_id, MISSING)
+    return comparison
+
+
+def tag_sweep(store: Store, found: results.Results) -> None:
+    """Tags a sweep with its certificates' hashes and best run, and its runs with the hash of their certificate."""
     hashes = certificate_hashes(found)
     tags = {f"{certificates.PREFIX}{level:g}": digest for level, digest in hashes.items()}
     best = next((row for row in model_registry.best_rows(found) if not row.leaky), None)
@@ -26,7 +52,6 @@ def finalize(store: Store, found: results.Results) -> None:
     for run, level in {row.run_id: row.oversight for row in found.rows if in_sweep_world(row)}.items():
         if level in hashes:
             store.client.set_tag(run, "certificate", hashes[level])
-    model_registry.register_models(store, found)
 
 
 def in_sweep_world(row: results.Row) -> bool:

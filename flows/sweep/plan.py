@@ -7,7 +7,6 @@ from pydantic import Field, ValidationError
 from flows.config import CompareConfig, Settings, TrainConfig
 from flows.errors import UserError
 from flows.tracking import cache_key, results
-from flows.tracking.process_owner import is_abandoned
 from flows.tracking.provenance import run_tags
 from flows.tracking.store import CONFIG, Store
 
@@ -71,7 +70,7 @@ def make_plan(store: Store, config: CompareConfig, options: RunOptions, digest: 
 def _add(plan: Plan, run: TrainConfig, key: str, previous: Any, options: RunOptions) -> None:
     """Adds a run to the plan; `previous` is its MLflow run in the resumed sweep, or None."""
     status = previous.info.status if previous else ""
-    unchanged = previous is not None and previous.data.tags.get(cache_key.CACHE_KEY) == key and not options.force
+    unchanged = not options.force and _has_key(previous, key)
     if status == "FINISHED" and (unchanged or options.only_failed):
         plan.finished.append(run)
     elif options.only_failed and status != "FAILED":
@@ -81,28 +80,47 @@ def _add(plan: Plan, run: TrainConfig, key: str, previous: Any, options: RunOpti
         plan.todo.append(PlannedRun(run, key, attempt, previous.info.run_id if unchanged else "", options.reuse))
 
 
+def _has_key(previous: Any, key: str) -> bool:
+    """Returns whether the MLflow run exists and has this key, and the key covers all its code."""
+    tags = previous.data.tags if previous else {}
+    return tags.get(cache_key.CACHE_KEY) == key and cache_key.NOT_REUSABLE not in tags
+
+
 def find_unfinished(store: Store, name: str) -> Any:
     """Finds the sweep to resume: the one named, or the newest unfinished one. Returns its MLflow run.
 
-    A sweep that appears to be running on another machine must be named explicitly.
+    A sweep that is recorded as running on another machine, by a version without heartbeats, must be named explicitly.
 
     Raises:
-        UserError: There is no such sweep, or it is finished.
+        UserError: There is no such sweep, or it is finished or running.
     """
     if name:
         named = store.client.get_run(results.find_sweep(store, name))
         if named.info.status == "FINISHED":
             raise UserError(f"sweep {named.info.run_name} is finished: nothing to resume")
+        if named.info.status == "RUNNING" and store.is_alive(named):
+            raise _running(named)
         return named
     for sweep in results.search_runs(store, "tags.kind = 'sweep' and attributes.status != 'FINISHED'"):
-        if sweep.info.status != "RUNNING" or is_abandoned(sweep.data.tags):
+        alive = sweep.info.status == "RUNNING" and store.is_alive(sweep)
+        if alive is False:
             return sweep
+        if alive:
+            raise _running(sweep)
         host = sweep.data.tags.get("host")
         raise UserError(
             f"sweep {sweep.info.run_name} is recorded as running on {host}; "
             f"if it is not running, name it: --resume {sweep.info.run_id[:8]}"
         )
     raise UserError(f"nothing to resume: every sweep in {store.project.mlruns} is finished")
+
+
+def _running(sweep: Any) -> UserError:
+    tags = sweep.data.tags
+    return UserError(
+        f"sweep {sweep.info.run_name} is running (process {tags.get('pid')} on {tags.get('host')}); "
+        "wait for it or stop it, or name another sweep to resume"
+    )
 
 
 def stored_config(sweep: Any) -> CompareConfig:

@@ -15,6 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
 from flows.errors import log_suppressed
+from flows.prefect_server.server import is_up
 from flows.reporting.aggregate import Comparison
 from flows.reporting.report import plusminus
 from flows.sweep.progress import Progress
@@ -29,7 +30,7 @@ DESCRIPTION = "True return in the sweep {name}: mean ± half of the 95 % interva
 def show_progress(progress: Progress) -> Iterator[None]:
     """Shows on Prefect's page the share of the sweep's steps that is done, while the block runs."""
     ended = threading.Event()
-    with log_suppressed(logger, "showing progress on Prefect's page"):
+    with log_suppressed(logger, "showing progress on Prefect's page", logging.INFO):
         artifact = create_progress_artifact(0.0, key="progress", description="steps done, of all runs")
         threading.Thread(target=_update_progress, args=(artifact, progress, ended), daemon=True).start()
     try:
@@ -54,6 +55,8 @@ def _update_progress(artifact: Any, progress: Progress, ended: threading.Event) 
 
 def publish_results(comparison: Comparison, page: Path) -> None:
     """Publishes the table of a sweep and a link to its report on Prefect's page."""
+    if not is_up():
+        return  # each request would be repeated for seconds
     with log_suppressed(logger, "publishing the results on Prefect's page"):
         create_table_artifact(
             results_table(comparison),

@@ -4,7 +4,7 @@ Separate from the flow, because Prefect pickles a flow's functions by value, wit
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -23,11 +23,12 @@ from flows.sweep.lock import only_sweep
 from flows.sweep.plan import REUSE_TAG, Plan, PlannedRun, RunOptions, make_plan
 from flows.sweep.progress import Progress, open_display
 from flows.tracking.access import check_writable
-from flows.tracking.cache_key import CACHE_KEY, code_digest
+from flows.tracking.cache_key import CACHE_KEY, code_digest, not_reusable_tags
 from flows.tracking.provenance import run_params, run_tags
 from flows.tracking.recorder import RunRecorder
 from flows.tracking.reuse import copy_run, find_equal_run
 from flows.tracking.store import CONFIG, Store
+from flows.user_code import module_digests
 
 # The next MLflow run is created while the previous one is finalised, so that no worker idles.
 EXTRA_THREADS = 1
@@ -45,6 +46,8 @@ class Sweep(NamedTuple):
     planned: dict[str, PlannedRun]  # by title of the run
     run_ids: dict[str, str]  # MLflow run ids, by title of the run
     reused: set[str]  # titles of the runs that were copied
+    modules: Mapping[str, str]  # digests of the user modules that the cache keys cover, by name
+    outcomes: dict[str, BaseException | None]  # of the jobs that have ended; None for success
 
     def todo(self, config: TrainConfig) -> PlannedRun:
         """Returns the plan of a run."""
@@ -78,9 +81,16 @@ class Sweep(NamedTuple):
                     worker.TRAIN,
                     todo.config,
                     record.folder,
-                    on_message=record.handle_message,
+                    on_message=partial(self._handle, record),
                 )
         return record.run_id
+
+    def _handle(self, record: RunRecorder, kind: str, payload: tuple) -> None:
+        """Writes a message of a worker to the run's record."""
+        if kind == worker.MODULES:
+            record.tags(not_reusable_tags(self.modules, *payload))
+        else:
+            record.handle_message(kind, payload)
 
     def retry(self, todo: PlannedRun) -> str:
         """Resumes a run from its last saved state. Returns the id of its MLflow run."""
@@ -132,7 +142,7 @@ def open_sweep(config: CompareConfig, options: RunOptions) -> Iterator[Sweep]:
         ):
             planned = {run_title(todo.config): todo for todo in plan.todo}
             try:
-                yield Sweep(store, record, threads, pool, display, plan, planned, {}, set())
+                yield Sweep(store, record, threads, pool, display, plan, planned, {}, set(), module_digests(), {})
             finally:
                 pool.stop()  # before anything else closes: threads wait for its jobs
 

@@ -17,9 +17,7 @@ def check_writable(project: Project) -> None:
     Raises:
         UserError: a folder or database cannot be written, a database does not answer, or a package is missing.
     """
-    if project.store:
-        database.check_database(project.store)
-    artifact_store.check_artifact_uri(project.artifact_uri)
+    check_answers(project)
     for folder, advice in ((project.mlruns, "pass --mlruns DIR"), (project.prefect_home, "set PREFECT_HOME")):
         with _as_user_error(folder, advice):
             folder.mkdir(parents=True, exist_ok=True)
@@ -27,6 +25,13 @@ def check_writable(project: Project) -> None:
     if project.database.exists() and not os.access(project.database, os.W_OK):  # closing it would end SQLite's locks
         with _as_user_error(project.database, "pass --mlruns DIR"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def check_answers(project: Project) -> None:
+    """Check that the store's database answers, if it is on a server; raise UserError otherwise."""
+    if project.store:
+        database.check_database(project.store)
+    artifact_store.check_artifact_uri(project.artifact_uri)
 
 
 def require_runs(project: Project) -> Project:

@@ -22,6 +22,14 @@ def check_artifact_uri(uri: str) -> None:
         raise UserError(f"--artifacts {uri}: {package} is not installed; pip install 'keyhole[{scheme}]'")
 
 
+def _run_folder(root: Path, run_id: str) -> Path:
+    """Return the folder of a run; raise UserError if its id or a link leads out of the store."""
+    path = root / run_id / "artifacts"
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"the folder of run {run_id!r} is not in {root}; the store is damaged or not made by keyhole")
+    return path
+
+
 class Artifacts(Protocol):
     """Access to the files of a store's runs."""
 
@@ -36,15 +44,16 @@ class Artifacts(Protocol):
 
 
 class LocalArtifacts:
-    """Files stay in the store's folder, so nothing is uploaded."""
+    """Files stay in the store's folder, wherever it has moved; nothing is uploaded."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def folder(self, info: Any) -> Path:
-        path = Path(info.artifact_uri)
-        if not path.resolve().is_relative_to(self.root.resolve()):
-            raise UserError(f"{path} is not in {self.root}; pass --mlruns DIR of the store it belongs to")
+        path = _run_folder(self.root, info.run_id)
+        recorded = Path(info.artifact_uri)
+        if not path.exists() and recorded.exists() and not recorded.resolve().is_relative_to(self.root.resolve()):
+            raise UserError(f"{recorded} is not in {self.root}; pass --mlruns DIR of the store it belongs to")
         return path
 
     def upload(self, run_id: str, folder: Path, below: str = "") -> None:
@@ -61,9 +70,7 @@ class RemoteArtifacts:
         self.root, self.client = root, client
 
     def folder(self, info: Any) -> Path:
-        path = self.root / info.run_id / "artifacts"
-        if not path.resolve().is_relative_to(self.root.resolve()):
-            raise UserError(f"{info.run_id!r} is not a run id; the store is damaged or was not made by keyhole")
+        path = _run_folder(self.root, info.run_id)
         if not path.exists() and info.status != "RUNNING":
             self._fetch(info.run_id, path)
         return path

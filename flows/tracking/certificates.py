@@ -3,9 +3,13 @@
 The regret of a method has three parts. Unenforceable regret (optimum minus enforceable return) is the part that no
 reward on overseer observations can avoid. Misspecified regret (enforceable return minus naive optimum) is the part
 that a better reward can avoid. The rest is the method's own, and negative if it beats the optimum of the naive reward.
+One tie rule holds for all parts: ties among optimal plans are broken to the worst true return, or uniformly for sweeps
+whose params lack the naive optimum under worst ties.
 """
 
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,19 +26,38 @@ class Reference(NamedTuple):
     enforceable_return_uniform_ties: float
     naive_optimum_return: float
     enforceable_is_exact: bool  # else a lower bound
+    naive_optimum_return_worst_ties: float = math.nan  # nan in sweeps of earlier versions
+    agent_class: str = ""  # the class of agents of all but the optimum; empty in sweeps of earlier versions
+
+    @property
+    def tie_rule(self) -> str:
+        """The rule that breaks ties among optimal plans in the regrets."""
+        return "uniform ties" if math.isnan(self.naive_optimum_return_worst_ties) else "worst ties"
+
+    @property
+    def enforceable(self) -> float:
+        """The enforceable return under `tie_rule`."""
+        return self.enforceable_return if self.tie_rule == "worst ties" else self.enforceable_return_uniform_ties
+
+    @property
+    def naive_optimum(self) -> float:
+        """The true return of the naive optimum under `tie_rule`."""
+        return self.naive_optimum_return_worst_ties if self.tie_rule == "worst ties" else self.naive_optimum_return
 
     @property
     def unenforceable(self) -> float:
-        return self.optimal_return - self.enforceable_return
+        """The regret that no reward on overseer observations avoids."""
+        return self.optimal_return - self.enforceable
 
     @property
     def misspecified(self) -> float:
-        return self.enforceable_return - self.naive_optimum_return
+        """The regret that a better reward than the naive one avoids."""
+        return self.enforceable - self.naive_optimum
 
 
 def certificate_params(oversight: float, certificate: Mapping[str, Any]) -> dict[str, Any]:
     """The params that a sweep logs for the certificate of one oversight level."""
-    return {f"{PREFIX}{oversight:g}.{name}": certificate[name] for name in Reference._fields}
+    return {f"{PREFIX}{oversight:g}.{name}": certificate[name] for name in Reference._fields if name in certificate}
 
 
 def certificate_path(folder: Path, oversight: float) -> Path:
@@ -43,14 +66,26 @@ def certificate_path(folder: Path, oversight: float) -> Path:
 
 
 def references(params: Mapping[str, str]) -> dict[float, Reference]:
-    """Reads the references of a sweep from its params, by oversight level."""
+    """Reads the references of a sweep from its params, by oversight level.
+
+    Params of another version may have other fields: unknown ones are ignored, a level that lacks one is left out.
+    """
     values: dict[float, dict[str, Any]] = {}
     for key, text in params.items():
-        if key.startswith(PREFIX):
-            level, _, name = key.removeprefix(PREFIX).rpartition(".")
-            value = text == "True" if name == "enforceable_is_exact" else float(text)
-            values.setdefault(float(level), {})[name] = value
-    return {level: Reference(**values[level]) for level in sorted(values)}
+        level, _, name = key.removeprefix(PREFIX).rpartition(".")
+        if key.startswith(PREFIX) and name in Reference._fields:
+            with suppress(ValueError):  # a level or value that is not a number
+                values.setdefault(float(level), {})[name] = _parse(name, text)
+    required = set(Reference._fields) - Reference._field_defaults.keys()
+    complete = [level for level in sorted(values) if required <= values[level].keys()]
+    return {level: Reference(**values[level]) for level in complete}
+
+
+def _parse(name: str, text: str) -> Any:
+    """The value of a param, which MLflow stores as text."""
+    if name == "enforceable_is_exact":
+        return text == "True"
+    return text if name == "agent_class" else float(text)
 
 
 def certificate_of(env: str, arguments: dict[str, Any]) -> Any:

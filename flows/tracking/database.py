@@ -4,11 +4,18 @@ MLflow needs the driver in the address and waits minutes for a database that is 
 checks the connection first.
 """
 
+import re
+from base64 import b64encode
+from http.client import HTTPException
 from importlib.util import find_spec
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from flows.errors import UserError
 from flows.text import one_line
+
+if TYPE_CHECKING:
+    from urllib.request import Request
 
 CONNECT_SECONDS = 10  # seconds
 POSTGRES = ("postgresql", "postgres")
@@ -35,8 +42,9 @@ def check_database(address: str) -> None:
 
 def without_password(address: str) -> str:
     """Replace the password in an address by ***."""
-    password = urlsplit(address).password
-    return address.replace(f":{password}@", ":***@") if password else address
+    login, at, host = address.rpartition("@")  # not urlsplit: an address with a mistake must not show it either
+    user = re.match(r"(\w[\w+.-]*://)?[^:]*:", login)
+    return f"{user[0]}***@{host}" if at and user else address
 
 
 def _check_postgres(uri: str) -> None:
@@ -52,14 +60,27 @@ def _check_postgres(uri: str) -> None:
 
 
 def _check_server(uri: str) -> None:
+    from urllib.error import HTTPError
     from urllib.request import urlopen
 
     try:
-        urlopen(f"{uri.rstrip('/')}/health", timeout=CONNECT_SECONDS).close()
-    except OSError as error:
+        urlopen(_health_request(uri), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()
         raise UserError(f"--store: {without_password(uri)} does not answer ({_first_line(error)})") from None
 
 
+def _health_request(uri: str) -> "Request":
+    """Build a request with the user and password of the address as a header: urllib takes none in an address."""
+    from urllib.request import Request
+
+    parts = urlsplit(uri)
+    login, _, host = parts.netloc.rpartition("@")
+    headers = {"Authorization": f"Basic {b64encode(unquote(login).encode()).decode()}"} if login else {}
+    return Request(f"{parts.scheme}://{host}{parts.path.rstrip('/')}/health", headers=headers)
+
+
 def _first_line(error: Exception) -> str:
-    """Return the first line of a driver's message, which may be long."""
-    return one_line(str(error).partition("\n")[0], limit=200)
+    """Return the first line of a driver's message, which may be long and contain the address."""
+    return one_line(re.sub(r"//[^/@\s]*:[^/@\s]*@", "//***@", str(error)).partition("\n")[0], limit=200)

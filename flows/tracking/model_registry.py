@@ -16,6 +16,7 @@ import numpy as np
 
 import agents
 from flows.text import markdown_code, one_line
+from flows.tracking.missing import Missing
 from flows.tracking.pyfunc import PARAMS
 from flows.tracking.results import Results, Row
 from flows.tracking.store import Store
@@ -23,27 +24,34 @@ from flows.tracking.store import Store
 AGENT = "agent.zip"
 MODEL = "model"  # subfolder of the run's artifact folder
 NAME = re.compile(r"[\w.+-]+")  # excludes quotes, which would end the string in an MLflow query
-TYPES = {str: "string", bool: "boolean", int: "long"}  # Python type -> MLflow's name
 log = logging.getLogger(__name__)
+TYPES = {str: "string", bool: "boolean", int: "long"}  # Python type -> MLflow's name
 
 
-def register_models(store: Store, results: Results) -> dict[str, str]:
+def register_models(store: Store, results: Results, missing: Missing) -> dict[str, str]:
     """Register the best agent of each method of a sweep; a run whose agent.zip is not a keyhole agent is skipped.
+
+    Args:
+        store: the store that holds the model registry.
+        results: the sweep.
+        missing: receives the models that cannot be registered.
 
     Returns:
         Method -> registered version as "name/number".
     """
     registered: dict[str, str] = {}
     for row in best_rows(results):
-        run = store.client.get_run(row.run_id)
-        folder = store.folder(run)
-        if (folder / AGENT).exists():
-            try:
-                agent = agents.load(folder / AGENT)
-            except agents.BadAgentError as error:
-                log.warning("run %s: its agent is not registered: %s", row.run_id, one_line(error))
-                continue
-            registered[row.method] = _register_version(store, results, row, run, _write_model(folder, agent))
+        with missing.part(f"registered model of {row.method}"):
+            run = store.client.get_run(row.run_id)
+            folder = store.folder(run)
+            if (folder / AGENT).exists():
+                try:
+                    agent = agents.load(folder / AGENT)
+                except agents.BadAgentError as error:  # a trainer of the user's may write another format
+                    log.info("run %s: its agent is not registered: %s", row.run_id, one_line(error))
+                    continue
+                model = _write_model(folder, agent)
+                registered[row.method] = _register_version(store, results, row, run, model)
     return registered
 
 

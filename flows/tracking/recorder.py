@@ -94,10 +94,17 @@ class RunRecorder:
             self.flush()
             if reason:
                 self.client.set_tag(self.run_id, "error", reason[:MAX_ERROR_LENGTH])
-            if status != "FINISHED":
+            if status == "FINISHED":
+                self._clear_error()
+            else:
                 self._try_upload()
         finally:
             self.client.set_terminated(self.run_id, status)
+
+    def _clear_error(self) -> None:
+        """Remove the tag `error`, which another process sets if it takes this one for dead."""
+        if "error" in self.client.get_run(self.run_id).data.tags:
+            self.client.delete_tag(self.run_id, "error")
 
     def _try_upload(self) -> None:
         """Upload the files of a failed run; the error that ended the run matters more than a failed upload."""

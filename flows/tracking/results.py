@@ -5,6 +5,7 @@ A row is one run under one deployment rule. Its name is `method` for the method'
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 from flows.errors import UserError, nearest_hint
 from flows.tracking.certificates import Reference, references
+from flows.tracking.missing import MISSING
 from flows.tracking.store import PARENT, Store
 
 CURVE = "eval/true_return"
@@ -58,6 +60,8 @@ class Results:
     """run id -> (step, true return) pairs of its checkpoints"""
     reused: int = 0
     """number of runs that are copies of earlier ones"""
+    missing: tuple[str, ...] = ()
+    """optional parts of the sweep and its runs that could not be made, each with its reason"""
 
     @property
     def finished(self) -> tuple[Row, ...]:
@@ -91,7 +95,15 @@ def read_results(store: Store, run_id: str) -> Results:
         rows=tuple(row for child in children for row in run_rows(child)),
         curves={child.info.run_id: _curve(store, child.info.run_id) for child in children},
         reused=sum("reused_from" in child.data.tags for child in children),
+        missing=_missing(parent, children),
     )
+
+
+def _missing(parent: Any, children: Iterable[Any]) -> tuple[str, ...]:
+    """List what the sweep lacks, then what its runs lack; runs with the same tag share an entry."""
+    counts = Counter(child.data.tags[MISSING] for child in children if MISSING in child.data.tags)
+    entries = [f"of {count} run{'s' * (count > 1)}: {parts}" for parts, count in counts.items()]
+    return (*filter(None, [parent.data.tags.get(MISSING)]), *entries)
 
 
 def find_sweep(store: Store, name: str | None) -> str:

@@ -12,7 +12,9 @@ from flows.tracking.store import Store
 
 REUSED = "reused_from"
 # Prefixes of tags
-NOT_COPIED = ("mlflow.", "host", "pid", "process_started", "attempt", "resumed", "earlier_error", "registered")
+NOT_COPIED = (
+    "mlflow.", "host", "pid", "process", "heartbeat", "missing", "attempt", "resumed", "earlier_error", "registered",
+)  # fmt: skip
 
 
 def find_equal_run(store: Store, key: str) -> Any:
@@ -20,7 +22,7 @@ def find_equal_run(store: Store, key: str) -> Any:
     equal = results.search_runs(
         store, f"attributes.status = 'FINISHED' and tags.{cache_key.CACHE_KEY} = '{key}' and tags.kind = 'run'"
     )
-    complete = [run for run in equal if _has_files(store, run)]
+    complete = [run for run in equal if cache_key.NOT_REUSABLE not in run.data.tags and _has_files(store, run)]
     return min(complete, key=lambda run: REUSED in run.data.tags, default=None)
 
 

@@ -5,28 +5,35 @@ open. Tags name the process that owns a run. When that process has ended, the ne
 is reopened, and what it has recorded already is not written twice.
 """
 
+import atexit
 import fcntl
+import logging
+import shutil
 import sqlite3
+import threading
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
-from flows.errors import DeadWorkerError, FailedJobError, StoppedError, UserError
+from flows.errors import DeadWorkerError, FailedJobError, StoppedError, UserError, log_suppressed
 from flows.project import Project
 from flows.text import exception_line, one_line
-from flows.tracking import artifact_store, database
+from flows.tracking import addresses, artifact_store, database, local_database, process_owner
 from flows.tracking.artifact_store import Artifacts, LocalArtifacts, RemoteArtifacts
-from flows.tracking.client import RetryingClient
-from flows.tracking.process_owner import is_abandoned, owner_tags
+from flows.tracking.client import RetryingClient, use_own_retries
+from flows.tracking.notice import notice
+from flows.tracking.process_owner import HEARTBEAT, HEARTBEAT_SECONDS, owner_tags
 from flows.tracking.recorder import TRACE, ProgressCallback, RunRecorder
 
 EXPERIMENT = "keyhole"
 PARENT = "mlflow.parentRunId"
 SOURCE = {"mlflow.source.name": "keyhole", "mlflow.source.type": "LOCAL"}
 NOTE = "mlflow.note.content"
+log = logging.getLogger(__name__)
 CONFIG = "config"  # tag of a sweep that holds its settings as JSON
 
 
@@ -39,19 +46,61 @@ class Store:
 
     @cached_property
     def client(self) -> Any:
-        """MLflow's client of this store; the first access creates the store."""
-        from mlflow.tracking import MlflowClient
+        """MLflow's client of this store; the first access creates the store.
 
+        Raises:
+            UserError: the database is damaged, was made by another version of MLflow, or lost its experiment.
+        """
+        addresses.drop_foreign_addresses()
+        use_own_retries()
+        if not self.project.store and local_database.is_read_only(self.project.database):
+            return self._open_copy()
         self.project.mlruns.mkdir(parents=True, exist_ok=True)
         with (self.project.mlruns / ".schema.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # concurrent schema migrations corrupt the file
-            client = RetryingClient(MlflowClient(tracking_uri=self.uri))
-            if client.get_experiment_by_name(EXPERIMENT) is None:
+            if not self.project.store:
+                self._prepare_file()
+            client = self._connect(self.uri)
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
                 client.create_experiment(EXPERIMENT, artifact_location=self._artifact_location())
                 if not self.project.store:
-                    with sqlite3.connect(self.project.database) as connection:
+                    with closing(sqlite3.connect(self.project.database)) as connection:
                         connection.execute("PRAGMA journal_mode=wal")
+            elif experiment.lifecycle_stage != "active":
+                raise UserError(
+                    f"the experiment {EXPERIMENT} of {self.name} is deleted; restore it with "
+                    f"`MLFLOW_TRACKING_URI={database.without_password(self.uri)} "
+                    f"mlflow experiments restore --experiment-id {experiment.experiment_id}`"
+                )
         return client
+
+    @property
+    def name(self) -> str:
+        """The store as shown to the user, without a password."""
+        return database.without_password(self.project.store) or str(self.project.mlruns)
+
+    def _connect(self, uri: str) -> RetryingClient:
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        return RetryingClient(client, self.name, remote=bool(self.project.store))
+
+    def _prepare_file(self) -> None:
+        """Create or check the SQLite file; correct its paths if the store has moved."""
+        local_database.create_private(self.project.database)
+        local_database.check_schema(self.project.database)
+        args = (self.project.database, self.project.artifacts, EXPERIMENT, process_owner.is_alive)
+        if old := local_database.reroot(*args):
+            notice(f"the store has moved: paths in its database now start with {self.project.artifacts}, not {old}")
+
+    def _open_copy(self) -> RetryingClient:
+        """Open a copy of a read-only store; what is written to it is lost."""
+        folder = Path(mkdtemp(prefix="keyhole-store-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        file = local_database.copy_for_reading(self.project.database, folder)
+        local_database.check_schema(file)
+        return self._connect(f"sqlite:///{file}")
 
     def _artifact_location(self) -> str | None:
         """The artifact address of a new store; None leaves the choice to the MLflow server."""
@@ -103,11 +152,14 @@ class Store:
         else:
             recorder = self._create(name, all_tags, on_progress)
         try:
-            recorder.params(params)
-            yield recorder
-            recorder.flush()
-            recorder.upload()
+            with nullcontext() if parent else self._heartbeat(recorder.run_id):
+                recorder.params(params)
+                yield recorder
+                recorder.flush()
+                recorder.upload()
         except BaseException as error:
+            if not isinstance(error, Exception):  # the user stops the command: nothing waits for a store that is away
+                self.client.stop()
             recorder.close(*_final_status(error))
             raise
         recorder.close("FINISHED")
@@ -117,9 +169,12 @@ class Store:
         return self.artifacts.folder(run.info)
 
     def _create(self, name: str, tags: Mapping[str, str], on_progress: ProgressCallback) -> "RunRecorder":
-        folder = self.artifacts.folder  # before the run is created, since it may raise
+        artifacts = self.artifacts  # before the run is created, since it may raise
         info = self.client.create_run(self.experiment, tags=tags, run_name=name).info
-        return RunRecorder(self.client, info.run_id, folder(info), on_progress, self.artifacts.upload)
+        folder = artifacts.folder(info)
+        if isinstance(artifacts, LocalArtifacts) and not self.project.store and info.artifact_uri != str(folder):
+            local_database.place_run(self.project.database, info.run_id, folder)  # the store is a copy of another
+        return RunRecorder(self.client, info.run_id, folder, on_progress, artifacts.upload)
 
     def _reopen(self, run_id: str, tags: Mapping[str, str], on_progress: ProgressCallback) -> "RunRecorder":
         run = self.client.get_run(run_id)
@@ -140,13 +195,51 @@ class Store:
         """Set the description that MLflow's page shows with the run."""
         self.client.set_tag(run_id, NOTE, f"```\n{text}\n```")
 
+    @contextmanager
+    def _heartbeat(self, run_id: str) -> Iterator[None]:
+        """Raise the run's heartbeat while the block runs: observers on other machines see that its process lives."""
+        ended = threading.Event()
+        count = int(self.client.get_run(run_id).data.tags.get(HEARTBEAT, 0)) + 1  # a resumed run continues to count
+        self.client.set_tag(run_id, HEARTBEAT, str(count))
+        threading.Thread(target=self._beat, args=(run_id, count, ended), daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+    def _beat(self, run_id: str, count: int, ended: threading.Event) -> None:
+        while not ended.wait(HEARTBEAT_SECONDS):
+            count += 1
+            with log_suppressed(log, f"the heartbeat of run {run_id}", logging.DEBUG):  # the next one may succeed
+                self.client.set_tag(run_id, HEARTBEAT, str(count))
+
+    def is_alive(self, run: Any) -> bool | None:
+        """Return whether the process of an MLflow run lives; None if that cannot be found out.
+
+        A process that cannot be seen from here is observed by its heartbeat, for up to `OBSERVATION_SECONDS`.
+        """
+        alive = process_owner.is_alive(run.data.tags)
+        return bool(self._beating([run])) if alive is None and HEARTBEAT in run.data.tags else alive
+
+    def _beating(self, runs: Sequence[Any]) -> set[str]:
+        """Observe the heartbeats of runs; return the ids of those whose process lives."""
+        ids = [run.info.run_id for run in runs]
+        return process_owner.beating(lambda: {name: self.client.get_run(name).data.tags.get(HEARTBEAT) for name in ids})
+
     def close_abandoned_runs(self) -> int:
-        """Close the runs whose process has ended; return their number."""
+        """Close the runs whose process has ended; return their number.
+
+        A run on another machine is left alone. A process that had this machine's name, but another boot or PID
+        namespace, is observed by the heartbeat of its run or of its run's sweep.
+        """
         running = self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'")
-        abandoned = [run.info.run_id for run in running if is_abandoned(run.data.tags)]
-        for run_id in abandoned:
-            self.client.set_tag(run_id, "error", "its process ended without closing it")
-            self.client.set_terminated(run_id, "KILLED")
+        abandoned = [run for run in running if process_owner.is_abandoned(run.data.tags)]
+        hidden = [run for run in running if process_owner.is_hidden_neighbour(run.data.tags)]
+        beating = self._beating([run for run in hidden if HEARTBEAT in run.data.tags])
+        abandoned += [run for run in hidden if not beating & {run.info.run_id, run.data.tags.get(PARENT)}]
+        for run in abandoned:
+            self.client.set_tag(run.info.run_id, "error", "its process ended without closing it")
+            self.client.set_terminated(run.info.run_id, "KILLED")
         return len(abandoned)
 
 

@@ -24,7 +24,7 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(value, x, W, b, shape, plan, *values):
-        return value.view_as(value)
+        return value.detach()  # not a view, so that the next layer can change the new tensor in place
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
@@ -41,11 +41,29 @@ class _Convolution(torch.autograd.Function):
             return torch.ops.aten.convolution_backward(delta, inputs, W, None, *ctx.shape, mask)
 
         written = apply_weights(grad, rows, 1)
-        grad_x = convolution_gradients(grad, x, [True, False, False])[0] if need_x else None
+        grad_x = None
+        if need_x and torch.is_grad_enabled():  # create_graph=True
+            grad_x = _input_gradient(grad, x, W, ctx.shape, rows, cols)
+        elif need_x:
+            grad_x = convolution_gradients(grad, x, [True, False, False])[0]
         grad_W = convolution_gradients(written, apply_weights(x, cols, 1), [False, True, False])[1] if need_W else None
         pixels = [0, *range(2, grad.dim())]
         grad_b = (written if ctx.plan.bias_as_rows else apply_weights(grad, bias, 1)).sum(pixels) if need_b else None
         return None, grad_x, grad_W, grad_b, None, None, *(None for _ in values)
+
+
+def _input_gradient(grad: Tensor, x: Tensor, W: Tensor, shape: Shape, rows: Weights, cols: Weights) -> Tensor:
+    """Compute the gradient of x as a convolution of grad, whose own gradient of W is weighted again."""
+    missing = [0] * len(shape.stride)
+    if not shape.transposed:  # a stride can leave entries at the end of x that no window covers
+        moves = zip(grad.shape[2:], shape.stride, shape.padding, shape.dilation, W.shape[2:], strict=True)
+        covered = [
+            (n - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
+            for n, stride, padding, dilation, kernel in moves
+        ]
+        missing = [n - m for n, m in zip(x.shape[2:], covered, strict=True)]
+    inverse = shape._replace(transposed=not shape.transposed, output_padding=tuple(missing))
+    return weighted_convolution(grad, W, None, inverse, cols, rows)
 
 
 def weighted_convolution(

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._pytree import tree_leaves
 
+from routing.backward.batch_axis import CHECKED, check_arguments
 from routing.backward.convolution import Shape, weighted_convolution
 from routing.backward.parameter_weights import ParameterWeight, weights_of
 from routing.backward.primitives import Weights, scale_grads, weighted_linear
@@ -32,12 +34,15 @@ def _weights(
 
 
 def _linear(layer: nn.Linear, weights: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
+    if input.is_complex():
+        return forward_twice(layer, weights, forward, input)
     parts = _weights(weights, input.shape, (*input.shape[:-1], layer.out_features), -1)
     return weighted_linear(input, layer.weight, layer.bias, *parts)
 
 
 def _convolution(layer: Any, weights: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
-    if layer.padding_mode != "zeros" or isinstance(layer.padding, str) or input.dim() != layer.weight.dim():
+    special = layer.padding_mode != "zeros" or isinstance(layer.padding, str) or input.is_complex()
+    if special or input.dim() != layer.weight.dim():
         return forward_twice(layer, weights, forward, input)
     parts = _weights(weights, input.shape, (len(input), layer.out_channels, *input.shape[2:]), 1)
     shape = Shape(layer.stride, layer.padding, layer.dilation, False, layer.output_padding, layer.groups)
@@ -47,10 +52,12 @@ def _convolution(layer: Any, weights: Sequence[ParameterWeight], forward: Forwar
 def _norm(layer: Any, weights: Sequence[ParameterWeight], forward: Forward, input: Tensor) -> Tensor:
     parameters = dict(layer.named_parameters())
     evaluate = partial(_NORMS[type(layer).forward], layer)
-    return evaluated_twice(evaluate, parameters, weights, 1 if isinstance(layer, SECOND) else -1, input)
+    return evaluated_twice(evaluate, parameters, weights, 1 if isinstance(layer, SECOND) else -1, input, fresh=True)
 
 
 def _embedding(layer: nn.Module, weights: Sequence[ParameterWeight], forward: Forward, *args, **kwargs) -> Tensor:
+    if any(leaf.requires_grad for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)):
+        return forward_twice(layer, weights, forward, *args, **kwargs)  # per_sample_weights of an EmbeddingBag
     output = forward(*args, **kwargs)
     return scale_grads(output, weights_of(weights, output.shape, -1))
 
@@ -99,5 +106,8 @@ def routed_forward(layer: nn.Module, weights: Sequence[ParameterWeight], forward
     """
     if not weights or not torch.is_grad_enabled():
         return forward(*args, **kwargs)
+    for weight in weights if isinstance(layer, CHECKED) else ():
+        if weight.weight.source(weight.weight.region).dim():
+            check_arguments(layer, (args, kwargs), weight.piece.name, weight.weight.batch_dim)
     function = getattr(forward, "__func__", None)
     return _FORWARDS.get(function, forward_twice)(layer, weights, forward, *args, **kwargs)

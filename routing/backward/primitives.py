@@ -34,6 +34,17 @@ def as_weights(weight: Tensor | None) -> Weights:
     return () if weight is None else (Weight(weight),)
 
 
+def check_shape(weight: Tensor, x: Tensor) -> None:
+    """Raise ValueError if a weight has neither the leading dimensions of `x` nor all of them, up to sizes of 1."""
+    leading = tuple(x.shape[: weight.dim()])
+    full = weight.dim() == x.dim() > 1 and all(w in (1, n) for w, n in zip(weight.shape, x.shape, strict=True))
+    if tuple(weight.shape) != leading and not full:
+        raise ValueError(
+            f"a weight of shape {tuple(weight.shape)} does not match an activation of shape {tuple(x.shape)}; "
+            "give one weight for each example, (B,), or for more of the leading dimensions"
+        )
+
+
 def aligned(values: Tensor, x: Tensor) -> Tensor:
     """Append trailing dimensions of size 1 to the values, so that they broadcast to `x` from the left."""
     return values.reshape(values.shape + (1,) * (x.dim() - values.dim()))
@@ -71,12 +82,17 @@ def autocast(x: Tensor, W: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor, Te
     return x.to(dtype), W.to(dtype), None if b is None else b.to(dtype)
 
 
+def is_differentiable(x: Tensor) -> bool:
+    """Return whether tensors of this type can have a gradient."""
+    return x.is_floating_point() or x.is_complex()
+
+
 class _ScaleGrad(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, values: Tensor, units: Units | None, axis: int) -> Tensor:
-        return x.view_as(x)
+        return x.view_as(x)  # a view, so that torch rejects an in-place operation, which would change x too
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
@@ -100,7 +116,11 @@ def scale_grad(x: Tensor, weight: Tensor) -> Tensor:
 
     Returns:
         (B, ...), equal to `x`.
+
+    Raises:
+        ValueError: the shape of `weight` is not that of the leading dimensions of `x`.
     """
+    check_shape(weight, x)
     return _ScaleGrad.apply(x, weight, None, -1)
 
 
@@ -139,7 +159,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(value, x, W, b, plan, *values):
-        return value.view_as(value)
+        return value.detach()  # not a view, so that the next layer can change the new tensor in place
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
@@ -152,10 +172,18 @@ class _Linear(torch.autograd.Function):
         rows, cols, bias = ctx.plan.sort(values)
         need_x, need_W, need_b = ctx.needs_input_grad[1:4]
         written = apply_weights(grad, rows)
-        grad_x = grad @ W if need_x else None
+        grad_x = _input_gradient(grad, W, ctx.plan, rows, cols) if need_x else None
         grad_W = _flat(written).T @ _flat(apply_weights(x, cols)) if need_W else None
         grad_b = _flat(written if ctx.plan.bias_as_rows else apply_weights(grad, bias)).sum(0) if need_b else None
         return None, grad_x, grad_W, grad_b, None, *(None for _ in values)
+
+
+def _input_gradient(grad: Tensor, W: Tensor, plan: WeightPlan, rows: Weights, cols: Weights) -> Tensor:
+    """Compute grad @ W; if that is differentiated again, the gradient of W is weighted there too."""
+    if not torch.is_grad_enabled():
+        return grad @ W
+    plan, values = weight_plan(cols, rows, None)
+    return _Linear.apply(grad.detach() @ W.detach(), grad, W.T, None, plan, *values)
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -191,5 +219,11 @@ def routed_linear(
 
     Returns:
         (B, ..., out), bit-identical to `linear`.
+
+    Raises:
+        ValueError: the shape of a weight is not that of the leading dimensions of what it multiplies.
     """
+    for weight, size in ((rows, W.shape[0]), (cols, W.shape[1])):
+        if weight is not None:
+            check_shape(weight, x[..., :1].expand(*x.shape[:-1], size))
     return weighted_linear(x, W, b, as_weights(rows), as_weights(cols), None)

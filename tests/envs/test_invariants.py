@@ -3,7 +3,6 @@
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import MultiBinary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
@@ -12,59 +11,20 @@ import envs
 from envs.certificate import aliasing, ambiguity, enforceable, misestimation, mixture, planning
 from envs.exact import belief_mdp, evaluation, memoryless
 from envs.tables import HashedIndex
+from tests.envs.certificate.random_worlds import RandomWorld
 
 some = settings(derandomize=True, max_examples=15, deadline=None)
 seeds = st.integers(0, 10_000)
 
 
-class RandomWorld(envs.POMDP):
-    """Three states, one terminal state, two actions and a coin; everything else is drawn from a seed."""
-
-    gamma = 0.9
-    outcomes = ("end",)
-
-    def __init__(self, num_envs=1, *, seed=0, labels=3, views=2, certain=False, max_episode_steps=3, render_mode=None):
-        self.seed, self.labels, self.views, self.certain = seed, labels, views, certain
-        rng = np.random.default_rng(seed)
-        self.next = rng.integers(0, 4, (3, 2, 1 if certain else 2))
-        self.worth = rng.normal(size=(4, 2, 4)).round(1)
-        self.shown = rng.integers(0, labels, (4, 2, 4)) if labels < 32 else np.arange(32).reshape(4, 2, 4)
-        self.seen = rng.integers(0, views, 4) if views < 4 else np.arange(4)
-        self.overseer_labels = tuple(map(str, range(labels)))
-        self.judgement = np.where(rng.random(labels) < 0.5, rng.normal(size=labels), np.nan)
-        self.noise = {} if certain else {"coin": (0.3, 0.7)}
-        super().__init__(num_envs, max_episode_steps, render_mode, MultiBinary(4), 2)
-
-    def starts(self):
-        return np.array([[0], [1], [2]]), np.array([0.5, 0.3, 0.2])
-
-    def transition(self, state, action, coin=0):
-        return self.next[state[:, 0], action, coin][:, None]
-
-    def terminal(self, state):
-        return state[:, 0] == 3
-
-    def reward(self, state, action, next_state):
-        return np.ones(len(state))
-
-    def true_reward(self, state, action, next_state):
-        return self.worth[state[:, 0], action, next_state[:, 0]]
-
-    def observation(self, state):
-        return np.eye(4, dtype=np.int8)[self.seen[state[:, 0]]]
-
-    def overseer_observation(self, state, action, next_state):
-        return self.shown[state[:, 0], action, next_state[:, 0]]
-
-
 def problem(world, shown=None):
-    """A world's tables, planning problem and merged planning problem; `shown` relabels overseer observations."""
+    """A world's tables, and its state-seeing agent's planning problem, whole and merged; `shown` relabels."""
     tables = envs.compile_world(world)
     if shown is not None:
         tables = tables._replace(overseer_obs=shown[tables.overseer_obs])
     judgement = world.judgement if shown is None else np.full(int(shown.max()) + 1, np.nan)
     rewards = planning.reward_components(tables, planning.naive_reward(tables, judgement), len(judgement))
-    whole, _ = planning.planning_problem(tables, rewards)
+    whole = planning.state_model(tables, rewards).problem
     return tables, whole, planning.merge_equivalent(whole)
 
 

@@ -108,3 +108,9 @@ def lingers(config: TrainConfig, recorder) -> None:
     recorder.metrics(1, {"eval/true_return": 0.5})
     recorder.progress(1, 0.5)
     time.sleep(60)
+
+
+def takes_seconds(config: TrainConfig, recorder) -> None:
+    """As `learns`, after five seconds."""
+    time.sleep(5)
+    learns(config, recorder)

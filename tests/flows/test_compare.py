@@ -22,6 +22,7 @@ if __name__ == "__main__":
 """
 ROOT = Path(__file__).parents[2]
 TINY = ("--preset", "smoke", "--methods", "naive,filtering", "--oversight", "0.1", "--seeds", "2", "--name", "tiny")
+TINY += ("--n-steps", "8")  # enough rollouts for no warning
 TINY += ("--set", "size=2")  # a small world, whose certificate is fast
 
 
@@ -173,14 +174,14 @@ def test_a_killed_sweep_is_resumed_and_leaves_nothing_open(project):
 
 
 def test_a_single_run_needs_no_server(project):
-    code, out, err = keyhole(project, "learns", "train", "--preset", "smoke", "--method", "naive")
+    code, out, err = keyhole(project, "learns", "train", "--preset", "smoke", "--n-steps", "8", "--method", "naive")
     assert (code, err) == (0, "")
     folder = Path(out.rpartition("files in ")[2].strip())
     assert (folder / "agent.zip").exists()
 
 
 def test_a_real_sweep_keeps_every_file_of_its_runs(project):
-    command = [sys.executable, "-m", "flows", "compare", "--preset", "smoke", "--seeds", "1"]
+    command = [sys.executable, "-m", "flows", "compare", "--preset", "smoke", "--n-steps", "8", "--seeds", "1"]
     command += ["--oversight", "0.5", "--set", "size=3"]
     ours = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(project / ".prefect")}
     done = subprocess.run(command, cwd=project, env=ours, capture_output=True, text=True, timeout=300)

@@ -138,3 +138,10 @@ def test_penalty_is_a_sum_of_powers_with_gradients_in_its_region_alone(model, p)
     assert not model[2].weight.grad[3:].any()
     assert not model[4].weight.grad[:, 3:].any()
     assert model[0].weight.grad is None
+
+
+def test_audit_selects_examples_on_the_declared_axis(model, x):
+    first = audit(model, Router(model, half(model), "parameter"), x[:, None].expand(8, 3, 4), LABELS)
+    second = audit(model, Router(model, half(model), "parameter", batch_dim=1), x.expand(3, 8, 4), LABELS)
+    assert second.leaks == first.leaks == []
+    assert second.routed.shape == first.routed.shape

@@ -99,7 +99,7 @@ def test_device_rollouts_reach_the_same_return_as_host_rollouts(monkeypatch, who
             model.table_rollout = device_rollout(model.tables, model.n_envs, np.random.default_rng(1))
             monkeypatch.setattr(model, "_make_table", lambda model=model: WholeTable(model.policy, model.inputs))
         model.learn(60_000)
-        probabilities = model.policy.log_probabilities(model.inputs.float())[0].exp().double().numpy()
+        probabilities = model.policy.log_probabilities(model.policy.encode(model.inputs))[0].exp().double().numpy()
         returns[name] = envs.exact.evaluate(model.tables, probabilities).true_return
     assert min(returns.values()) > 0.5
     assert abs(returns["host"] - returns["device"]) < 0.1
@@ -201,7 +201,7 @@ def test_bf16_products_change_the_update_little_and_parameters_stay_float32():
         found[precision] = torch.cat([p.detach().flatten() for p in model.policy.parameters()])
         assert {p.dtype for p in model.policy.parameters()} == {torch.float32}
         with torch.no_grad():
-            assert model.policy.log_probabilities(model.inputs.float())[0].dtype == torch.float32
+            assert model.policy.log_probabilities(model.policy.encode(model.inputs))[0].dtype == torch.float32
     assert not torch.equal(*found.values())
     assert torch.nn.functional.cosine_similarity(*found.values(), dim=0) > 0.99
 

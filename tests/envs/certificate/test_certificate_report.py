@@ -28,8 +28,10 @@ def pixels_of(file):
 def test_the_report_shows_returns_and_marks_bounds_and_figures_that_were_not_computed():
     text = certificate_text(certified("DiamondGhost", size=3, oversight_prob=0.1))
     assert re.search(r"true optimum J\* +0\.9690", text)
-    assert re.search(r"enforceable W, worst ties +0\.0969 +exact: all \d+ vertices", text)
-    assert re.search(r"enforceable W, uniform ties +0\.1841 +lower bound", text)
+    assert re.search(r"enforceable W, worst ties +0\.0969 +history +exact: all \d+ vertices", text)
+    assert re.search(r"enforceable W, uniform ties +0\.1841 +history +lower bound", text)
+    assert "Regret of naive oversight, worst ties" in text
+    assert re.search(r"memoryless deterministic +not computed: 4\^\d+ policies", text)
     assert re.search(r"ambiguity of the reward +- +not computed: too many states", text)
     assert "'something': true rewards differ by 2" in text
     assert "nan" not in text

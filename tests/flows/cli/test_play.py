@@ -18,6 +18,7 @@ from flows.errors import UserError
 from flows.reporting.aggregate import compare_rows
 from flows.sweep import finalize, prefect_artifacts
 from flows.tracking import certificates, model_registry, results
+from flows.tracking.missing import Missing
 from flows.tracking.provenance import run_tags
 from flows.tracking.store import Store
 from tests.flows import doubles
@@ -34,7 +35,7 @@ def sweep(store: Store) -> str:
             with store.run(run_title(config), {"env": ENV}, run_tags(config), parent=parent.run_id) as record:
                 (doubles.learns if method == "filtering" else doubles.acts)(config, record)
         certificates.certificate_path(parent.folder, 0.5).write_text(json.dumps({"b": 1, "a": [0.5, "é"]}, indent=2))
-    finalize.finalize(store, results.read_results(store, parent.run_id))
+    finalize.finalize(store, parent.run_id, Missing())
     return parent.run_id
 
 
@@ -52,7 +53,7 @@ def test_the_best_agent_of_each_method_is_registered_with_its_origin(store, swee
 
 def test_finalising_a_sweep_again_registers_nothing_twice(store, sweep):
     before = len(store.client.search_model_versions("name = 'keyhole-TMaze-v0-naive'"))
-    model_registry.register_models(store, results.read_results(store, sweep))
+    model_registry.register_models(store, results.read_results(store, sweep), Missing())
     assert len(store.client.search_model_versions("name = 'keyhole-TMaze-v0-naive'")) == before
 
 
@@ -214,7 +215,7 @@ def test_an_agent_with_nan_weights_is_rejected(agent):
     [
         (["missing.zip"], "cannot read the agent missing.zip"),
         (["nobody"], "no runs in"),
-        (["bad"], "bad holds no agent of keyhole"),
+        (["bad"], "bad is not a keyhole agent file"),
         (["bad", "--oversight", "2"], "--oversight"),
     ],
 )

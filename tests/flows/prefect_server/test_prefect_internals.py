@@ -1,6 +1,8 @@
 """Prefect's undocumented classes and methods that flows uses still behave as it needs."""
 
+import asyncio
 import inspect
+import time
 from typing import ClassVar
 
 import pytest
@@ -11,7 +13,7 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.runner import Runner
 
-from flows.prefect_server.history import without_owner_tags
+from flows.prefect_server.history import discard_history, without_owner_tags
 from flows.tracking.process_owner import owner_tags
 
 
@@ -28,6 +30,27 @@ def test_draining_a_queue_service_delivers_its_pending_items():
     Collector.instance().send("event")
     Collector.drain_all(timeout=20.0)
     assert Collector.delivered == ["event"]
+
+
+class Stuck(QueueService):
+    """A queue service whose server is slow."""
+
+    handled: ClassVar[list[str]] = []
+
+    async def _handle(self, item: str) -> None:
+        self.handled.append(item)
+        await asyncio.sleep(0.5)
+
+
+def test_discarded_events_do_not_delay_the_end_of_the_process():
+    worker = Stuck.instance()
+    for number in range(50):
+        worker.send(number)
+    discard_history([Stuck])
+    start = time.monotonic()
+    Stuck.drain_all(timeout=20.0)
+    assert time.monotonic() - start < 5
+    assert len(Stuck.handled) < 5
 
 
 @pytest.mark.parametrize("worker", [EventsWorker, APILogWorker])

@@ -20,6 +20,7 @@ from flows.reporting.aggregate import (
 )
 from flows.reporting.figures import row_colours, spread_labels
 from flows.tracking import certificates, results
+from flows.tracking.missing import Missing
 from flows.tracking.provenance import run_tags
 from tests.flows import doubles
 
@@ -159,7 +160,7 @@ class Reader(HTMLParser):
 
 
 def test_the_page_loads_nothing_and_escapes_text_from_users(store, sweep):
-    page = report.write_report(store, compare_rows(results.read_results(store, sweep))).read_text()
+    page = report.write_report(store, compare_rows(results.read_results(store, sweep)), Missing()).read_text()
     reader = Reader()
     reader.feed(page)
     assert "script" not in reader.tags
@@ -171,7 +172,7 @@ def test_the_page_loads_nothing_and_escapes_text_from_users(store, sweep):
 
 
 def test_the_page_names_failed_runs_settings_and_leaky_rows(store, sweep):
-    text = report.write_report(store, compare_rows(results.read_results(store, sweep))).read_text()
+    text = report.write_report(store, compare_rows(results.read_results(store, sweep)), Missing()).read_text()
     assert "1 run without a result" in " ".join(text.split())
     assert "naive, oversight 0.1, seed 2" in text
     assert "training.width" in text
@@ -181,7 +182,9 @@ def test_the_page_names_failed_runs_settings_and_leaky_rows(store, sweep):
 
 
 def test_the_csv_file_has_a_line_for_each_run_and_rule(store, sweep):
-    path = report.write_report(store, compare_rows(results.read_results(store, sweep))).with_name("results.csv")
+    path = report.write_report(store, compare_rows(results.read_results(store, sweep)), Missing()).with_name(
+        "results.csv"
+    )
     with path.open() as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 9
@@ -194,7 +197,7 @@ def test_the_csv_file_has_a_line_for_each_run_and_rule(store, sweep):
 def test_a_sweep_without_results_has_a_report(store):
     with store.run("empty", {}, {"kind": "sweep"}) as parent:
         pass
-    page = report.write_report(store, compare_rows(results.read_results(store, parent.run_id)))
+    page = report.write_report(store, compare_rows(results.read_results(store, parent.run_id)), Missing())
     assert "No run of this sweep has a result" in page.read_text()
     assert report.summary(compare_rows(results.read_results(store, parent.run_id))) == "no run has a result"
 

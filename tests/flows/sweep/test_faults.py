@@ -39,7 +39,7 @@ def sweep(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         monkeypatch.setattr(worker, "TRAIN", f"tests.flows.doubles:{double}")
         pools.append(Pool(1))
         with store.run(double, {}, {"kind": "sweep"}) as record:
-            return Sweep(store, record, None, pools[-1], Plain(RUNS), Plan([], [], []), {}, {}, set())
+            return Sweep(store, record, None, pools[-1], Plain(RUNS), Plan([], [], []), {}, {}, set(), {})
 
     yield make
     for pool in pools:
@@ -172,8 +172,8 @@ def test_only_flow_runs_of_dead_processes_are_closed(monkeypatch):
     owners = {
         "alive": mine,
         "dead": {**mine, "pid": str(2**22 + 1)},
-        "recycled": {**mine, "process_started": str(float(mine["process_started"]) - 100)},
-        "elsewhere": {**mine, "host": "another", "pid": str(2**22 + 1)},
+        "recycled": {**mine, "process": f"{mine['process']}0", "process_started": "0"},
+        "elsewhere": {"host": "another", "pid": str(2**22 + 1)},
     }
     history = History(owners)
     assert crash_abandoned(history) == 2

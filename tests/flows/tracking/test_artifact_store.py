@@ -1,11 +1,15 @@
 """Artifact addresses: files are uploaded when a run ends, downloaded completely, and belong to one store."""
 
+import threading
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 
 from flows.errors import UserError
 from flows.project import ARTIFACTS, Project, current_project
 from flows.tracking.artifact_store import PACKAGES
-from flows.tracking.database import database_uri, without_password
+from flows.tracking.database import check_database, database_uri, without_password
 from flows.tracking.store import Store
 
 
@@ -46,6 +50,7 @@ def test_a_run_whose_upload_fails_has_failed_and_keeps_its_files(shared, monkeyp
 
 
 def test_a_store_refuses_another_artifact_address_than_its_own(shared):
+    assert shared.experiment
     project = Project(shared.project.root, shared.project.mlruns, artifact_uri="s3://another/place")
     with pytest.raises(UserError, match="this store keeps its runs' files in"):
         assert Store(project).artifacts
@@ -100,3 +105,44 @@ def test_an_address_whose_package_is_missing_is_a_one_line_error(keyhole, monkey
     assert (code, err) == (
         2, "keyhole: --artifacts s3://keyhole/runs: no_such_package is not installed; pip install 'keyhole[s3]'\n"
     )  # fmt: skip
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """Answers requests with the right user and password only."""
+
+    def do_GET(self) -> None:
+        known = f"Basic {b64encode(b'me:s3cr:et').decode()}"
+        self.send_response(200 if self.headers.get("Authorization") == known and self.path == "/health" else 401)
+        self.end_headers()
+
+    def log_message(self, *_) -> None: ...
+
+
+@pytest.fixture
+def guarded():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Guarded)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_server_is_reached_with_the_user_and_password_of_its_address(guarded):
+    check_database(f"http://me:s3cr%3Aet@{guarded}")
+    with pytest.raises(UserError, match="does not answer") as refused:
+        check_database(f"http://me:wrong@{guarded}/")
+    assert "wrong" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://me:secret@127.0.0.1:1", "http://me:secret@host:port", "postgresql://me:secret@[::1/keyhole",
+        "mysql://me:secret@x@host/db", "http://me:se/cret@host", "me:secret@host",
+    ],
+)  # fmt: skip
+def test_no_address_shows_its_password_even_one_with_a_mistake(address):
+    assert "cret" not in without_password(address)
+    with pytest.raises(UserError) as refused:
+        check_database(address)
+    assert "cret" not in str(refused.value)

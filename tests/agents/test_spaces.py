@@ -1,0 +1,182 @@
+"""Each supported observation space goes through training, evaluation, saving, loading and acting; others raise."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+import agents
+from agents.evaluate import ExactEvaluator, SampledEvaluator
+from agents.learners.reinforce import RoutedReinforce
+from envs.pomdp import POMDP
+from routing import METHODS
+
+LENGTH = 4
+SPACES = {
+    "discrete": spaces.Discrete(LENGTH + 1),
+    "multi_discrete": spaces.MultiDiscrete([LENGTH + 1, 2]),
+    "multi_discrete_int32": spaces.MultiDiscrete([LENGTH + 1, 2], dtype=np.int32),
+    "multi_binary": spaces.MultiBinary(LENGTH + 1),
+    "box": spaces.Box(0, LENGTH, (2,), np.float32),
+    "box64": spaces.Box(np.array([0.0, -np.inf]), np.array([np.inf, 1.0]), dtype=np.float64),
+    "image": spaces.Box(0, 255, (1, LENGTH + 1, 2), np.uint8),
+}
+
+
+class Corridor(POMDP):
+    """Right is the way to the end, which is worth 1; left leads to the other end, which is worth 0."""
+
+    overseer_labels = ("nothing", "something", "right", "wrong")
+    judgement = np.array([0, np.nan, 1, -1])
+    gamma = 0.9
+
+    def __init__(self, num_envs=1, *, kind="box", oversight_prob=0.5, max_episode_steps=12, render_mode=None):
+        self.kind, self.oversight_prob = kind, oversight_prob
+        super().__init__(num_envs, max_episode_steps, render_mode, SPACES[kind], 2)
+
+    def starts(self):
+        states = np.array([[position, watched] for position in (1, 2, 3) for watched in (0, 1)])
+        return states, np.where(states[:, 1], self.oversight_prob, 1 - self.oversight_prob) / 3
+
+    def transition(self, state, action):
+        after = state.copy()
+        after[:, 0] += np.where(action == 1, 1, -1)
+        return after
+
+    def terminal(self, state):
+        return (state[:, 0] <= 0) | (state[:, 0] >= LENGTH)
+
+    def reward(self, state, action, next_state):
+        return self.true_reward(state, action, next_state)
+
+    def true_reward(self, state, action, next_state):
+        return (next_state[:, 0] >= LENGTH).astype(float)
+
+    def observation(self, state):
+        position = state[:, 0]
+        one_hot = np.eye(LENGTH + 1, dtype=np.int8)[position]
+        pair = np.column_stack((position, 0 * position))
+        return {
+            "discrete": lambda: position.astype(np.int64),
+            "multi_discrete": lambda: pair.astype(np.int64),
+            "multi_discrete_int32": lambda: pair.astype(np.int32),
+            "multi_binary": lambda: one_hot,
+            "box": lambda: pair.astype(np.float32),
+            "box64": lambda: pair.astype(np.float64),
+            "image": lambda: np.repeat(one_hot[:, None, :, None], 2, -1).astype(np.uint8) * 255,
+        }[self.kind]()
+
+    def overseer_observation(self, state, action, next_state):
+        seen = np.where(next_state[:, 0] >= LENGTH, 2, 3)
+        return np.where(self.terminal(next_state), np.where(next_state[:, 1], seen, 1), 0)
+
+    def watched(self, state):
+        return state[:, 1].astype(bool)
+
+
+gymnasium.register(id="spaces/Corridor-v0", vector_entry_point=Corridor)
+WORLD = "spaces/Corridor-v0"
+
+
+def trained(kind: str, learner: str, method: str = "gradient_routing", steps: int = 2048, **settings):
+    env = agents.make_vec_env(WORLD, 32, kind=kind)
+    model = agents.build(env, method, 0, algorithm=learner, n_steps=16, width=8, learning_rate=0.02, **settings)
+    file = agents.Checkpoints(steps, 1, lambda step, metrics: None)
+    return model.learn(steps, callback=file)
+
+
+@pytest.mark.parametrize("learner", ["reinforce", "ppo"])
+@pytest.mark.parametrize("kind", SPACES)
+def test_an_observation_space_is_supported_from_training_to_acting(kind, learner, tmp_path):
+    settings = {"batch_size": 128, "n_epochs": 2} if learner == "ppo" else {"n_epochs": 4}
+    policy = trained(kind, learner, **settings).policy
+    exact, sampled = ExactEvaluator(WORLD, kind=kind), SampledEvaluator(WORLD, 0, 512, kind=kind)
+    (found,) = exact.each(policy, [agents.BlockUse()])
+    assert found.true_return > (0.6 if learner == "reinforce" else 0.3)  # at random 0.41
+    assert exact(policy).true_return == pytest.approx(found.true_return, rel=1e-5)
+    assert sampled.each(policy, [agents.BlockUse()])[0].true_return == pytest.approx(found.true_return, abs=0.06)
+    agents.save(tmp_path / "agent.zip", policy, WORLD, {"kind": kind}, "gradient_routing")
+    agent = agents.load(tmp_path / "agent.zip")
+    obs, _ = agent.make_world(16).reset(seed=0)
+    with policy.deployed(agent.deployments["retain"]), agent.deployed("retain"):
+        expected = agents.action_probabilities(policy, torch.as_tensor(obs)).argmax(1)
+        assert agent.act(obs).tolist() == expected.tolist()
+        assert agent.act(obs, torch.Generator().manual_seed(0)).shape == (16,)
+
+
+@pytest.mark.parametrize("method", ["reward_model", "gradient_routing_adapter", "gradient_routing_ablated"])
+def test_methods_train_on_discrete_observations(method):
+    for learner in ("reinforce", "ppo"):
+        model = trained("discrete", learner, method, steps=512)
+        assert all(torch.isfinite(p).all() for p in model.policy.parameters())
+
+
+@pytest.mark.parametrize("kind", ["discrete", "multi_discrete", "image"])
+def test_tables_and_samples_compute_the_same_probabilities(kind):
+    model = trained(kind, "reinforce", steps=512)
+    assert model.tabular
+    rows = torch.as_tensor(model.tables.observations)
+    (log_probability,) = model.policy.log_probabilities(model.policy.encode(rows))
+    torch.testing.assert_close(log_probability.exp(), agents.action_probabilities(model.policy, rows))
+
+
+@pytest.mark.parametrize("kind", ["discrete", "multi_discrete"])
+def test_a_world_without_tables_trains_on_discrete_observations(kind):
+    model = trained(kind, "reinforce", by_tables=False, n_epochs=1, steps=512)
+    assert not model.tabular
+    assert isinstance(model, RoutedReinforce)
+
+
+REFUSED = {
+    "Dict": (spaces.Dict({"a": spaces.Discrete(2)}), spaces.Discrete(2), "Dict.*use Box, Discrete"),
+    "Tuple": (spaces.Tuple([spaces.Discrete(2)]), spaces.Discrete(2), "Tuple.*use Box, Discrete"),
+    "Text": (spaces.Text(3), spaces.Discrete(2), "Text.*use Box, Discrete"),
+    "start": (spaces.Discrete(3, start=1), spaces.Discrete(2), "Discrete.3, start=1.*subtract the start"),
+    "starts": (spaces.MultiDiscrete([3, 2], start=[0, 1]), spaces.Discrete(2), "MultiDiscrete.*subtract the start"),
+    "rows": (spaces.MultiDiscrete([[3, 2], [2, 2]]), spaces.Discrete(2), "more than one dimension"),
+    "scalar": (spaces.Box(0, 1, ()), spaces.Discrete(2), "no dimension"),
+    "empty": (spaces.Box(0, 1, (0,)), spaces.Discrete(2), "0 entries"),
+    "huge": (spaces.Discrete(2**40), spaces.Discrete(2), "entries when flattened"),
+    "image": (spaces.Box(0, 255, (40, 40, 3), np.uint8), spaces.Discrete(2), "channels first"),
+    "Box action": (spaces.Discrete(3), spaces.Box(-1, 1, (2,)), "action space Box.*Discrete actions"),
+    "MultiDiscrete action": (spaces.Discrete(3), spaces.MultiDiscrete([2, 2]), "Discrete actions"),
+    "MultiBinary action": (spaces.Discrete(3), spaces.MultiBinary(2), "Discrete actions"),
+    "action start": (spaces.Discrete(3), spaces.Discrete(2, start=5), "action space.*subtract the start"),
+}
+
+
+@pytest.mark.parametrize("learner", ["reinforce", "ppo"])
+@pytest.mark.parametrize("case", REFUSED)
+def test_other_spaces_are_refused_in_one_line_that_names_space_and_learner(case, learner):
+    observation, action, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message) as refusal:
+        agents.check_spaces(observation, action, learner)
+    assert "\n" not in str(refusal.value)
+    assert f"learner '{learner}'" in str(refusal.value)
+
+
+def test_every_space_of_this_file_is_accepted():
+    for space in SPACES.values():
+        agents.check_spaces(space, spaces.Discrete(2), "ppo")
+
+
+def test_an_unknown_learner_names_the_nearest():
+    with pytest.raises(ValueError, match="unknown learner 'pp'; did you mean 'ppo'"):
+        agents.check_spaces(spaces.Discrete(2), spaces.Discrete(2), "pp")
+
+
+def test_build_refuses_an_environment_without_overseer_and_one_whose_spaces_are_not_supported():
+    make = {"CartPole-v1": "has no overseer", "Pendulum-v1": "use Discrete actions"}
+    for name, message in make.items():
+        env = SyncVectorEnv([lambda name=name: gymnasium.make(name)], autoreset_mode=AutoresetMode.SAME_STEP)
+        with pytest.raises(ValueError, match=message):
+            agents.build(agents.GymnasiumVecEnv(env), "naive", 0)
+
+
+def test_every_method_is_accepted_by_both_learners_on_discrete_observations():
+    env = agents.make_vec_env(WORLD, 4, kind="discrete")
+    for method in METHODS:
+        for learner in ("reinforce", "ppo"):
+            agents.build(env, method, 0, algorithm=learner, n_steps=4, width=4)
