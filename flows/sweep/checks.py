@@ -158,10 +158,9 @@ def check_world(name: str, arguments: dict[str, Any], learner: Learner = "reinfo
 
 def _check(world: VectorEnv) -> tuple[str, ...]:
     """Runs the checker; returns its notes."""
-    from envs.checks import vector_env
+    from envs.checks.vector_env import findings
 
-    check: Any = getattr(vector_env, "findings", vector_env.check_vector_env)
-    return tuple(map(one_line, check(world) or ()))
+    return tuple(map(one_line, findings(world)))
 
 
 def _is_bug(name: str, error: BaseException) -> bool:
@@ -225,11 +224,8 @@ def _check_spaces(name: str, world: VectorEnv, learner: Learner) -> None:
     """Raises UserError if the learner cannot train on the environment's spaces."""
     import agents
 
-    check: Any = getattr(agents, "check_spaces", None)
-    if check is None:
-        return  # the rehearsal reports what cannot be trained on
     try:
-        check(world.single_observation_space, world.single_action_space, learner)
+        agents.check_spaces(world.single_observation_space, world.single_action_space, learner)
     except ValueError as error:
         raise UserError(f"environment {name!r}: {one_line(error)}") from None
 

@@ -22,6 +22,7 @@ from flows.tracking.missing import Missing
 from flows.tracking.provenance import run_tags
 from flows.tracking.store import Store
 from tests.flows import doubles
+from tests.flows.user_worlds import write_module
 
 ENV = "envs:keyhole/TMaze-v0"
 
@@ -224,3 +225,27 @@ def test_play_rejects_bad_input_with_one_line(words, message, checkout, keyhole)
     code, _, err = keyhole("play", "--agent", *words)
     assert (code, err.count("\n")) == (2, 1)
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("space", "observation"),
+    [
+        ("Discrete(length)", "state[:, 0].astype(np.int64)"),
+        ("MultiDiscrete([length, 2])", "np.stack([state[:, 0], 0 * state[:, 1]], 1)"),
+    ],
+)
+def test_an_agent_plays_with_discrete_observations(space, observation, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(tmp_path)
+    kind = space.partition("(")[0]
+    env = write_module(
+        tmp_path,
+        f"plays_{kind.lower()}",
+        ("Box(0, 1, (length,), np.float32)", space),
+        ("import Box", f"import {kind}"),
+        ("np.eye(self.length, dtype=np.float32)[state[:, 0]]", observation),
+    )
+    policy = agents.build(agents.make_vec_env(env, 4), "naive", 0, n_steps=8, width=4).policy
+    agents.save(tmp_path / "agent.zip", policy, env, {}, "naive")
+    play.play_agent(str(tmp_path / "agent.zip"), PlayOptions(env=env), None)
+    assert "true return" in capsys.readouterr().out.splitlines()[-1]
+    gymnasium.registry.pop("user/Corridor-v0")
