@@ -147,6 +147,8 @@ class Store:
         """
         lineage = {PARENT: parent} if parent else {}
         all_tags = {**owner_tags(), **SOURCE, **tags, **lineage}
+        if not parent:
+            self.client.start()
         if resume_id:
             recorder = self._reopen(resume_id, all_tags, on_progress)
         else:

@@ -91,9 +91,10 @@ def test_an_error_that_ends_a_run_is_not_replaced_by_the_loss_of_the_store(store
         raise StoreLostError("db does not answer")
 
     monkeypatch.setattr(type(store.client), "stop", lambda client: None)
-    with pytest.raises(type(error)), store.run("left open", {}, {}) as record:
-        monkeypatch.setattr(record, "close", lost)
-        raise error
+    block = store.run("left open", {}, {})
+    record = block.__enter__()
+    monkeypatch.setattr(record, "close", lost)
+    assert not block.__exit__(type(error), error, None)  # the error propagates
     store.client.set_terminated(record.run_id)
 
 
