@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from flows.text import cell_text, nan_to_none
-from flows.tracking.results import Row, last_attempts, run_rows, search_runs
+from flows.tracking.results import NAN, Row, last_attempts, run_rows, search_runs, tag_number
 from flows.tracking.store import PARENT, Store
 
 SHORT = 8  # characters of a run id in a table
@@ -42,7 +42,7 @@ class Filters(NamedTuple):
                 self.method in (None, tags.get("method"), tags.get("arm")),
                 self.env is None or self.env.lower() in environment(run).lower(),
                 self.status in (None, run.info.status),
-                self.oversight is None or self.oversight == float(tags.get("oversight", "nan")),
+                self.oversight is None or self.oversight == tag_number(tags, "oversight", NAN),
                 self.seed is None or str(self.seed) == tags.get("seed"),
             )
         )
@@ -93,8 +93,8 @@ def of_run(run: Any) -> dict[str, Any]:
     return {
         "id": run.info.run_id,
         "method": run.data.tags.get("arm") or run.data.tags.get("method", ""),
-        "oversight": float(run.data.tags.get("oversight", "nan")),
-        "seed": int(run.data.tags.get("seed", -1)),
+        "oversight": tag_number(run.data.tags, "oversight", NAN),
+        "seed": int(tag_number(run.data.tags, "seed", -1)),
         "status": run.info.status,
         "true return": row and row.true_return,
         "seen": row and row.seen,

@@ -24,6 +24,7 @@ from flows.prefect_server.server import is_up
 from flows.tracking.process_owner import is_abandoned, owner_tags
 
 FLUSH_TIMEOUT = 20.0  # seconds for each of logs, events and task history
+INTERRUPTED_TIMEOUT = 1.0  # the same after Ctrl-C; the next sweep closes what the server still shows as running
 CAUSE = "its process ended without closing it"
 FLOW = FlowFilter.model_validate({"name": {"any_": ["compare"]}})
 RUNNING = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}})
@@ -39,13 +40,16 @@ def record_history() -> Iterator[None]:
     with get_client(sync_client=True) as client, tags(*owner):
         if is_up():
             crash_abandoned(client)
+        timeout = FLUSH_TIMEOUT
         try:
             yield
+        except KeyboardInterrupt:
+            timeout = INTERRUPTED_TIMEOUT
+            raise
         finally:
             if is_up():
-                flush_history(client, owner)
-            else:
-                discard_history()
+                flush_history(client, owner, timeout)
+            discard_history()
 
 
 @contextmanager
@@ -88,13 +92,13 @@ def discard_history(services: Sequence[Any] = (APILogWorker, EventsWorker)) -> N
                     instance._queue.get_nowait()
 
 
-def flush_history(client: SyncPrefectClient, owner: list[str]) -> None:
+def flush_history(client: SyncPrefectClient, owner: list[str], timeout: float) -> None:
     """Send pending logs and events, then wait until no task of flows with these tags is under way on the server."""
-    APILogWorker.drain_all(timeout=FLUSH_TIMEOUT)
-    EventsWorker.drain_all(timeout=FLUSH_TIMEOUT)
+    APILogWorker.drain_all(timeout=timeout)
+    EventsWorker.drain_all(timeout=timeout)
     ours = FlowRunFilter.model_validate({"tags": {"all_": owner}})
     start = time.monotonic()
     while client.read_task_runs(flow_run_filter=ours, task_run_filter=UNDER_WAY, sort=SORTED, limit=1):
-        if time.monotonic() - start > FLUSH_TIMEOUT:
+        if time.monotonic() - start > timeout:
             return
         time.sleep(0.1)

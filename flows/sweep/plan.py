@@ -76,7 +76,7 @@ def _add(plan: Plan, run: TrainConfig, key: str, previous: Any, options: RunOpti
     elif options.only_failed and status != "FAILED":
         plan.left.append(run)
     else:
-        attempt = int(previous.data.tags.get("attempt", 1)) + 1 if previous else 1
+        attempt = int(results.tag_number(previous.data.tags, "attempt", 1)) + 1 if previous else 1
         plan.todo.append(PlannedRun(run, key, attempt, previous.info.run_id if unchanged else "", options.reuse))
 
 

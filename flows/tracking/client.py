@@ -61,6 +61,10 @@ class RetryingClient:
         """End every wait: the user has stopped the command."""
         self._stopped = True
 
+    def start(self) -> None:
+        """Allow waits again, for the next command of this process."""
+        self._stopped = False
+
     def __getattr__(self, name: str) -> Any:
         return functools.partial(self._call, getattr(self._client, name))
 

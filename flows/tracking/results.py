@@ -152,15 +152,20 @@ def _unknown(kind: str, name: str, names: list[str]) -> UserError:
 def last_attempts(children: Iterable[Any]) -> list[Any]:
     """Return the last attempt of each arm, oversight level and seed, sorted by start time."""
     latest: dict[tuple, Any] = {}
-    for child in sorted(children, key=lambda run: int(run.data.tags.get("attempt", 1))):
+    for child in sorted(children, key=lambda run: tag_number(run.data.tags, "attempt", 1)):
         latest[tuple(child.data.tags.get(key) for key in ("arm", "method", "oversight", "seed"))] = child
     return sorted(latest.values(), key=lambda run: run.info.start_time)
 
 
 def run_rows(run: Any) -> list[Row]:
-    """Return the rows of one MLflow run: one for each deployment rule, or a single one if it recorded none."""
+    """Return the rows of one MLflow run: one for each deployment rule, or a single one if it recorded none.
+
+    A run whose method was deleted on MLflow's page has no row; an oversight level or seed that was, reads as nan or -1.
+    """
     tags, metrics = run.data.tags, run.data.metrics
-    arm = tags.get("arm", tags["method"])
+    arm = tags.get("arm") or tags.get("method")
+    if not arm:
+        return []
     rules = [rule for rule in tags.get("deployments", "").split(",") if rule] or [""]
     return [
         Row(
@@ -168,8 +173,8 @@ def run_rows(run: Any) -> list[Row]:
             method=arm,
             deployment=rule,
             leaky=rule in tags.get("leaky", "").split(",") if rule else False,
-            oversight=float(tags["oversight"]),
-            seed=int(tags["seed"]),
+            oversight=tag_number(tags, "oversight", NAN),
+            seed=int(tag_number(tags, "seed", -1)),
             status=run.info.status,
             true_return=metrics.get(f"selected/true_return/{rule}", NAN),
             seen=metrics.get(f"selected/true_return_seen/{rule}", NAN),
@@ -184,6 +189,15 @@ def run_rows(run: Any) -> list[Row]:
         )
         for rule in rules
     ]
+
+
+def tag_number(tags: Mapping[str, str], name: str, default: float) -> float:
+    """Return a tag as a number; the default if it was deleted or is not a finite number, since users can edit tags."""
+    try:
+        number = float(tags[name])
+    except (KeyError, ValueError):
+        return default
+    return number if math.isfinite(number) else default
 
 
 def search_runs(store: Store, condition: str) -> list[Any]:

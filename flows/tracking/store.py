@@ -24,7 +24,7 @@ from flows.project import Project
 from flows.text import exception_line, one_line
 from flows.tracking import addresses, artifact_store, database, local_database, process_owner
 from flows.tracking.artifact_store import Artifacts, LocalArtifacts, RemoteArtifacts
-from flows.tracking.client import RetryingClient, use_own_retries
+from flows.tracking.client import RetryingClient, StoreLostError, use_own_retries
 from flows.tracking.notice import notice
 from flows.tracking.process_owner import HEARTBEAT, HEARTBEAT_SECONDS, owner_tags
 from flows.tracking.recorder import TRACE, ProgressCallback, RunRecorder
@@ -147,6 +147,8 @@ class Store:
         """
         lineage = {PARENT: parent} if parent else {}
         all_tags = {**owner_tags(), **SOURCE, **tags, **lineage}
+        if not parent:
+            self.client.start()
         if resume_id:
             recorder = self._reopen(resume_id, all_tags, on_progress)
         else:
@@ -160,7 +162,10 @@ class Store:
         except BaseException as error:
             if not isinstance(error, Exception):  # the user stops the command: nothing waits for a store that is away
                 self.client.stop()
-            recorder.close(*_final_status(error))
+            try:
+                recorder.close(*_final_status(error))
+            except StoreLostError as lost:  # the error that ended the run matters more
+                log.info("run %s stays open: %s", recorder.run_id, lost)
             raise
         recorder.close("FINISHED")
 

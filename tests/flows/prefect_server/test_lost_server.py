@@ -59,7 +59,7 @@ def test_a_sweep_finishes_without_its_server_and_names_that_in_one_line(project,
     sweep = start(project, "takes_seconds", "compare", *TINY)
     wait_until(lambda: up(project) if moment == "before the first run" else running(project), sweep)
     kill_server(project)
-    out, err = sweep.communicate(timeout=120)
+    out, err = sweep.communicate(timeout=300)
     assert (sweep.returncode, err.count("\n")) == (0, 1), err
     assert "Prefect's server does not answer" in err
     assert "[4/4]" in out

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from flows.cli import listing
 from flows.config import TrainConfig
 from flows.errors import UserError
 from flows.reporting import report
@@ -112,6 +113,24 @@ def sweep(store) -> str:
 
 def fail(config, record):
     raise ValueError(EVIL)
+
+
+@pytest.mark.parametrize("name", ["method", "arm", "oversight", "seed", "attempt", "deployments", "kind"])
+@pytest.mark.parametrize("value", [None, "", "high", "inf"])
+def test_a_sweep_whose_tags_were_edited_on_mlflows_page_has_a_report(store, name, value):
+    with store.run("edited", {}, {"kind": "sweep"}) as parent:
+        run_id = train(store, parent.run_id, 0)
+        train(store, parent.run_id, 1)
+    if value is None:
+        store.client.delete_tag(run_id, name)
+    else:
+        store.client.set_tag(run_id, name, value)
+    found = results.read_results(store, parent.run_id)
+    assert report.summary(compare_rows(found))
+    missing = Missing()
+    report.write_report(store, compare_rows(found), missing)
+    assert not missing
+    assert listing.list_entries(store, parent.run_id, listing.Filters())
 
 
 def test_every_deployment_rule_is_a_row_and_only_the_last_attempt_counts(store, sweep):

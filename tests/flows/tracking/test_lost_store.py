@@ -85,6 +85,19 @@ def test_an_interrupt_stops_the_waiting_of_every_run(store, monkeypatch):
     assert stopped == [store.client]
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("no sense")])
+def test_an_error_that_ends_a_run_is_not_replaced_by_the_loss_of_the_store(store, monkeypatch, error):
+    def lost(*_):
+        raise StoreLostError("db does not answer")
+
+    monkeypatch.setattr(type(store.client), "stop", lambda client: None)
+    block = store.run("left open", {}, {})
+    record = block.__enter__()
+    monkeypatch.setattr(record, "close", lost)
+    assert not block.__exit__(type(error), error, None)  # the error propagates
+    store.client.set_terminated(record.run_id)
+
+
 @pytest.mark.parametrize("text", ["RESOURCE_DOES_NOT_EXIST", "failed with error code 404 != 200"])
 def test_an_error_of_the_request_is_not_repeated(text):
     with pytest.raises(RuntimeError, match=text):
