@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from agents.learners.buffer import RoutedSamples
 from agents.learners.ppo import RoutedPPO
+from agents.learners.routed_buffer import RoutedSamples
 from agents.policies.policy import BlockPolicy, Evaluated
 from routing import BLOCKS
 

@@ -26,8 +26,8 @@ from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from agents.learners import losses
-from agents.learners.buffer import RoutedRolloutBuffer, RoutedSamples, untreated_samples
 from agents.learners.nan_guard import check_finite
+from agents.learners.routed_buffer import RoutedRolloutBuffer, RoutedSamples, untreated_samples
 from agents.policies.policy import BlockPolicy, Evaluated
 from agents.vec_env import GymnasiumVecEnv, find_overseer
 from envs.snapshot import require_snapshots

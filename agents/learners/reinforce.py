@@ -19,8 +19,8 @@ import torch
 
 import envs
 from agents.learners import losses
-from agents.learners.buffer import RoutedRolloutBuffer
 from agents.learners.one_pass_ppo import OnePassPPO
+from agents.learners.routed_buffer import RoutedRolloutBuffer
 from agents.onednn import by_onednn
 from agents.policies.policy import BlockPolicy, log_softmax
 from agents.tabular.device_rollout import DeviceRollout

@@ -37,8 +37,8 @@ from envs.certificate.planning import (
     merge_equivalent,
     plan_returns,
 )
-from envs.exact.evaluation import TIE
 from envs.exact.memoryless import deterministic_components
+from envs.exact.optimum import TIE
 from envs.tables import Tables, distinct_rows
 
 HISTORY, STATE, DETERMINISTIC = "history", "state-seeing", "memoryless deterministic"

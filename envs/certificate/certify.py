@@ -46,8 +46,8 @@ from envs.certificate.planning import (
 from envs.enumeration import compile_world
 from envs.exact import evaluation
 from envs.exact.belief_mdp import MAX_BELIEFS, MAX_STATES
-from envs.exact.evaluation import TIE
 from envs.exact.memoryless import memoryless_optimal
+from envs.exact.optimum import TIE, optimal
 from envs.tables import Tables
 
 MAX_WORK = 1_000_000  # S_A * A * C * H: above, a state-seeing agent is planned for only if no other can be
@@ -188,7 +188,7 @@ def certify(world: Any, policy: np.ndarray | None = None) -> Certificate:
     by_class = _by_class(world, tables, rewards, model, name)
     figures = by_class[name]
     assert figures is not None  # the model's own class is always computed
-    optimum = evaluation.optimal(tables).value
+    optimum = optimal(tables).value
     naive = best_plan(model.problem, np.eye(rewards.shape[2])[BELIEVED])
     memoryless = memoryless_optimal(tables)
     values: dict[str, Any] = {

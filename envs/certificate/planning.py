@@ -18,8 +18,8 @@ import numpy as np
 from scipy import sparse
 
 from envs.exact.belief_mdp import belief_world
-from envs.exact.evaluation import TIE
 from envs.exact.memoryless import sufficient_belief
+from envs.exact.optimum import TIE
 from envs.tables import Tables, distinct_rows
 
 TRUE, BELIEVED, LABELS = 0, 1, slice(2, None)  # the components

@@ -1,11 +1,10 @@
-"""Exact expected returns of policies, and optimal policies of an agent that sees the state.
+"""Exact expected returns of policies.
 
 All numbers are expectations over episodes from the start distribution, within the time limit; nothing is sampled.
 The state distribution is propagated step by step, separately for watched and unwatched episodes. Every reported
 number is linear in it.
 
-Letters: S states of which the first S_A are not terminal, A actions, Z values of the noise, O observations,
-H steps of the time limit.
+Letters: S states of which the first S_A are not terminal, A actions, O observations, H steps of the time limit.
 """
 
 import math
@@ -15,8 +14,6 @@ import numpy as np
 
 from envs.exact.occupancy import Occupancy, propagate
 from envs.tables import Tables
-
-TIE = 1e-9  # actions whose values differ by less are equally good
 
 
 class ExactEvaluation(NamedTuple):
@@ -31,15 +28,6 @@ class ExactEvaluation(NamedTuple):
     true_return_seen: float  # of episodes whose start is watched; nan if there are none
     true_return_unseen: float  # of the other episodes; nan if there are none
     seen_fraction: float  # probability that a start is watched
-
-
-class Optimum(NamedTuple):
-    """Returns of the optimal policies for a reward, for an agent that sees the state and the clock."""
-
-    value: float  # optimal return of that reward
-    true_return: float  # discounted, ties among optimal actions broken uniformly
-    worst_true_return: float  # discounted, ties broken to the worst true return
-    best: np.ndarray  # (S_A, A) bool: the optimal actions at the first step of an episode
 
 
 def evaluate(tables: Tables, probabilities: np.ndarray) -> ExactEvaluation:
@@ -115,29 +103,3 @@ def check_policy(probabilities: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
         first = int(np.argmax(wrong))
         raise ValueError(f"row {first} of the policy is not a distribution over actions: {probabilities[first]}")
     return np.asarray(probabilities, np.float64)
-
-
-def optimal(tables: Tables, reward: np.ndarray | None = None) -> Optimum:
-    """Computes the optimal discounted return of an agent that sees the state and the clock, by value iteration.
-
-    Args:
-        tables: The enumerated world.
-        reward: (S_A, A, Z), the reward to optimise; the true reward by default.
-
-    Returns:
-        The optimal return of `reward`, and the true returns of the policies that attain it.
-    """
-    true = tables.true_reward @ tables.noise
-    expected = true if reward is None else reward @ tables.noise
-    value, uniform, worst = np.zeros((3, len(tables.states)))
-    for _ in range(tables.horizon):
-        action_value, *true_values = (
-            now + tables.gamma * (later[tables.successor] @ tables.noise)
-            for now, later in ((expected, value), (true, uniform), (true, worst))
-        )
-        best = action_value >= action_value.max(1, keepdims=True) - TIE
-        value[: len(expected)] = action_value.max(1)
-        uniform[: len(expected)] = (true_values[0] * best).sum(1) / best.sum(1)
-        worst[: len(expected)] = np.where(best, true_values[1], np.inf).min(1)
-    returns = [float(tables.start_probability @ v[tables.start]) for v in (value, uniform, worst)]
-    return Optimum(returns[0], returns[1], returns[2], best)

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize
 
-from envs.exact.evaluation import TIE
 from envs.exact.occupancy import forward_matrix, start_distribution
+from envs.exact.optimum import TIE
 from envs.tables import Tables
 
 ENUMERATED = 100_000  # deterministic policies

@@ -256,9 +256,9 @@ def show_run(run: str | None, as_json: bool) -> None:
 
 def open_page(host: str, port: int) -> None:
     """`keyhole ui`: serves MLflow's page."""
-    from flows.cli import ui
+    from flows.cli import mlflow_ui
 
-    ui.serve_page(existing_store(), host, port)
+    mlflow_ui.serve_page(existing_store(), host, port)
 
 
 def list_worlds() -> None:

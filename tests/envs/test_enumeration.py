@@ -7,7 +7,7 @@ from gymnasium.spaces import MultiBinary
 import envs
 from envs import enumeration, tables
 from envs.dynamics import FunctionDynamics, TableDynamics
-from envs.exact import belief_mdp, evaluation, memoryless
+from envs.exact import belief_mdp, evaluation, memoryless, optimum
 
 UNLIMITED = 2**31 - 1
 
@@ -128,7 +128,7 @@ def test_a_step_counter_in_the_state_closes_at_the_time_limit_with_the_closed_fo
     assert not found.is_closed
     assert uniform.true_return == pytest.approx(discounted.sum() / 2, abs=1e-12)
     assert uniform.length == 7
-    assert evaluation.optimal(found).value == pytest.approx(discounted.sum(), abs=1e-12)
+    assert optimum.optimal(found).value == pytest.approx(discounted.sum(), abs=1e-12)
     assert belief_mdp.history_optimal(found) == pytest.approx(discounted.sum(), abs=1e-9)
     assert envs.certify(Chain(depth=UNLIMITED, max_episode_steps=7)).optimal_return == pytest.approx(discounted.sum())
 
@@ -146,7 +146,7 @@ def test_a_state_that_carries_its_time_has_the_numbers_of_one_that_does_not(slip
         assert a.outcomes == pytest.approx(b.outcomes, abs=1e-12)
         returns = [(e.true_return, e.proxy_return, e.length) for e in (a, b)]
         assert returns[0] == pytest.approx(returns[1], abs=1e-12)
-    assert evaluation.optimal(plain).value == pytest.approx(evaluation.optimal(clocked).value, abs=1e-12)
+    assert optimum.optimal(plain).value == pytest.approx(optimum.optimal(clocked).value, abs=1e-12)
     best = [memoryless.memoryless_optimal(each).stochastic for each in (plain, clocked)]
     assert best[0] == pytest.approx(best[1], abs=1e-6)
     assert belief_mdp.history_optimal(plain) == pytest.approx(belief_mdp.history_optimal(clocked), abs=1e-9)

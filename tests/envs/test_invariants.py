@@ -9,7 +9,7 @@ from scipy import optimize
 
 import envs
 from envs.certificate import aliasing, ambiguity, enforceable, misestimation, mixture, planning
-from envs.exact import belief_mdp, evaluation, memoryless
+from envs.exact import belief_mdp, evaluation, memoryless, optimum
 from envs.tables import HashedIndex
 from tests.envs.certificate.random_worlds import RandomWorld
 
@@ -106,7 +106,7 @@ def test_no_random_reward_on_observations_enforces_more_than_the_enforceable_ret
 def test_an_optimum_with_less_memory_or_less_information_is_never_higher(seed):
     tables = envs.compile_world(RandomWorld(seed=seed))
     best = memoryless.memoryless_optimal(tables)
-    remembered, top = belief_mdp.history_optimal(tables), evaluation.optimal(tables).value
+    remembered, top = belief_mdp.history_optimal(tables), optimum.optimal(tables).value
     ascending = [best.deterministic, best.stochastic, remembered, top]
     assert ascending == pytest.approx(sorted(ascending), abs=1e-9)
 
@@ -115,7 +115,7 @@ def test_an_optimum_with_less_memory_or_less_information_is_never_higher(seed):
 @given(seeds)
 def test_memory_adds_nothing_for_an_agent_that_sees_the_state(seed):
     tables = envs.compile_world(RandomWorld(seed=seed, views=4))
-    assert belief_mdp.history_optimal(tables) == pytest.approx(evaluation.optimal(tables).value, abs=1e-9)
+    assert belief_mdp.history_optimal(tables) == pytest.approx(optimum.optimal(tables).value, abs=1e-9)
 
 
 @some

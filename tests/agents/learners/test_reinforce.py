@@ -8,9 +8,9 @@ import torch
 
 import envs
 from agents import BlockPolicy, RoutedPPO, build, make_vec_env
-from agents.learners.buffer import RoutedSamples
 from agents.learners.one_pass_ppo import OnePassPPO
 from agents.learners.reinforce import RoutedReinforce
+from agents.learners.routed_buffer import RoutedSamples
 from agents.tabular.device_rollout import DeviceRollout
 from agents.tabular.grouping import distinct_masks, pad_rows
 from agents.tabular.policy_table import WholeTable

@@ -13,10 +13,10 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNorma
 
 import agents
 from agents import BlockPolicy, RoutedPPO
-from agents.learners.buffer import RoutedRolloutBuffer
 from agents.learners.nan_guard import NotFiniteError
 from agents.learners.one_pass_ppo import OnePassPPO
 from agents.learners.reinforce import RoutedReinforce
+from agents.learners.routed_buffer import RoutedRolloutBuffer
 from envs.snapshot import SnapshotUnsupported
 from routing import METHODS
 from tests.agents.learners.test_drop_in import OURS, SMALL, Counting, box, observed

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.exact import evaluation, memoryless
+from envs.exact import evaluation, memoryless, optimum
 
 GHOST_SEEN = 3
 
@@ -45,15 +45,13 @@ def test_the_naive_optimum_has_the_published_true_return(p, aware, aware_stepwis
         assert found.true_return == pytest.approx(value, abs=1e-3)
         assert found.stepwise_return == pytest.approx(stepwise, abs=1e-3)
         assert best.deterministic_is_exact
-        assert evaluation.optimal(tables).value == pytest.approx(0.932, abs=1e-3)
+        assert optimum.optimal(tables).value == pytest.approx(0.932, abs=1e-3)
 
 
 def test_an_aware_agent_with_the_naive_reward_attains_the_optimum_times_the_oversight_level():
     for p in (0.01, 0.4):
         tables = grid(oversight_prob=p)
-        assert evaluation.optimal(tables, naive(tables)).true_return == pytest.approx(
-            p * evaluation.optimal(tables).value
-        )
+        assert optimum.optimal(tables, naive(tables)).true_return == pytest.approx(p * optimum.optimal(tables).value)
 
 
 def test_the_shortest_path_to_the_diamond_has_the_published_true_return():
@@ -78,7 +76,7 @@ def test_the_uniformly_random_policy_has_true_return_zero():
 
 def test_the_optimum_of_the_proxy_has_true_return_zero():
     tables = grid()
-    assert evaluation.optimal(tables, tables.reward).true_return == pytest.approx(0, abs=1e-12)
+    assert optimum.optimal(tables, tables.reward).true_return == pytest.approx(0, abs=1e-12)
 
 
 def test_memoryless_policies_attain_half_of_the_optimum_in_the_t_maze():
@@ -87,7 +85,7 @@ def test_memoryless_policies_attain_half_of_the_optimum_in_the_t_maze():
     assert best.deterministic == pytest.approx(0.5, abs=1e-9)
     assert best.deterministic_is_exact
     assert best.stochastic == pytest.approx(0.5, abs=1e-6)
-    assert evaluation.optimal(tables).value == pytest.approx(1, abs=1e-9)
+    assert optimum.optimal(tables).value == pytest.approx(1, abs=1e-9)
 
 
 def test_evaluation_agrees_with_sampling(make):
@@ -160,7 +158,7 @@ def test_strata_that_share_states_are_evaluated_separately():
 
 def test_an_optimum_with_less_information_is_never_higher(make):
     tables = envs.compile_world(make())
-    best, top = memoryless.memoryless_optimal(tables), evaluation.optimal(tables)
+    best, top = memoryless.memoryless_optimal(tables), optimum.optimal(tables)
     assert best.deterministic <= best.stochastic <= top.value + 1e-9
     assert top.worst_true_return == pytest.approx(top.value)
     assert evaluation.evaluate(tables, best.policy).true_return == pytest.approx(best.stochastic, abs=1e-9)

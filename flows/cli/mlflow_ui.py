@@ -10,30 +10,14 @@ import json
 import os
 import socket
 import sys
-from typing import Any
 
 import psutil
 
 from flows.errors import UserError
 from flows.tracking.database import without_password
+from flows.tracking.runs_view import VIEW, VIEW_TAG, view
 from flows.tracking.store import Store
 
-VIEW = "keyhole"
-VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-# MLflow always shows these columns; widths in pixels
-FIRST = {"attributes.`Run Name`": 290, "runDateAndNestInfo": 150, "duration": 80}
-COLUMNS = {
-    "tags.`best`": 220,
-    "tags.`method`": 150,
-    "tags.`oversight`": 80,
-    "tags.`seed`": 55,
-    "metrics.`eval/true_return`": 125,
-    "metrics.`eval/true_return/seen`": 160,
-    "metrics.`eval/true_return/unseen`": 170,
-    "tags.`knowledge`": 90,
-    "tags.`exactness`": 90,
-    "tags.`env`": 220,
-}
 ALL_INTERFACES = ("0.0.0.0", "::")
 WARNING = (
     "warning: anyone who can reach {address} can read, change and delete the runs, without a password; "
@@ -62,18 +46,6 @@ def serve_page(store: Store, host: str, port: int) -> None:
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)]
     os.environ["MLFLOW_BACKEND_STORE_URI"] = store.uri  # not an option: other users can read a command line
     os.execv(sys.executable, [*command, "--default-artifact-root", str(store.project.artifacts)])
-
-
-def view() -> dict[str, Any]:
-    """The view of MLflow's list of runs, in MLflow's format: newest first, our columns."""
-    widths = {**FIRST, **COLUMNS}
-    return {
-        "orderByKey": "attributes.start_time",
-        "orderByAsc": False,
-        "selectedColumns": list(COLUMNS),
-        "columnOrder": list(widths),
-        "columnWidths": widths,
-    }
 
 
 def page_url(name: str, port: int, experiment: str) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from flows import process_env
-from flows.cli import ui
+from flows.cli import mlflow_ui
 from flows.errors import UserError
 from flows.prefect_server.server import Server
+from flows.tracking.runs_view import VIEW_TAG
 
 ROOT = Path(__file__).parents[3]
 
@@ -22,23 +23,23 @@ def started(monkeypatch):
     """The commands that would have replaced this process."""
     commands: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda path, command: commands.append(command))
-    for name in ui.allowed_hosts([], 0):
+    for name in mlflow_ui.allowed_hosts([], 0):
         monkeypatch.setenv(name, "")  # restores the variable after the test
         monkeypatch.delenv(name)
     return commands
 
 
 def test_the_page_binds_to_loopback_without_a_warning(store, started, capsys):
-    ui.serve_page(store, "127.0.0.1", 54321)
+    mlflow_ui.serve_page(store, "127.0.0.1", 54321)
     out, err = capsys.readouterr()
     assert started[0][started[0].index("--host") + 1] == "127.0.0.1"
     assert err == ""
     assert "http://127.0.0.1:54321/#/experiments/1/runs?" in out
-    assert not os.environ.keys() & ui.allowed_hosts([], 0).keys()
+    assert not os.environ.keys() & mlflow_ui.allowed_hosts([], 0).keys()
 
 
 def test_a_public_page_is_announced_by_one_warning_and_answers_only_to_this_machines_names(store, started, capsys):
-    ui.serve_page(store, "0.0.0.0", 54321)
+    mlflow_ui.serve_page(store, "0.0.0.0", 54321)
     _, err = capsys.readouterr()
     assert err.startswith("keyhole: warning: anyone who can reach 0.0.0.0:54321")
     assert err.count("\n") == 1
@@ -50,7 +51,7 @@ def test_a_public_page_is_announced_by_one_warning_and_answers_only_to_this_mach
 
 def test_the_users_own_list_of_hosts_is_kept(store, started, monkeypatch):
     monkeypatch.setenv("MLFLOW_SERVER_ALLOWED_HOSTS", "lab.example")
-    ui.serve_page(store, "0.0.0.0", 54321)
+    mlflow_ui.serve_page(store, "0.0.0.0", 54321)
     assert os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"] == "lab.example"
 
 
@@ -62,18 +63,18 @@ def test_the_users_own_list_of_hosts_is_kept(store, started, monkeypatch):
     ],
 )
 def test_only_loopback_addresses_are_loopback(host, loopback):
-    assert ui.is_loopback(host) is loopback
+    assert mlflow_ui.is_loopback(host) is loopback
 
 
 def test_an_address_of_another_machine_is_rejected(store, started):
     with pytest.raises(UserError, match=r"cannot bind port 54321 of 192\.0\.2\.250"):
-        ui.serve_page(store, "192.0.2.250", 54321)
+        mlflow_ui.serve_page(store, "192.0.2.250", 54321)
     assert not started
 
 
 def test_the_list_of_runs_opens_on_our_columns(store, started):
-    ui.serve_page(store, "127.0.0.1", 54321)
-    kept = json.loads(store.client.get_experiment(store.experiment).tags[ui.VIEW_TAG])
+    mlflow_ui.serve_page(store, "127.0.0.1", 54321)
+    kept = json.loads(store.client.get_experiment(store.experiment).tags[VIEW_TAG])
     assert kept["selectedColumns"][1:4] == ["tags.`method`", "tags.`oversight`", "tags.`seed`"]
     assert set(kept["selectedColumns"]) < set(kept["columnOrder"]) == set(kept["columnWidths"])
 
