@@ -106,7 +106,7 @@ def build(
         width: units of each hidden layer.
         precision: of matrix products; see `BlockPolicy`.
         gamma: discount factor; None takes the environment's.
-        learning_rate: Adam's step size.
+        learning_rate: Adam's step size. keyhole's commands pass their own default, see flows/config.py.
         decay_from: fraction of the run after which the step size falls linearly to 0; 1 keeps it constant.
         whole_episodes: only for reinforce; see `RoutedReinforce`.
         device: of the networks.

@@ -20,7 +20,7 @@ from prefect.exceptions import MissingContextError
 from prefect.futures import PrefectFuture, wait
 from prefect.utilities.annotations import quote
 
-from flows.config import CompareConfig, TrainConfig, run_title
+from flows.config import CompareConfig, RunOptions, TrainConfig, run_title
 from flows.errors import DeadWorkerError, UserError
 from flows.prefect_server.history import record_history, without_owner_tags
 from flows.prefect_server.server import is_up
@@ -28,7 +28,6 @@ from flows.reporting.report import PAGE
 from flows.sweep import prefect_artifacts
 from flows.sweep.checks import check_sweep
 from flows.sweep.finalize import finalize
-from flows.sweep.plan import RunOptions
 from flows.sweep.session import EXTRA_THREADS, Sweep, open_sweep
 from flows.tracking import certificates
 from flows.tracking.missing import Missing

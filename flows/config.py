@@ -161,6 +161,15 @@ class CompareConfig(SharedConfig):
         return {"method": method, "arm": name if changed else "", "env_kwargs": {**self.env_kwargs, **changed}}
 
 
+class RunOptions(Settings):
+    """Options of a sweep that are not part of its configuration."""
+
+    resume: str = Field(default="", description="MLflow run id of the sweep to resume; unset: a new sweep")
+    force: bool = Field(default=False, description="train every run, even if it is finished")
+    reuse: bool = Field(default=True, description="reuse the results of equal runs of other sweeps")
+    only_failed: bool = Field(default=False, description="of the resumed sweep, train only the failed runs")
+
+
 def run_title(run: TrainConfig) -> str:
     """The run's name in MLflow and Prefect, unique within a sweep."""
     return f"{run.label} p={run.oversight:g} seed={run.seed}"

@@ -1,4 +1,4 @@
-"""Policy gradient whose cost is that of the distinct observations, not of the steps.
+"""REINFORCE and PPO updates whose cost scales with the number of distinct observations, not of steps.
 
 In an enumerated world a memoryless policy is a table of action probabilities. Each observation that occurs goes through
 the networks once, and the rollout looks its probabilities up. The losses of all samples are summed into one coefficient

@@ -1,4 +1,4 @@
-"""A rollout buffer that stores the overseer's view and applies an oversight method before returns are computed.
+"""Rollout buffer that requests verdicts from the overseer and applies the method before returns are computed.
 
 Stable-Baselines3 adds the bootstrap at time-outs to rewards before they reach the buffer. With a critic of its own, the
 buffer adds the bootstraps of all time-outs of a rollout in one forward pass instead. A method reads and replaces the

@@ -19,7 +19,7 @@ from flows import process_env
 from flows.config import CompareConfig, Learner, SharedConfig, TrainConfig, run_title, with_module
 from flows.errors import UserError
 from flows.project import Project, current_project
-from flows.sweep.lock import only_sweep
+from flows.sweep.lock import sweep_lock
 from flows.sweep.progress import open_display
 from flows.text import one_line
 from flows.tracking.access import check_answers, check_writable, require_runs
@@ -33,11 +33,11 @@ SOME_FAILED = 1
 
 def run_sweep(config: CompareConfig, force: bool = False) -> None:
     """`keyhole compare`: runs the flow on the project's Prefect server."""
+    from flows.config import RunOptions
     from flows.sweep.checks import check_sweep
-    from flows.sweep.plan import RunOptions
 
     project = _writable_project()
-    with only_sweep(project):
+    with sweep_lock(project):
         check_sweep(config)
         runs = len(config.runs())
         print(f"{runs} runs of {config.steps:,} steps each, {min(runs, config.workers)} side by side")
@@ -91,7 +91,7 @@ def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool
     from flows.tracking.cache_key import code_digest
 
     store = existing_store()
-    with only_sweep(store.project):
+    with sweep_lock(store.project):
         parent = plan.find_unfinished(store, sweep)
         config = with_changes(plan.stored_config(parent), {"workers": workers})
         check_sweep(config)

@@ -14,7 +14,7 @@ _held: set[Path] = set()  # locks of this process; a flow called by the command 
 
 
 @contextmanager
-def only_sweep(project: Project, wait: bool = False) -> Iterator[None]:
+def sweep_lock(project: Project, wait: bool = False) -> Iterator[None]:
     """Holds the lock of the store. Re-entrant within a process.
 
     Args:

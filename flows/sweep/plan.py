@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from flows.config import CompareConfig, Settings, TrainConfig
+from flows.config import CompareConfig, RunOptions, TrainConfig
 from flows.errors import UserError
 from flows.tracking import cache_key, results
 from flows.tracking.provenance import run_tags
@@ -13,15 +13,6 @@ from flows.tracking.store import CONFIG, Store
 RUN_IDENTITY = ("arm", "oversight", "seed")  # tags that identify a run within its sweep
 
 REUSE_TAG = "reuses"  # tag of a sweep: whether it reuses the results of equal runs
-
-
-class RunOptions(Settings):
-    """Options of a sweep that are not part of its configuration."""
-
-    resume: str = Field(default="", description="MLflow run id of the sweep to resume; unset: a new sweep")
-    force: bool = Field(default=False, description="train every run, even if it is finished")
-    reuse: bool = Field(default=True, description="reuse the results of equal runs of other sweeps")
-    only_failed: bool = Field(default=False, description="of the resumed sweep, train only the failed runs")
 
 
 class PlannedRun(NamedTuple):

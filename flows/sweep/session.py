@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 from prefect.runtime import deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.config import CompareConfig, TrainConfig, run_title
+from flows.config import CompareConfig, RunOptions, TrainConfig, run_title
 from flows.errors import StoppedError
 from flows.project import current_project
 from flows.running import worker
 from flows.running.pool import Pool
 from flows.running.runners import open_pool
-from flows.sweep.lock import only_sweep
-from flows.sweep.plan import REUSE_TAG, Plan, PlannedRun, RunOptions, make_plan
+from flows.sweep.lock import sweep_lock
+from flows.sweep.plan import REUSE_TAG, Plan, PlannedRun, make_plan
 from flows.sweep.progress import Progress, open_display
 from flows.tracking.access import check_writable
 from flows.tracking.cache_key import CACHE_KEY, code_digest, not_reusable_tags
@@ -129,7 +129,7 @@ def open_sweep(config: CompareConfig, options: RunOptions) -> Iterator[Sweep]:
         _interrupt_once()
     store = Store(project)
     with (
-        only_sweep(project, wait=scheduled),
+        sweep_lock(project, wait=scheduled),
         open_pool(config) as pool,  # workers import their libraries while the store opens
         ThreadPoolTaskRunner[Any](max_workers=config.workers + EXTRA_THREADS) as threads,
     ):

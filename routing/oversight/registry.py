@@ -49,7 +49,7 @@ class Spec:
     level: str = "activation"
     """The routing level of the masks: see `docs/routing.md`; a policy has those of `agents.policies.blocks.LEVELS`."""
     gate_loss: bool = False
-    """Train the gate by cross-entropy to classify judged steps as good or bad."""
+    """Train the gate by cross-entropy to classify judged steps as good or bad: `gate_cross_entropy` of the learner."""
     baseline: bool = True
     """False: samples whose gradient is routed by their outcome use the plain return. A critic baseline is biased on
     them: it has learned their proxy return and cancels it."""

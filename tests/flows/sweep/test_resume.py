@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.config import CompareConfig, TrainConfig
+from flows.config import CompareConfig, RunOptions, TrainConfig
 from flows.errors import UserError
 from flows.sweep import plan
-from flows.sweep.plan import RunOptions
 from flows.tracking import cache_key, reuse
 from flows.tracking.access import check_writable
 from flows.tracking.provenance import run_tags
