@@ -1,4 +1,7 @@
-"""Losses of policy, critic and gate, as functions of (B,) tensors. Unless stated otherwise the result is (B,), without weights."""
+"""Losses of policy, critic and gate, as functions of (B,) tensors.
+
+Unless stated otherwise the result is (B,), without weights.
+"""
 
 import torch
 from torch import Tensor

@@ -1,6 +1,6 @@
 """A pool of worker processes. Each executes one job at a time; a worker that dies fails only its own job.
 
-The pool replaces a dead worker and never repeats its job. `flows.compare.train` resumes the run once, in another worker.
+The pool replaces a dead worker and never repeats its job. `flows.compare.train` resumes the run once, elsewhere.
 
 Every process has its own pipe. A queue shared by all processes would stay locked if the process that writes to it were
 killed. A process imports its libraries once and then executes job after job.
