@@ -14,7 +14,7 @@ class NotFiniteError(ArithmeticError):
         super().__init__(f"update {update}: {what} is not finite; try a smaller --learning-rate, or --max-grad-norm")
 
 
-def check_finite(loss: torch.Tensor, policy: nn.Module, update: int) -> None:
+def check_finite_loss(loss: torch.Tensor, policy: nn.Module, update: int) -> None:
     """Check that a loss is finite.
 
     Args:

@@ -26,7 +26,7 @@ from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from agents.learners import losses
-from agents.learners.nan_guard import check_finite
+from agents.learners.nan_guard import check_finite_loss
 from agents.learners.routed_buffer import RoutedRolloutBuffer, RoutedSamples, untreated_samples
 from agents.policies.policy import BlockPolicy, Evaluated
 from agents.vec_env import GymnasiumVecEnv, find_overseer
@@ -331,7 +331,9 @@ class RoutedPPO(PPO):
 
     def _step_optimizer(self, loss: torch.Tensor, masks: torch.Tensor | None, gate_trained: bool) -> None:
         """One optimiser step that leaves blocks which no sample trains unchanged."""
-        check_finite(loss, self.policy, self._n_updates)  # changed from SB3 2.9 (8 of 10): a loss of nan is an error
+        check_finite_loss(
+            loss, self.policy, self._n_updates
+        )  # changed from SB3 2.9 (8 of 10): a loss of nan is an error
         self.policy.optimizer.zero_grad()
         loss.backward()
         if masks is not None:  # changed from SB3 2.9 (9 of 10): Adam moves on a gradient of zeros

@@ -10,7 +10,7 @@ import torch
 from gymnasium.vector import VectorWrapper
 
 import agents
-from agents.learners.nan_guard import NotFiniteError, check_finite
+from agents.learners.nan_guard import NotFiniteError, check_finite_loss
 from agents.learners.reinforce import RoutedReinforce
 from envs.wrappers import AgentKnowledge
 from routing import Deployment
@@ -198,4 +198,4 @@ def test_an_infinite_parameter_is_named_in_the_error():
     with torch.no_grad():
         policy.bias[1] = math.inf
     with pytest.raises(NotFiniteError, match="update 7: parameter bias is not finite"):
-        check_finite(torch.tensor(math.nan), policy, 7)
+        check_finite_loss(torch.tensor(math.nan), policy, 7)
