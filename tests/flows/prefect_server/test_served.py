@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
@@ -55,8 +57,15 @@ EVIL = {"event": {"name": ["evil"]}, "order": "ASC"}
 
 def call(server: Server, path: str, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(f"{server.url}/{path}", json.dumps(body).encode(), JSON)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+    for _ in range(20):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code != 503:  # a locked database, which Prefect's clients try again, too
+                raise
+            time.sleep(1)
+    raise TimeoutError(f"the server's database stayed locked for {path}")
 
 
 @pytest.fixture(scope="module")

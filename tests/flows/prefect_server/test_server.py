@@ -110,11 +110,17 @@ def test_a_running_server_does_not_move_to_a_requested_port(home, taken):
 
 
 def test_a_server_of_the_user_is_used_and_not_stopped(home, monkeypatch):
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    server = Server(home)
-    server.start()
-    server.leave()
-    assert (server.url, os.environ["PREFECT_API_URL"]) == ("http://127.0.0.1:9/api", "http://127.0.0.1:9/api")
+    users, server = Server(home.parent / "other"), Server(home)
+    try:
+        users.start_own()
+        users.wait()
+        monkeypatch.setenv("PREFECT_API_URL", users.url)
+        server.start()
+        server.leave()
+        assert (server.url, os.environ["PREFECT_API_URL"]) == (users.url, users.url)
+        assert healthy(users.url)
+    finally:
+        users.leave()
     assert not home.exists()
 
 
@@ -135,7 +141,7 @@ def test_keyhole_server_prints_its_address_and_ctrl_c_stops_it(home, keyhole, mo
     assert out.splitlines()[0].startswith(f"Prefect's page: {address} ")
     assert out.endswith("stopped\n")
     assert usual is None or address.endswith(f":{usual}")
-    assert not psutil.pid_exists(records[0]["pid"])
+    assert not psutil.pid_exists(int(records[0]["pid"]))
 
 
 def test_keyhole_server_at_a_taken_port_is_a_one_line_error(home, keyhole, taken):
@@ -147,7 +153,7 @@ def test_keyhole_server_at_a_taken_port_is_a_one_line_error(home, keyhole, taken
 
 def test_keyhole_server_ends_with_an_error_when_its_server_dies(home, keyhole, monkeypatch):
     def kill(_: float) -> None:
-        server = psutil.Process(json.loads((home / "server.json").read_text())["pid"])
+        server = psutil.Process(int(json.loads((home / "server.json").read_text())["pid"]))
         server.kill()
         server.wait()
 
