@@ -39,7 +39,7 @@ def sweep(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         monkeypatch.setattr(worker, "TRAIN", f"tests.flows.doubles:{double}")
         pools.append(Pool(1))
         with store.run(double, {}, {"kind": "sweep"}) as record:
-            return Sweep(store, record, None, pools[-1], Plain(RUNS), Plan([], [], []), {}, {}, set(), {})
+            return Sweep(store, record, None, pools[-1], Plain(RUNS), Plan([], [], []), {}, {}, set(), {}, {})
 
     yield make
     for pool in pools:
