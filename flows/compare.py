@@ -147,6 +147,8 @@ def run_sweep(config: CompareConfig, options: RunOptions, start: Start) -> Outco
                 missing.add(f"certificate at p={job.config.oversight:g}", error)
         comparison = finalize(sweep.store, sweep.record.run_id, missing)
         prefect_artifacts.publish_results(comparison, comparison.results.folder / PAGE)
+        if missing:
+            _log("missing: %s", missing)
         failed = [run_title(job.config) for job in trained if sweep.outcomes[job.key]]
         left = [run_title(run) for run in sweep.plan.left]
         record["outcome"] = Outcome(sweep.record.run_id, failed, left, len(config.runs()))
@@ -222,6 +224,6 @@ def certify(config: TrainConfig, sweep: Sweep) -> None:
 
 
 def _log(text: str, *values: object) -> None:
-    """Logs to the Prefect run of a task; there is none without Prefect."""
+    """Logs to the current Prefect run; there is none without Prefect."""
     with suppress(MissingContextError):
         get_run_logger().info(text, *values)
