@@ -34,7 +34,7 @@ def enter_project(root: Path) -> None:
 
 def run_small_sweep(runs: int, checkpoints: int) -> None:
     """Run a sweep of short runs, two at a time; its standard output is discarded."""
-    from flows.cli.commands import run_sweep
+    from flows.cli.commands import run_comparison
     from flows.config import CompareConfig, Training
 
     config = CompareConfig(
@@ -42,7 +42,7 @@ def run_small_sweep(runs: int, checkpoints: int) -> None:
         steps=1024 * checkpoints, checkpoints=checkpoints, training=Training(n_envs=32, n_steps=32, width=16),
     )  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()):
-        run_sweep(config, force=True)
+        run_comparison(config, force=True)
 
 
 @contextlib.contextmanager

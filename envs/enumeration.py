@@ -78,7 +78,7 @@ def _tables(world: "World", starts: np.ndarray, probabilities: np.ndarray) -> Ta
     states, n_acting = found.states, found.n_acting
     keys = make_index(states)
     steps = _step_tables(world, found, keys.lookup, progress)
-    view = validation.evaluate(world, "observation", states)
+    view = validation.evaluate_function(world, "observation", states)
     first, observation = distinct_rows(view[:n_acting])
     return Tables(
         states=states,
@@ -90,8 +90,8 @@ def _tables(world: "World", starts: np.ndarray, probabilities: np.ndarray) -> Ta
         observations=view[first],
         observation=observation,
         view=view,
-        outcome=validation.evaluate(world, "outcome", states),
-        watched=validation.evaluate(world, "watched", states),
+        outcome=validation.evaluate_function(world, "outcome", states),
+        watched=validation.evaluate_function(world, "watched", states),
         start=keys.lookup(starts),
         start_probability=probabilities,
         gamma=world.gamma,
@@ -128,7 +128,7 @@ def _closure(world: "World", starts: np.ndarray, progress: _Progress) -> _Closur
     limit = world.max_episode_steps if limited else MAX_DEPTH
     found = RowSet(starts.shape[1])
     frontier = found.add(starts)
-    levels, terminal = [frontier], [validation.evaluate(world, "terminal", frontier)]
+    levels, terminal = [frontier], [validation.evaluate_function(world, "terminal", frontier)]
     depth, acting = 0, frontier
     while len(acting := frontier[~terminal[-1]]) and depth < limit:
         depth += 1
@@ -136,7 +136,7 @@ def _closure(world: "World", starts: np.ndarray, progress: _Progress) -> _Closur
         frontier = found.add(np.concatenate(reached))
         refuse_above_limit(world, len(found))
         levels.append(frontier)
-        terminal.append(validation.evaluate(world, "terminal", frontier))
+        terminal.append(validation.evaluate_function(world, "terminal", frontier))
         progress(f"{len(found)} states found, up to {depth} steps from the start")
     if len(acting) and not limited:
         raise NotEnumerable(
@@ -165,7 +165,7 @@ def _transitions(world: "World", states: np.ndarray) -> Iterator[tuple[np.ndarra
     n = len(states)
     for action, values in _moves(world):
         actions, noise = np.full(n, action), {name: np.full(n, value) for name, value in values.items()}
-        yield validation.evaluate(world, "transition", states, actions, **noise), actions, noise
+        yield validation.evaluate_function(world, "transition", states, actions, **noise), actions, noise
 
 
 def _step_tables(
@@ -179,7 +179,7 @@ def _step_tables(
     for after, actions, _ in _transitions(world, acting):
         columns["successor"].append(row(after))
         for name in ("reward", "true_reward", "overseer_observation"):
-            columns[name].append(validation.evaluate(world, name, acting, actions, after))
+            columns[name].append(validation.evaluate_function(world, name, acting, actions, after))
         progress(f"{len(acting)} states, {len(columns['reward'])} moves tabulated")
     _refuse_impure(world, validation.sample_states(acting), validation.sample_states(found.states))
     shape = (len(acting), int(world.single_action_space.n), -1)  # type: ignore[attr-defined]
@@ -204,13 +204,13 @@ def _with_self_loops(tables: dict[str, np.ndarray], found: _Closure) -> dict[str
 def _refuse_impure(world: "World", acting: np.ndarray, states: np.ndarray) -> None:
     """Evaluates every function twice; raises CheckFailed if the results differ."""
     for after, actions, noise in _transitions(world, acting):
-        again = validation.evaluate(world, "transition", acting, actions, **noise)
+        again = validation.evaluate_function(world, "transition", acting, actions, **noise)
         validation.check_repeatable("transition", acting, after, again)
         for name in ("reward", "true_reward", "overseer_observation"):
-            first, second = (validation.evaluate(world, name, acting, actions, after) for _ in range(2))
+            first, second = (validation.evaluate_function(world, name, acting, actions, after) for _ in range(2))
             validation.check_repeatable(name, acting, first, second)
     for name in ("observation", "terminal", "outcome", "watched"):
-        first, second = (validation.evaluate(world, name, states) for _ in range(2))
+        first, second = (validation.evaluate_function(world, name, states) for _ in range(2))
         validation.check_repeatable(name, states, first, second)
 
 

@@ -53,7 +53,7 @@ def described(array: Any) -> str:
     return f"{getattr(array, 'dtype', type(array).__name__)} of shape {np.shape(array)}"
 
 
-def evaluate(world: "World", name: str, *arrays: np.ndarray, **noise: np.ndarray) -> np.ndarray:
+def evaluate_function(world: "World", name: str, *arrays: np.ndarray, **noise: np.ndarray) -> np.ndarray:
     """Calls a function of a world and checks its result.
 
     Args:
@@ -118,7 +118,7 @@ def check_starts(world: "World", states: np.ndarray, probabilities: np.ndarray) 
         math.isclose(total, 1, abs_tol=1e-9), f"the start probabilities sum to {total:.6g}, not 1: divide by the sum"
     )
     require(len(np.unique(hashed(states))) == len(states), "starts() lists a state twice: add up its probabilities")
-    ended = np.flatnonzero(evaluate(world, "terminal", states))
+    ended = np.flatnonzero(evaluate_function(world, "terminal", states))
     require(not len(ended), f"start state {_first(states, ended)} is terminal: leave it out of starts()")
 
 

@@ -29,7 +29,7 @@ class Route(Protocol):
     def __call__(self, model: nn.Module, rules: Rules) -> Callable[[Tensor], Any]: ...
 
 
-class Setting(NamedTuple):
+class CheckSetup(NamedTuple):
     """A copy of the model with its regions, and the examples."""
 
     model: nn.Module
@@ -40,7 +40,7 @@ class Setting(NamedTuple):
     size: int  # B
     loss: Loss
 
-    def fresh(self) -> "Setting":
+    def fresh(self) -> "CheckSetup":
         """Copy the model, so that each pass starts from the same state."""
         model, regions = copied(self.model, self.regions)
         return self._replace(model=model, regions=regions)
@@ -65,7 +65,7 @@ def check_router(
             "one label for each example, or pass the axis of examples as batch_dim"
         )
     copy_, regions = copied(model, rules.regions)
-    start = Setting(copy_, regions, levels, batch, axis, len(weights), loss or squared_distance)
+    start = CheckSetup(copy_, regions, levels, batch, axis, len(weights), loss or squared_distance)
     setting = in_double(start)
     device = next((leaf.device for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)), None)
     generator = torch.Generator().manual_seed(0)
@@ -97,7 +97,7 @@ def squared_distance(output: Any) -> Tensor:
     return total
 
 
-def in_double(setting: Setting) -> Setting:
+def in_double(setting: CheckSetup) -> CheckSetup:
     """Convert model and batch to float64, without dropout, if the model then runs; else only remove dropout."""
     for module in setting.model.modules():
         if isinstance(module, DROPOUTS):
@@ -122,7 +122,7 @@ def call(model: nn.Module, batch: Any) -> Any:
     return model(*batch) if isinstance(batch, tuple) else model(batch)
 
 
-def example(setting: Setting, i: int) -> Any:
+def example(setting: CheckSetup, i: int) -> Any:
     """Return one example as a batch of size 1."""
 
     def narrowed(x: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ def example(setting: Setting, i: int) -> Any:
     return tree_map_only(Tensor, narrowed, setting.batch)
 
 
-def loss_scale(setting: Setting) -> float:
+def loss_scale(setting: CheckSetup) -> float:
     """Return the factor of single examples' losses whose sum is the batch loss: 1 for a sum, 1/B for a mean.
 
     Raises:
@@ -160,11 +160,11 @@ def loss_scale(setting: Setting) -> float:
     )
 
 
-def _tolerance(setting: Setting) -> float:
+def _tolerance(setting: CheckSetup) -> float:
     return TOLERANCE.get(next(setting.model.parameters()).dtype, 1e-3)
 
 
-def _error(setting: Setting, route: Route, weights: Tensor, scale: float) -> float:
+def _error(setting: CheckSetup, route: Route, weights: Tensor, scale: float) -> float:
     """Return the largest relative error of a parameter. Raises RuntimeError if it exceeds the tolerance."""
     plain, routed, state = setting.fresh(), setting.fresh(), setting.fresh()
     unrouted = gradients(plain)
@@ -193,7 +193,7 @@ def _relative(found: Tensor, expected: Tensor, unrouted: Tensor) -> float:
     return float((found - expected).norm()) / size if size else float(found.norm())
 
 
-def gradients(setting: Setting) -> Gradients:
+def gradients(setting: CheckSetup) -> Gradients:
     """Return the gradients of the loss of a setting's batch."""
     named = {name: p for name, p in setting.model.named_parameters() if p.requires_grad}
     with torch.random.fork_rng(), torch.enable_grad():
@@ -204,7 +204,7 @@ def gradients(setting: Setting) -> Gradients:
     }
 
 
-def _single(setting: Setting, route: Route, weights: Tensor, i: int) -> Gradients:
+def _single(setting: CheckSetup, route: Route, weights: Tensor, i: int) -> Gradients:
     """Return the routed gradients of one example, whose weights are numbers that multiply its whole gradients.
 
     Weights of tokens, (B, T, regions), are not one number for each example; there the router weights a batch of size 1.

@@ -27,10 +27,10 @@ class Transitions(NamedTuple):
         return Transitions(self.state[at], self.action[at], self.next_state[at], noise)
 
 
-def evaluate(world: POMDP, name: str, *arrays: np.ndarray, **noise: np.ndarray) -> np.ndarray:
+def evaluate_read_only(world: POMDP, name: str, *arrays: np.ndarray, **noise: np.ndarray) -> np.ndarray:
     """As `validation.evaluate`; an exception in the function is a CheckFailed, too."""
     try:
-        return validation.evaluate(world, name, *arrays, **noise)
+        return validation.evaluate_function(world, name, *arrays, **noise)
     except CheckFailed:
         raise
     except Exception as error:
@@ -40,11 +40,11 @@ def evaluate(world: POMDP, name: str, *arrays: np.ndarray, **noise: np.ndarray) 
 
 def evaluate_functions(world: POMDP, steps: Transitions) -> dict[str, np.ndarray]:
     """The value of every function that must be pure, by its name."""
-    values = {"transition": evaluate(world, "transition", steps.state, steps.action, **steps.noise)}
+    values = {"transition": evaluate_read_only(world, "transition", steps.state, steps.action, **steps.noise)}
     for name in ("reward", "true_reward", "overseer_observation"):
-        values[name] = evaluate(world, name, *steps[:3])
+        values[name] = evaluate_read_only(world, name, *steps[:3])
     for name in ("terminal", "observation", "watched", "outcome"):
-        values[name] = evaluate(world, name, steps.next_state)
+        values[name] = evaluate_read_only(world, name, steps.next_state)
     return values
 
 
@@ -60,10 +60,10 @@ def sample_transitions(world: POMDP, copies: int = 256, length: int = 16) -> Tra
     rng, steps = np.random.default_rng(0), []
     state = fresh_copy(world, copies).initial(copies)
     for _ in range(length):
-        state = state[~evaluate(world, "terminal", state)]
+        state = state[~evaluate_read_only(world, "terminal", state)]
         action = rng.integers(world.single_action_space.n, size=len(state))  # type: ignore[attr-defined]
         noise = {name: sample(rng, p, len(state)) for name, p in world.noise.items()}
-        steps.append((state, action, evaluate(world, "transition", state, action, **noise), noise))
+        steps.append((state, action, evaluate_read_only(world, "transition", state, action, **noise), noise))
         state = steps[-1][2]
     state, action, after = (np.concatenate([step[i] for step in steps]) for i in range(3))
     return Transitions(state, action, after, {n: np.concatenate([step[3][n] for step in steps]) for n in world.noise})

@@ -13,7 +13,7 @@ import numpy as np
 
 from envs import validation
 from envs.checks.declarations import check_declarations
-from envs.checks.transitions import Transitions, evaluate, evaluate_functions, fresh_copy, sample_transitions
+from envs.checks.transitions import Transitions, evaluate_functions, evaluate_read_only, fresh_copy, sample_transitions
 from envs.pomdp import POMDP
 from envs.tables import NotEnumerable, distinct_rows, hashed
 from envs.validation import CheckFailed, differing_rows, require
@@ -34,7 +34,7 @@ def check_world(world: POMDP) -> None:
 
 def check_functions(world: POMDP) -> None:
     """Checks the functions of a world; raises CheckFailed at the first fault."""
-    check_starts(world)
+    check_start_states(world)
     steps = sample_transitions(world)
     values = _check_pure(world, steps)
     _check_alike(world, steps, values)
@@ -42,7 +42,7 @@ def check_functions(world: POMDP) -> None:
     _check_aliases(steps.next_state, values["observation"])
 
 
-def start_distribution(world: POMDP) -> tuple[np.ndarray, np.ndarray] | None:
+def read_starts(world: POMDP) -> tuple[np.ndarray, np.ndarray] | None:
     """The start distribution; None if the world has none that can be listed."""
     try:
         return world.starts()
@@ -50,9 +50,9 @@ def start_distribution(world: POMDP) -> tuple[np.ndarray, np.ndarray] | None:
         return None
 
 
-def check_starts(world: POMDP) -> None:
+def check_start_states(world: POMDP) -> None:
     """Checks `starts` and `initial`, of which a world needs one."""
-    starts = start_distribution(world)
+    starts = read_starts(world)
     own_initial = type(world).initial is not World.initial
     require(
         own_initial or type(world).starts is not World.starts,
@@ -83,7 +83,7 @@ def _check_initial(world: POMDP) -> np.ndarray:
     require(
         not len(unequal), "initial() returns two results with one state of the generator: draw from np_random alone"
     )
-    ended = np.flatnonzero(evaluate(world, "terminal", drawn))
+    ended = np.flatnonzero(evaluate_read_only(world, "terminal", drawn))
     require(not len(ended), f"initial() draws the terminal state {_at(drawn, ended)}: draw other states")
     return drawn
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SOME_FAILED = 1
 
 
-def run_sweep(config: CompareConfig, force: bool = False) -> None:
+def run_comparison(config: CompareConfig, force: bool = False) -> None:
     """`keyhole compare`: runs the flow on the project's Prefect server."""
     from flows.config import RunOptions
     from flows.sweep.checks import check_sweep
@@ -198,13 +198,13 @@ def run_one(config: TrainConfig) -> None:
 def certify_world(env: str, arguments: tuple[str, ...], as_json: bool, html: str | None) -> None:
     """`keyhole certify`: prints what an overseer can enforce in a world."""
     from flows.cli.settings import parse_arguments
-    from flows.sweep.checks import check_world
+    from flows.sweep.checks import check_environment
     from flows.tracking.certificates import certificate_of
 
     if html is not None and not Path(html).resolve().parent.is_dir():
         raise UserError(f"cannot write {html}: no folder {Path(html).parent}")
     parsed = parse_arguments(arguments)
-    check_world(with_module(env), parsed)
+    check_environment(with_module(env), parsed)
     certificate = certificate_of(with_module(env), parsed)
     from envs.certificate.report import certificate_page as page
     from envs.certificate.report import certificate_text as text

@@ -49,12 +49,12 @@ def compare(resume: str | None, force: bool, only_failed: bool, dry_run: bool, *
     `--methods all` selects every method. Nested runs, figures and report.html go to MLflow. A run that finished before
     with equal settings, code and libraries is reused.
     """
-    from flows.cli.commands import preview_sweep, resume_sweep, run_sweep
+    from flows.cli.commands import preview_sweep, resume_sweep, run_comparison
 
     if resume is None:
         if only_failed:
             raise UserError("--only-failed applies to a resumed sweep; pass --resume with it")
-        (preview_sweep if dry_run else run_sweep)(configuration(CompareConfig, values), force)
+        (preview_sweep if dry_run else run_comparison)(configuration(CompareConfig, values), force)
     else:
         refuse_settings(values)
         resume_sweep(resume, values["workers"], force, only_failed, dry_run)

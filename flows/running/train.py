@@ -44,7 +44,7 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     """
     env, model = build_learner(config)
     evaluate, exact = agents.make_evaluator(config.env, config.seed, **world_arguments(config))
-    watcher = Watcher(model.policy, evaluate, deployments(config.method), recorder)
+    watcher = Watcher(model.policy, evaluate, deployments_of(config.method), recorder)
     tags = {"exactness": "exact" if exact else "sampled", **_knowledge(env.env), **_deployment_tags(watcher.choices)}
     recorder.tags(tags)
     file = agents.StateFile(recorder.folder / STATE, config.model_dump_json(), watcher)
@@ -81,7 +81,7 @@ def build_learner(config: TrainConfig) -> tuple[agents.GymnasiumVecEnv, agents.R
     return env, agents.build(env, config.method, config.seed, algorithm=config.learner, **settings)
 
 
-def deployments(method: str) -> tuple[Deployment, ...]:
+def deployments_of(method: str) -> tuple[Deployment, ...]:
     """The deployment rules of a method."""
     return find(method).deployments
 

@@ -118,7 +118,7 @@ def check_env(name: str, arguments: dict[str, Any], oversight: float, learner: L
     """Raises UserError if the environment cannot be trained in under oversight at this level."""
     if "oversight_prob" in arguments:
         raise UserError("oversight_prob is set twice; use --oversight and leave it out of the environment's arguments")
-    check_world(name, {"oversight_prob": oversight, **arguments}, learner)
+    check_environment(name, {"oversight_prob": oversight, **arguments}, learner)
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def _quiet() -> Iterator[None]:
 
 
 @_quiet()
-def check_world(name: str, arguments: dict[str, Any], learner: Learner = "reinforce") -> Findings:
+def check_environment(name: str, arguments: dict[str, Any], learner: Learner = "reinforce") -> Findings:
     """Checks an environment as training would build it.
 
     Args:
@@ -176,7 +176,7 @@ def check_for_training(name: str, arguments: dict[str, Any], learner: Learner = 
     Raises:
         UserError: The first fault found.
     """
-    findings = check_world(name, arguments, learner)
+    findings = check_environment(name, arguments, learner)
     rest = {key: value for key, value in arguments.items() if key != "oversight_prob"}
     oversight = arguments.get("oversight_prob", TrainConfig().oversight)
     try:
@@ -295,7 +295,7 @@ def _rehearse(config: TrainConfig, folder: Path, evaluates: bool) -> None:
     if evaluates:
         world = train.world_arguments(config)
         evaluate, exact = agents.make_evaluator(config.env, config.seed, episodes=COPIES, **world)
-        watcher = train.Watcher(model.policy, evaluate, train.deployments(config.method), _Discard(folder))
+        watcher = train.Watcher(model.policy, evaluate, train.deployments_of(config.method), _Discard(folder))
         file = agents.StateFile(folder / train.STATE, config.model_dump_json(), watcher)
         if exact or _episodes_end(config.env, env.env):
             visit = watcher.visit
