@@ -111,6 +111,7 @@ def test_a_running_server_does_not_move_to_a_requested_port(home, taken):
 
 def test_a_server_of_the_user_is_used_and_not_stopped(home, monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    monkeypatch.setattr("flows.prefect_server.server.healthy", lambda url, timeout=5: True)
     server = Server(home)
     server.start()
     server.leave()
