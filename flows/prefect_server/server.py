@@ -155,7 +155,7 @@ class Server:
                 start_new_session=True,  # Ctrl-C must not reach the server: it still has to record the flow's end
             )
         with open(self._record, "w", opener=_private) as record:
-            json.dump({"url": url, **owner_tags(self._child.pid)}, record)
+            json.dump({"url": url, **owner_tags(self._child.pid), "pid": self._child.pid}, record)
         return url
 
     def _usual_port(self) -> int:
