@@ -214,7 +214,7 @@ def certify_world(env: str, arguments: tuple[str, ...], as_json: bool, html: str
         Path(html).write_text(page(certificate), encoding="utf-8")
 
 
-def check_environment(env: str, arguments: tuple[str, ...], learner: Learner) -> None:
+def print_findings(env: str, arguments: tuple[str, ...], learner: Learner) -> None:
     """`keyhole check`: prints what the check of an environment finds."""
     from flows.cli.settings import parse_arguments
     from flows.sweep.checks import check_for_training

@@ -86,9 +86,9 @@ def train(**values: Any) -> None:
 )
 def check(env: str, arguments: tuple[str, ...], learner: Any) -> None:
     """Check that agents can be trained in the environment ENV, as `compare` and `train` do before they start."""
-    from flows.cli.commands import check_environment
+    from flows.cli.commands import print_findings
 
-    check_environment(env, arguments, learner)
+    print_findings(env, arguments, learner)
 
 
 @cli.command()

@@ -6,7 +6,7 @@ import pytest
 
 import envs
 from envs.exact import evaluation as exact
-from envs.exact import memoryless
+from envs.exact import memoryless, optimum
 from envs.worlds.shell import INSTALL, INSTALLED, OTHERWISE, PLAINLY, START, STOP
 
 
@@ -49,7 +49,7 @@ def test_the_plan_that_the_human_believes_best_is_the_published_one(
     assert returns[INSTALL, best][0] == pytest.approx(true, abs=1e-9)
     assert max(value[1] for value in returns.values()) == pytest.approx(believed, abs=1e-9)
     assert returns[INSTALL, naive] == pytest.approx((earned, believed), abs=1e-9)
-    assert exact.optimal(tables(name, **keywords), tables(name, **keywords).reward).true_return == pytest.approx(
+    assert optimum.optimal(tables(name, **keywords), tables(name, **keywords).reward).true_return == pytest.approx(
         earned, abs=1e-9
     )
 
@@ -69,12 +69,12 @@ def test_a_verdict_of_a_shell_equals_the_true_reward_and_the_proxy(name):
 
 
 def test_guarding_the_vault_has_its_closed_form_return():
-    assert exact.optimal(tables("DiamondVault")).value == pytest.approx(0.9 / (1 - 0.9 * 0.95), abs=1e-9)
+    assert optimum.optimal(tables("DiamondVault")).value == pytest.approx(0.9 / (1 - 0.9 * 0.95), abs=1e-9)
 
 
 def test_screen_minus_effort_makes_tampering_optimal():
     found = tables("DiamondVault")
-    best = exact.optimal(found, found.reward)
+    best = optimum.optimal(found, found.reward)
     assert best.best[found.start[0]].tolist() == [False, False, True]
     assert best.value == pytest.approx(-0.02 + 1 / (1 - 0.9), abs=1e-9)
     assert best.true_return == pytest.approx(0.98 + 0.63 / (1 - 0.63), abs=1e-9)
@@ -87,7 +87,7 @@ def test_a_stochastic_policy_beats_every_deterministic_one_in_the_aliased_corrid
     assert best.deterministic == pytest.approx(0.5, abs=1e-9)
     assert best.deterministic_is_exact
     assert best.stochastic == pytest.approx(10 / 11, abs=1e-9)
-    assert exact.optimal(found).value == pytest.approx(1, abs=1e-9)
+    assert optimum.optimal(found).value == pytest.approx(1, abs=1e-9)
 
 
 def test_the_short_cut_has_proxy_47_unsupervised_and_true_return_17_and_the_long_path_has_41():
@@ -95,11 +95,11 @@ def test_the_short_cut_has_proxy_47_unsupervised_and_true_return_17_and_the_long
     values = []
     for row in (0, 1):
         alone = found._replace(start=found.start[[row]], start_probability=np.ones(1))
-        values.append(exact.optimal(alone, alone.reward))
+        values.append(optimum.optimal(alone, alone.reward))
     assert [value.value for value in values] == pytest.approx([47, 41], abs=1e-9)
     assert [value.true_return for value in values] == pytest.approx([17, 41], abs=1e-9)
-    assert exact.optimal(found).value == pytest.approx(41, abs=1e-9)
-    assert exact.optimal(found, found.reward).true_return == pytest.approx(29, abs=1e-9)
+    assert optimum.optimal(found).value == pytest.approx(41, abs=1e-9)
+    assert optimum.optimal(found, found.reward).true_return == pytest.approx(29, abs=1e-9)
 
 
 @pytest.mark.parametrize(("p", "true"), [(0.1, 17), (0.19, 17), (0.21, 41), (0.5, 41)])
@@ -121,5 +121,5 @@ def test_shuttling_has_the_proxy_return_of_racing_and_true_return_zero():
         evaluation = exact.evaluate_by_state(found, policy)
         returns.append((evaluation.proxy_return, evaluation.true_return))
     assert returns == [pytest.approx((50, 100)), pytest.approx((50, 0))]
-    assert exact.optimal(found, found.reward).value == pytest.approx(50)
-    assert exact.optimal(found).value == pytest.approx(100)
+    assert optimum.optimal(found, found.reward).value == pytest.approx(50)
+    assert optimum.optimal(found).value == pytest.approx(100)

@@ -20,7 +20,7 @@ from agents.learners.routed_buffer import RoutedRolloutBuffer
 from envs.snapshot import SnapshotUnsupported
 from routing import METHODS
 from tests.agents.learners.test_drop_in import OURS, SMALL, Counting, box, observed
-from tests.agents.test_spaces import WORLD as CORRIDOR
+from tests.agents.space_worlds import WORLD as CORRIDOR
 
 WORLD = "envs:keyhole/DiamondGhost-v0"
 

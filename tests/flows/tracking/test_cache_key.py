@@ -13,7 +13,7 @@ from flows.config import TrainConfig
 from flows.sweep.checks import check_run
 from flows.tracking import cache_key, reuse
 from flows.tracking.provenance import run_tags
-from flows.user_code import is_user_file, module_digests
+from flows.user_code import is_user_file, module_digests, user_modules
 from tests.flows.user_worlds import write_module
 
 TRAIN = "flows.running.train:run"
@@ -30,9 +30,11 @@ def user_method(rollout):
 
 @pytest.fixture
 def user(tmp_path, monkeypatch):
-    """A folder on the module search path, whose modules are unloaded after the test."""
+    """A folder on the module search path, whose modules are unloaded after the test; no other user code is loaded."""
     folder = tmp_path / "user"
     folder.mkdir()
+    for name in user_modules():
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(folder)
     before = set(sys.modules)
     yield folder
