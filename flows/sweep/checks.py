@@ -212,7 +212,7 @@ def _check_view(name: str, world: VectorEnv) -> None:
     if hidden:
         raise UserError(
             f"environment {name!r}: {type(world).__name__} hides {', '.join(hidden)} of the world inside; "
-            "derive the wrapper from envs.wrappers.View, or pass attributes on in __getattr__"
+            "derive the wrapper from envs.wrappers.AgentView, or pass attributes on in __getattr__"
         )
     lists = [key for key in ("judgement", "flags") if not isinstance(getattr(world, key), np.ndarray)]
     if lists:
