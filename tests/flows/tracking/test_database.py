@@ -49,6 +49,8 @@ def test_a_sweep_stores_its_record_in_postgresql_and_its_files_at_the_address(se
         "compare",
         "--preset",
         "smoke",
+        "--n-steps",
+        "8",  # enough rollouts for no warning
         "--methods",
         "naive",
         "--oversight",
