@@ -35,7 +35,7 @@ ui: $(STAMP) ## serve MLflow's page of the project's runs
 	@$(BIN)/keyhole ui $(ARGS)
 
 test: check ## run all tests, including the slow ones (without soak)
-	@$(TESTS) -m slow $(ARGS)
+	@$(TESTS) -m slow -n 2 --dist loadfile $(ARGS)
 
 soak: $(STAMP) ## run five hundred runs in one sweep (many minutes)
 	@$(TESTS) -m soak tests/flows/sweep/test_soak.py $(ARGS)
