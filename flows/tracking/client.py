@@ -20,7 +20,7 @@ from flows.tracking.database import without_passwords
 from flows.tracking.notice import notice
 
 RETRY_SECONDS = 120.0  # longest time that a store may be locked or away
-NOTICE_SECONDS = 8.0  # after which the user is told that a request is not answered
+NOTICE_SECONDS = 8.0  # after which a notice names the unanswered request
 STOP_SECONDS = 1.5  # that a request may take once the user has stopped the command
 LOCKED = "database is locked"  # SQLite's message; MLflow's exception contains it and has no error code of its own
 DAMAGED = ("database disk image is malformed", "file is not a database")  # SQLite's messages
