@@ -13,7 +13,7 @@ from flows import process_env
 from flows.cli import mlflow_ui
 from flows.errors import UserError
 from flows.prefect_server.server import Server
-from flows.tracking.runs_view import VIEW_TAG
+from flows.tracking.runs_view import VIEW, VIEW_TAG, view
 
 ROOT = Path(__file__).parents[3]
 
@@ -119,3 +119,13 @@ def test_prefects_pages_query_the_server_that_serves_them(tmp_path, monkeypatch)
             assert json.load(answer)["api_url"] == server.url
     finally:
         server.leave()
+
+
+def test_mlflows_page_reads_the_tag_and_the_keys_of_our_view():
+    import mlflow.server
+
+    scripts = Path(mlflow.server.__file__).parent.glob("js/build/static/js/*.js")
+    code = "".join(script.read_text(encoding="utf-8") for script in scripts)
+    assert f'"{VIEW_TAG.removesuffix(VIEW)}"' in code
+    assert [key for key in view() if key not in code] == []
+    assert "viewStateShareKey" in code
