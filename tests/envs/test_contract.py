@@ -9,6 +9,8 @@ from gymnasium.spaces import MultiBinary
 from gymnasium.vector import AutoresetMode
 
 import envs
+from envs import dynamics
+from envs.world import sample
 from envs.wrappers import AgentKnowledge
 
 
@@ -239,11 +241,33 @@ def test_a_world_without_a_time_limit_argument_is_not_registered():
         envs.register(Endless)
 
 
-def test_the_single_environment_has_the_trajectory_of_the_vector_environment(make, variant):
+class SharedNoise:
+    """Gives a single environment the noise that its copy in the vector environment has drawn."""
+
+    def __init__(self) -> None:
+        self.draws: list[np.ndarray] = []
+        self.copy: int | None = None  # None records the draws of the vector environment
+        self._replayed = 0
+
+    def __call__(self, generator, p, n):
+        if self.copy is None:
+            self.draws.append(sample(generator, p, n))
+            return self.draws[-1]
+        self._replayed += 1
+        return self.draws[self._replayed - 1][[self.copy]]
+
+    def replay(self, copy: int) -> None:
+        self.copy, self._replayed = copy, 0
+
+    def record(self) -> None:
+        self.copy, self.draws = None, []
+
+
+def test_the_single_environment_has_the_trajectory_of_the_vector_environment(make, variant, monkeypatch):
     name, keywords = variant
+    noise = SharedNoise()
+    monkeypatch.setattr(dynamics, "sample", noise)
     many = make(8)
-    if many.noise:
-        pytest.skip("the two draw their noise from different generators")
     many.reset(seed=0)
     states = many.initial(8)
     many.reset(options={"state": states})
@@ -253,9 +277,11 @@ def test_the_single_environment_has_the_trajectory_of_the_vector_environment(mak
     alive = np.ones(8, bool)
     for step in range(min(16, many.max_episode_steps)):
         actions = (np.arange(8) + step) % many.single_action_space.n
+        noise.record()
         obs, reward, terminated, truncated, info = many.step(actions)
         for i in np.flatnonzero(alive):
             reached = info["final_obs"][i] if terminated[i] or truncated[i] else obs[i]
+            noise.replay(i)
             single_obs, single_reward, single_end, _, _ = singles[i].step(actions[i])
             assert np.array_equal(single_obs, reached)
             assert (single_reward, single_end) == (reward[i], terminated[i])
