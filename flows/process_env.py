@@ -30,9 +30,14 @@ KEEP_MEMORY = {  # glibc keeps freed memory for the next tensor; faulting in fre
 
 
 def configure_environment(prefect_home: Path) -> None:
-    """Sets Prefect's home and the variables that silence Prefect and MLflow, unless the user has set them."""
+    """Sets Prefect's home and the variables that silence Prefect and MLflow, unless the user has set them.
+
+    Processes that start later replace characters that their output's encoding lacks.
+    """
     for name, value in {**SILENT, "PREFECT_HOME": str(prefect_home)}.items():
         os.environ.setdefault(name, value)
+    encoding = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
+    os.environ["PYTHONIOENCODING"] = f"{encoding}:replace"
 
 
 def use_one_thread() -> None:

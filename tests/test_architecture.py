@@ -23,7 +23,7 @@ LIBRARIES = {  # the only files that import a library, as path prefixes
     "stable_baselines3": ("agents/", "benchmarks/"),
 }
 LAYERS = (  # of flows, from ground to top: a file imports its own room and those of lower layers
-    {"arms", "errors", "presets", "process_env", "project", "text"},
+    {"arms", "errors", "output", "presets", "process_env", "project", "text"},
     {"user_code"},
     {"config", "environments"},
     {"tracking"},

@@ -6,9 +6,11 @@ control a terminal are removed from user input.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+
+from rich.cells import cell_len
 
 from flows.text import cell_text, nan_to_none
 from flows.tracking.results import NAN, Row, last_attempts, run_rows, search_runs, tag_number
@@ -16,8 +18,13 @@ from flows.tracking.store import PARENT, Store
 
 SHORT = 8  # characters of a run id in a table
 NUMBERS = ("runs", "best", "oversight", "seed", "true return", "seen", "unseen")
-WRAPPED = ("name", "of", "env")  # columns that may take two lines
+WRAPPED = ("name", "method", "of", "env")  # columns that may take two lines
 FACTORED = ("status", "env", "knowledge", "exactness")  # printed once below the table if equal in every row
+IMPORTANT = (  # most important first; where the terminal is too narrow for all columns, the last of these are left out
+    "id", "best", "true return", "name", "method", "oversight", "seed", "runs", "status", "of", "seen", "unseen",
+    "started", "env", "exactness", "knowledge",
+)  # fmt: skip
+MIN_WRAPPED, GAP, EDGES = 12, 3, 2  # characters: of a wrapped column, between two columns, of both edges
 
 
 class Filters(NamedTuple):
@@ -145,14 +152,41 @@ def _table(entries: Sequence[dict[str, Any]]) -> None:
         console.print("nothing to show")
         return
     shared = {name: value for name, value in lines[0].items() if name in FACTORED and _all_equal(lines, name)}
+    short = [{**line, "id": line["id"][:SHORT], "started": line["started"].partition("-")[2]} for line in lines]
+    names = [name for name in lines[0] if name not in shared]
+    fitting = fitting_columns({name: [name, *(line[name] for line in short)] for name in names}, console.width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in (name for name in lines[0] if name not in shared):
-        table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=name not in WRAPPED)
-    for line in lines:
-        short = {**line, "id": line["id"][:SHORT], "started": line["started"].partition("-")[2]}
-        table.add_row(*(Text(value) for name, value in short.items() if name not in shared))
+    for name in fitting:
+        table.add_column(name, justify="right" if name in NUMBERS else "left", overflow="fold")
+        table.columns[-1].no_wrap = name not in WRAPPED
+    for line in short:
+        table.add_row(*(Text(line[name]) for name in fitting))
     console.print(table)
     console.print(Text("; ".join(f"{name} {value}" for name, value in shared.items() if value)))
+    if hidden := [name for name in names if name not in fitting]:
+        console.print(Text(f"not shown at this width: {', '.join(hidden)} (--json prints everything)"))
+
+
+def fitting_columns(cells: Mapping[str, Sequence[str]], width: int) -> list[str]:
+    """Choose the most important columns that fit into a terminal uncut.
+
+    Args:
+        cells: texts of each column, its header included, in the order of the table.
+        width: characters of the terminal.
+
+    Returns:
+        The names of the chosen columns, in the order of the table; at least one.
+    """
+    chosen: set[str] = set()
+    left = width + GAP - EDGES
+    for name in sorted(cells, key=IMPORTANT.index):
+        needed = max(map(cell_len, cells[name]))
+        needed = (min(needed, MIN_WRAPPED) if name in WRAPPED else needed) + GAP
+        if chosen and needed > left:
+            continue
+        chosen.add(name)
+        left -= needed
+    return [name for name in cells if name in chosen]
 
 
 def _all_equal(lines: Sequence[dict[str, str]], name: str) -> bool:

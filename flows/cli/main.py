@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from functools import partial
 from typing import Any, get_args
 
 import click
@@ -12,18 +13,22 @@ from flows.cli.server import server
 from flows.cli.settings import configuration
 from flows.config import CompareConfig, Learner, TrainConfig
 from flows.errors import UserError
+from flows.output import lost_output, make_tolerant
 from flows.text import one_line
 
 STATUSES = ("FINISHED", "FAILED", "KILLED", "RUNNING")
 LEARNERS = get_args(Learner)
 SET = "argument of the environment; may be repeated"
 BAD_INPUT, SOME_FAILED, INTERRUPTED = 2, 1, 130
+RECORDING = {"compare", "train", "report", "serve"}  # commands whose result is in the store; they only print about it
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="keyhole")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Train agents under partial oversight, compare oversight methods, and track every run in MLflow."""
+    context.call_on_close(partial(_check_output, context.invoked_subcommand))
 
 
 @cli.command()
@@ -201,6 +206,7 @@ for command in (serve, schedule, server):
 
 def main() -> None:
     """Runs the command line. Exit codes: 2 for bad input, 1 if a run failed, 130 after Ctrl-C."""
+    make_tolerant()
     signal.signal(signal.SIGTERM, _handle_signal)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # stays ignored under nohup
         signal.signal(signal.SIGHUP, _handle_signal)
@@ -216,6 +222,14 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort) as stop:
         # click replaces a KeyboardInterrupt by an Abort without a message
         _exit(str(stop.__cause__ or "") or "stopped; finished runs are kept", INTERRUPTED)
+
+
+def _check_output(command: str | None) -> None:
+    """Report output that was lost. Only a command that exists to print then fails."""
+    if error := lost_output():
+        print(f"keyhole: standard output is incomplete: {one_line(error)}", file=sys.stderr)
+        if command not in RECORDING:
+            sys.exit(SOME_FAILED)
 
 
 def _handle_signal(number: int, frame: object) -> None:

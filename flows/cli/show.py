@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.cli.listing import started
+from flows.output import can_print
 from flows.reporting import report
 from flows.reporting.aggregate import compare_rows
 from flows.text import format_duration, nan_to_none, printable
@@ -17,7 +18,7 @@ from flows.tracking import results
 from flows.tracking.certificates import PREFIX
 from flows.tracking.store import PARENT, Store
 
-BLOCKS = "▁▂▃▄▅▆▇█"
+BLOCKS, DIGITS = "▁▂▃▄▅▆▇█", "01234567"
 WIDTH = 40  # characters in a curve
 PROVENANCE = ("git_commit", "version.")  # prefixes of params that are printed in JSON only
 
@@ -109,16 +110,18 @@ def columns(entries: Mapping[str, str]) -> list[str]:
 def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
     """Draws one character for each value, from ▁ for the lowest to █ for the highest; nan and inf become spaces.
 
-    More than `width` values are thinned evenly; the first and the last are kept.
+    Digits from 0 to 7 take their place where the terminal's encoding lacks them. More than `width` values are thinned
+    evenly; the first and the last are kept.
     """
     if len(values) > width:
         values = [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)]
     numbers = [value for value in values if math.isfinite(value)]
     low, high = min(numbers, default=0.0), max(numbers, default=0.0)
-    return "".join(_block(value, low, high) for value in values)
+    blocks = BLOCKS if can_print(BLOCKS) else DIGITS
+    return "".join(_block(value, low, high, blocks) for value in values)
 
 
-def _block(value: float, low: float, high: float) -> str:
+def _block(value: float, low: float, high: float, blocks: str) -> str:
     if not math.isfinite(value):
         return " "
-    return BLOCKS[round((value - low) / (high - low) * (len(BLOCKS) - 1))] if high > low else BLOCKS[0]
+    return blocks[round((value - low) / (high - low) * (len(blocks) - 1))] if high > low else blocks[0]

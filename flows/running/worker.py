@@ -50,7 +50,7 @@ def run_training(function: str, config: TrainConfig, folder: Path, send: Send) -
 @contextmanager
 def redirect_output(path: Path) -> Iterator[None]:
     """Redirects all output of this process, including a crash report, to a file; removes the file if it is empty."""
-    with path.open("a") as file, ExitStack() as undo:
+    with path.open("ab") as file, ExitStack() as undo:
         for stream in (sys.stdout, sys.stderr):
             saved = os.dup(stream.fileno())
             undo.callback(os.close, saved)

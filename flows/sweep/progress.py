@@ -105,20 +105,27 @@ class Plain:
             print(f"{count} {run_title(run):<40} {result}   {self._tally.left()}", flush=True)
 
 
+BAR_TERMINAL = 90  # characters of a terminal with room for bars
+
+
 class Live:
     """Shows a progress bar for the sweep and one for each active run."""
 
     def __init__(self, runs: Sequence[TrainConfig]) -> None:
+        from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
         self._tally = Tally(runs)
         self._bars: dict[str, Any] = {}
         self._lock = threading.Lock()
+        console = Console()
+        bars = [BarColumn(bar_width=30)] if console.width >= BAR_TERMINAL else []  # else numbers would be cut
         self._rich = Progress(
             SpinnerColumn(finished_text=" "),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
+            *bars,
             TextColumn("{task.fields[note]}", markup=False),
+            console=console,
             transient=False,
         )
         self._whole = self._rich.add_task("", total=self._tally.total, note="")

@@ -87,7 +87,7 @@ class RunRecorder:
         """
         if trace:
             try:
-                (self.folder / TRACE).write_text(trace)
+                (self.folder / TRACE).write_text(trace, encoding="utf-8", errors="replace")
             except OSError as error:  # a full disk may be the reason that the run failed
                 log.warning("run %s: cannot write %s: %s", self.run_id, TRACE, one_line(error))
         try:

@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -87,6 +89,32 @@ def test_json_has_null_for_an_unknown_value(store, sweep, capsys):
     assert run["true return"] is None
 
 
+LINES = (
+    ("name", "quick 2026-11-26 of the whole grid with a long name"), ("method", "gradient_routing@knowledge=blind"),
+    ("oversight", 0.025), ("seed", 1234567), ("runs", "1234/5678"), ("best", -98765.432), ("true return", -98765.432),
+    ("status", "FINISHED"), ("of", "oracle p=0.03 seed=1"), ("seen", 0.125), ("unseen", 0.75),
+    ("started", "2026-11-26 03:40"), ("env", "keyhole/DiamondGhost-v0"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 132])
+@pytest.mark.parametrize("columns", [("name", "started", "status", "runs", "best", "of", "env"), None], ids=str)
+def test_a_narrow_terminal_loses_columns_but_no_digit(columns, width, monkeypatch, capsys):
+    entry = {"id": "0123456789abcdef", **{name: value for name, value in LINES if columns is None or name in columns}}
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    listing.print_entries([entry, {**entry, "status": "FAILED", "env": "other"}], as_json=False)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    table, _, hidden = plain.partition("not shown at this width:")
+    assert max(map(len, table.splitlines())) <= width
+    assert "…" not in table
+    shown = [name for name in entry if name not in " ".join(hidden.split()).split(" (--json")[0].split(", ")]
+    cells = [cell for line in table.splitlines() if "01234567" in line for cell in line.split()]
+    numbers = {name: text.cell_text(entry[name]) for name in shown if name in listing.NUMBERS}
+    assert {*numbers.values()} <= {*cells}
+    assert width < 40 or "-98765.432" in numbers.values()
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_no_name_or_error_controls_the_terminal(as_json, store, sweep, capsys):
     listing.print_entries(listing.list_entries(store, None, Filters()), as_json)
@@ -168,3 +196,9 @@ def files(folder: Path) -> set[Path]:
 
 def test_a_name_that_would_end_a_query_is_not_a_model(store):
     assert model_registry.find_model(store, "x' OR name = 'y") is None
+
+
+def test_a_curve_is_drawn_in_digits_where_the_encoding_lacks_blocks(monkeypatch):
+    assert show.sparkline([0.0, 1.0, 0.5, math.nan]) == "▁█▅ "
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(encoding="latin-1"))
+    assert show.sparkline([0.0, 1.0, 0.5, math.nan]) == "074 "
