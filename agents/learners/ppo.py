@@ -1,8 +1,8 @@
 """Proximal policy optimisation with sample weights and gradient masks.
 
-In an environment without an overseer, and with unit weights and masks, this is Stable-Baselines3's PPO, bit for bit.
-`train`, `_losses` and `_step_optimizer` are its `train`; each change is marked. Parts of PPO could couple again what
-routing separates, so:
+Without an overseer, or with unit weights and masks, this is Stable-Baselines3's PPO, bit for bit. `train` and the
+methods that it calls are PPO's `train` in parts; each change is marked. Parts of PPO could couple again what routing
+separates, so:
 - weights are scaled to mean 1 within a minibatch, so a filter does not change the step size;
 - filtered samples are dropped before advantages are normalised;
 - a block that no sample of the minibatch trains has no gradient at all, because Adam moves on a gradient of zeros;
@@ -42,7 +42,7 @@ class Losses(NamedTuple):
 
     loss: torch.Tensor  # ()
     terms: dict[str, float]  # by the name under which they are logged
-    approx_kl: np.ndarray  # () float32, of the policy that acted from the current one
+    approx_kl: np.ndarray  # () float32, estimate of KL(acting policy || current policy)
     gate_trained: bool
 
 
@@ -330,7 +330,7 @@ class RoutedPPO(PPO):
         return losses.gate_cross_entropy(logits, batch.labels[labelled]).mean()
 
     def _step_optimizer(self, loss: torch.Tensor, masks: torch.Tensor | None, gate_trained: bool) -> None:
-        """One optimiser step that leaves blocks which no sample trains unchanged."""
+        """One optimiser step. A block that no sample trains stays unchanged."""
         check_finite_loss(
             loss, self.policy, self._n_updates
         )  # changed from SB3 2.9 (8 of 10): a loss of nan is an error

@@ -1,9 +1,9 @@
 """Checks the settings of a run or sweep before anything starts.
 
-The preflight of a run executes every step of training once, on the object that training uses: it builds the
-environment and the learner, collects and treats one short rollout, updates, evaluates, and saves state and agent. What
-would fail after hours fails here, in one line; and every module of the user's that training needs is then loaded,
-which the cache key relies on.
+The rehearsal of a run builds the environment, with all its wrappers, and the learner as training does, collects and
+treats one short rollout, updates, evaluates, and saves state and agent. It evaluates once for each set of environment
+arguments, and only where episodes end soon. What would fail after hours fails here, in one line. Every module of the
+user's that training needs is then loaded; the cache key relies on that.
 """
 
 import io
@@ -21,7 +21,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from flows import arms
 from flows.config import CompareConfig, Learner, TrainConfig, Training
 from flows.environments import environment_error, import_environment, make_env
-from flows.errors import UserError, unknown_name
+from flows.errors import UserError, log_suppressed, unknown_name
 from flows.running.runners import check_runner
 from flows.text import one_line
 from flows.user_code import error_line, raised_by_user
@@ -30,9 +30,9 @@ logger = logging.getLogger(__name__)
 OURS = "envs:keyhole/"
 INFO_KEYS = ("overseer_obs", "true_reward")  # keys required in the info of every step
 ATTRIBUTES = ("judgement", "overseer_labels", "flags", "watched")
-TRAINED_ON = ("gamma", "oversight_prob", "judgement", "flags")  # attributes that a learner reads
+LEARNER_ATTRIBUTES = ("gamma", "oversight_prob", "judgement", "flags")  # attributes that a learner reads
 COPIES = 2
-SMALL = {"n_envs": COPIES, "n_steps": 8, "width": 8, "batch_size": 16, "n_epochs": 1}  # settings of the rehearsal
+REHEARSAL_SETTINGS = {"n_envs": COPIES, "n_steps": 8, "width": 8, "batch_size": 16, "n_epochs": 1}
 RANDOM_STEPS = 10_000  # within which a world without tables or time limit must end an episode
 
 _passed: set[str] = set()  # sweeps that passed in this process: the command line checks a sweep before its flow does
@@ -54,7 +54,7 @@ class Findings(NamedTuple):
 def check_sweep(config: CompareConfig) -> None:
     """Raises UserError if a run of the sweep could not start.
 
-    Every distinct world is checked. One run is rehearsed for each set of environment arguments and each method.
+    Every distinct world is checked. Each set of environment arguments and each method is rehearsed in at least one run.
     """
     from envs.enumeration import cached_tables
 
@@ -71,7 +71,7 @@ def check_sweep(config: CompareConfig) -> None:
     for run in config.runs():
         world = f"{run.oversight} {run.env_kwargs}"
         if world not in worlds:
-            check_env(run.env, run.env_kwargs, run.oversight, run.learner)
+            check_run_environment(run.env, run.env_kwargs, run.oversight, run.learner)
         if str(run.env_kwargs) not in arguments:
             rehearse(run)
         elif run.method not in methods:
@@ -87,7 +87,7 @@ def check_run(config: TrainConfig) -> None:
     """Raises UserError if the run could not start."""
     check_device(config.training.device)
     _check_methods(config.env, [config.method])
-    check_env(config.env, config.env_kwargs, config.oversight, config.learner)
+    check_run_environment(config.env, config.env_kwargs, config.oversight, config.learner)
     rehearse(config)
 
 
@@ -114,7 +114,7 @@ def _check_methods(env: str, names: Sequence[str]) -> None:
             raise unknown_name("method", name, routing.METHODS)
 
 
-def check_env(name: str, arguments: dict[str, Any], oversight: float, learner: Learner = "reinforce") -> None:
+def check_run_environment(name: str, arguments: dict[str, Any], oversight: float, learner: Learner) -> None:
     """Raises UserError if the environment cannot be trained in under oversight at this level."""
     if "oversight_prob" in arguments:
         raise UserError("oversight_prob is set twice; use --oversight and leave it out of the environment's arguments")
@@ -123,7 +123,7 @@ def check_env(name: str, arguments: dict[str, Any], oversight: float, learner: L
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drops what an environment prints."""
+    """Suppresses `sys.stdout`, to which an environment may print."""
     with redirect_stdout(io.StringIO()):
         yield
 
@@ -164,7 +164,7 @@ def _check(world: VectorEnv) -> tuple[str, ...]:
 
 
 def _is_bug(name: str, error: BaseException) -> bool:
-    """Returns whether an exception is a fault of this repository, which shows its traceback."""
+    """Returns whether an exception is a bug in keyhole, whose traceback should be shown."""
     explained = isinstance(error, ValueError | gymnasium.error.Error)
     return name.startswith(OURS) and not explained and not raised_by_user(error)
 
@@ -180,7 +180,7 @@ def check_for_training(name: str, arguments: dict[str, Any], learner: Learner = 
     rest = {key: value for key, value in arguments.items() if key != "oversight_prob"}
     oversight = arguments.get("oversight_prob", TrainConfig().oversight)
     try:
-        make_env(name, {"oversight_prob": oversight, **rest}, COPIES)
+        make_env(name, {"oversight_prob": oversight, **rest}, COPIES).close()
     except UserError:
         return findings._replace(notes=(*findings.notes, "takes no oversight_prob: cannot be used by compare or train"))
     rehearse(TrainConfig(env=name, env_kwargs=rest, oversight=oversight, learner=learner))
@@ -208,16 +208,16 @@ def _check_view(name: str, world: VectorEnv) -> None:
         )
     if "watched" not in start:
         raise UserError(f"environment {name!r}: reset() gives no 'watched' in its info, (N,) bool; evaluation needs it")
-    hidden = [key for key in TRAINED_ON if getattr(world, key, None) is None]
-    if hidden:
+    missing = [key for key in LEARNER_ATTRIBUTES if getattr(world, key, None) is None]
+    if missing:
         raise UserError(
-            f"environment {name!r}: {type(world).__name__} hides {', '.join(hidden)} of the world inside; "
+            f"environment {name!r}: {type(world).__name__} hides {', '.join(missing)} of the world inside; "
             "derive the wrapper from envs.wrappers.AgentView, or pass attributes on in __getattr__"
         )
-    lists = [key for key in ("judgement", "flags") if not isinstance(getattr(world, key), np.ndarray)]
-    if lists:
-        found = type(getattr(world, lists[0])).__name__
-        raise UserError(f"environment {name!r}: {lists[0]} must be a numpy array, found {found}")
+    not_arrays = [key for key in ("judgement", "flags") if not isinstance(getattr(world, key), np.ndarray)]
+    if not_arrays:
+        found = type(getattr(world, not_arrays[0])).__name__
+        raise UserError(f"environment {name!r}: {not_arrays[0]} must be a numpy array, found {found}")
 
 
 def _check_spaces(name: str, world: VectorEnv, learner: Learner) -> None:
@@ -239,11 +239,11 @@ def _findings(world: VectorEnv, notes: tuple[str, ...]) -> Findings:
         return Findings(None, notes or (one_line(reason),))
 
 
-def _discard(step: int, metrics: dict[str, float]) -> None:
+def _skip_evaluation(step: int, metrics: dict[str, float]) -> None:
     """Evaluates nothing at a checkpoint."""
 
 
-class _Discard:
+class _NullRecorder:
     """A recorder that keeps nothing."""
 
     def __init__(self, folder: Path) -> None:
@@ -265,7 +265,7 @@ def rehearse(config: TrainConfig, evaluates: bool = True) -> None:
     Raises:
         UserError: Training, evaluation or saving raises an exception.
     """
-    training = Training(**{**config.training.model_dump(), **SMALL})
+    training = Training(**{**config.training.model_dump(), **REHEARSAL_SETTINGS})
     small = config.model_copy(update={"training": training, "steps": 1, "checkpoints": 1})
     log = logging.getLogger("agents")
     level = log.level
@@ -290,16 +290,22 @@ def _rehearse(config: TrainConfig, folder: Path, evaluates: bool) -> None:
     from flows.running import train
 
     env, model = train.build_learner(config)
-    visit: Callable[[int, dict[str, float]], None] = _discard
+    visit: Callable[[int, dict[str, float]], None] = _skip_evaluation
     file = None
     if evaluates:
-        world = train.world_arguments(config)
-        evaluate, exact = agents.make_evaluator(config.env, config.seed, episodes=COPIES, **world)
-        watcher = train.Watcher(model.policy, evaluate, train.deployments_of(config.method), _Discard(folder))
+        arguments = train.world_arguments(config)
+        evaluate, exact = agents.make_evaluator(config.env, config.seed, episodes=COPIES, **arguments)
+        watcher = train.Watcher(model.policy, evaluate, train.deployments_of(config.method), _NullRecorder(folder))
         file = agents.StateFile(folder / train.STATE, config.model_dump_json(), watcher)
         if exact or _episodes_end(config.env, env.env):
             visit = watcher.visit
     model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, visit, file))
+    if evaluates:
+        with log_suppressed(logger, "drawing the environment", logging.DEBUG):  # runs may lack pictures
+            world: Any = env.env
+            start = world.initial(1)[0]
+            world.layout(start)
+            world.picture(start)
     train.save_agent(config, model.policy, folder)
     env.close()
 

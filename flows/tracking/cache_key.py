@@ -5,8 +5,9 @@ The key covers, besides the settings of the run:
 - the module of the training function. `flows.running.train` decides how a policy is evaluated and selected. The rest of
   flows cannot change a number, so editing it retrains nothing;
 - the file of every loaded user module (see `flows.user_code`), and of every loaded module of the package that registers
-  the environment, wherever that is installed. The preflight has executed the whole of training once, so modules that
-  are imported inside functions are loaded too. Source files, C extensions and members of zip archives are hashed;
+  the environment, wherever that is installed. The rehearsal (flows.sweep.checks) has executed training, evaluation and
+  drawing, so modules that are imported inside functions are loaded too. Source files, C extensions and members of zip
+  archives are hashed;
 - the versions of Python, of the libraries below, and of the distributions that those modules import, with the
   distributions that these require.
 
@@ -42,7 +43,7 @@ REQUIREMENT = re.compile(r"[\w.-]+")
 def code_digest(env: str, trainer: str) -> str:
     """Returns a digest of the code and libraries that runs in the environment `env` depend on.
 
-    To be called after the preflight, which loads the user's modules.
+    To be called after the rehearsal, which loads the user's modules.
 
     Args:
         env: Gymnasium id; the module it names is part of the digest.

@@ -21,7 +21,7 @@ from routing.backward.side_effects import attributes_of, check_leaves, cloned_bu
 from routing.selectors import BATCH_NORMS, CHANNELS_SECOND
 
 
-class _SecondOrderError(torch.autograd.Function):
+class _RejectSecondOrder(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
@@ -54,7 +54,7 @@ class _Join(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         if torch.is_grad_enabled():  # the gradient itself is differentiable: create_graph=True
-            grad = _SecondOrderError.apply(grad, torch.zeros((), requires_grad=True))
+            grad = _RejectSecondOrder.apply(grad, torch.zeros((), requires_grad=True))
         return grad, grad, None
 
 
@@ -146,7 +146,7 @@ def forward_twice(layer: nn.Module, weights: Sequence[ParameterWeight], forward:
     evaluate = _Evaluation(layer, forward, weights[0].piece.name)
     parameters = dict(layer.named_parameters(remove_duplicate=False))
     axis = 1 if isinstance(layer, CHANNELS_SECOND) else -1
-    first = 1 if isinstance(layer, nn.MultiheadAttention) else None  # its attention weights are always (B, T, S)
+    first = 1 if isinstance(layer, nn.MultiheadAttention) else None  # its attention weights always have the batch first
     return evaluated_twice(evaluate, parameters, weights, axis, *args, batch_first_after=first, **kwargs)
 
 

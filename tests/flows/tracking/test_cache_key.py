@@ -45,7 +45,7 @@ def user(tmp_path, monkeypatch):
     routing.METHODS.pop("user_method", None)
 
 
-def digest_after_preflight(env: str, method: str = "naive") -> str:
+def digest_after_rehearsal(env: str, method: str = "naive") -> str:
     check_run(TrainConfig(env=env, method=method, training={"n_envs": 4}))
     return cache_key.code_digest(TrainConfig(env=env).env, TRAIN)
 
@@ -60,7 +60,7 @@ def test_the_key_covers_a_world_class_of_a_second_module(user):
     write_module(user, "user_class", register="")
     (user / "user_entry.py").write_text("import user_class\nfrom envs.registration import register\n"
                                         'register(user_class.Corridor, "user")\n')  # fmt: skip
-    before = digest_after_preflight("user_entry:user/Corridor-v0")
+    before = digest_after_rehearsal("user_entry:user/Corridor-v0")
     edit(user / "user_class.py", "LOSS = -1.0", "LOSS = -5.0")
     assert cache_key.code_digest("user_entry:user/Corridor-v0", TRAIN) != before
 
@@ -69,7 +69,7 @@ def test_the_key_covers_a_method_of_a_second_module(user):
     (user / "user_sign.py").write_text("SIGN = 1\n")
     (user / "user_methods.py").write_text(METHOD)
     env = write_module(user, "user_world", ("import numpy as np\n", "import numpy as np\nimport user_methods\n"))
-    before = digest_after_preflight(env, "user_method")
+    before = digest_after_rehearsal(env, "user_method")
     edit(user / "user_sign.py", "1", "-1")
     assert cache_key.code_digest(env, TRAIN) != before
 
@@ -78,7 +78,7 @@ def test_the_key_covers_a_method_of_a_second_module(user):
 def test_the_key_covers_a_module_imported_inside_a_function(user, function):
     (user / "user_lazy.py").write_text("X = 1\n")
     env = write_module(user, "user_world", (function, f"import user_lazy; {function}"))
-    before = digest_after_preflight(env)
+    before = digest_after_rehearsal(env)
     edit(user / "user_lazy.py", "1", "2")
     assert cache_key.code_digest(env, TRAIN) != before
 
@@ -103,7 +103,7 @@ def test_the_key_covers_a_member_of_a_zip_archive(user, monkeypatch):
 
 def test_the_key_covers_the_versions_of_imported_distributions_and_of_what_they_require(user, monkeypatch):
     env = write_module(user, "user_world", ("import numpy as np\n", "import numpy as np\nimport rich\n"))
-    before = digest_after_preflight(env)
+    before = digest_after_rehearsal(env)
     installed = cache_key.version
     for distribution, covered in (("rich", True), ("pygments", True), ("prefect", False)):
         changed = {distribution: "0"}
