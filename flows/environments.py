@@ -9,6 +9,7 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import VectorEnv
 
 from flows.errors import UserError, nearest_hint, unknown_name
+from flows.shell import shell_command
 from flows.text import one_line
 from flows.user_code import error_line, raised_by_user
 
@@ -81,7 +82,9 @@ def _refused_argument(name: str, build: Any, arguments: dict[str, Any], error: T
     if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return environment_error(name, error)
     if build is None or ("oversight_prob" in arguments and known and "oversight_prob" not in known):
-        return UserError(f"environment {name!r} gives no overseer view: it takes no oversight_prob; see `keyhole envs`")
+        return UserError(
+            f"environment {name!r} gives no overseer view: it takes no oversight_prob; see {shell_command('envs')}"
+        )
     wrong = next((key for key in arguments if known and key not in known), None)
     if wrong is None:
         return environment_error(name, error)

@@ -24,7 +24,7 @@ LIBRARIES = {  # the only files that import a library, as path prefixes
 }
 LAYERS = (  # of flows, from ground to top: a file imports its own room and those of lower layers
     {"arms", "errors", "output", "presets", "process_env", "project", "text"},
-    {"user_code"},
+    {"shell", "user_code"},
     {"config", "environments"},
     {"tracking"},
     {"acting", "prefect_server", "reporting"},

@@ -19,6 +19,7 @@ from flows import process_env
 from flows.config import CompareConfig, Learner, SharedConfig, TrainConfig, run_title, with_module
 from flows.errors import UserError
 from flows.project import Project, current_project
+from flows.shell import shell_command
 from flows.sweep.lock import sweep_lock
 from flows.sweep.progress import open_display
 from flows.text import one_line
@@ -108,7 +109,7 @@ def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool
 
 
 def _sweep(project: Project, config: CompareConfig, options: Any) -> None:
-    resume = f"`keyhole compare --resume{_store_option(project)}`"
+    resume = shell_command("compare", "--resume", project=project)
     try:
         with _server(project, config):
             failure = _run_flow(config, options)
@@ -308,15 +309,10 @@ def _show(store: "Store", run_id: str) -> None:
     print(f"\n{report.summary(comparison)}\n")
     if found.reused:
         print(f"{found.reused} runs reused from earlier sweeps (--force trains them again)")
-    print(f"report: {found.folder / report.PAGE}\nruns: `keyhole ui{_store_option(store.project)}`", flush=True)
+    print(f"report: {found.folder / report.PAGE}\nruns: {shell_command('ui', project=store.project)}", flush=True)
     if found.missing:
-        again = f"`keyhole report {run_id[:8]}{_store_option(store.project)}` writes the report again"
+        again = f"{shell_command('report', run_id[:8], project=store.project)} writes the report again"
         print(f"keyhole: the numbers are complete, but missing: {'; '.join(found.missing)}; {again}", file=sys.stderr)
-
-
-def _store_option(project: Project) -> str:
-    """The option that selects this store on a command line; empty for the default store."""
-    return "" if project.mlruns == project.root / "mlruns" else f" --mlruns {project.mlruns}"
 
 
 def _statement(world: Any) -> str:

@@ -18,6 +18,7 @@ from flows.config import with_module
 from flows.environments import make_env
 from flows.errors import UserError, unknown_name
 from flows.project import current_project
+from flows.shell import shell_command
 from flows.text import one_line, printable
 from flows.tracking import model_registry, results
 from flows.tracking.access import require_runs
@@ -96,7 +97,8 @@ def find_agent(name: str) -> tuple[Path, bool]:
     if path is None:
         path = store.folder(results.find_run(store, name)) / AGENT
     if not path.is_file():
-        raise UserError(f"{name} has no {AGENT}: it is a sweep or did not finish; see `keyhole runs {name}`")
+        see = shell_command("show", name, project=store.project)
+        raise UserError(f"{name} has no {AGENT}: it is a sweep or did not finish; see {see}")
     return path, True
 
 

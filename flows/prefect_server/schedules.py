@@ -11,6 +11,7 @@ from prefect.client.schemas.sorting import DeploymentSort, FlowRunSort
 from flows.errors import UserError, unknown_name
 from flows.prefect_server.server import Server
 from flows.project import Project
+from flows.shell import shell_command
 
 MAX_SCHEDULES = 200  # the server's limit for one query
 NEXT = FlowRunFilter.model_validate({"state": {"name": {"any_": ["Scheduled", "Late"]}}})
@@ -33,7 +34,7 @@ def open_client(project: Project) -> SyncPrefectClient:
     url = Server(project.prefect_home).found()
     if url is None:
         raise UserError(
-            "no Prefect server of this project runs; start one with `keyhole serve`, or set PREFECT_API_URL"
+            f"no Prefect server of this project runs; start one with {shell_command('serve')}, or set PREFECT_API_URL"
         )
     os.environ["PREFECT_API_URL"] = url
     from prefect.context import refresh_global_settings_context
@@ -71,7 +72,7 @@ def _next(client: SyncPrefectClient, deployment: Any) -> datetime | None:
 def schedule_table(schedules: list[Scheduled]) -> str:
     """Format the schedules, one line each."""
     if not schedules:
-        return "no schedule; create one with `keyhole serve --cron '0 3 * * *'`"
+        return f"no schedule; create one with {shell_command('serve', '--cron', '0 3 * * *')}"
     rows = [(one.name, one.cron, one.timezone, "active" if one.active else "paused", _when(one)) for one in schedules]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flows.errors import UserError
 from flows.project import Project
+from flows.shell import shell_command
 from flows.tracking import artifact_store, database
 
 
@@ -37,7 +38,8 @@ def check_answers(project: Project) -> None:
 def require_runs(project: Project) -> Project:
     """Return the project if it has a store; raise UserError otherwise."""
     if not project.store and not project.database.exists():
-        raise UserError(f"no runs in {project.mlruns} yet; run `keyhole compare` or pass --mlruns DIR")
+        compare = shell_command("compare", project=project)
+        raise UserError(f"no runs in {project.mlruns} yet; run {compare} or pass --mlruns DIR")
     return project
 
 

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from flows.errors import UserError
+from flows.shell import mlflow_command
 from flows.text import one_line
 
 LOCATIONS = (  # table and column of every absolute path
@@ -63,7 +64,8 @@ def check_schema(database: Path) -> None:
         if not set(revisions) <= known:
             raise UserError(f"{database} was made by a newer version of MLflow; install that version")
         raise UserError(
-            f"{database} was made by an older version of MLflow; back it up, then run `mlflow db upgrade sqlite:///{database}`"
+            f"{database} was made by an older version of MLflow; back it up, then run "
+            + mlflow_command("db", "upgrade", f"sqlite:///{database}")
         )
 
 

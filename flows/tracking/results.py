@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.errors import UserError, nearest_hint
+from flows.shell import shell_command
 from flows.tracking.certificates import Reference, references
 from flows.tracking.missing import MISSING
 from flows.tracking.store import PARENT, Store
@@ -129,7 +130,8 @@ def find_run(store: Store, name: str | None) -> Any:
 def _select(store: Store, kind: str, runs: list[Any], name: str | None) -> Any:
     """Select a run by name from runs that are sorted newest first."""
     if not runs:
-        raise UserError(f"no {kind} in {store.project.mlruns} yet; run `keyhole compare` or pass --mlruns DIR")
+        compare = shell_command("compare", project=store.project)
+        raise UserError(f"no {kind} in {store.name} yet; run {compare} or pass --mlruns DIR")
     if name is None:
         return runs[0]
     named = [run for run in runs if run.info.run_name == name]

@@ -21,6 +21,7 @@ from typing import Any
 
 from flows.errors import DeadWorkerError, FailedJobError, StoppedError, UserError, log_suppressed
 from flows.project import Project
+from flows.shell import mlflow_command
 from flows.text import exception_line, one_line
 from flows.tracking import addresses, artifact_store, database, local_database, process_owner
 from flows.tracking.artifact_store import Artifacts, LocalArtifacts, RemoteArtifacts
@@ -68,11 +69,9 @@ class Store:
                     with closing(sqlite3.connect(self.project.database)) as connection:
                         connection.execute("PRAGMA journal_mode=wal")
             elif experiment.lifecycle_stage != "active":
-                raise UserError(
-                    f"the experiment {EXPERIMENT} of {self.name} is deleted; restore it with "
-                    f"`MLFLOW_TRACKING_URI={database.without_password(self.uri)} "
-                    f"mlflow experiments restore --experiment-id {experiment.experiment_id}`"
-                )
+                words = ("experiments", "restore", "--experiment-id", experiment.experiment_id)
+                restore = mlflow_command(*words, uri=self.uri)
+                raise UserError(f"the experiment {EXPERIMENT} of {self.name} is deleted; restore it with {restore}")
         return client
 
     @property
