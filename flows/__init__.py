@@ -3,7 +3,23 @@
 Importing this package sets the environment variables that keep Prefect and MLflow local and quiet. It imports neither.
 """
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from flows import process_env
 from flows.project import current_project
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 process_env.configure_environment(current_project().prefect_home)
+
+
+def results(sweep: str | None = None, *, mlruns: str | Path | None = None, store: str | None = None) -> "DataFrame":
+    """Return the results of a sweep as a pandas DataFrame; see `flows.reporting.dataframe.sweep_dataframe`.
+
+    >>> flows.results("quick").groupby(["row", "oversight"]).true_return.mean()
+    """
+    from flows.reporting.dataframe import sweep_dataframe
+
+    return sweep_dataframe(sweep, mlruns, store)

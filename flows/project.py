@@ -35,13 +35,24 @@ class Project:
 
 def current_project() -> Project:
     """Returns the project of the current directory, with the store that the environment variables select."""
+    return project_with(None, None)
+
+
+def project_with(mlruns: str | Path | None, store: str | None) -> Project:
+    """Returns the project of the current directory with another store.
+
+    Args:
+        mlruns: Directory of the store; None: the one that the environment variable selects, else mlruns/.
+        store: URI of the database; None: the one that the environment variable selects, else the file in `mlruns`.
+    """
     start = Path.cwd()
     root = next(
         (p for p in (start, *start.parents) if (p / ".git").exists() or (p / "pyproject.toml").exists()),
         start,
     )
-    mlruns = Path(os.environ.get(MLRUNS) or root / "mlruns").absolute()
-    return Project(root, mlruns, os.environ.get(STORE, ""), _uri(os.environ.get(ARTIFACTS, "")))
+    folder = Path(mlruns or os.environ.get(MLRUNS) or root / "mlruns").absolute()
+    database = os.environ.get(STORE, "") if store is None else store
+    return Project(root, folder, database, _uri(os.environ.get(ARTIFACTS, "")))
 
 
 def _uri(location: str) -> str:

@@ -1,0 +1,51 @@
+"""The results of a sweep as a pandas DataFrame."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.project import project_with
+from flows.reporting.report import COLUMNS
+from flows.tracking.access import check_answers, require_runs
+from flows.tracking.results import find_sweep, read_results
+from flows.tracking.store import Store
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def sweep_dataframe(
+    sweep: str | None = None, mlruns: str | Path | None = None, store: str | None = None
+) -> "DataFrame":
+    """Read the results of a sweep from MLflow.
+
+    Args:
+        sweep: run id, start of a run id, or name of the sweep; None for the newest.
+        mlruns: directory of the store; None for that of the project around the current directory.
+        store: URI of the store's database; None for the project's.
+
+    Returns:
+        One line for each run and deployment rule, with the columns of results.csv: names, oversight level, seed and
+        status of the run; true return per episode, discounted, over all episodes and over those that start watched
+        (seen) or unwatched (unseen); the checkpoint used; the true return with each block ablated (without_BLOCK).
+        A number that a run has not recorded is nan. `attrs` holds the sweep's name and run id.
+
+    Raises:
+        flows.errors.UserError: there is no such sweep or store.
+    """
+    import pandas
+
+    project = require_runs(project_with(mlruns, store))
+    check_answers(project)
+    opened = Store(project)
+    found = read_results(opened, find_sweep(opened, sweep))
+    lines = [
+        {
+            **{name: getattr(row, name) for name in COLUMNS},
+            **{f"without_{block}": row.without.get(block, math.nan) for block in found.blocks},
+        }
+        for row in found.rows
+    ]
+    frame = pandas.DataFrame(lines, columns=[*COLUMNS, *(f"without_{block}" for block in found.blocks)])
+    frame.attrs.update(sweep=found.name, run_id=found.run_id)
+    return frame
