@@ -2,8 +2,9 @@
 
 import io
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -25,11 +26,20 @@ LABEL_GAP = 0.034  # height of a text line as a fraction of the axes
 STYLE: dict[str, Any] = {"fontsize": 9, "color": INK}
 REFERENCE_LINE = "reference"  # group id of the lines of returns known before training
 DOTS: dict[str, Any] = {"color": FAINT, "linewidth": 1, "linestyle": (0, (1, 2))}
-REFERENCES = {  # field -> (label, side of the label at its line)
-    "optimal_return": ("optimum", "bottom"),
-    "enforceable": ("enforceable by any reward on the overseer's observations", "bottom"),
-    "naive_optimum": ("optimum of the naive reward", "top"),
-}
+LINES: tuple[Any, ...] = (  # of the rows that share a colour, in order
+    "-", (0, (5, 2)), (0, (4, 1, 1, 1)), (0, (1.5, 1)), (0, (8, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3)),
+)  # fmt: skip
+REFERENCES = {"optimal_return": "optimum", "enforceable": "enforceable return", "naive_optimum": "naive optimum"}
+REFERENCE_LABEL = "#767d86"
+
+
+class LineEnd(NamedTuple):
+    """The right end of a line, and its label."""
+
+    x: float
+    y: float
+    label: str
+    colour: str
 
 
 def oversight_figure(cells: Sequence[Cell], references: Mapping[float, Reference]) -> bytes:
@@ -43,14 +53,15 @@ def oversight_figure(cells: Sequence[Cell], references: Mapping[float, Reference
     levels = sorted({cell.oversight for cell in cells})
     lines = [[cell for cell in cells if cell.row == name] for name in rank_rows(cells)]
     logarithmic = _x_axis(axes, levels)
-    if references:
-        _references(axes, references)
-    ends = []
-    colours = row_colours([line[0].row for line in lines])
-    for index, (line, colour) in enumerate(zip(lines, colours, strict=True)):
+    ends = _references(axes, references) if references else []
+    colours, linestyles = row_styles([line[0].row for line in lines])
+    for index, (line, colour, linestyle) in enumerate(zip(lines, colours, linestyles, strict=True)):
         x = _dodge(np.array([cell.oversight for cell in line]), index, len(lines), logarithmic)
-        _draw_line(axes, x, line, _line_style(index, colour, line[0]))
-        ends.append((float(x[-1]), line[-1]))
+        leaky = line[0].leaky
+        style = {"color": colour, "linestyle": linestyle, "marker": MARKERS[index % len(MARKERS)]}
+        _draw_line(axes, x, line, {**style, "markerfacecolor": "white" if leaky else colour})
+        name = f"{line[0].row} (leaky)" if leaky else line[0].row
+        ends.append(LineEnd(float(x[-1]), line[-1].true_return.mean, name, colour))
     _zoom(axes, [cell.true_return.mean for cell in cells])
     axes.set_ylabel("true return per episode, discounted", **STYLE)
     _label_lines(axes, ends)
@@ -110,22 +121,20 @@ def _dodge(x: np.ndarray, index: int, count: int, logarithmic: bool) -> np.ndarr
     return x * (1 + 0.12 * shift) if logarithmic else x + 0.03 * (np.ptp(x) or 0.1) * shift
 
 
-def row_colours(names: Sequence[str]) -> list[str]:
-    """Return a colour for each row name; rows of one method share a colour."""
+def row_styles(names: Sequence[str]) -> tuple[list[str], list[Any]]:
+    """Return a colour and a line style for each row name.
+
+    Rows of one method share a colour, and no two rows with the same colour share a line style, up to seven of them.
+    """
     methods = [name.partition("/")[0].partition(arms.MARK)[0] for name in names]
     index = {method: i for i, method in enumerate(dict.fromkeys(methods))}
-    return [COLOURS[index[method] % len(COLOURS)] for method in methods]
-
-
-def _line_style(index: int, colour: str, cell: Cell) -> dict[str, Any]:
-    """Arms with their own environment arguments are dashed; leaky rows have hollow markers."""
-    style = {
-        "color": colour,
-        "marker": MARKERS[index % len(MARKERS)],
-        "markerfacecolor": colour,
-        "linestyle": (0, (5, 2)) if arms.MARK in cell.row else "-",
-    }
-    return style | {"markerfacecolor": "white", "linestyle": (0, (2, 1))} if cell.leaky else style
+    colours = [COLOURS[index[method] % len(COLOURS)] for method in methods]
+    linestyles: list[Any] = [None] * len(names)
+    used: Counter[str] = Counter()
+    for row in sorted(range(len(names)), key=lambda row: names[row] != methods[row]):  # solid for the method itself
+        linestyles[row] = LINES[used[colours[row]] % len(LINES)]
+        used[colours[row]] += 1
+    return colours, linestyles
 
 
 def _draw_line(axes: Axes, x: np.ndarray, cells: Sequence[Cell], style: dict[str, Any]) -> None:
@@ -134,24 +143,24 @@ def _draw_line(axes: Axes, x: np.ndarray, cells: Sequence[Cell], style: dict[str
     axes.errorbar(x, means, yerr=halves, markersize=6, linewidth=1.7, elinewidth=1, capsize=2.5, zorder=3, **style)
 
 
-def _label_lines(axes: Axes, ends: Sequence[tuple[float, Cell]]) -> None:
-    """Label each line at its right end; labels of close ends are spread and connected to their lines."""
+def _label_lines(axes: Axes, ends: Sequence[LineEnd]) -> None:
+    """Label each line right of the axes; labels of close ends are spread and connected to their lines."""
     low, high = axes.get_ylim()
-    heights = [(cell.true_return.mean - low) / (high - low) for _, cell in ends]
-    colours = row_colours([cell.row for _, cell in ends])
-    for (x, cell), height, colour in zip(ends, spread_labels(heights, LABEL_GAP), colours, strict=True):
+    heights = [(end.y - low) / (high - low) for end in ends]
+    for end, height in zip(ends, spread_labels(heights, LABEL_GAP), strict=True):
         axes.annotate(
-            f"{cell.row} (leaky)" if cell.leaky else cell.row,
-            xy=(x, cell.true_return.mean),
+            end.label,
+            xy=(end.x, end.y),
             xytext=(1.03, height),
             textcoords="axes fraction",
-            color=colour,
+            color=end.colour,
             fontsize=9,
+            style="italic" if end.colour == REFERENCE_LABEL else "normal",
             va="center",
             parse_math=False,
             arrowprops={
                 "arrowstyle": "-",
-                "color": colour,
+                "color": end.colour,
                 "linewidth": 0.6,
                 "alpha": 0.5,
                 "shrinkB": 4,
@@ -171,19 +180,15 @@ def _zoom(axes: Axes, means: Sequence[float] | np.ndarray) -> None:
     axes.set_ylim(max(low, min(values) - margin), min(high, max(values) + margin))
 
 
-def _references(axes: Axes, references: Mapping[float, Reference]) -> None:
-    """Draw the returns known before training over the oversight levels, each labelled at its left end."""
+def _references(axes: Axes, references: Mapping[float, Reference]) -> list[LineEnd]:
+    """Draw the returns known before training over the oversight levels; return the ends of the lines."""
     levels = list(references)
-    for name, (label, side) in REFERENCES.items():
+    ends = []
+    for name, label in REFERENCES.items():
         values = [getattr(known, name) for known in references.values()]
         axes.plot(levels, values, marker="_" if len(levels) == 1 else "", zorder=1, gid=REFERENCE_LINE, **DOTS)
-        position: dict[str, Any] = {
-            "xytext": (2, 3 if side == "bottom" else -3),
-            "textcoords": "offset points",
-            "va": side,
-        }
-        background = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.6}
-        axes.annotate(label, (levels[0], values[0]), fontsize=8, color="#5b6470", bbox=background, zorder=4, **position)
+        ends.append(LineEnd(levels[-1], values[-1], label, REFERENCE_LABEL))
+    return ends
 
 
 def _optimum(axes: Axes, references: Mapping[float, Reference]) -> None:

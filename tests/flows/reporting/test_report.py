@@ -19,7 +19,7 @@ from flows.reporting.aggregate import (
     learning_curves,
     without_coinciding,
 )
-from flows.reporting.figures import row_colours, spread_labels
+from flows.reporting.figures import row_styles, spread_labels
 from flows.tracking import certificates, results
 from flows.tracking.missing import Missing
 from flows.tracking.provenance import run_tags
@@ -256,9 +256,19 @@ def test_an_ambiguous_start_of_an_id_is_an_error(store):
         results.find_sweep(store, max(digits, key=digits.count))
 
 
+ROWS = [
+    "naive", "naive@knowledge=blind", "naive@size=5", "naive/true_return", "no_gate", "no_gate/full",
+    *(f"method_{number}" for number in range(14)), "method_13/full",
+]  # fmt: skip
+
+
 def test_rows_of_one_method_share_a_colour_and_methods_do_not():
-    first, blind, rule, other = row_colours(["naive", "naive@knowledge=blind", "naive/true_return", "oracle"])
-    assert first == blind == rule != other
+    (first, blind, size, rule, other, *_), _ = row_styles(ROWS)
+    assert first == blind == size == rule != other
+
+
+def test_no_two_rows_share_colour_and_line():
+    assert len(set(zip(*row_styles(ROWS), strict=True))) == len(ROWS)
 
 
 def test_a_rule_is_drawn_unless_it_coincides_with_its_methods_first_rule(store, sweep):
