@@ -20,6 +20,8 @@ from flows.tracking.database import without_passwords
 from flows.tracking.notice import notice
 
 RETRY_SECONDS = 120.0  # longest time that a store may be locked or away
+TRANSFERS = ("log_artifacts", "download_artifacts")  # methods that move files; their time depends on the files' size
+TRANSFER_SECONDS = 1800.0  # longest time that a transfer may take
 NOTICE_SECONDS = 8.0  # after which a notice names the unanswered request
 STOP_SECONDS = 1.5  # that a request may take once the user has stopped the command
 LOCKED = "database is locked"  # SQLite's message; MLflow's exception contains it and has no error code of its own
@@ -42,6 +44,10 @@ class StoreLostError(UserError):
     """The store has not answered for `RETRY_SECONDS`."""
 
 
+class HungError(ConnectionError):
+    """A call has not returned within its time."""
+
+
 class RetryingClient:
     """Forwards every call to an MLflow client and repeats it while the store is locked or away.
 
@@ -49,10 +55,14 @@ class RetryingClient:
         client: MLflow's client.
         name: the store as shown to the user, without a password.
         remote: whether the store is reached over a network; such a call can hang, so it gets its own thread.
+
+    Attributes:
+        files: where the store keeps its runs' files, as shown to the user; empty if nothing is transferred.
     """
 
     def __init__(self, client: Any, name: str = "the store", remote: bool = False) -> None:
         self._client, self._name, self._remote = client, name, remote
+        self.files = ""
         self._stopped, self._lost, self._noticed = False, False, False
         self._lock = threading.Lock()
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it would print every retry
@@ -66,35 +76,47 @@ class RetryingClient:
         self._stopped = False
 
     def __getattr__(self, name: str) -> Any:
-        return functools.partial(self._call, getattr(self._client, name))
+        return functools.partial(self._transfer if name in TRANSFERS else self._call, getattr(self._client, name))
+
+    def _transfer(self, method: Callable, *args: Any, **kwargs: Any) -> Any:
+        call = functools.partial(method, *args, **kwargs)
+        name = self.files or self._name
+        return self._repeat(functools.partial(self._in_thread, call, name, TRANSFER_SECONDS), name)
 
     def _call(self, method: Callable, *args: Any, **kwargs: Any) -> Any:
-        """Repeat the call while the store is locked or away."""
-        start = time.monotonic()
         call = functools.partial(method, *args, **kwargs)
+        in_thread = functools.partial(self._in_thread, call, self._name, RETRY_SECONDS)
+        return self._repeat(in_thread if self._remote else call, self._name)
+
+    def _repeat(self, call: Callable[[], Any], name: str) -> Any:
+        """Repeat the call while the store is locked or away."""
+        failing_since: float | None = None
         while True:
             try:
-                value = self._in_thread(call, start) if self._remote else call()
+                value = call()
             except Exception as error:
                 text = str(error)
                 if any(part in text for part in DAMAGED):
                     raise UserError(local_database.damaged(self._name, error)) from None
                 if LOCKED not in text and not any(part in text for part in AWAY):
                     raise
-                if self._stopped or self._lost or time.monotonic() - start > RETRY_SECONDS:
+                failing_since = failing_since or time.monotonic()
+                over = isinstance(error, HungError) or time.monotonic() - failing_since > RETRY_SECONDS
+                if over or self._stopped or self._lost:
                     self._lost = self._lost or not self._stopped
                     raise StoreLostError(
-                        f"{self._name} does not answer ({one_line(without_passwords(text), limit=160)})"
+                        f"{name} does not answer ({one_line(without_passwords(text), limit=160)})"
                     ) from None
                 if LOCKED not in text:
-                    self._notice()
+                    self._notice(name, RETRY_SECONDS)
             else:
                 self._noticed = False
                 return value
             time.sleep(0.2)
 
-    def _in_thread(self, call: Callable[[], Any], start: float) -> Any:
-        """Run the call in a thread that is abandoned if the store hangs."""
+    def _in_thread(self, call: Callable[[], Any], name: str, limit: float) -> Any:
+        """Run the call in a thread that is abandoned if the store hangs, or after `limit` seconds."""
+        start = time.monotonic()
         outcome: dict[str, Any] = {}
         ended = threading.Event()
 
@@ -110,20 +132,20 @@ class RetryingClient:
         while not ended.wait(0.2):
             now = time.monotonic()
             if now - start > NOTICE_SECONDS:
-                self._notice()
+                self._notice(name, limit)
             stopping = (stopping or now) if self._stopped or self._lost else None
-            if now - start > RETRY_SECONDS or (stopping and now - stopping > STOP_SECONDS):
-                raise ConnectionError(f"the request {AWAY[0]}: no response")
+            if now - start > limit or (stopping and now - stopping > STOP_SECONDS):
+                raise HungError(f"the request {AWAY[0]}: no response")
         if "error" in outcome:
             raise outcome["error"]
         return outcome["value"]
 
-    def _notice(self) -> None:
-        """Tell the user once that the store is away."""
+    def _notice(self, name: str, limit: float) -> None:
+        """Inform the user once that the store does not answer."""
         with self._lock:
             first, self._noticed = not self._noticed, True
         if first and not self._stopped:
-            notice(f"{self._name} does not answer; waiting up to {RETRY_SECONDS:.0f} s")
+            notice(f"{name} does not answer; waiting up to {limit:.0f} s")
 
 
 def use_own_retries() -> None:

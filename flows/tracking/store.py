@@ -113,11 +113,10 @@ class Store:
         if option and option.rstrip("/") != location.rstrip("/"):
             raise UserError(f"--artifacts: found {option!r}, but this store keeps its runs' files in {location!r}")
         artifact_store.check_artifact_uri(location)
-        return (
-            RemoteArtifacts(self.project.artifacts, self.client)
-            if ":/" in location
-            else LocalArtifacts(self.project.artifacts)
-        )
+        if ":/" not in location:
+            return LocalArtifacts(self.project.artifacts)
+        self.client.files = database.without_password(location)
+        return RemoteArtifacts(self.project.artifacts, self.client)
 
     @cached_property
     def experiment(self) -> str:

@@ -49,6 +49,48 @@ def test_a_store_that_hangs_is_named_within_seconds(capsys, monkeypatch):
     assert capsys.readouterr().err == "keyhole: db does not answer; waiting up to 120 s\n"
 
 
+def moving(seconds: float, text: str = ""):
+    """An MLflow client whose uploads take a while, then fail with a text if there is one."""
+
+    def log_artifacts(run_id, folder):
+        time.sleep(seconds)
+        if text:
+            raise RuntimeError(text)
+        return run_id
+
+    return SimpleNamespace(log_artifacts=log_artifacts)
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_long_upload_is_not_taken_for_a_lost_store(monkeypatch, capsys, remote):
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.3)
+    monkeypatch.setattr(module, "NOTICE_SECONDS", 0.3)
+    client = RetryingClient(moving(1.2), "db", remote)
+    client.files = "s3://bucket"
+    assert client.log_artifacts("a", "folder") == "a"
+    assert capsys.readouterr().err == "keyhole: s3://bucket does not answer; waiting up to 1800 s\n"
+
+
+@pytest.mark.parametrize("client", [moving(0.1, 'Could not connect to the endpoint URL: "http://s3"'), moving(60)])
+def test_an_upload_that_cannot_be_made_is_lost_in_the_end_and_names_the_address(monkeypatch, client):
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.3)
+    monkeypatch.setattr(module, "TRANSFER_SECONDS", 1.0)
+    retrying = RetryingClient(client, "db")
+    retrying.files = "s3://bucket"
+    with pytest.raises(StoreLostError, match="s3://bucket does not answer"):
+        retrying.log_artifacts("a", "folder")
+
+
+@pytest.mark.parametrize("client", [moving(0.1, "Could not connect to the endpoint URL"), moving(60)])
+def test_an_upload_ends_within_seconds_of_a_stop(client):
+    waiting = RetryingClient(client, "db")
+    threading.Timer(0.3, waiting.stop).start()
+    start = time.monotonic()
+    with pytest.raises(StoreLostError):
+        waiting.log_artifacts("a", "folder")
+    assert time.monotonic() - start < 5
+
+
 def test_the_notice_comes_within_ten_seconds():
     assert module.NOTICE_SECONDS < 10
 
