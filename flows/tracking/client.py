@@ -63,7 +63,8 @@ class RetryingClient:
     def __init__(self, client: Any, name: str = "the store", remote: bool = False) -> None:
         self._client, self._name, self._remote = client, name, remote
         self.files = ""
-        self._stopped, self._lost, self._noticed = False, False, False
+        self._stopped, self._lost = False, False
+        self._noticed: set[str] = set()
         self._lock = threading.Lock()
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it would print every retry
 
@@ -110,7 +111,7 @@ class RetryingClient:
                 if LOCKED not in text:
                     self._notice(name, RETRY_SECONDS)
             else:
-                self._noticed = False
+                self._noticed.discard(name)
                 return value
             time.sleep(0.2)
 
@@ -143,7 +144,8 @@ class RetryingClient:
     def _notice(self, name: str, limit: float) -> None:
         """Inform the user once that the store does not answer."""
         with self._lock:
-            first, self._noticed = not self._noticed, True
+            first = name not in self._noticed
+            self._noticed.add(name)
         if first and not self._stopped:
             notice(f"{name} does not answer; waiting up to {limit:.0f} s")
 
