@@ -29,6 +29,7 @@ from flows.tracking.process_owner import is_alive, owner_tags
 
 PAGES_API = "PREFECT_SERVER_UI_API_URL"  # the API address that its pages use; it does not follow --port
 FOREIGN_TIMEOUT = 4.0  # seconds for a server that the user names in PREFECT_API_URL
+STOP_TIMEOUT = 3.0  # seconds; its database survives a kill
 START_TIMEOUT = 180.0  # seconds; a first start creates the database: 15 s on an idle machine, minutes on a busy one
 
 
@@ -173,7 +174,7 @@ class Server:
                 server = psutil.Process(int(record["pid"]))
                 family = [server, *server.children(recursive=True)]
                 os.killpg(server.pid, signal.SIGINT)
-                _, alive = psutil.wait_procs(family, timeout=10)
+                _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT)
                 for process in alive:
                     process.kill()
         self._record.unlink(missing_ok=True)
