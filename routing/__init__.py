@@ -6,7 +6,8 @@ Importing this package registers every method.
 import routing.methods  # noqa: F401  (registers)
 from routing.ablation import ablate, ablated, mean, reinit, zero
 from routing.audit import Audit, audit, moved, snapshot
-from routing.backward.primitives import routed_linear, scale_grad
+from routing.backward.linear import routed_linear
+from routing.backward.primitives import scale_grad
 from routing.lora import lora, set_scale, start_from_zero
 from routing.optim import optimizer_groups, penalty, silence
 from routing.oversight.overseer import Overseer, View, all_seeing, flipped, limited

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from routing.backward.primitives import Weights, apply_weights, autocast, weight_plan
+from routing.backward.linear import autocast, weight_plan
+from routing.backward.primitives import Weights, apply_weights
 
 
 class Shape(NamedTuple):

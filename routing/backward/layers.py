@@ -15,8 +15,9 @@ from torch.utils._pytree import tree_leaves
 
 from routing.backward.batch_axis import CHECKED, check_arguments
 from routing.backward.convolution import Shape, weighted_convolution
+from routing.backward.linear import weighted_linear
 from routing.backward.parameter_weights import ParameterWeight, weights_of
-from routing.backward.primitives import Weights, scale_grads, weighted_linear
+from routing.backward.primitives import Weights, scale_grads
 from routing.backward.two_pass import Forward, Parameters, evaluated_twice, forward_twice
 from routing.selectors import CONVOLUTIONS, EMBEDDINGS, SECOND
 

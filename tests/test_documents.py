@@ -1,0 +1,26 @@
+"""Documents name tests and files that exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+TESTS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_test_that_a_document_names_exists(document):
+    names = set(re.findall(r"\btest_\w+\b(?!\.py)", document.read_text(encoding="utf-8")))
+    defined = set(re.findall(r"def (test_\w+)", TESTS)) | {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    assert names <= defined
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_of_the_repository_that_a_document_names_exists(document):
+    text = document.read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:agents|benchmarks|docs|envs|flows|routing|tests)/[\w./]+\.\w+)`", text)
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    missing = [path for path in paths if not (ROOT / path).exists()]
+    assert missing + [link for link in links if not (document.parent / link).exists()] == []
