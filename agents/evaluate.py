@@ -13,7 +13,7 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 import envs
-from agents.onednn import by_onednn
+from agents.onednn import use_onednn
 from agents.policies.blocks import BlockUse
 from agents.policies.policy import BlockPolicy
 
@@ -81,12 +81,12 @@ class ExactEvaluator:
         self.observations = torch.as_tensor(self.tables.observations).float()
 
     def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
-        with by_onednn():
+        with use_onednn():
             probabilities = [action_probabilities(policy, rows) for rows in self._observations_on_device(policy)]
         return self._evaluation(torch.cat(probabilities))
 
     def each(self, policy: BlockPolicy, uses: Sequence[BlockUse]) -> list[Evaluation]:
-        with by_onednn():
+        with use_onednn():
             chunks = [
                 policy.log_probabilities(policy.encode(rows), uses) for rows in self._observations_on_device(policy)
             ]

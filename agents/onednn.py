@@ -15,7 +15,7 @@ ROUNDING = 1e-5  # relative error: float32 stays below a tenth of it, bfloat16 a
 
 
 @contextmanager
-def by_onednn() -> Iterator[None]:
+def use_onednn() -> Iterator[None]:
     """Context in which oneDNN computes float32 products on the CPU, where it computes them in float32.
 
     The setting is global to the process and is reset on exit.

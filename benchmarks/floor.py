@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from agents.onednn import by_onednn
+from agents.onednn import use_onednn
 from benchmarks.harness.figures import Figure
 from benchmarks.harness.paired import Effort, Workload, measure_ratio
 from benchmarks.learners import training_workload
@@ -49,7 +49,7 @@ def matrix_product(dtype: torch.dtype) -> Workload:
     a, b = torch.randn(2, SIDE, SIDE).to(dtype).unbind()
 
     def run() -> float:
-        with by_onednn():
+        with use_onednn():
             torch.mm(a, b)
         return 2.0 * SIDE**3
 

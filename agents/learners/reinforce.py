@@ -21,7 +21,7 @@ import envs
 from agents.learners import losses
 from agents.learners.one_pass_ppo import OnePassPPO
 from agents.learners.routed_buffer import RoutedRolloutBuffer
-from agents.onednn import by_onednn
+from agents.onednn import use_onednn
 from agents.policies.policy import BlockPolicy, log_softmax
 from agents.tabular.device_rollout import DeviceRollout
 from agents.tabular.grouping import GroupedSamples, group_samples, pad_rows, take_rows
@@ -38,8 +38,8 @@ class Batch(NamedTuple):
     inputs: torch.Tensor  # (P, features)
     log_prob: torch.Tensor  # (P, A) of the policy that acted
     masks: torch.Tensor  # (P, M)
-    gains: torch.Tensor  # (P, A)
-    losses: torch.Tensor  # (P, A)
+    positive_advantages: torch.Tensor  # (P, A)
+    negative_advantages: torch.Tensor  # (P, A)
     visits: torch.Tensor  # (P,)
     returns: torch.Tensor  # (P,)
     good: torch.Tensor  # (P,)
@@ -102,7 +102,7 @@ class RoutedReinforce(OnePassPPO):
     def learn(self, *args, **kwargs):
         """Train as PPO's `learn` does, with float32 products by oneDNN where it is faster."""
         blocks = isinstance(self.policy, BlockPolicy)
-        with by_onednn() if blocks and self.policy.precision == "fp32" else nullcontext():
+        with use_onednn() if blocks and self.policy.precision == "fp32" else nullcontext():
             return super().learn(*args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
@@ -241,7 +241,7 @@ class RoutedReinforce(OnePassPPO):
         """(P, A) number of selected samples in each row of the batch, by action; 0 in rows that only pad the size."""
         ones = np.ones(int(selected.sum()))
         grouped = self._group(selected, ones, ones)
-        counts = self._columns(grouped.gains[rows])  # gains are sums of weight times advantage, here of ones
+        counts = self._columns(grouped.positive_advantages[rows])  # sums of weight times advantage, here of ones
         counts[len(grouped.observation) :] = 0
         return counts
 
@@ -276,7 +276,8 @@ class RoutedReinforce(OnePassPPO):
         latent = self.policy.mlp_extractor.forward_actor(batch.inputs, batch.masks)
         log_prob = log_softmax(self.policy.action_net(latent))
         ratio = torch.exp(log_prob - batch.log_prob)
-        surrogate = batch.gains * ratio.clamp(max=1 + clip_range) + batch.losses * ratio.clamp(min=1 - clip_range)
+        surrogate = batch.positive_advantages * ratio.clamp(max=1 + clip_range)
+        surrogate = surrogate + batch.negative_advantages * ratio.clamp(min=1 - clip_range)
         values = self.policy.value_net(self.policy.mlp_extractor.forward_critic(batch.inputs)).squeeze(-1)
         clip_range_vf = self._clip_range_vf()
         if clip_range_vf is not None and batch.old_values is not None:

@@ -11,8 +11,8 @@ class GroupedSamples(NamedTuple):
 
     observation: np.ndarray  # (P,) int, an index of tables.observations
     masks: np.ndarray  # (P, M)
-    gains: np.ndarray  # (P, A) sum of weight times positive advantage
-    losses: np.ndarray  # (P, A) sum of weight times negative advantage
+    positive_advantages: np.ndarray  # (P, A) sum of weight times positive advantage
+    negative_advantages: np.ndarray  # (P, A) sum of weight times negative advantage
     visits: np.ndarray  # (P,) sum of weights
     returns: np.ndarray  # (P,) sum of weight times return
     good: np.ndarray  # (P,) number of samples judged good

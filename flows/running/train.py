@@ -44,15 +44,15 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     """
     env, model = build_learner(config)
     evaluate, exact = agents.make_evaluator(config.env, config.seed, **world_arguments(config))
-    watcher = Watcher(model.policy, evaluate, deployments_of(config.method), recorder)
-    tags = {"exactness": "exact" if exact else "sampled", **_knowledge(env.env), **_deployment_tags(watcher.choices)}
+    evaluator = CheckpointEvaluator(model.policy, evaluate, deployments_of(config.method), recorder)
+    tags = {"exactness": "exact" if exact else "sampled", **_knowledge(env.env), **_deployment_tags(evaluator.choices)}
     recorder.tags(tags)
-    file = agents.StateFile(recorder.folder / STATE, config.model_dump_json(), watcher)
+    file = agents.StateFile(recorder.folder / STATE, config.model_dump_json(), evaluator)
     if file.damage:
         recorder.tags({"resumed": file.damage})
-    model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, watcher.visit, file))
+    model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, evaluator.visit, file))
     recorder.metrics(model.num_timesteps, block_metrics(model.policy, evaluate))
-    for choice in reversed(watcher.choices):  # the first rule's policy is the one saved
+    for choice in reversed(evaluator.choices):  # the first rule's policy is the one saved
         model.policy.load_state_dict(choice.parameters)
         recorder.metrics(model.num_timesteps, selected_metrics(model.policy, evaluate, choice))
     save_agent(config, model.policy, recorder.folder)
@@ -60,7 +60,7 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     title = f"{config.label}, oversight {config.oversight:g}, seed {config.seed}"
     missing = Missing()
     with missing.part("learning_curve.png"):
-        learning_curve_figure(watcher.curve, title, recorder.folder / "learning_curve.png")
+        learning_curve_figure(evaluator.curve, title, recorder.folder / "learning_curve.png")
     with missing.part("policy.png"):
         policy_figure(model.policy, env.env, title, recorder.folder / "policy.png")
     if missing:
@@ -91,7 +91,7 @@ def save_agent(config: TrainConfig, policy: agents.BlockPolicy, folder: Path) ->
     agents.save(folder / "agent.zip", policy, config.env, world_arguments(config), config.method, seed=config.seed)
 
 
-class Watcher:
+class CheckpointEvaluator:
     """Evaluates the policy during training; keeps its curve and the checkpoint that each deployment rule selects."""
 
     def __init__(self, policy, evaluate, deployments, recorder: Recorder) -> None:

@@ -295,10 +295,12 @@ def _rehearse(config: TrainConfig, folder: Path, evaluates: bool) -> None:
     if evaluates:
         arguments = train.world_arguments(config)
         evaluate, exact = agents.make_evaluator(config.env, config.seed, episodes=COPIES, **arguments)
-        watcher = train.Watcher(model.policy, evaluate, train.deployments_of(config.method), _NullRecorder(folder))
-        file = agents.StateFile(folder / train.STATE, config.model_dump_json(), watcher)
+        evaluator = train.CheckpointEvaluator(
+            model.policy, evaluate, train.deployments_of(config.method), _NullRecorder(folder)
+        )
+        file = agents.StateFile(folder / train.STATE, config.model_dump_json(), evaluator)
         if exact or _episodes_end(config.env, env.env):
-            visit = watcher.visit
+            visit = evaluator.visit
     model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, visit, file))
     if evaluates:
         with log_suppressed(logger, "drawing the environment", logging.DEBUG):  # runs may lack pictures

@@ -7,11 +7,11 @@ from torch import nn
 from agents import onednn
 
 
-def test_products_by_onednn_and_their_gradients_differ_by_rounding():
+def test_products_of_onednn_and_their_gradients_differ_by_rounding():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(37, 64), nn.ReLU(), nn.Linear(64, 3))
     inputs, found = torch.randn(300, 37), []
-    for by in (onednn.by_onednn, torch.enable_grad):
+    for by in (onednn.use_onednn, torch.enable_grad):
         network.zero_grad()
         with by():
             output = network(inputs)
@@ -24,13 +24,13 @@ def test_products_by_onednn_and_their_gradients_differ_by_rounding():
 def test_the_setting_is_unchanged_on_a_processor_that_rounds_to_bfloat16(monkeypatch):
     before = torch.backends.mkldnn.matmul.fp32_precision
     monkeypatch.setattr(onednn, "_keeps_float32", lambda: False)
-    with onednn.by_onednn():
+    with onednn.use_onednn():
         assert torch.backends.mkldnn.matmul.fp32_precision == before
 
 
 def test_the_setting_is_reset_after_an_error():
     before = torch.backends.mkldnn.matmul.fp32_precision
-    with pytest.raises(KeyError), onednn.by_onednn():
+    with pytest.raises(KeyError), onednn.use_onednn():
         raise KeyError
     assert torch.backends.mkldnn.matmul.fp32_precision == before
 
