@@ -24,7 +24,7 @@ from agents.policies.policy import BlockPolicy
 from agents.saving import archive, spaces
 from agents.saving.archive import unreadable
 from agents.saving.manifest import Description, Scales, parse_manifest
-from agents.saving.weights import decode_tensors, encode_tensors
+from agents.saving.weights import decode_tensors, encode_tensors, tensor_bytes
 from routing import find
 from routing.errors import unknown_name
 
@@ -152,6 +152,12 @@ def load(path: str | Path) -> Agent:
     return Agent(policy, **origin)
 
 
+def check_size(policy: BlockPolicy) -> None:
+    """Raise ValueError if the policy is larger than an agent file can be."""
+    if (size := tensor_bytes(policy.state_dict())) > archive.LIMIT:
+        raise ValueError(f"the network has {size} bytes; the limit of an agent file is {archive.LIMIT}")
+
+
 def described_policy(path: Path, manifest: Mapping[str, Any]) -> tuple[Description, BlockPolicy]:
     """Read a manifest and build its network on device "meta", where parameters have no memory.
 
@@ -169,9 +175,7 @@ def described_policy(path: Path, manifest: Mapping[str, Any]) -> tuple[Descripti
         )
         with torch.device("meta"):
             policy = BlockPolicy(observation, action, lambda progress: 0.0, **description.network)
-        size = sum(value.numel() * value.element_size() for value in policy.state_dict().values())
-        if size > archive.LIMIT:
-            raise ValueError(f"its network has {size} bytes; the limit is {archive.LIMIT}")
+        check_size(policy)
     except REFUSED as error:
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise unreadable(path, f"{archive.MANIFEST} describes no policy ({reason})") from None

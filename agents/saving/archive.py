@@ -5,7 +5,6 @@ allocated. The hash detects damage. It is not a signature: anyone who can change
 """
 
 import hashlib
-import io
 import json
 import os
 import shlex
@@ -62,16 +61,17 @@ def write_archive(path: Path, manifest: Mapping[str, Any], weights: bytes, layou
     for name, content, limit in ((MANIFEST, text, MANIFEST_LIMIT), (layout.weights, weights, LIMIT)):
         if len(content) > limit:
             raise ValueError(f"an agent with {len(content)} bytes of {name} cannot be saved; the limit is {limit}")
-    packed = io.BytesIO()
-    with ZipFile(packed, "w", ZIP_STORED) as file:
-        file.writestr(ZipInfo(MANIFEST), text)  # with a fixed date: equal agents are equal files
-        file.writestr(ZipInfo(layout.weights), weights)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as fresh:
-        fresh.write(packed.getbuffer())
-        fresh.flush()
-        os.fsync(fresh.fileno())
-    os.chmod(fresh.name, 0o644)
-    os.replace(fresh.name, path)
+        try:
+            with ZipFile(fresh, "w", ZIP_STORED) as file:
+                file.writestr(ZipInfo(MANIFEST), text)  # with a fixed date: equal agents are equal files
+                file.writestr(ZipInfo(layout.weights), weights)
+            fresh.flush()
+            os.fsync(fresh.fileno())
+            os.chmod(fresh.name, 0o644)
+            os.replace(fresh.name, path)
+        finally:
+            Path(fresh.name).unlink(missing_ok=True)
 
 
 def read_archive(path: Path, layout: Layout = CURRENT) -> tuple[dict[str, Any], bytes]:

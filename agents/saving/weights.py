@@ -44,13 +44,18 @@ def decode_tensors(content: bytes, network: Mapping[str, torch.Tensor]) -> dict[
         raise ValueError(f"its header cannot have {length} bytes")
     header = parse_json(content[LENGTH : LENGTH + length])
     check_tensors({name: _described(entry) for name, entry in _entries(header)}, network)
-    size = sum(value.numel() * value.element_size() for value in network.values())
+    size = tensor_bytes(network)
     if len(content) != LENGTH + length + size:
         raise ValueError(f"it has {len(content) - LENGTH - length} bytes of numbers; the network has {size}")
     try:
         return safetensors.torch.load(content)
     except SafetensorError as error:
         raise ValueError(str(error)) from None
+
+
+def tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
+    """Bytes of the numbers of all tensors."""
+    return sum(value.numel() * value.element_size() for value in tensors.values())
 
 
 def check_tensors(found: Mapping[str, tuple[object, object]], network: Mapping[str, torch.Tensor]) -> None:

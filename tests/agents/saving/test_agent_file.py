@@ -106,6 +106,7 @@ def test_a_file_that_could_not_be_written_leaves_the_old_one(path, policy, monke
     with pytest.raises(OSError, match="disk full"):
         agents.save(path, policy, ENV, WORLD, "naive")
     assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_file_of_stable_baselines3_is_refused(tmp_path):
@@ -423,7 +424,7 @@ BAD = {  # name -> change of a good file, part of the message
     "a width that is true": (entry(*WIDTHS, value=[True]), "a width of pi is a bool"),
     "a hundred thousand layers": (entry(*WIDTHS, value=[1] * 100_000), "pi has 100000 layers"),
     "no layers": (entry(*WIDTHS, value=[]), "pi has 0 layers"),
-    "a network of 16 GiB": (entry(*WIDTHS, value=[2**15] * 2), "its network has .* bytes; the limit is"),
+    "a network of 16 GiB": (entry(*WIDTHS, value=[2**15] * 2), "the network has .* bytes; the limit of"),
     "an activation that is a function": (entry("network", "activation", value="os.system"), "unknown activation"),
     "a gate that is a number": (entry("network", "gated", value=1), "gated is a int, not a bool"),
     "an unknown level": (entry("network", "level", value="rows"), "unknown level 'rows'"),
@@ -531,6 +532,12 @@ def test_weights_larger_than_the_limit_are_not_saved(policy, tmp_path, monkeypat
     monkeypatch.setattr(archive, "LIMIT", 1000)
     with pytest.raises(ValueError, match=r"bytes of weights.safetensors cannot be saved; the limit is 1000"):
         agents.save(tmp_path / "agent.zip", policy, ENV, WORLD, "naive")
+
+
+def test_a_learner_whose_agent_could_not_be_saved_is_not_built(monkeypatch):
+    monkeypatch.setattr(archive, "LIMIT", 1000)
+    with pytest.raises(ValueError, match="the limit of an agent file is 1000"):
+        trained()
 
 
 @pytest.mark.parametrize(

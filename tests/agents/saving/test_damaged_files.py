@@ -222,3 +222,24 @@ def test_the_process_reports_the_policy_the_peak_and_unexpected_exceptions(good,
     assert found["policy"] == loading_process.digest(agents.load(good))
     assert 100 < found["peak"] < PEAK
     assert "embedded null" in load(Path("\0"))["raised"]
+
+
+LARGE = {  # entries of a manifest of almost 4 MiB
+    "lists": {"facts": {"lists": [[]] * 1_000_000}},
+    "dictionaries": {"facts": {"dictionaries": [{"": 0}] * 500_000}},
+    "a MultiDiscrete": {"observation_space": {"kind": "MultiDiscrete", "nvec": [1] * 1_300_000}},
+    "a box of 4 million entries": {
+        "observation_space": {"kind": "Box", "shape": [2**22], "dtype": "float64", "low": "-inf", "high": "inf"}
+    },
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_a_manifest_that_takes_as_much_memory_as_it_can_takes_less_than_a_gibibyte(case, good, load, tmp_path):
+    path = tmp_path / "agent.zip"
+    path.write_bytes(good.read_bytes())
+    forging.forge(path, text=lambda text: text.replace(" ", ""), **LARGE[case])
+    found = load(path)
+    assert "raised" not in found, found["raised"]
+    assert "is larger than" not in found.get("refused", "")  # the manifest is read
+    assert found["peak"] < PEAK

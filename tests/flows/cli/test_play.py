@@ -259,7 +259,7 @@ BAD = {  # name -> place in the manifest, value there, options, part of the mess
     "world of six gigabytes": (("world",), {"size": 280}, [], "Unable to allocate"),
     "world of an exabyte": (("world",), {"size": 10**6}, [], "environment 'envs:keyhole/DiamondGhost-v0'"),
     "other spaces": (("world",), {"size": 4}, [], "does not match the agent"),
-    "a network of 16 GiB": (("network", "widths", "pi"), [2**15] * 2, [], "its network has"),
+    "a network of 16 GiB": (("network", "widths", "pi"), [2**15] * 2, [], "the network has"),
     "a billion actions": (("action_space", "n"), 10**9, [], "n of a Discrete is 1000000000"),
 }  # fmt: skip
 
