@@ -12,6 +12,7 @@ from agents.learners.ppo import RoutedPPO
 from agents.learners.reinforce import RoutedReinforce
 from agents.policies.blocks import Precision
 from agents.policies.policy import BlockPolicy
+from agents.saving.agent_file import check_size
 from agents.saving.spaces import LARGEST
 from agents.vec_env import OVERSEER, GymnasiumVecEnv
 from routing import find
@@ -116,8 +117,8 @@ def build(
         The learner, ready for `learn`.
 
     Raises:
-        ValueError: the method or the algorithm is unknown, a space is not supported (see `check_spaces`), or the
-            environment has no overseer.
+        ValueError: the method or the algorithm is unknown, a space is not supported (see `check_spaces`), the
+            environment has no overseer, or the networks are too large to be saved.
     """
     check_spaces(env.observation_space, env.action_space, algorithm)
     if not env.has_overseer:
@@ -125,7 +126,7 @@ def build(
     layers, samples = [width, width], env.num_envs * n_steps
     if algorithm == "reinforce":
         settings["whole_episodes"] = whole_episodes
-    return LEARNERS[algorithm](
+    model = LEARNERS[algorithm](
         BlockPolicy,
         env,
         method=method,
@@ -145,3 +146,5 @@ def build(
         device=device,
         **settings,
     )
+    check_size(model.policy)
+    return model

@@ -1,16 +1,13 @@
 """Saves an agent as data: a manifest and the policy's tensors. Loading executes no code from the file.
 
-The manifest describes the network. Loading builds the network without memory, and the tensors must have its names and
-shapes. The manifest only names the world, which is imported when `Agent.make_world` is called. Usage:
+The manifest describes the network. Loading checks its size, builds it without memory, and the tensors must have its
+names and shapes. The manifest only names the world, which is imported when `Agent.make_world` is called. Usage:
 
     >>> agent = agents.load("agent.zip")
     >>> with agent.deployed(without=["forget"]):
     ...     actions = agent.act(observations)
 """
 
-import io
-import pickle
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,22 +18,17 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
-from torch import nn
 
 from agents.evaluate import action_probabilities
-from agents.policies.blocks import LEVELS
 from agents.policies.policy import BlockPolicy
 from agents.saving import archive, spaces
 from agents.saving.archive import unreadable
+from agents.saving.manifest import Description, Scales, parse_manifest
+from agents.saving.weights import decode_tensors, encode_tensors, tensor_bytes
 from routing import find
 from routing.errors import unknown_name
-from routing.oversight.registry import WHOLE
 
-WEIGHTS = "weights.pt"
-ACTIVATIONS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (nn.ReLU, nn.Tanh)}
-MAX_LAYERS = 16
-UNREADABLE = pickle.UnpicklingError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError
-Scales = tuple[float, ...] | None
+REFUSED = ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, AssertionError
 
 
 @dataclass(frozen=True)
@@ -117,17 +109,17 @@ def save(path: Path, policy: BlockPolicy, env: str, world: Mapping[str, Any], me
         **facts: further JSON values.
 
     Raises:
-        ValueError: a space of the policy cannot be saved.
+        ValueError: the agent could not be loaded: a space, an argument of the world or the network's size is refused.
         OSError: the file cannot be written.
     """
     manifest = {
         "env": env,
         "world": dict(world),
         "method": method,
-        "deployments": [[rule.name, rule.scales] for rule in find(method).deployments],
+        "deployments": [[rule.name, rule.scales and list(rule.scales)] for rule in find(method).deployments],
         "facts": facts,
         "network": {
-            "widths": policy.net_arch,
+            "widths": {part: list(widths) for part, widths in policy.net_arch.items()},  # type: ignore[union-attr]
             "activation": policy.activation_fn.__name__,
             "gated": policy.gated,
             "level": policy.level,
@@ -136,9 +128,8 @@ def save(path: Path, policy: BlockPolicy, env: str, world: Mapping[str, Any], me
         "observation_space": spaces.to_data(policy.observation_space),
         "action_space": spaces.to_data(policy.action_space),
     }
-    tensors = io.BytesIO()
-    torch.save({name: value.detach().cpu().contiguous() for name, value in policy.state_dict().items()}, tensors)
-    archive.write_archive(Path(path), manifest, {WEIGHTS: tensors.getvalue()})
+    parse_manifest(manifest)
+    archive.write_archive(Path(path), manifest, encode_tensors(policy.state_dict()))
 
 
 def load(path: str | Path) -> Agent:
@@ -149,67 +140,43 @@ def load(path: str | Path) -> Agent:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    manifest, members = archive.read_archive(path, [WEIGHTS])
+    manifest, weights = archive.read_archive(path)
+    description, policy = described_policy(path, manifest)
     try:
-        policy = _policy(manifest)
-        agent = Agent(policy, **_origin(manifest))
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OverflowError, AssertionError) as error:
-        raise unreadable(path, f"its manifest describes no policy ({type(error).__name__}: {error})"[:300]) from None
-    tensors = _tensors(path, members[WEIGHTS])
-    expected = {name: (value.shape, value.dtype) for name, value in policy.state_dict().items()}
-    if {name: (value.shape, value.dtype) for name, value in tensors.items()} != expected:
-        raise unreadable(path, "its tensors do not fit the network in its manifest")
+        tensors = decode_tensors(weights, policy.state_dict())
+    except ValueError as error:
+        raise unreadable(path, f"{archive.CURRENT.weights} does not fit the network in the manifest: {error}") from None
     policy.load_state_dict(tensors, assign=True)
     policy.set_training_mode(False)
-    return agent
+    origin = {name: getattr(description, name) for name in ("env", "world", "method", "deployments", "facts")}
+    return Agent(policy, **origin)
 
 
-def _origin(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an `Agent` except its policy."""
-    fields = {name: manifest[name] for name in ("env", "world", "method", "facts")}
-    types = {"env": str, "world": dict, "method": str, "facts": dict}
-    wrong = [name for name, kind in types.items() if not isinstance(fields[name], kind)]
-    if wrong:
-        raise ValueError(f"{wrong[0]} is a {type(fields[wrong[0]]).__name__}")
-    rules = {str(rule): scales and tuple(map(float, scales)) for rule, scales in manifest["deployments"]}
-    if not rules or any(scales is not None and len(scales) != 2 for scales in rules.values()):
-        raise ValueError("a deployment rule needs one coefficient for each of two experts")
-    return {**fields, "deployments": {**rules, WHOLE.name: rules.get(WHOLE.name)}}
+def check_size(policy: BlockPolicy) -> None:
+    """Raise ValueError if the policy is larger than an agent file can be."""
+    if (size := tensor_bytes(policy.state_dict())) > archive.LIMIT:
+        raise ValueError(f"the network has {size} bytes; the limit of an agent file is {archive.LIMIT}")
 
 
-def _policy(manifest: Mapping[str, Any]) -> BlockPolicy:
-    """The network of a manifest, on device "meta": its parameters have no memory."""
-    network = manifest["network"]
-    widths = {part: [int(width) for width in network["widths"][part]] for part in ("pi", "vf")}
-    if any(not 0 < len(layers) <= MAX_LAYERS or min(layers) < 1 for layers in widths.values()):
-        raise ValueError(f"widths {widths} are not those of a network")
-    if network["level"] not in LEVELS:
-        raise unknown_name("level", str(network["level"]), LEVELS)
-    with torch.device("meta"):
-        return BlockPolicy(
-            spaces.from_data(manifest["observation_space"]),
-            spaces.from_data(manifest["action_space"]),
-            lambda progress: 0.0,
-            net_arch=widths,
-            activation_fn=ACTIVATIONS[network["activation"]],
-            gated=bool(network["gated"]),
-            level=network["level"],
-            precision=network["precision"],
-        )
+def described_policy(path: Path, manifest: Mapping[str, Any]) -> tuple[Description, BlockPolicy]:
+    """Read a manifest and build its network on device "meta", where parameters have no memory.
 
+    Args:
+        path: of the file, for the error.
+        manifest: as `read_archive` returns it.
 
-def _tensors(path: Path, content: bytes) -> dict[str, torch.Tensor]:
-    """Dense tensors by name, read by torch's loader for tensors only."""
+    Raises:
+        BadAgentError: the manifest describes no policy, or one that is larger than `archive.LIMIT`.
+    """
     try:
-        with warnings.catch_warnings(action="ignore"):  # about other pickles, which are refused
-            tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except UNREADABLE:
-        raise unreadable(path, f"{WEIGHTS} is not a file of tensors only") from None
-    if not isinstance(tensors, dict) or not all(map(_is_dense, tensors.values())):
-        raise unreadable(path, f"{WEIGHTS} contains values that are not dense tensors")
-    return tensors
-
-
-def _is_dense(value: Any) -> bool:
-    """Whether a value is a tensor with memory for its whole shape."""
-    return type(value) is torch.Tensor and value.layout is torch.strided and value.is_contiguous()
+        description = parse_manifest(manifest)
+        observation, action = (
+            spaces.from_data(data) for data in (description.observation_space, description.action_space)
+        )
+        with torch.device("meta"):
+            policy = BlockPolicy(observation, action, lambda progress: 0.0, **description.network)
+        check_size(policy)
+    except REFUSED as error:
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise unreadable(path, f"{archive.MANIFEST} describes no policy ({reason})") from None
+    return description, policy

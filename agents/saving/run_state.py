@@ -1,7 +1,7 @@
 """Snapshots and restores a learner in the middle of a run; a restored run continues bit for bit.
 
-The state is taken between two rollouts. Its file is written atomically (temporary file, fsync, rename) and is prefixed
-with its SHA-256. It is read as tensors and numbers, never as code.
+The state is taken between two rollouts. Its file is written atomically (temporary file, fsync, rename), is prefixed
+with its SHA-256, and can be read by its owner only. It is read as tensors and numbers, never as code.
 """
 
 import hashlib
@@ -113,7 +113,8 @@ class StateFile:
         content = io.BytesIO()
         torch.save(pack({"of": self.run, **state}), content)
         try:
-            with self._temporary.open("wb") as file:
+            self._temporary.unlink(missing_ok=True)  # of a killed process, with its mode
+            with open(self._temporary, "wb", opener=_open_private) as file:
                 file.write(hashlib.sha256(content.getbuffer()).digest())
                 file.write(content.getbuffer())
                 file.flush()
@@ -121,6 +122,13 @@ class StateFile:
             self._temporary.replace(self.path)
         finally:
             self._temporary.unlink(missing_ok=True)
+
+
+def _open_private(path: str, flags: int) -> int:
+    """Create a file that only its owner can read and write, whatever the umask."""
+    descriptor = os.open(path, flags | os.O_EXCL, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def snapshot_learner(model: RoutedPPO) -> State:

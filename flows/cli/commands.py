@@ -22,7 +22,7 @@ from flows.project import Project, current_project
 from flows.shell import shell_command
 from flows.sweep.lock import sweep_lock
 from flows.sweep.progress import open_display
-from flows.text import one_line
+from flows.text import one_line, printable
 from flows.tracking.access import check_answers, check_writable, require_runs
 from flows.tracking.client import StoreLostError
 
@@ -253,6 +253,19 @@ def show_run(run: str | None, as_json: bool) -> None:
     from flows.cli import show
 
     show.print_run(existing_store(writes=False), run, as_json)
+
+
+def convert_agent(old: str, new: str | None) -> None:
+    """`keyhole convert`: converts an agent file of an earlier version."""
+    from agents import BadAgentError
+    from agents.saving import convert
+
+    try:
+        path = convert.convert_file(Path(old), None if new is None else Path(new))
+    except (BadAgentError, OSError) as error:
+        raise UserError(str(error)) from None
+    kept = f"; the old file is {old}{convert.KEPT}" if new is None else ""
+    print(printable(f"converted {old}: {path} has the current format{kept}"))
 
 
 def open_page(host: str, port: int) -> None:

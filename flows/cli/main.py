@@ -14,7 +14,7 @@ from flows.cli.settings import configuration
 from flows.config import CompareConfig, Learner, TrainConfig
 from flows.errors import UserError
 from flows.output import lost_output, make_tolerant
-from flows.text import one_line
+from flows.text import one_line, printable
 
 STATUSES = ("FINISHED", "FAILED", "KILLED", "RUNNING")
 LEARNERS = get_args(Learner)
@@ -174,6 +174,19 @@ def play(agent: str, gif: str | None, **play_options: Any) -> None:
 
 
 @cli.command()
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="[NEW]", required=False)
+def convert(old: str, new: str | None) -> None:
+    """Convert the agent file OLD of an earlier version to the current format and write it to NEW.
+
+    Without NEW the file is converted in place, and the old one is kept as OLD.v1.
+    """
+    from flows.cli.commands import convert_agent
+
+    convert_agent(old, new)
+
+
+@cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="address to bind")
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="port to bind")
 @store_option
@@ -238,5 +251,5 @@ def _handle_signal(number: int, frame: object) -> None:
 
 
 def _exit(text: str, code: int) -> None:
-    print("keyhole: " + one_line(text), file=sys.stderr)
+    print("keyhole: " + printable(one_line(text)), file=sys.stderr)
     sys.exit(code)

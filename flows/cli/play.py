@@ -5,17 +5,22 @@ world imports that module. Unless the file belongs to a run of this project, the
 """
 
 import json
+import os
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete
 
 import agents
+from agents.saving.memory_limit import limited_memory
 from envs import drawing
 from flows.config import with_module
-from flows.environments import make_env
+from flows.environments import environment_error, make_env
 from flows.errors import UserError, unknown_name
 from flows.project import current_project
 from flows.shell import shell_command
@@ -26,7 +31,11 @@ from flows.tracking.model_registry import AGENT
 from flows.tracking.store import Store
 from routing import BLOCKS
 
-OURS = "envs:keyhole/"
+OURS = re.compile(r"envs:keyhole/[\w.-]+")
+MEMORY = 4 * 2**30  # bytes that a world of ours may allocate: its size is that in a file
+MAX_STEPS = 100_000  # of an episode: its time limit is that in a file
+LINE = 1000  # characters of the agent's description
+PLAYED = ("action_names", "overseer_labels", "judgement", "outcomes", "gamma")  # attributes of a world that are shown
 
 
 class PlayOptions(NamedTuple):
@@ -88,7 +97,7 @@ def find_agent(name: str) -> tuple[Path, bool]:
     Raises:
         UserError: There is no such agent.
     """
-    if Path(name).is_file():
+    if os.path.isfile(name):  # Path.is_file raises an exception for a name that is too long
         return Path(name), False
     if Path(name).suffix == ".zip":
         raise UserError(f"cannot read the agent {name}: no such file")
@@ -111,17 +120,19 @@ def load_agent(path: Path) -> agents.Agent:
 
 
 def check_options(agent: agents.Agent, options: PlayOptions, trusted: bool) -> None:
-    """Raises UserError for an unknown rule or block, diverged weights, or an environment that is not trusted."""
+    """Raises UserError for an unknown rule or block, an agent that cannot act, or an untrusted environment."""
     if options.deploy is not None and options.deploy not in agent.deployments:
         raise unknown_name("deployment rule", options.deploy, agent.deployments)
     if not all(parameter.isfinite().all() for parameter in agent.policy.parameters()):
         raise UserError("the agent's weights contain nan or inf: its training diverged; play another agent")
+    if not isinstance(agent.policy.action_space, Discrete):
+        raise UserError(f"the agent's actions are {agent.policy.action_space}; only Discrete actions can be played")
     for block in options.without:
         if block not in BLOCKS:
             raise unknown_name("block", block, BLOCKS)
     if options.env is not None and with_module(options.env) != agent.env:
         raise UserError(f"the agent was trained in {agent.env!r}, not in {options.env!r}; leave out --env")
-    if not (trusted or options.env or agent.env.startswith(OURS)):
+    if not (trusted or options.env or OURS.fullmatch(agent.env)):
         raise UserError(
             f"the agent's environment {agent.env!r} is not keyhole's own; "
             f"if you trust its code, pass --env {printable(agent.env)}"
@@ -131,11 +142,20 @@ def check_options(agent: agents.Agent, options: PlayOptions, trusted: bool) -> N
 def make_agent_world(agent: agents.Agent, options: PlayOptions, render_mode: str) -> Any:
     """Builds one copy of the agent's world; raises UserError if that fails."""
     changed = {} if options.oversight is None else {"oversight_prob": options.oversight}
-    make_env(agent.env, {**agent.world, **changed}, copies=1).close()  # raises the UserError that explains a failure
-    try:
-        return agent.make_world(1, render_mode=render_mode, **changed)
-    except ValueError as error:
-        raise UserError(f"the environment does not match the agent: {one_line(error)}") from None
+    with limited_memory(MEMORY) if OURS.fullmatch(agent.env) else nullcontext():
+        make_env(
+            agent.env, {**agent.world, **changed}, copies=1
+        ).close()  # raises the UserError that explains a failure
+        try:
+            world = agent.make_world(1, render_mode=render_mode, **changed)
+        except ValueError as error:
+            raise UserError(f"the environment does not match the agent: {one_line(error, limit=LINE)}") from None
+        except (Exception, SystemExit) as error:
+            raise environment_error(agent.env, error) from None
+    missing = [name for name in PLAYED if getattr(world, name, None) is None]
+    if missing:
+        raise UserError(f"environment {agent.env!r} cannot be played: it lacks {', '.join(missing)}; see envs.POMDP")
+    return world
 
 
 def introduction(path: Path, agent: agents.Agent, options: PlayOptions) -> str:
@@ -148,11 +168,15 @@ def introduction(path: Path, agent: agents.Agent, options: PlayOptions) -> str:
         f"deployed   {options.deploy or next(iter(agent.deployments))}"
         + (f", without {' and '.join(options.without)}" if options.without else ""),
     ]
-    return "\n".join(map(printable, lines))
+    return "\n".join(printable(line[:LINE]) for line in lines)
 
 
 def episodes(agent: agents.Agent, world: Any, options: PlayOptions) -> Iterator[list[PlayedStep]]:
-    """Yields the episodes; equal seeds give equal episodes."""
+    """Yields the episodes; equal seeds give equal episodes.
+
+    Raises:
+        UserError: The agent cannot act, or an episode does not end.
+    """
     generator = None if options.greedy else torch.Generator().manual_seed(options.seed)
     obs, _ = world.reset(seed=options.seed)
     with agent.deployed(options.deploy, options.without):
@@ -160,12 +184,24 @@ def episodes(agent: agents.Agent, world: Any, options: PlayOptions) -> Iterator[
             episode: list[PlayedStep] = []
             while not episode or not episode[-1].ended:
                 frame = world.render()[0]
-                action = agent.act(obs, generator)
+                action = _act(agent, obs, generator)
                 obs, reward, terminated, truncated, info = world.step(action)
                 ended = bool(terminated[0] | truncated[0])
                 true, overseer_obs, outcome = (info[name][0] for name in ("true_reward", "overseer_obs", "outcome"))
                 episode.append(PlayedStep(frame, int(action[0]), float(reward[0]), true, overseer_obs, outcome, ended))
+                if len(episode) == MAX_STEPS and not ended:
+                    raise UserError(
+                        f"the episode has not ended after {MAX_STEPS} steps; play an agent with a time limit"
+                    )
             yield episode
+
+
+def _act(agent: agents.Agent, obs: np.ndarray, generator: torch.Generator | None) -> np.ndarray:
+    """The agent's actions; raises UserError if the weights, which are finite, overflow."""
+    try:
+        return agent.act(obs, generator)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"the agent cannot act: {one_line(error, limit=200)}") from None
 
 
 def describe_episode(episode: Sequence[PlayedStep], world: Any) -> Iterator[str]:

@@ -67,7 +67,7 @@ class Server:
         Raises:
             ServerError: The port is taken, or the project's server runs on another one.
         """
-        self.home.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.home / ".start.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._users = (self.home / ".users.lock").open("a")

@@ -2,6 +2,8 @@
 
 import errno
 import math
+import os
+import stat
 from pathlib import Path
 
 import gymnasium
@@ -165,6 +167,25 @@ def test_the_state_of_another_run_is_not_used(tmp_path):
     file = agents.StateFile(tmp_path / "state.pt", "naive ppo", Watcher(None))
     assert file.state is None
     assert "other settings" in file.damage
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777], ids=oct)
+def test_a_state_and_its_temporary_file_can_be_read_by_their_owner_alone_whatever_the_umask(
+    tmp_path, monkeypatch, umask
+):
+    path, run = tmp_path / "state.pt", (TABLES, "naive", "reinforce")
+    modes = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: modes.append(stat.S_IMODE(os.fstat(file).st_mode)) or sync(file))
+    path.with_suffix(".new").touch(0o666)  # left by a killed process
+    path.with_suffix(".new").chmod(0o666)
+    before = os.umask(umask)
+    try:
+        with pytest.raises(Interrupted):
+            learned(path, *run, killed_at=3)
+    finally:
+        os.umask(before)
+    assert set(modes) == {stat.S_IMODE(path.stat().st_mode)} == {0o600}
 
 
 def test_a_full_disk_loses_the_state_and_not_the_run(tmp_path, monkeypatch, caplog):

@@ -11,6 +11,8 @@ import torch
 
 import agents
 import envs  # noqa: F401  (registers)
+from agents.policies.policy import BlockPolicy
+from agents.saving import convert
 from flows.cli import play
 from flows.cli.play import PlayOptions
 from flows.config import TrainConfig, run_title
@@ -21,6 +23,7 @@ from flows.tracking import certificates, model_registry, results
 from flows.tracking.missing import Missing
 from flows.tracking.provenance import run_tags
 from flows.tracking.store import Store
+from tests.agents.saving import forging
 from tests.flows import doubles
 from tests.flows.user_worlds import write_module
 
@@ -225,6 +228,158 @@ def test_play_rejects_bad_input_with_one_line(words, message, checkout, keyhole)
     code, _, err = keyhole("play", "--agent", *words)
     assert (code, err.count("\n")) == (2, 1)
     assert message in err
+
+
+RULE = ("deployments", 0, 1)
+GHOST = "envs:keyhole/DiamondGhost-v0"
+BAD = {  # name -> place in the manifest, value there, options, part of the message
+    "scale 1e308": (RULE, [1e308, 0.0], [], "a coefficient of rule 'retain' is 1e+308, not in -1e+06 .. 1e+06"),
+    "scale nan in words": (RULE, ["nan", 0.0], [], "a coefficient of rule 'retain' is a str, not a number"),
+    "three scales": (RULE, [1.0, 0.0, 0.0], [], "rule 'retain' has 3 coefficients"),
+    "scales as a string": (RULE, "1,0", [], "the value of rule 'retain' is a str"),
+    "scales as booleans": (RULE, [True, False], [], "a coefficient of rule 'retain' is a bool"),
+    **{
+        f"{name} of make_vec": (("world",), {name: 2}, [], f"argument '{name}', which gymnasium.make_vec takes itself")
+        for name in ("id", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
+    },
+    "unknown environment": (("env",), "envs:keyhole/DiamondGhst-v0", [], "did you mean 'keyhole/DiamondGhost-v0'?"),
+    "environment without a name": (("env",), "envs:", ["--env", "envs:"], "unknown environment ''"),
+    "environment with two modules": (("env",), f"{GHOST}:x", [], "is not keyhole's own"),
+    "number as environment": (("env",), 3, [], "env is a int, not a str"),
+    "list as environment": (("env",), [GHOST], [], "env is a list"),
+    "missing module": (("env",), "no_such:a/B-v0", ["--env", "no_such:a/B-v0"], "no module named 'no_such'"),
+    "module with a syntax error": (("env",), "broken:a/B-v0", ["--env", "broken:a/B-v0"], "importing broken failed"),
+    "module in a folder above": (("env",), "..x:a/B-v0", ["--env", "..x:a/B-v0"], "importing ..x failed"),
+    "environment of another library": (("env",), "CartPole-v1", ["--env", "CartPole-v1"], "takes no oversight_prob"),
+    "unknown argument": (("world",), {"sizze": 3}, [], "unknown argument of envs:keyhole/DiamondGhost-v0 'sizze'"),
+    "argument of another type": (("world",), {"size": "3"}, [], "size must be a whole number, found '3'"),
+    "argument that is an object": (("world",), {"size": {"a": 1}}, [], "size must be a whole number"),
+    "argument out of range": (("world",), {"size": -3}, [], "size must be at least 2, found -3"),
+    "argument that controls the terminal": (("world",), {"regime": "\x1b[2J\n"}, [], r"unknown regime '\x1b[2J\n'"),
+    "world of six gigabytes": (("world",), {"size": 280}, [], "Unable to allocate"),
+    "world of an exabyte": (("world",), {"size": 10**6}, [], "environment 'envs:keyhole/DiamondGhost-v0'"),
+    "other spaces": (("world",), {"size": 4}, [], "does not match the agent"),
+    "a network of 16 GiB": (("network", "widths", "pi"), [2**15] * 2, [], "the network has"),
+    "a billion actions": (("action_space", "n"), 10**9, [], "n of a Discrete is 1000000000"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_forged_agent_gives_one_line(case, agent, checkout, keyhole, monkeypatch):
+    place, value, options, message = BAD[case]
+    (checkout / "broken.py").write_text("def :")
+    monkeypatch.syspath_prepend(checkout)
+    forging.forge(agent, **forging.replaced(forging.manifest(agent), place, value))
+    code, out, err = keyhole("play", "--agent", str(agent), *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert err.rstrip("\n").isprintable()
+
+
+def test_an_agent_whose_weights_overflow_gives_one_line(agent, keyhole):
+    loaded = agents.load(agent)
+    for parameter in loaded.policy.parameters():
+        torch.nn.init.constant_(parameter, 1e38)
+    agents.save(agent, loaded.policy, loaded.env, loaded.world, loaded.method)
+    code, _, err = keyhole("play", "--agent", str(agent))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "the agent cannot act: " in err
+
+
+def test_an_episode_that_does_not_end_gives_one_line(agent, keyhole, monkeypatch):
+    monkeypatch.setattr(play, "MAX_STEPS", 1)
+    for seed in range(5):  # one may end in the first step
+        code, _, err = keyhole("play", "--agent", str(agent), "--seed", str(seed))
+        if code:
+            break
+    assert (code, err.count("\n")) == (2, 1)
+    assert "the episode has not ended after 1 steps" in err
+
+
+def test_the_description_of_an_agent_is_bounded(agent, capsys):
+    forging.forge(agent, facts={"notes": ["\x1b" * 1000] * 100})
+    play.play_agent(str(agent), PlayOptions(), None)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) == play.LINE
+    assert all(map(str.isprintable, lines))
+
+
+def test_an_agent_of_a_world_without_an_overseer_gives_one_line(tmp_path, keyhole):
+    world = gymnasium.make_vec("CartPole-v1")
+    spaces = world.single_observation_space, world.single_action_space
+    policy = BlockPolicy(*spaces, lambda progress: 0.0, net_arch={"pi": [4], "vf": [4]})
+    agents.save(tmp_path / "agent.zip", policy, "CartPole-v1", {}, "naive")
+    code, _, err = keyhole("play", "--agent", str(tmp_path / "agent.zip"), "--env", "CartPole-v1")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "cannot be played: it lacks action_names, overseer_labels" in err
+
+
+def test_an_agent_with_continuous_actions_gives_one_line(tmp_path, keyhole):
+    box = gymnasium.spaces.Box(-1, 1, (2,))
+    policy = BlockPolicy(box, box, lambda progress: 0.0, net_arch={"pi": [4], "vf": [4]})
+    agents.save(tmp_path / "agent.zip", policy, "envs:keyhole/TMaze-v0", {}, "naive")
+    code, _, err = keyhole("play", "--agent", str(tmp_path / "agent.zip"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "only Discrete actions can be played" in err
+
+
+def test_a_name_of_any_length_gives_one_line(keyhole):
+    code, _, err = keyhole("play", "--agent", "x" * 5000)
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_an_old_agent_names_the_command_that_converts_it(agent, keyhole):
+    forging.write_old(agent, agent)
+    code, _, err = keyhole("play", "--agent", str(agent))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"`keyhole convert {agent}`" in err
+
+
+def test_an_old_registered_model_names_the_command_that_converts_it(store, sweep):
+    import mlflow
+
+    mlflow.set_tracking_uri(store.uri)
+    path = model_registry.find_model(store, "keyhole-TMaze-v0-naive")
+    current = path.read_bytes()
+    forging.write_old(path, path)
+    try:
+        with pytest.raises(agents.BadAgentError, match="is an agent file of format 1") as refusal:
+            mlflow.pyfunc.load_model("models:/keyhole-TMaze-v0-naive/1")
+    finally:
+        path.write_bytes(current)
+    assert f"`keyhole convert {path}`" in str(refusal.value)
+
+
+def test_a_converted_agent_plays(agent, keyhole, monkeypatch):
+    monkeypatch.setattr("agents.saving.convert._run_child", convert.main)  # without the imports of a child process
+    forging.write_old(agent, agent)
+    code, out, err = keyhole("convert", str(agent))
+    assert (code, err) == (0, "")
+    assert out == f"converted {agent}: {agent} has the current format; the old file is {agent}.v1\n"
+    code, out, _ = keyhole("play", "--agent", str(agent))
+    assert code == 0
+    assert "true return" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["missing.zip"], "No such file or directory: 'missing.zip'"),
+        (["text"], "text is not a keyhole agent file"),
+        (["text", "taken"], "taken exists; remove it or choose another name"),
+        (["text", "missing/new.zip"], "No such file or directory"),
+        ([], "missing argument 'OLD'"),
+    ],
+)
+def test_convert_rejects_bad_input_with_one_line(words, message, checkout, keyhole, monkeypatch):
+    monkeypatch.setattr(
+        "agents.saving.convert._run_child", lambda old, *_: agents.saving.archive.read_archive(old)
+    )  # the same refusals, without the imports of a child process
+    for name in ("text", "taken"):
+        (checkout / name).write_text("text")
+    code, out, err = keyhole("convert", *words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message.lower() in err.lower()
 
 
 @pytest.mark.parametrize(

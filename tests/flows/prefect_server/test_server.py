@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+open("database", "w").close()
 try:
     HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 except KeyboardInterrupt:
@@ -80,6 +82,16 @@ def test_a_damaged_port_file_is_replaced(home, text):
     home.mkdir()
     (home / "server.port").write_text(text)
     assert str(start_and_leave(home)) == (home / "server.port").read_text()
+
+
+def test_prefects_folder_database_and_log_can_be_read_by_their_owner_alone(home):
+    before = os.umask(0)
+    try:
+        start_and_leave(home)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (home, home / "database", home / "server.log")}
+    assert modes == {".prefect": 0o700, "database": 0o600, "server.log": 0o600}
 
 
 def test_the_last_client_stops_the_server(home):
