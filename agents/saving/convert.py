@@ -61,8 +61,7 @@ def convert_file(old: Path, new: Path | None = None, memory: int = MEMORY) -> Pa
 def _run_child(old: Path, fresh: Path, memory: int) -> None:
     """Run `main` in a child process. It finds modules where this process does, and no others."""
     modules = os.pathsep.join(filter(None, sys.path))
-    with old.open("rb"):  # the OSError of a file that cannot be read
-        pass
+    old.stat()  # raises the OSError of a file that does not exist, before the imports of the child process
     try:
         child = subprocess.run(
             [sys.executable, "-P", "-m", "agents.saving.convert", str(old), str(fresh), str(memory)],

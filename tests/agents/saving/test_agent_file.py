@@ -87,6 +87,12 @@ def test_an_unknown_rule_or_another_world_is_refused(path):
         agent.make_world(1, size=3)
 
 
+def test_loading_unpickles_nothing(path, monkeypatch):
+    for module, name in ((torch, "load"), (pickle, "load"), (pickle, "loads"), (pickle, "Unpickler")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("unpickled"))
+    agents.load(path)
+
+
 def test_loading_leaves_the_global_generator_alone(path):
     before = torch.random.get_rng_state()
     agents.load(path)

@@ -92,6 +92,13 @@ def test_no_file_is_overwritten(taken, old, tmp_path):
     assert (tmp_path / taken).read_text() == "mine"
 
 
+def test_a_pipe_is_refused_and_not_read(tmp_path, capsys):
+    os.mkfifo(tmp_path / "agent.zip")
+    with pytest.raises(SystemExit):
+        main(tmp_path / "agent.zip", tmp_path / "new.zip", memory=2**40)
+    assert "not a regular file" in capsys.readouterr().out
+
+
 def test_a_current_file_is_not_converted(current, capsys):
     with pytest.raises(SystemExit):
         main(current, current.with_name("new.zip"), memory=2**40)
