@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from flows.text import cell_text, nan_to_none
-from flows.tracking.results import NAN, Row, last_attempts, run_rows, search_runs, tag_number
+from flows.tracking.results import NAN, Row, child_runs, last_attempts, run_rows, search_runs, tag_number
 from flows.tracking.store import PARENT, Store
 
 SHORT = 8  # characters of a run id in a table
@@ -48,23 +48,24 @@ class Filters(NamedTuple):
         )
 
 
-def list_entries(store: Store, sweep: str | None, filters: Filters) -> list[dict[str, Any]]:
+def list_entries(store: Store, sweep: str | None, filters: Filters, archived: bool = False) -> list[dict[str, Any]]:
     """Returns the runs of a sweep in order of start; without a sweep, sweeps and single runs, newest first.
 
     Args:
         sweep: Run id of a sweep, or None.
         filters: Conditions. One that only runs can meet selects runs of all sweeps.
+        archived: Whether to list archived runs instead of the visible ones.
     """
     if sweep is not None:
-        members = last_attempts(search_runs(store, f"tags.`{PARENT}` = '{sweep}'"))
+        members = last_attempts(child_runs(store, sweep, archived))
         return [of_run(run) for run in members if filters.admit(run)]
-    runs = search_runs(store, "tags.kind = 'run'")
+    runs = search_runs(store, "tags.kind = 'run'", archived)
     if filters.of_runs:
         return [of_run(run) for run in runs if filters.admit(run)]
     children: dict[str, list[Any]] = {}
     for run in runs:
         children.setdefault(run.data.tags.get(PARENT, ""), []).append(run)
-    top = [*search_runs(store, "tags.kind = 'sweep'"), *children.pop("", [])]
+    top = [*search_runs(store, "tags.kind = 'sweep'", archived), *children.pop("", [])]
     top.sort(key=lambda run: -run.info.start_time)
     return [of_top(run, children.get(run.info.run_id, [])) for run in top if filters.admit(run)]
 

@@ -62,7 +62,7 @@ def _add(plan: Plan, run: TrainConfig, key: str, previous: Any, options: RunOpti
     """Adds a run to the plan; `previous` is its MLflow run in the resumed sweep, or None."""
     status = previous.info.status if previous else ""
     unchanged = not options.force and _has_key(previous, key)
-    if status == "FINISHED" and (unchanged or options.only_failed):
+    if status == "FINISHED" and (unchanged or options.only_failed or options.next_seeds):
         plan.finished.append(run)
     elif options.only_failed and status != "FAILED":
         plan.left.append(run)
