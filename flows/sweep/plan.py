@@ -68,7 +68,8 @@ def _add(plan: Plan, run: TrainConfig, key: str, previous: Any, options: RunOpti
         plan.left.append(run)
     else:
         attempt = int(results.tag_number(previous.data.tags, "attempt", 1)) + 1 if previous else 1
-        plan.todo.append(PlannedRun(run, key, attempt, previous.info.run_id if unchanged else "", options.reuse))
+        reuse = options.reuse and not options.force
+        plan.todo.append(PlannedRun(run, key, attempt, previous.info.run_id if unchanged else "", reuse))
 
 
 def _has_key(previous: Any, key: str) -> bool:

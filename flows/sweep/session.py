@@ -146,7 +146,7 @@ def open_sweep(store: Store, config: CompareConfig, options: RunOptions, digest:
         ThreadPoolTaskRunner[Any](max_workers=config.workers + EXTRA_THREADS) as threads,
     ):
         plan = make_plan(store, config, options, digest)
-        tags = {"kind": "sweep", CONFIG: config.model_dump_json(), REUSE_TAG: str(options.reuse)}
+        tags = {"kind": "sweep", CONFIG: config.model_dump_json(), REUSE_TAG: str(options.reuse and not options.force)}
         with (
             store.run(sweep_name(config), run_params(config), tags, resume_id=options.resume) as record,
             open_display([todo.config for todo in plan.todo]) as display,

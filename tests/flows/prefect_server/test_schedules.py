@@ -161,6 +161,12 @@ def flow_runs(project: Path) -> list[tuple[str, str]]:
         ).fetchall()
 
 
+def schedules_of(project: Path) -> list[tuple[str, bool]]:
+    """Schedules as JSON, and whether they are active."""
+    with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
+        return database.execute("SELECT schedule, active FROM deployment_schedule").fetchall()
+
+
 def wait(serving: subprocess.Popen, condition: Callable[[], bool]) -> None:
     """Block until the condition holds."""
     start = time.monotonic()
@@ -177,9 +183,9 @@ def test_a_schedule_starts_one_sweep_and_stays_paused_after_a_restart(tmp_path):
     environment["PYTHONPATH"] = str(ROOT)
     keyhole = [sys.executable, "-m", "flows"]
     tiny = ["--preset", "smoke", "--methods", "naive", "--oversight", "0.1", "--seeds", "1", "--set", "size=2"]
-    command = [*keyhole, "serve", "--cron", "* * * * * */30", *tiny, "--name", "nightly"]
 
-    def serve(output: Path) -> subprocess.Popen:
+    def serve(cron: str, output: Path) -> subprocess.Popen:
+        command = [*keyhole, "serve", "--cron", cron, *tiny, "--name", "nightly"]
         with output.open("w") as file:
             serving = subprocess.Popen(
                 command, cwd=tmp_path, env=environment, stdout=file, stderr=file, start_new_session=True,
@@ -192,7 +198,7 @@ def test_a_schedule_starts_one_sweep_and_stays_paused_after_a_restart(tmp_path):
         serving.send_signal(signal.SIGINT)
         return serving.wait(60)
 
-    serving = serve(tmp_path / "first")
+    serving = serve("* * * * * */30", tmp_path / "first")
     try:
         wait(serving, lambda: flow_runs(tmp_path).count(("compare", "COMPLETED")) > 1)
         paused = subprocess.run(
@@ -206,6 +212,10 @@ def test_a_schedule_starts_one_sweep_and_stays_paused_after_a_restart(tmp_path):
         runs = database.execute("SELECT name, status FROM runs").fetchall()
         assert runs.count(("nightly", "FINISHED")) == 1  # the second sweep had nothing new
         assert database.execute("SELECT count(*) FROM model_versions").fetchone() == (1,)
-    again = serve(tmp_path / "second")
-    assert stop(again) == 0
+    again = serve("* * * * * */20", tmp_path / "second")
+    try:
+        wait(again, lambda: "*/20" in schedules_of(tmp_path)[0][0])
+        assert [active for _, active in schedules_of(tmp_path)] == [False]
+    finally:
+        stop(again)
     assert "but is paused; `keyhole schedule resume nightly` resumes it" in (tmp_path / "second").read_text()

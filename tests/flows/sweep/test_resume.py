@@ -99,6 +99,12 @@ def test_every_run_is_trained_again_with_force_or_other_code(store, sweep, optio
     assert planned(store, sweep[0], **options) == {"resume": [], "start": all_runs, "finished": [], "left": []}
 
 
+def test_a_forced_sweep_copies_no_run(store, sweep):
+    for options in (RunOptions(force=True), RunOptions(reuse=False)):
+        assert not any(todo.reuse for todo in plan.make_plan(store, CONFIGURATION, options, DIGEST).todo)
+    assert all(todo.reuse for todo in plan.make_plan(store, CONFIGURATION, RunOptions(), DIGEST).todo)
+
+
 def test_the_newest_unfinished_sweep_is_resumed_with_its_settings(store, sweep):
     found = plan.find_unfinished(store, "")
     assert found.info.run_id == sweep[0]
