@@ -40,24 +40,24 @@ def listed(store: Store, archived: bool = False) -> set[str]:
 
 
 def test_an_archived_sweep_is_hidden_until_it_is_shown_again(store, make):
-    sweep, run = make("old", "envs:keyhole/Archived-v0")
+    sweep, run = make("outdated", "envs:keyhole/Archived-v0")
     assert archive.archive(store, sweep) == 1
     assert sweep not in listed(store)
     assert sweep in listed(store, archived=True)
     visible = {found.info.run_id for found in store.client.search_runs([store.experiment])}  # as on MLflow's page
     assert not visible & {sweep, run}
-    with pytest.raises(UserError, match=r"unknown sweep 'old'|no sweep"):
-        results.find_sweep(store, "old")
-    assert archive.restore(store, results.find_sweep(store, "old", archived=True)) == 1
+    with pytest.raises(UserError, match=r"unknown sweep 'outdated'|no sweep"):
+        results.find_sweep(store, "outdated")
+    assert archive.restore(store, results.find_sweep(store, "outdated", archived=True)) == 1
     assert sweep in listed(store)
     assert [found.info.run_id for found in results.child_runs(store, sweep)] == [run]
     assert "archived" not in store.client.get_run(run).data.tags
-    assert not listed(store, archived=True)
+    assert sweep not in listed(store, archived=True)
     archive.delete(store, sweep)
 
 
 def test_files_models_and_reuse_of_an_archived_sweep_stay(store, make):
-    sweep, run = make("old", "envs:keyhole/Kept-v0")
+    sweep, run = make("outdated", "envs:keyhole/Kept-v0")
     archive.archive(store, sweep)
     assert reuse.find_equal_run(store, KEY).info.run_id == run
     assert model_registry.find_model(store, "keyhole-Kept-v0-naive").exists()
@@ -65,16 +65,16 @@ def test_files_models_and_reuse_of_an_archived_sweep_stay(store, make):
 
 
 def test_a_run_that_was_deleted_on_mlflows_page_is_not_reused(store, make):
-    sweep, run = make("old", "envs:keyhole/Deleted-v0")
+    sweep, run = make("outdated", "envs:keyhole/Deleted-v0")
     store.client.delete_run(run)
     assert reuse.find_equal_run(store, KEY) is None
-    assert not listed(store, archived=True)
+    assert sweep not in listed(store, archived=True)
     store.client.restore_run(run)
     archive.delete(store, sweep)
 
 
 def test_a_deleted_sweep_leaves_neither_rows_nor_files_nor_models(store, make):
-    sweep, run = make("old", "envs:keyhole/Gone-v0")
+    sweep, run = make("outdated", "envs:keyhole/Gone-v0")
     versions = archive.model_versions(store, [sweep, run])
     assert [(version.name, version.run_id) for version in versions] == [("keyhole-Gone-v0-naive", run)]
     assert archive.delete(store, sweep) == 1
@@ -117,10 +117,10 @@ def test_a_running_sweep_is_neither_archived_nor_deleted(store):
 
 
 def test_an_interrupted_archiving_or_deletion_can_be_repeated(store, make, monkeypatch):
-    sweep, run = make("old", "envs:keyhole/Repeated-v0")
+    sweep, run = make("outdated", "envs:keyhole/Repeated-v0")
     store.client.set_tag(run, results.ARCHIVED, "yesterday")
     store.client.delete_run(run)
-    assert results.find_sweep(store, "old") == sweep
+    assert results.find_sweep(store, "outdated") == sweep
     assert archive.archive(store, sweep) == 0
     assert archive.restore(store, sweep) == 1
     archive.delete(store, sweep)
