@@ -35,14 +35,14 @@ def enter_project(root: Path) -> None:
 def run_small_sweep(runs: int, checkpoints: int) -> None:
     """Run a sweep of short runs, two at a time; its standard output is discarded."""
     from flows.cli.commands import run_comparison
-    from flows.config import CompareConfig, Training
+    from flows.config import CompareConfig, RunOptions, Training
 
     config = CompareConfig(
         env="keyhole/DiamondGhost-v0", env_kwargs={"size": 2}, methods=("naive",), oversight=(0.1,), seeds=runs,
         steps=1024 * checkpoints, checkpoints=checkpoints, training=Training(n_envs=32, n_steps=32, width=16),
     )  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()):
-        run_comparison(config, force=True)
+        run_comparison(config, RunOptions(force=True, reuse=False))
 
 
 @contextlib.contextmanager

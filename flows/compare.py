@@ -25,13 +25,17 @@ from flows.errors import DeadWorkerError, UserError
 from flows.prefect_server.history import record_history, without_owner_tags
 from flows.prefect_server.server import is_up
 from flows.reporting.report import PAGE
-from flows.sweep import prefect_artifacts
+from flows.running import worker
+from flows.sweep import earlier, prefect_artifacts
 from flows.sweep.checks import check_sweep
 from flows.sweep.finalize import finalize
-from flows.sweep.session import EXTRA_THREADS, Sweep, open_sweep
+from flows.sweep.session import EXTRA_THREADS, Sweep, locked_store, open_sweep
+from flows.text import markdown_code
 from flows.tracking import certificates
+from flows.tracking.cache_key import code_digest
 from flows.tracking.missing import Missing
 from flows.tracking.notice import notice
+from flows.tracking.store import Store
 
 DEFAULTS, NEW = CompareConfig(), RunOptions()
 
@@ -76,11 +80,12 @@ class Outcome(NamedTuple):
     failed: list[str]  # titles of runs
     left: list[str]  # titles of runs that were not to be run
     runs: int
+    unchanged: str = ""  # message that an earlier sweep, this one, has all runs already
 
     def result(self) -> str:
         """Returns the MLflow run id of the sweep; raises FailedRunsError if runs failed or were skipped."""
         if self.failed or self.left:
-            raise FailedRunsError(*self)
+            raise FailedRunsError(self.sweep, self.failed, self.left, self.runs)
         return self.sweep
 
 
@@ -100,59 +105,89 @@ Start = Callable[[Sweep, list[Job]], None]  # performs jobs and returns when the
 _record: ContextVar[dict[str, Any] | None] = ContextVar("record", default=None)  # of the sweep that this context runs
 
 
-def compare_here(config: CompareConfig, options: RunOptions) -> str:
+def compare_here(config: CompareConfig, options: RunOptions) -> Outcome:
     """Runs the flow in this process. If Prefect's server goes away, the sweep continues: MLflow has the record.
 
-    Returns and raises what `compare` does.
+    Returns what became of the runs, and raises what `compare` does.
     """
     if not is_up():
         notice(f"{LOST}; the sweep runs without it, and MLflow has its record")
-        return run_sweep(config, options, _run_in_threads).result()
+        return _successful(run_sweep(config, options, _run_in_threads))
     record: dict[str, Any] = {}
     token = _record.set(record)
     try:
         with record_history():
-            return compare(config, options)
+            compare(config, options)
+        return record["outcome"]
     except (FailedRunsError, UserError):
         raise
     except Exception:
         if is_up() or ("begun" in record and "outcome" not in record):
             raise
         notice(f"{LOST}; its history of this sweep is incomplete, the record in MLflow is not")
-        outcome = record.get("outcome") or run_sweep(config, options, _run_in_threads)
-        return outcome.result()
+        return _successful(record.get("outcome") or run_sweep(config, options, _run_in_threads))
     finally:
         _record.reset(token)
 
 
+def _successful(outcome: Outcome) -> Outcome:
+    """Returns the outcome; raises FailedRunsError if runs failed or were skipped."""
+    outcome.result()
+    return outcome
+
+
 def run_sweep(config: CompareConfig, options: RunOptions, start: Start) -> Outcome:
-    """Runs a sweep, writes its report and registers its best agents.
+    """Runs a sweep, writes its report and registers its best agents, unless an earlier sweep has all of its runs.
 
     Args:
-        config: The sweep.
-        options: What to resume, repeat or reuse.
+        config: The sweep; with `next_seeds`, the seeds to add to an earlier one.
+        options: What to resume, repeat, reuse or extend.
         start: Performs the jobs. Those that it could not start are performed without Prefect.
+
+    Raises:
+        UserError: The store is locked or cannot be written, or `next_seeds` finds no sweep to extend.
     """
     record = _record.get()
     record = {} if record is None else record
     record["begun"] = True
-    with open_sweep(config, options) as sweep:
-        certified = [Job(certify, run) for run in uncertified(config, sweep.record.folder)]
-        trained = [Job(train, todo.config) for todo in sweep.plan.todo]
-        start(sweep, [*certified, *trained])
-        _run_in_threads(sweep, [job for job in (*certified, *trained) if job.key not in sweep.outcomes])
-        missing = Missing()
-        for job in certified:
-            if error := sweep.outcomes[job.key]:
-                missing.add(f"certificate at p={job.config.oversight:g}", error)
-        comparison = finalize(sweep.store, sweep.record.run_id, missing)
-        prefect_artifacts.publish_results(comparison, comparison.results.folder / PAGE)
-        if missing:
-            _log("missing: %s", missing)
-        failed = [run_title(job.config) for job in trained if sweep.outcomes[job.key]]
-        left = [run_title(run) for run in sweep.plan.left]
-        record["outcome"] = Outcome(sweep.record.run_id, failed, left, len(config.runs()))
+    with locked_store() as store:
+        digest = code_digest(config.env, worker.TRAIN)
+        config, options = earlier.with_next_seeds(store, config, options, digest)
+        unchanged = earlier.find_unchanged(store, config, options, digest)
+        if unchanged:
+            record["outcome"] = _point_to(store, unchanged, len(config.runs()))
+        else:
+            with open_sweep(store, config, options, digest) as sweep:
+                record["outcome"] = _run_opened(sweep, config, start)
     return record["outcome"]
+
+
+def _point_to(store: Store, sweep: Any, runs: int) -> Outcome:
+    """Logs and publishes that an earlier sweep leaves nothing to train."""
+    message = earlier.nothing_new(sweep)
+    page = store.folder(sweep) / PAGE
+    _log("%s; report: %s", message, page)
+    prefect_artifacts.publish_report(page, markdown_code(message))
+    return Outcome(sweep.info.run_id, [], [], runs, message)
+
+
+def _run_opened(sweep: Sweep, config: CompareConfig, start: Start) -> Outcome:
+    """Certifies the worlds of an open sweep, trains its runs and writes its results."""
+    certified = [Job(certify, run) for run in uncertified(config, sweep.record.folder)]
+    trained = [Job(train, todo.config) for todo in sweep.plan.todo]
+    start(sweep, [*certified, *trained])
+    _run_in_threads(sweep, [job for job in (*certified, *trained) if job.key not in sweep.outcomes])
+    missing = Missing()
+    for job in certified:
+        if error := sweep.outcomes[job.key]:
+            missing.add(f"certificate at p={job.config.oversight:g}", error)
+    comparison = finalize(sweep.store, sweep.record.run_id, missing)
+    prefect_artifacts.publish_results(comparison, comparison.results.folder / PAGE)
+    if missing:
+        _log("missing: %s", missing)
+    failed = [run_title(job.config) for job in trained if sweep.outcomes[job.key]]
+    left = [run_title(run) for run in sweep.plan.left]
+    return Outcome(sweep.record.run_id, failed, left, len(config.runs()))
 
 
 def _run_as_tasks(sweep: Sweep, jobs: list[Job]) -> None:

@@ -4,9 +4,11 @@ They define the form on Prefect's page and the options of the command line. A pr
 replace both.
 """
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from flows import arms
 
@@ -78,6 +80,9 @@ class Training(Settings):
     device: str = Field(default="cpu", description="device of training and of the world's tables: cpu, cuda, cuda:1")
 
 
+TOP = ("methods", "oversight", "seeds", "steps", "name")  # settings of a sweep at the top of Prefect's form
+MORE = "more"  # group of the other settings in Prefect's form
+
 LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {  # defaults of a learner that differ from the fields' own
     "ppo": {"n_envs": 256, "learning_rate": 2e-3},
 }
@@ -145,6 +150,43 @@ class CompareConfig(SharedConfig):
     ray_address: str = Field(default="", description="Ray head node, host:port or auto; unset: a local cluster")
     name: str = Field(default="", description="name of the sweep; unset: the environment and the time")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _flatten(cls, values: Any) -> Any:
+        """Accepts the settings as Prefect's form groups them, too.
+
+        Ungrouped settings win: the form fills the group of an older deployment, which has none, with defaults.
+        """
+        group = values.get(MORE) if isinstance(values, dict) else None
+        if not isinstance(group, dict):
+            return values
+        return {**group, **{name: value for name, value in values.items() if name != MORE}}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema of Prefect's form: the settings of `TOP` first, the others in a group.
+
+        Additional properties are accepted, so that parameters of existing deployments, which have no group, stay valid.
+        The model itself rejects unknown names.
+        """
+        reference = handler(core_schema)
+        schema = handler.resolve_ref_schema(reference)
+        fields = schema["properties"]
+        rest = {name: field for name, field in fields.items() if name not in TOP}
+        group = {"type": "object", "title": "More settings", "additionalProperties": False, "properties": rest}
+        schema["properties"] = {name: fields[name] for name in TOP} | {MORE: group}
+        for properties in (rest, schema["properties"]):
+            for position, name in enumerate(properties):
+                properties[name] = {**properties[name], "position": position}
+        del schema["additionalProperties"]
+        return reference
+
+    def form(self) -> dict[str, Any]:
+        """The settings as JSON values, grouped as in Prefect's form."""
+        values = self.model_dump(mode="json")
+        rest = {name: value for name, value in values.items() if name not in TOP}
+        return {name: values[name] for name in TOP} | {MORE: rest}
+
     def runs(self) -> list[TrainConfig]:
         """Lists every run of the sweep. Seeds vary slowest, so one seed of every method and level finishes early."""
         shared = {name: getattr(self, name) for name in SharedConfig.model_fields}
@@ -168,6 +210,15 @@ class RunOptions(Settings):
     force: bool = Field(default=False, description="train every run, even if it is finished")
     reuse: bool = Field(default=True, description="reuse the results of equal runs of other sweeps")
     only_failed: bool = Field(default=False, description="of the resumed sweep, train only the failed runs")
+    next_seeds: bool = Field(
+        default=False, description="train further seeds in the earlier sweep with the same settings and name"
+    )
+
+    @model_validator(mode="after")
+    def _check_next_seeds(self) -> Self:
+        if self.next_seeds and (self.resume or self.force or self.only_failed):
+            raise ValueError("next_seeds trains new seeds only; leave out resume, force and only_failed")
+        return self
 
 
 def run_title(run: TrainConfig) -> str:

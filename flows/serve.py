@@ -5,6 +5,7 @@ one waits for it, and then for the store's lock.
 """
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,22 +14,27 @@ from typing import Any
 
 import psutil
 
-from flows.config import CompareConfig
-from flows.errors import UserError
+from flows.config import CompareConfig, RunOptions
+from flows.errors import UserError, log_suppressed
 from flows.prefect_server.server import Server
 from flows.project import Project, current_project
+from flows.shell import shell_command
 from flows.sweep.checks import check_sweep
-from flows.tracking.access import check_writable
+from flows.tracking.access import check_writable, require_runs
 
+logger = logging.getLogger(__name__)
 CLOSE_TIMEOUT = 60.0  # seconds for a sweep to close its runs
 NAME = "keyhole"  # default name of a deployment
 
 
-def serve(config: CompareConfig, cron: str | None, timezone: str) -> None:
+def serve(config: CompareConfig, options: RunOptions, cron: str | None, timezone: str) -> None:
     """Serve compare, certify and report until Ctrl-C.
+
+    A schedule that the user paused stays paused.
 
     Args:
         config: settings of the scheduled sweep, and default values of compare's form.
+        options: options of the scheduled sweep.
         cron: when to start a sweep; None for no schedule.
         timezone: time zone of `cron`.
     """
@@ -36,15 +42,23 @@ def serve(config: CompareConfig, cron: str | None, timezone: str) -> None:
     check_writable(project)
     check_sweep(config)
     check_cron(cron, timezone)
+    if options.next_seeds:
+        from flows.sweep.earlier import check_extensible
+        from flows.tracking.store import Store
+
+        check_extensible(Store(require_runs(project)), config)
     with _running_server(project) as server:
         from prefect.context import refresh_global_settings_context
+
+        from flows.prefect_server import schedules
 
         refresh_global_settings_context()  # Prefect was imported before, to parse the cron expression
         _open_store(project)
         server.wait()
-        print(serving_message(server, config, cron, timezone), flush=True)
-        _run(*deployments(config, cron, timezone))
-    print("stopped; the schedules are paused until the next `keyhole serve`")
+        paused = schedules.is_paused(project, f"compare/{config.name or NAME}")
+        print(serving_message(server, config, cron, timezone, paused), flush=True)
+        _run(project, *deployments(config, options, cron, timezone, paused))
+    print("stopped; no schedule starts a sweep until the next `keyhole serve`")
 
 
 def check_cron(cron: str | None, timezone: str) -> None:
@@ -63,7 +77,9 @@ def check_cron(cron: str | None, timezone: str) -> None:
         raise UserError(f"--timezone: found {timezone!r}; write for example --timezone Europe/Berlin") from None
 
 
-def deployments(config: CompareConfig, cron: str | None, timezone: str) -> list[Any]:
+def deployments(
+    config: CompareConfig, options: RunOptions, cron: str | None, timezone: str, paused: bool = False
+) -> list[Any]:
     """Return the deployments: compare with `config` and its schedule, then certify and report with their defaults."""
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
@@ -75,16 +91,22 @@ def deployments(config: CompareConfig, cron: str | None, timezone: str) -> list[
     by_module = EntrypointType.MODULE_PATH
     sweep = compare.to_deployment(
         name=config.name or NAME,
-        parameters={"config": config.model_dump(mode="json")},
-        schedules=[Cron(cron, timezone=timezone)] if cron else [],
+        parameters={"config": config.form(), "options": options.model_dump(mode="json")},
+        schedules=[Cron(cron, timezone=timezone, active=not paused)] if cron else [],
         entrypoint_type=by_module,
     )
     return [sweep, *(flow.to_deployment(name=NAME, entrypoint_type=by_module) for flow in (certify, report))]
 
 
-def _run(sweep: Any, *rest: Any) -> None:
-    """Start due runs until Ctrl-C or SIGTERM; then end the flow runs under way and pause the schedules."""
+def _run(project: Project, sweep: Any, *rest: Any) -> None:
+    """Start due runs until Ctrl-C or SIGTERM; then end the flow runs under way and pause the deployments.
+
+    Prefect pauses every deployment when its runner stops. A deployment that the user has paused before is recorded
+    first, by making its schedules inactive.
+    """
     from prefect.runner import Runner
+
+    from flows.prefect_server import schedules
 
     stop_requested = threading.Event()
 
@@ -100,6 +122,8 @@ def _run(sweep: Any, *rest: Any) -> None:
                 await asyncio.sleep(0.2)
             for runner in runners:
                 runner.stopping = True
+            with log_suppressed(logger, "recording which schedules are paused"):
+                await asyncio.to_thread(schedules.keep_paused, project, f"compare/{sweep.name}")
             await asyncio.to_thread(_end_runs)  # before the tasks are cancelled: then Prefect kills the flow runs
             for task in tasks:
                 task.cancel()
@@ -119,10 +143,12 @@ def _end_runs() -> None:
     psutil.wait_procs(flow_runs, timeout=CLOSE_TIMEOUT)
 
 
-def serving_message(server: Server, config: CompareConfig, cron: str | None, timezone: str) -> str:
+def serving_message(server: Server, config: CompareConfig, cron: str | None, timezone: str, paused: bool) -> str:
     """Return the message printed when serving starts."""
     name = f"compare/{config.name or NAME}"
     when = f"{name} runs at {cron!r} ({timezone})" if cron else f"{name} has no schedule; pass --cron to set one"
+    if cron and paused:
+        when = f"{when}, but is paused; {shell_command('schedule', 'resume', config.name or NAME)} resumes it"
     return f"{when}\nPrefect's page: {server.page}/deployments\nCtrl-C stops serving."
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows import process_env
-from flows.config import CompareConfig, Learner, SharedConfig, TrainConfig, run_title, with_module
+from flows.config import CompareConfig, Learner, RunOptions, SharedConfig, TrainConfig, run_title, with_module
 from flows.errors import UserError
 from flows.project import Project, current_project
 from flows.shell import shell_command
@@ -27,28 +27,54 @@ from flows.tracking.access import check_answers, check_writable, require_runs
 from flows.tracking.client import StoreLostError
 
 if TYPE_CHECKING:
+    from flows.sweep.plan import Plan
     from flows.tracking.store import Store
 
 SOME_FAILED = 1
+AGAIN = "--force trains them again"
 
 
-def run_comparison(config: CompareConfig, force: bool = False) -> None:
+def run_comparison(config: CompareConfig, options: RunOptions) -> None:
     """`keyhole compare`: runs the flow on the project's Prefect server."""
-    from flows.config import RunOptions
     from flows.sweep.checks import check_sweep
 
     project = _writable_project()
     with sweep_lock(project):
         check_sweep(config)
-        runs = len(config.runs())
-        print(f"{runs} runs of {config.steps:,} steps each, {min(runs, config.workers)} side by side")
+        if options.next_seeds:
+            _extend(existing_store(), config, options)
+        else:
+            runs = len(config.runs())
+            print(f"{runs} runs of {config.steps:,} steps each, {min(runs, config.workers)} side by side")
         _print_budget(config)
-        _sweep(project, config, RunOptions(force=force, reuse=not force))
+        _sweep(project, config, options)
 
 
-def preview_sweep(config: CompareConfig, force: bool) -> None:
+def _extend(store: "Store", config: CompareConfig, options: RunOptions) -> "tuple[CompareConfig, Plan]":
+    """Prints which runs `--next-seeds` adds to which sweep; returns the settings of the whole sweep and its plan."""
+    from flows.running.worker import TRAIN
+    from flows.sweep import earlier
+    from flows.tracking.cache_key import code_digest
+
+    digest = code_digest(config.env, TRAIN)
+    extended, resumed = earlier.with_next_seeds(store, config, options, digest)
+    return extended, _print_plan(store, extended, resumed, digest)
+
+
+def _print_plan(store: "Store", config: CompareConfig, options: RunOptions, digest: str) -> "Plan":
+    """Prints the plan of a sweep that is resumed or extended, and returns it."""
+    from flows.sweep.plan import make_plan
+
+    name = store.client.get_run(options.resume).info.run_name
+    planned = make_plan(store, config, options, digest)
+    print(f"sweep {printable(name)}, {len(config.runs())} runs of {config.steps:,} steps each: {planned}", flush=True)
+    return planned
+
+
+def preview_sweep(config: CompareConfig, options: RunOptions) -> None:
     """`keyhole compare --dry-run`: checks a sweep and prints its size; trains and writes nothing."""
     from flows.running.worker import TRAIN
+    from flows.sweep import earlier
     from flows.sweep.checks import check_sweep
     from flows.tracking.cache_key import code_digest, run_key
     from flows.tracking.reuse import find_equal_run
@@ -56,14 +82,22 @@ def preview_sweep(config: CompareConfig, force: bool) -> None:
 
     project = current_project()
     check_sweep(config)
-    store = Store(project) if project.store or project.database.exists() else None
+    if options.next_seeds:
+        store = existing_store(writes=False)
+        extended, planned = _extend(store, config, options)
+        _print_preview(extended, len(planned.todo), store)
+        return
+    found = Store(project) if project.store or project.database.exists() else None
     runs, reused = config.runs(), 0
-    if store and not force:
+    if found and not options.force:
         digest = code_digest(config.env, TRAIN)
-        reused = sum(find_equal_run(store, run_key(run, digest)) is not None for run in runs)
+        if unchanged := earlier.find_unchanged(found, config, options, digest):
+            print(f"{earlier.nothing_new(unchanged)} ({AGAIN})")
+            return
+        reused = sum(find_equal_run(found, run_key(run, digest)) is not None for run in runs)
     equal = f", {reused} of them reused from equal finished runs" if reused else ""
     print(f"{len(runs)} runs of {config.steps:,} steps each, {min(len(runs), config.workers)} side by side{equal}")
-    _print_preview(config, len(runs) - reused, store)
+    _print_preview(config, len(runs) - reused, found)
 
 
 def _print_preview(config: CompareConfig, runs: int, store: "Store | None") -> None:
@@ -97,10 +131,8 @@ def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool
         config = with_changes(plan.stored_config(parent), {"workers": workers})
         check_sweep(config)
         reuse = parent.data.tags.get(plan.REUSE_TAG) != "False" and not force
-        options = plan.RunOptions(resume=parent.info.run_id, force=force, reuse=reuse, only_failed=only_failed)
-        print(f"sweep {parent.info.run_name}, {len(config.runs())} runs of {config.steps:,} steps each: ", end="")
-        planned = plan.make_plan(store, config, options, code_digest(config.env, worker.TRAIN))
-        print(planned)
+        options = RunOptions(resume=parent.info.run_id, force=force, reuse=reuse, only_failed=only_failed)
+        planned = _print_plan(store, config, options, code_digest(config.env, worker.TRAIN))
         if dry_run:
             _print_preview(config, len(planned.todo), store)
         else:
@@ -111,8 +143,8 @@ def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool
 def _sweep(project: Project, config: CompareConfig, options: Any) -> None:
     resume = shell_command("compare", "--resume", project=project)
     try:
-        with _server(project, config):
-            failure = _run_flow(config, options)
+        with _server(project, config, options) as unchanged:
+            failure = _run_flow(config, options) if unchanged is None else _point_to(unchanged)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; finished runs are kept; continue with {resume}") from None
     except StoreLostError as error:
@@ -132,16 +164,33 @@ def _run_flow(config: CompareConfig, options: Any) -> str:
     from flows.tracking.store import Store
 
     try:
-        run_id, failure = compare_here(config, options), ""
+        outcome = compare_here(config, options)
     except FailedRunsError as error:
-        run_id, failure = error.sweep, str(error)
-    _show(Store(current_project()), run_id)
-    return failure
+        _show(Store(current_project()), error.sweep)
+        return str(error)
+    if outcome.unchanged:
+        print(f"{outcome.unchanged} ({AGAIN})")
+    _show(Store(current_project()), outcome.sweep)
+    return ""
+
+
+def _point_to(sweep: Any) -> str:
+    """Prints that an earlier sweep leaves nothing to train, and its results. Returns an empty line: nothing failed."""
+    from flows.sweep import earlier
+    from flows.tracking.store import Store
+
+    print(f"{earlier.nothing_new(sweep)} ({AGAIN})")
+    _show(Store(current_project()), sweep.info.run_id)
+    return ""
 
 
 @contextmanager
-def _server(project: Project, config: CompareConfig) -> Iterator[None]:
-    """Starts the Prefect server and the worker processes; stops the server at the end."""
+def _server(project: Project, config: CompareConfig, options: RunOptions) -> Iterator[Any]:
+    """Starts the Prefect server and the worker processes; stops the server at the end.
+
+    Yields:
+        An earlier sweep that leaves nothing to train, or None. If there is one, the server need not be ready.
+    """
     from rich.console import Console
 
     from flows.prefect_server.server import Server, ServerError
@@ -153,18 +202,27 @@ def _server(project: Project, config: CompareConfig) -> Iterator[None]:
             with Console().status("Prefect server starting"):
                 server.start()
                 stack.enter_context(open_pool(config))
-                _open_store(project)  # imports MLflow and Prefect while the server starts
-                with suppress(ServerError):  # the sweep then runs without it, and says so
-                    server.wait()
-            yield
+                unchanged = _unchanged(project, config, options)  # imports MLflow and Prefect while the server starts
+                if unchanged is None:
+                    with suppress(ServerError):  # the sweep then runs without it, and says so
+                        server.wait()
+            yield unchanged
     finally:
         server.leave()
 
 
-def _open_store(project: Project) -> str:
+def _unchanged(project: Project, config: CompareConfig, options: RunOptions) -> Any:
+    """Opens the store and returns the earlier sweep that leaves nothing to train, or None."""
+    from flows.running.worker import TRAIN
+    from flows.sweep import earlier
+    from flows.tracking.cache_key import code_digest
     from flows.tracking.store import Store
 
-    return Store(project).experiment
+    store = Store(project)
+    assert store.experiment
+    if options.resume or options.next_seeds or options.force:
+        return None
+    return earlier.find_unchanged(store, config, options, code_digest(config.env, TRAIN))
 
 
 def run_one(config: TrainConfig) -> None:
@@ -235,14 +293,14 @@ def make_report(sweep: str | None) -> None:
     _show(store, run_id)
 
 
-def list_runs(sweep: str | None, filters: dict[str, Any], limit: int, as_json: bool) -> None:
+def list_runs(sweep: str | None, filters: dict[str, Any], limit: int, archived: bool, as_json: bool) -> None:
     """`keyhole runs`: lists sweeps and runs."""
     from flows.cli import listing
     from flows.tracking import results
 
     store = existing_store(writes=False)
-    run_id = None if sweep is None else results.find_sweep(store, sweep)
-    entries = listing.list_entries(store, run_id, listing.Filters(**filters))
+    run_id = None if sweep is None else results.find_sweep(store, sweep, archived)
+    entries = listing.list_entries(store, run_id, listing.Filters(**filters), archived)
     listing.print_entries(entries[:limit] if run_id is None else entries, as_json)
     if run_id is None and len(entries) > limit:
         print(f"keyhole: {len(entries) - limit} more; show them with --limit {len(entries)}", file=sys.stderr)
@@ -321,7 +379,7 @@ def _show(store: "Store", run_id: str) -> None:
     found = comparison.results
     print(f"\n{report.summary(comparison)}\n")
     if found.reused:
-        print(f"{found.reused} runs reused from earlier sweeps (--force trains them again)")
+        print(f"{found.reused} runs reused from earlier sweeps ({AGAIN})")
     print(f"report: {found.folder / report.PAGE}\nruns: {shell_command('ui', project=store.project)}", flush=True)
     if found.missing:
         again = f"{shell_command('report', run_id[:8], project=store.project)} writes the report again"

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from rich.cells import cell_len
 
+from flows.sweep.plan import missing_runs
 from flows.text import cell_text, nan_to_none
-from flows.tracking.results import NAN, Row, last_attempts, run_rows, search_runs, tag_number
+from flows.tracking.results import NAN, Row, child_runs, last_attempts, run_rows, search_runs, tag_number
 from flows.tracking.store import PARENT, Store
 
 SHORT = 8  # characters of a run id in a table
@@ -55,23 +56,24 @@ class Filters(NamedTuple):
         )
 
 
-def list_entries(store: Store, sweep: str | None, filters: Filters) -> list[dict[str, Any]]:
+def list_entries(store: Store, sweep: str | None, filters: Filters, archived: bool = False) -> list[dict[str, Any]]:
     """Returns the runs of a sweep in order of start; without a sweep, sweeps and single runs, newest first.
 
     Args:
         sweep: Run id of a sweep, or None.
         filters: Conditions. One that only runs can meet selects runs of all sweeps.
+        archived: Whether to list archived runs instead of the visible ones.
     """
     if sweep is not None:
-        members = last_attempts(search_runs(store, f"tags.`{PARENT}` = '{sweep}'"))
+        members = last_attempts(child_runs(store, sweep, archived))
         return [of_run(run) for run in members if filters.admit(run)]
-    runs = search_runs(store, "tags.kind = 'run'")
+    runs = search_runs(store, "tags.kind = 'run'", archived)
     if filters.of_runs:
         return [of_run(run) for run in runs if filters.admit(run)]
     children: dict[str, list[Any]] = {}
     for run in runs:
         children.setdefault(run.data.tags.get(PARENT, ""), []).append(run)
-    top = [*search_runs(store, "tags.kind = 'sweep'"), *children.pop("", [])]
+    top = [*search_runs(store, "tags.kind = 'sweep'", archived), *children.pop("", [])]
     top.sort(key=lambda run: -run.info.start_time)
     return [of_top(run, children.get(run.info.run_id, [])) for run in top if filters.admit(run)]
 
@@ -82,12 +84,13 @@ def of_top(run: Any, children: Sequence[Any]) -> dict[str, Any]:
     finished = [row for member in members or [run] for row in first_rows(member) if row.true_return == row.true_return]
     best = max(finished, key=lambda row: row.true_return, default=None)
     done = sum(member.info.status == "FINISHED" for member in members)
+    total = len(members) + len(missing_runs(run, members))
     return {
         "id": run.info.run_id,
         "name": run.info.run_name,
         "started": started(run),
         "status": run.info.status,
-        "runs": f"{done}/{len(members)}" if run.data.tags.get("kind") == "sweep" else "",
+        "runs": f"{done}/{total}" if run.data.tags.get("kind") == "sweep" else "",
         "best": best and best.true_return,
         "of": f"{best.method} p={best.oversight:g} seed={best.seed}" if best else "",
         "env": environment(run),

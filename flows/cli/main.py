@@ -11,7 +11,7 @@ from flows.cli.options import options, store_option
 from flows.cli.serve import schedule, serve
 from flows.cli.server import server
 from flows.cli.settings import configuration
-from flows.config import CompareConfig, Learner, TrainConfig
+from flows.config import CompareConfig, Learner, RunOptions, TrainConfig
 from flows.errors import UserError
 from flows.output import lost_output, make_tolerant
 from flows.text import one_line, printable
@@ -43,23 +43,32 @@ def cli(context: click.Context) -> None:
 @click.option(
     "--force", is_flag=True, help="train every run, including those finished before with equal settings and code"
 )
+@click.option(
+    "--next-seeds",
+    is_flag=True,
+    help="train --seeds further seeds in the earlier sweep with these settings and this name",
+)
 @click.option("--only-failed", is_flag=True, help="with --resume: train only the runs that failed")
 @click.option(
     "--dry-run", is_flag=True, help="check the sweep and print its runs, updates, time and disk; train nothing"
 )
 @store_option
-def compare(resume: str | None, force: bool, only_failed: bool, dry_run: bool, **values: Any) -> None:
+def compare(resume: str | None, force: bool, next_seeds: bool, only_failed: bool, dry_run: bool, **values: Any) -> None:
     """Compare oversight methods: every method at every oversight level with every seed.
 
     `--methods all` selects every method. Nested runs, figures and report.html go to MLflow. A run that finished before
-    with equal settings, code and libraries is reused.
+    with equal settings, code and libraries is reused. If an earlier sweep has the same settings and all of its runs are
+    reusable, no new sweep is made.
     """
     from flows.cli.commands import preview_sweep, resume_sweep, run_comparison
 
+    if next_seeds and (resume is not None or force or only_failed):
+        raise UserError("--next-seeds trains new seeds only; leave out --resume, --force and --only-failed")
     if resume is None:
         if only_failed:
             raise UserError("--only-failed applies to a resumed sweep; pass --resume with it")
-        (preview_sweep if dry_run else run_comparison)(configuration(CompareConfig, values), force)
+        options = RunOptions(force=force, reuse=not force, next_seeds=next_seeds)
+        (preview_sweep if dry_run else run_comparison)(configuration(CompareConfig, values), options)
     else:
         refuse_settings(values)
         resume_sweep(resume, values["workers"], force, only_failed, dry_run)
@@ -122,6 +131,34 @@ def report(sweep: str | None) -> None:
 
 
 @cli.command()
+@click.argument("sweep")
+@click.option("--undo", is_flag=True, help="show an archived sweep again")
+@store_option
+def archive(sweep: str, undo: bool) -> None:
+    """Hide SWEEP and its runs from `keyhole runs` and MLflow's list; files and registered models stay.
+
+    SWEEP is a run id, a prefix of one, or a sweep's name. `keyhole runs --archived` lists the archived sweeps.
+    """
+    from flows.cli.cleanup import archive_sweep
+
+    archive_sweep(sweep, undo)
+
+
+@cli.command()
+@click.argument("sweep")
+@click.option("--yes", is_flag=True, help="do not ask")
+@store_option
+def delete(sweep: str, yes: bool) -> None:
+    """Delete SWEEP, its runs, their files and the model versions made of them, after a question.
+
+    SWEEP is a run id, a prefix of one, or a sweep's name, archived or not. Nothing brings it back.
+    """
+    from flows.cli.cleanup import delete_sweep
+
+    delete_sweep(sweep, yes)
+
+
+@cli.command()
 @click.argument("sweep", required=False)
 @click.option("--method", metavar="TEXT", help="runs of this oversight method")
 @click.option("--env", metavar="TEXT", help="runs whose environment id contains this")
@@ -129,16 +166,17 @@ def report(sweep: str | None) -> None:
 @click.option("--oversight", type=float, metavar="NUMBER", help="runs at this oversight level")
 @click.option("--seed", type=int, metavar="INTEGER", help="runs with this seed")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="number of entries to show")
+@click.option("--archived", is_flag=True, help="list archived sweeps instead")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @store_option
-def runs(sweep: str | None, limit: int, as_json: bool, **values: Any) -> None:
+def runs(sweep: str | None, limit: int, archived: bool, as_json: bool, **values: Any) -> None:
     """List sweeps and single runs, newest first, or the runs of SWEEP in order of start.
 
     --method, --oversight and --seed select runs of all sweeps. In a pipe, columns are separated by tabs.
     """
     from flows.cli.commands import list_runs
 
-    list_runs(sweep, values, limit, as_json)
+    list_runs(sweep, values, limit, archived, as_json)
 
 
 @cli.command()

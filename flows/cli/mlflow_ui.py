@@ -1,6 +1,7 @@
 """Serves MLflow's page of the project's runs, by default on loopback, with the columns that matter selected.
 
-MLflow stores a shared view of an experiment in one of its tags, and the page's address names the view. On addresses
+MLflow stores a shared view of an experiment in one of its tags, and the page's address names the view. The page opens
+in MLflow's view for model training (see `flows.tracking.page_app`). On addresses
 other than loopback, MLflow answers only to listed host names, which prevents DNS rebinding.
 """
 
@@ -10,12 +11,14 @@ import json
 import os
 import socket
 import sys
+from importlib.metadata import entry_points
 
 import psutil
 
 from flows.errors import UserError
 from flows.tracking.database import without_password
-from flows.tracking.runs_view import VIEW, VIEW_TAG, view
+from flows.tracking.page_app import APP, EXPERIMENT
+from flows.tracking.runs_view import PRIMARY_METRIC, VIEW, VIEW_TAG, view
 from flows.tracking.store import Store
 
 ALL_INTERFACES = ("0.0.0.0", "::")
@@ -31,7 +34,8 @@ def serve_page(store: Store, host: str, port: int) -> None:
     Raises:
         UserError: The address cannot be bound.
     """
-    store.client.set_experiment_tag(store.experiment, VIEW_TAG, json.dumps(view()))
+    for name, value in {VIEW_TAG: json.dumps(view()), **PRIMARY_METRIC}.items():
+        store.client.set_experiment_tag(store.experiment, name, value)
     if store.uri.startswith("http"):
         print(f"MLflow's page: {without_password(store.uri).rstrip('/')}/#/{runs_path(store.experiment)}")
         return
@@ -44,6 +48,9 @@ def serve_page(store: Store, host: str, port: int) -> None:
     print(f"MLflow's page of {store.project.mlruns} (ready in a few seconds; stop with Ctrl-C):", flush=True)
     print(page_url(names[0], port, store.experiment), flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)]
+    if APP in entry_points(group="mlflow.app").names:  # an installation of an earlier version has no such entry
+        command += ["--app-name", APP]
+    os.environ[EXPERIMENT] = store.experiment
     os.environ["MLFLOW_BACKEND_STORE_URI"] = store.uri  # not an option: other users can read a command line
     os.execv(sys.executable, [*command, "--default-artifact-root", str(store.project.artifacts)])
 

@@ -6,7 +6,7 @@ import click
 
 from flows.cli.options import options, store_option
 from flows.cli.settings import configuration
-from flows.config import CompareConfig
+from flows.config import CompareConfig, RunOptions
 from flows.project import current_project
 
 
@@ -15,9 +15,12 @@ from flows.project import current_project
 @click.option(
     "--timezone", default="UTC", show_default=True, metavar="NAME", help="time zone of --cron, e.g. Europe/Berlin"
 )
+@click.option(
+    "--next-seeds", is_flag=True, help="each scheduled sweep adds --seeds seeds to the earlier one with these settings"
+)
 @options(CompareConfig)
 @store_option
-def serve(cron: str | None, timezone: str, **values: Any) -> None:
+def serve(cron: str | None, timezone: str, next_seeds: bool, **values: Any) -> None:
     """Serve compare, certify and report on Prefect's page, and start sweeps on a schedule, until Ctrl-C.
 
     The other options are those of `keyhole compare`. They are the defaults of its form and the scheduled settings.
@@ -25,7 +28,7 @@ def serve(cron: str | None, timezone: str, **values: Any) -> None:
     config = configuration(CompareConfig, values)
     from flows.serve import serve as run
 
-    run(config, cron, timezone)
+    run(config, RunOptions(next_seeds=next_seeds), cron, timezone)
 
 
 @click.group()
@@ -50,6 +53,6 @@ def _add_command(verb: str, text: str) -> None:
         click.echo(change_schedules(current_project(), verb, name))
 
 
-_add_command("pause", "Pause the schedule NAME; without NAME, the only one.")
+_add_command("pause", "Pause the schedule NAME until it is resumed; without NAME, the only one.")
 _add_command("resume", "Resume the schedule NAME; without NAME, the only one.")
 _add_command("remove", "Remove the schedule NAME.")

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from flows.cli.listing import started
+from flows.config import run_title
 from flows.output import can_print
 from flows.reporting import report
 from flows.reporting.aggregate import compare_rows
+from flows.sweep.plan import missing_runs
 from flows.text import format_duration, nan_to_none, printable
 from flows.tracking import results
 from flows.tracking.certificates import PREFIX
@@ -62,15 +64,16 @@ def head(store: Store, run: Any) -> list[str]:
 def _sweep(store: Store, run: Any) -> list[str]:
     found = results.read_results(store, run.info.run_id)
     runs = {row.run_id for row in found.rows}
+    missing = missing_runs(run, results.child_runs(store, run.info.run_id))
     lines = [
-        f"{len(runs) - len(found.unfinished)} of {len(runs)} runs with a result",
+        f"{len(runs) - len(found.unfinished)} of {len(runs) + len(missing)} runs with a result",
         "",
         *report.summary(compare_rows(found)).splitlines(),
     ]
     for row in found.unfinished:
         reason = f"{row.status.lower()}{': ' * bool(row.error)}{row.error}"
         lines.append(f"{row.method} p={row.oversight:g} seed={row.seed}   {reason}")
-    return lines
+    return lines + [f"{run_title(config)}   missing" for config in missing]
 
 
 def _results(run: Any) -> list[str]:

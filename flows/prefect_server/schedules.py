@@ -55,7 +55,7 @@ def read_schedules(client: SyncPrefectClient) -> list[Scheduled]:
             deployment=deployment.id,
             schedule=schedule.id,
         )
-        for deployment in client.read_deployments(sort=DeploymentSort.NAME_ASC, limit=MAX_SCHEDULES)
+        for deployment in _deployments(client)
         for schedule in deployment.schedules
     ]
     return sorted(schedules, key=lambda one: (one.name, one.cron))
@@ -104,7 +104,11 @@ def select_schedules(schedules: list[Scheduled], name: str | None) -> list[Sched
 
 
 def pause(client: SyncPrefectClient, one: Scheduled) -> None:
-    """Stop starting runs; runs that were planned are dropped."""
+    """Stop starting runs; runs that were planned are dropped.
+
+    `keyhole serve` pauses its deployments when it stops. An inactive schedule shows that the user has paused it.
+    """
+    client.update_deployment_schedule(one.deployment, one.schedule, active=False)
     client.pause_deployment(one.deployment)
 
 
@@ -120,6 +124,30 @@ def remove(client: SyncPrefectClient, one: Scheduled) -> None:
 
 
 CHANGES = {"pause": (pause, "paused"), "resume": (resume, "resumed"), "remove": (remove, "removed")}
+
+
+def is_paused(project: Project, name: str) -> bool:
+    """Return whether the user has paused the deployment `name`, "flow/deployment", of the running server."""
+    with open_client(project) as client:
+        schedules = [schedule for one in _deployments(client, name) for schedule in one.schedules]
+    return any(not schedule.active for schedule in schedules)
+
+
+def keep_paused(project: Project, name: str) -> None:
+    """Make the schedules of the deployment `name` inactive if it is paused, so that `keyhole serve` does not resume it.
+
+    To be called before `keyhole serve` itself pauses the deployment.
+    """
+    with open_client(project) as client:
+        for one in _deployments(client, name):
+            for schedule in one.schedules if one.paused else []:
+                client.update_deployment_schedule(one.id, schedule.id, active=False)
+
+
+def _deployments(client: SyncPrefectClient, name: str | None = None) -> list[Any]:
+    """The deployments of the server, or those named "flow/deployment"."""
+    found = client.read_deployments(sort=DeploymentSort.NAME_ASC, limit=MAX_SCHEDULES)
+    return [one for one in found if name in (None, f"{client.read_flow(one.flow_id).name}/{one.name}")]
 
 
 def list_schedules(project: Project) -> str:

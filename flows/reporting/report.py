@@ -45,8 +45,14 @@ def write_report(store: Store, comparison: Comparison, missing: Missing) -> Path
     with missing.part("upload of the report"):
         store.artifacts.upload(results.run_id, results.folder)
     with missing.part("description on MLflow's page"):
-        store.describe(results.run_id, summary(comparison))
+        store.describe(results.run_id, description(comparison))
     return page
+
+
+def description(comparison: Comparison) -> str:
+    """Format the table for MLflow's page, which shows the first lines: the caption comes last."""
+    caption, _, table = summary(comparison).partition("\n\n")
+    return f"{table}\n\n{caption}" if table else caption
 
 
 def write_csv(results: Results, path: Path) -> None:

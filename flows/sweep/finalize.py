@@ -1,4 +1,4 @@
-"""Tags a finished sweep with its certificates' hashes and best run, and registers the best agents.
+"""Tags a finished sweep with its certificates' hashes and best run, logs its metrics, and registers the best agents.
 
 The hash of a certificate is the SHA-256 of its JSON with sorted keys and no spaces. A sweep is tagged with one hash for
 each oversight level, a run with that of its own level. Results of two sweeps are comparable where the hashes are equal.
@@ -32,6 +32,8 @@ def finalize(store: Store, run_id: str, missing: Missing) -> Comparison:
     report.write_report(store, comparison, missing)
     with missing.part("tags of certificates and best run"):
         tag_sweep(store, comparison.results)
+    with missing.part("metrics of the sweep"):
+        log_sweep_metrics(store, comparison.results)
     model_registry.register_models(store, comparison.results, missing)
     if missing:
         store.client.set_tag(run_id, MISSING, str(missing))
@@ -44,14 +46,38 @@ def tag_sweep(store: Store, found: results.Results) -> None:
     """Tags a sweep with its certificates' hashes and best run, and its runs with the hash of their certificate."""
     hashes = certificate_hashes(found)
     tags = {f"{certificates.PREFIX}{level:g}": digest for level, digest in hashes.items()}
-    best = next((row for row in model_registry.best_rows(found) if not row.leaky), None)
-    if best:
+    if best := best_row(found):
         tags["best"] = f"{best.row} {best.true_return:.3f} (p={best.oversight:g})"
     for name, value in tags.items():
         store.client.set_tag(found.run_id, name, value)
     for run, level in {row.run_id: row.oversight for row in found.rows if in_sweep_world(row)}.items():
         if level in hashes:
             store.client.set_tag(run, "certificate", hashes[level])
+
+
+def best_row(found: results.Results) -> results.Row | None:
+    """Returns the row with the highest true return under a rule that reads nothing leaky."""
+    return next((row for row in model_registry.best_rows(found) if not row.leaky), None)
+
+
+def log_sweep_metrics(store: Store, found: results.Results) -> None:
+    """Logs the metrics of a sweep that have changed, for MLflow's list and charts."""
+    known = store.client.get_run(found.run_id).data.metrics
+    for name, value in sweep_metrics(found).items():
+        if known.get(name) != value:
+            store.client.log_metric(found.run_id, name, value)
+
+
+def sweep_metrics(found: results.Results) -> dict[str, float]:
+    """Returns the best true return, if a run has one, and the numbers of runs: all, with a result, failed."""
+    statuses = {row.run_id: row.status for row in found.rows}
+    counts = {
+        "sweep/runs": len(statuses),
+        "sweep/finished": len(statuses) - len(found.unfinished),
+        "sweep/failed": sum(status == "FAILED" for status in statuses.values()),
+    }
+    best = best_row(found)
+    return {**counts, **({results.CURVE: best.true_return} if best else {})}
 
 
 def in_sweep_world(row: results.Row) -> bool:

@@ -1,5 +1,6 @@
 """Plans a sweep: finished runs are kept, unfinished ones resumed, missing ones started."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -8,7 +9,7 @@ from flows.config import CompareConfig, RunOptions, TrainConfig
 from flows.errors import UserError
 from flows.tracking import cache_key, results
 from flows.tracking.provenance import run_tags
-from flows.tracking.store import CONFIG, Store
+from flows.tracking.store import CONFIG, PARENT, Store
 
 RUN_IDENTITY = ("arm", "oversight", "seed")  # tags that identify a run within its sweep
 
@@ -62,13 +63,14 @@ def _add(plan: Plan, run: TrainConfig, key: str, previous: Any, options: RunOpti
     """Adds a run to the plan; `previous` is its MLflow run in the resumed sweep, or None."""
     status = previous.info.status if previous else ""
     unchanged = not options.force and _has_key(previous, key)
-    if status == "FINISHED" and (unchanged or options.only_failed):
+    if status == "FINISHED" and (unchanged or options.only_failed or options.next_seeds):
         plan.finished.append(run)
     elif options.only_failed and status != "FAILED":
         plan.left.append(run)
     else:
         attempt = int(results.tag_number(previous.data.tags, "attempt", 1)) + 1 if previous else 1
-        plan.todo.append(PlannedRun(run, key, attempt, previous.info.run_id if unchanged else "", options.reuse))
+        reuse = options.reuse and not options.force
+        plan.todo.append(PlannedRun(run, key, attempt, previous.info.run_id if unchanged else "", reuse))
 
 
 def _has_key(previous: Any, key: str) -> bool:
@@ -87,7 +89,7 @@ def find_unfinished(store: Store, name: str) -> Any:
     """
     if name:
         named = store.client.get_run(results.find_sweep(store, name))
-        if named.info.status == "FINISHED":
+        if named.info.status == "FINISHED" and not missing_runs(named, results.child_runs(store, named.info.run_id)):
             raise UserError(f"sweep {named.info.run_name} is finished: nothing to resume")
         if named.info.status == "RUNNING" and store.is_alive(named):
             raise _running(named)
@@ -103,7 +105,35 @@ def find_unfinished(store: Store, name: str) -> Any:
             f"sweep {sweep.info.run_name} is recorded as running on {host}; "
             f"if it is not running, name it: --resume {sweep.info.run_id[:8]}"
         )
+    if incomplete := _finished_but_incomplete(store):
+        return incomplete
     raise UserError(f"nothing to resume: every sweep in {store.project.mlruns} is finished")
+
+
+def missing_runs(sweep: Any, children: Iterable[Any]) -> list[TrainConfig]:
+    """Returns the runs of a sweep that have no MLflow run, for example because it was deleted on MLflow's page.
+
+    Args:
+        sweep: MLflow run of the sweep.
+        children: MLflow runs of its runs.
+    """
+    found = {tuple(child.data.tags.get(name) for name in RUN_IDENTITY) for child in children}
+    try:
+        config = stored_config(sweep)
+    except UserError:  # made by another version
+        return []
+    if len(found) == len(config.methods) * len(config.oversight) * config.seeds:
+        return []
+    return [run for run in config.runs() if tuple(run_tags(run)[name] for name in RUN_IDENTITY) not in found]
+
+
+def _finished_but_incomplete(store: Store) -> Any:
+    """Finds the newest finished sweep that lacks a run, or None."""
+    children: dict[str, list[Any]] = {}
+    for run in results.search_runs(store, "tags.kind = 'run'"):
+        children.setdefault(run.data.tags.get(PARENT, ""), []).append(run)
+    sweeps = results.search_runs(store, "tags.kind = 'sweep' and attributes.status = 'FINISHED'")
+    return next((sweep for sweep in sweeps if missing_runs(sweep, children.get(sweep.info.run_id, []))), None)
 
 
 def _running(sweep: Any) -> UserError:

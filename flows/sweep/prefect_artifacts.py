@@ -63,7 +63,15 @@ def publish_results(comparison: Comparison, page: Path) -> None:
             key="results",
             description=DESCRIPTION.format(name=markdown_code(comparison.results.name)),
         )
-        create_link_artifact(page.as_uri(), key="report", link_text=str(page), description="opens on this machine")
+    publish_report(page, "opens on this machine")
+
+
+def publish_report(page: Path, description: str) -> None:
+    """Publishes a link to the report of a sweep on Prefect's page, described in Markdown."""
+    if not is_up():
+        return
+    with log_suppressed(logger, "publishing the report on Prefect's page"):
+        create_link_artifact(page.as_uri(), key="report", link_text=str(page), description=description)
 
 
 def results_table(comparison: Comparison) -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ from flows.sweep.lock import sweep_lock
 from flows.sweep.plan import REUSE_TAG, Plan, PlannedRun, make_plan
 from flows.sweep.progress import Progress, open_display
 from flows.tracking.access import check_writable
-from flows.tracking.cache_key import CACHE_KEY, code_digest, not_reusable_tags
+from flows.tracking.cache_key import CACHE_KEY, not_reusable_tags
 from flows.tracking.provenance import run_params, run_tags
 from flows.tracking.recorder import RunRecorder
 from flows.tracking.reuse import copy_run, find_equal_run
@@ -112,12 +112,10 @@ class Sweep(NamedTuple):
 
 
 @contextmanager
-def open_sweep(config: CompareConfig, options: RunOptions) -> Iterator[Sweep]:
-    """Locks the store, closes runs of dead processes, opens the workers and starts the sweep's parent run.
+def locked_store() -> Iterator[Store]:
+    """Locks the store for one sweep, closes runs of dead processes and yields the store.
 
-    Args:
-        config: The sweep.
-        options: What to resume, repeat or reuse.
+    A scheduled sweep waits for the lock.
 
     Raises:
         UserError: The store cannot be written, or another sweep has locked it.
@@ -127,15 +125,28 @@ def open_sweep(config: CompareConfig, options: RunOptions) -> Iterator[Sweep]:
     scheduled = deployment.id is not None
     if scheduled:
         _interrupt_once()
-    store = Store(project)
+    with sweep_lock(project, wait=scheduled):
+        store = Store(project)
+        store.close_abandoned_runs()
+        yield store
+
+
+@contextmanager
+def open_sweep(store: Store, config: CompareConfig, options: RunOptions, digest: str) -> Iterator[Sweep]:
+    """Opens the workers and starts the sweep's parent run.
+
+    Args:
+        store: The store, locked.
+        config: The sweep.
+        options: What to resume, repeat or reuse.
+        digest: Digest of the code, from `cache_key.code_digest`.
+    """
     with (
-        sweep_lock(project, wait=scheduled),
-        open_pool(config) as pool,  # workers import their libraries while the store opens
+        open_pool(config) as pool,  # workers import their libraries while the sweep is planned
         ThreadPoolTaskRunner[Any](max_workers=config.workers + EXTRA_THREADS) as threads,
     ):
-        store.close_abandoned_runs()
-        plan = make_plan(store, config, options, code_digest(config.env, worker.TRAIN))
-        tags = {"kind": "sweep", CONFIG: config.model_dump_json(), REUSE_TAG: str(options.reuse)}
+        plan = make_plan(store, config, options, digest)
+        tags = {"kind": "sweep", CONFIG: config.model_dump_json(), REUSE_TAG: str(options.reuse and not options.force)}
         with (
             store.run(sweep_name(config), run_params(config), tags, resume_id=options.resume) as record,
             open_display([todo.config for todo in plan.todo]) as display,

@@ -4,6 +4,7 @@ A run always writes to a local folder. Without an address, the files stay there.
 when the run ends, and a machine that lacks the folder downloads them from there.
 """
 
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,14 +31,30 @@ def _run_folder(root: Path, run_id: str) -> Path:
     return path
 
 
+def _remove(folder: Path) -> None:
+    """Remove a folder, if it exists; raise UserError if it cannot be removed."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"cannot delete {folder} ({error.strerror or error}); change its permissions") from None
+
+
 class Artifacts(Protocol):
     """Access to the files of a store's runs."""
 
     def folder(self, info: Any) -> Path:
         """Return the local folder of an MLflow run; raise UserError if it is outside this store."""
 
+    def has_files(self, info: Any) -> bool:
+        """Return whether the files of an MLflow run exist, without downloading them."""
+
     def upload(self, run_id: str, folder: Path, below: str = "") -> None:
         """Store the content of `folder` with the run, in its subfolder `below`."""
+
+    def delete(self, info: Any) -> None:
+        """Remove the files of an MLflow run; nothing happens if there are none."""
 
     def source(self, info: Any, folder: Path) -> str:
         """Return the address of a folder inside the run's folder."""
@@ -56,15 +73,21 @@ class LocalArtifacts:
             raise UserError(f"{recorded} is not in {self.root}; pass --mlruns DIR of the store it belongs to")
         return path
 
+    def has_files(self, info: Any) -> bool:
+        return self.folder(info).is_dir()
+
     def upload(self, run_id: str, folder: Path, below: str = "") -> None:
         return
+
+    def delete(self, info: Any) -> None:
+        _remove(self.folder(info).parent)
 
     def source(self, info: Any, folder: Path) -> str:
         return str(folder)
 
 
 class RemoteArtifacts:
-    """Files are uploaded to an address. Local copies under `root` are never removed."""
+    """Files are uploaded to an address. Local copies under `root` stay until the run is deleted."""
 
     def __init__(self, root: Path, client: Any) -> None:
         self.root, self.client = root, client
@@ -74,6 +97,9 @@ class RemoteArtifacts:
         if not path.exists() and info.status != "RUNNING":
             self._fetch(info.run_id, path)
         return path
+
+    def has_files(self, info: Any) -> bool:
+        return _run_folder(self.root, info.run_id).is_dir() or bool(self.client.list_artifacts(info.run_id))
 
     def _fetch(self, run_id: str, path: Path) -> None:
         """Download all files or none: an incomplete folder would pass for a complete one."""
@@ -86,6 +112,12 @@ class RemoteArtifacts:
 
     def upload(self, run_id: str, folder: Path, below: str = "") -> None:
         self.client.log_artifacts(run_id, str(folder), below or None)
+
+    def delete(self, info: Any) -> None:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        get_artifact_repository(info.artifact_uri).delete_artifacts()
+        _remove(_run_folder(self.root, info.run_id).parent)
 
     def source(self, info: Any, folder: Path) -> str:
         return f"{info.artifact_uri}/{folder.relative_to(self.folder(info)).as_posix()}"

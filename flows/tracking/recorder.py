@@ -10,6 +10,7 @@ from flows.text import exception_line, one_line
 
 TRACE = "error.txt"
 FLUSH_SECONDS = 2.0  # between two writes of metrics
+STATUS = "status"  # tag: MLflow's status, since its list of runs has no such column
 MAX_ERROR_LENGTH = 400  # characters of an error stored as a tag
 ProgressCallback = Callable[[int, float], None]  # receives the steps done and the true return
 UploadCallback = Callable[[str, Path], None]  # receives a run id and the run's folder
@@ -100,6 +101,7 @@ class RunRecorder:
                 self._try_upload()
         finally:
             self.client.set_terminated(self.run_id, status)
+            self.client.set_tag(self.run_id, STATUS, status.lower())
 
     def _clear_error(self) -> None:
         """Remove the tag `error`, which another process sets if it takes this one for dead."""

@@ -4,6 +4,7 @@ A row is one run under one deployment rule. Its name is `method` for the method'
 `method/rule` for the others. A run that was repeated because its process died counts once, as its last attempt.
 """
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,9 +16,10 @@ from flows.errors import UserError, nearest_hint
 from flows.shell import shell_command
 from flows.tracking.certificates import Reference, references
 from flows.tracking.missing import MISSING
-from flows.tracking.store import PARENT, Store
+from flows.tracking.store import CONFIG, PARENT, Store
 
 CURVE = "eval/true_return"
+ARCHIVED = "archived"  # tag of an archived run: when it was archived
 WITHOUT = "eval/true_return/without_"
 NAN = float("nan")
 
@@ -91,13 +93,22 @@ def read_results(store: Store, run_id: str) -> Results:
         status=parent.info.status,
         started=parent.info.start_time / 1000,
         folder=store.folder(parent),
-        params=parent.data.params,
+        params=_params(parent),
         references=references(parent.data.params),
         rows=tuple(row for child in children for row in run_rows(child)),
         curves={child.info.run_id: _curve(store, child.info.run_id) for child in children},
         reused=sum("reused_from" in child.data.tags for child in children),
         missing=_missing(parent, children),
     )
+
+
+def _params(parent: Any) -> dict[str, str]:
+    """Return the params of a sweep. MLflow keeps a param for ever, so the seeds of an extended sweep are in its tag."""
+    try:
+        seeds = {"seeds": str(json.loads(parent.data.tags[CONFIG])["seeds"])}
+    except (KeyError, ValueError, TypeError):
+        seeds = {}
+    return {**parent.data.params, **seeds}
 
 
 def _missing(parent: Any, children: Iterable[Any]) -> tuple[str, ...]:
@@ -107,17 +118,19 @@ def _missing(parent: Any, children: Iterable[Any]) -> tuple[str, ...]:
     return (*filter(None, [parent.data.tags.get(MISSING)]), *entries)
 
 
-def find_sweep(store: Store, name: str | None) -> str:
+def find_sweep(store: Store, name: str | None, archived: bool = False) -> str:
     """Return the run id of a sweep.
 
     Args:
         store: the store to search.
         name: run id, start of a run id, or name of the sweep; None for the newest.
+        archived: whether to search the archived sweeps instead of the visible ones.
 
     Raises:
         UserError: there is no such sweep, or several run ids start with `name`.
     """
-    return _select(store, "sweep", search_runs(store, "tags.kind = 'sweep'"), name).info.run_id
+    kind = "archived sweep" if archived else "sweep"
+    return _select(store, kind, search_runs(store, "tags.kind = 'sweep'", archived), name).info.run_id
 
 
 def find_run(store: Store, name: str | None) -> Any:
@@ -129,6 +142,8 @@ def find_run(store: Store, name: str | None) -> Any:
 
 def _select(store: Store, kind: str, runs: list[Any], name: str | None) -> Any:
     """Select a run by name from runs that are sorted newest first."""
+    if not runs and kind.startswith(ARCHIVED):
+        raise UserError(f"no {kind} in {store.project.mlruns}")
     if not runs:
         compare = shell_command("compare", project=store.project)
         raise UserError(f"no {kind} in {store.name} yet; run {compare} or pass --mlruns DIR")
@@ -202,20 +217,31 @@ def tag_number(tags: Mapping[str, str], name: str, default: float) -> float:
     return number if math.isfinite(number) else default
 
 
-def search_runs(store: Store, condition: str) -> list[Any]:
-    """Return every MLflow run that meets a condition in MLflow's filter syntax, newest first."""
+def search_runs(store: Store, condition: str, archived: bool = False) -> list[Any]:
+    """Return every MLflow run that meets a condition in MLflow's filter syntax, newest first.
+
+    Args:
+        store: the store to search.
+        condition: the condition; empty for every run.
+        archived: whether to search archived runs instead of the visible ones.
+    """
+    from mlflow.entities import ViewType
+
+    if archived:
+        condition = " and ".join(filter(None, [condition, f"tags.{ARCHIVED} != ''"]))
+    view = ViewType.DELETED_ONLY if archived else ViewType.ACTIVE_ONLY
     runs, token = [], None
     while True:
-        page = store.client.search_runs([store.experiment], condition, max_results=1000, page_token=token)
+        page = store.client.search_runs([store.experiment], condition, view, max_results=1000, page_token=token)
         runs += page
         token = page.token
         if not token:
             return runs
 
 
-def child_runs(store: Store, run_id: str) -> list[Any]:
-    """Return the MLflow runs of a sweep."""
-    return search_runs(store, f"tags.`{PARENT}` = '{run_id}'")
+def child_runs(store: Store, run_id: str, archived: bool = False) -> list[Any]:
+    """Return the MLflow runs of a sweep, either the visible or the archived ones."""
+    return search_runs(store, f"tags.`{PARENT}` = '{run_id}'", archived)
 
 
 def _curve(store: Store, run_id: str) -> tuple[tuple[int, float], ...]:

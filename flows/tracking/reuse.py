@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from flows.errors import UserError
 from flows.tracking import cache_key, results
 from flows.tracking.recorder import RunRecorder
 from flows.tracking.store import Store
@@ -14,23 +13,19 @@ REUSED = "reused_from"
 # Prefixes of tags
 NOT_COPIED = (
     "mlflow.", "host", "pid", "process", "heartbeat", "missing", "attempt", "resumed", "earlier_error", "registered",
+    "archived", "status",
 )  # fmt: skip
 
 
 def find_equal_run(store: Store, key: str) -> Any:
-    """Returns a finished MLflow run with this cache key whose files exist, or None. Prefers originals to copies."""
-    equal = results.search_runs(
-        store, f"attributes.status = 'FINISHED' and tags.{cache_key.CACHE_KEY} = '{key}' and tags.kind = 'run'"
-    )
-    complete = [run for run in equal if cache_key.NOT_REUSABLE not in run.data.tags and _has_files(store, run)]
+    """Returns a finished MLflow run with this cache key whose files exist, or None. Prefers originals to copies.
+
+    Archived runs are considered, too; runs that were deleted on MLflow's page are not.
+    """
+    condition = f"attributes.status = 'FINISHED' and tags.{cache_key.CACHE_KEY} = '{key}' and tags.kind = 'run'"
+    equal = [*results.search_runs(store, condition), *results.search_runs(store, condition, archived=True)]
+    complete = [run for run in equal if cache_key.NOT_REUSABLE not in run.data.tags and store.has_files(run)]
     return min(complete, key=lambda run: REUSED in run.data.tags, default=None)
-
-
-def _has_files(store: Store, run: Any) -> bool:
-    try:
-        return store.folder(run).is_dir()
-    except UserError:  # the files are outside this store
-        return False
 
 
 def copy_run(store: Store, original: Any, into: RunRecorder) -> None:

@@ -6,26 +6,30 @@ MLflow stores a shared view of an experiment in one of its tags. An address that
 from typing import Any
 
 VIEW = "keyhole"
+PRIMARY_METRIC = {"mlflow.experiment.primaryMetric.name": "eval/true_return"}  # experiment's tag: first of the charts
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-# MLflow always shows these columns; widths in pixels
-FIRST = {"attributes.`Run Name`": 290, "runDateAndNestInfo": 150, "duration": 80}
+# MLflow always shows the run's name and time in front and the duration; widths in pixels. Up to the status, the columns
+# are visible in a window of 1280 pixels.
+FIRST = {"attributes.`Run Name`": 300, "runDateAndNestInfo": 130}
 COLUMNS = {
-    "tags.`best`": 220,
-    "tags.`method`": 150,
+    "metrics.`eval/true_return`": 120,
+    "tags.`method`": 140,
     "tags.`oversight`": 80,
     "tags.`seed`": 55,
-    "metrics.`eval/true_return`": 125,
+    "tags.`status`": 80,
+    "tags.`best`": 220,
     "metrics.`eval/true_return/seen`": 160,
     "metrics.`eval/true_return/unseen`": 170,
     "tags.`knowledge`": 90,
     "tags.`exactness`": 90,
     "tags.`env`": 220,
 }
+LAST = {"duration": 80}
 
 
 def view() -> dict[str, Any]:
     """The view of MLflow's list of runs, in MLflow's format: newest first, our columns."""
-    widths = {**FIRST, **COLUMNS}
+    widths = {**FIRST, **COLUMNS, **LAST}
     return {
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,

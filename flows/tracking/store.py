@@ -28,7 +28,7 @@ from flows.tracking.artifact_store import Artifacts, LocalArtifacts, RemoteArtif
 from flows.tracking.client import RetryingClient, StoreLostError, use_own_retries
 from flows.tracking.notice import notice
 from flows.tracking.process_owner import HEARTBEAT, HEARTBEAT_SECONDS, owner_tags
-from flows.tracking.recorder import TRACE, ProgressCallback, RunRecorder
+from flows.tracking.recorder import STATUS, TRACE, ProgressCallback, RunRecorder
 
 EXPERIMENT = "keyhole"
 PARENT = "mlflow.parentRunId"
@@ -144,7 +144,7 @@ class Store:
             resume_id: the id of the run to resume; empty for a new one.
         """
         lineage = {PARENT: parent} if parent else {}
-        all_tags = {**owner_tags(), **SOURCE, **tags, **lineage}
+        all_tags = {**owner_tags(), **SOURCE, STATUS: "running", **tags, **lineage}
         if not parent:
             self.client.start()
         if resume_id:
@@ -170,6 +170,13 @@ class Store:
     def folder(self, run: Any) -> Path:
         """Return the artifact folder of an MLflow run; raise UserError if the database places it outside this store."""
         return self.artifacts.folder(run.info)
+
+    def has_files(self, run: Any) -> bool:
+        """Return whether the files of an MLflow run exist in this store."""
+        try:
+            return self.artifacts.has_files(run.info)
+        except UserError:  # the database places them outside this store
+            return False
 
     def _create(self, name: str, tags: Mapping[str, str], on_progress: ProgressCallback) -> "RunRecorder":
         artifacts = self.artifacts  # before the run is created, since it may raise
@@ -243,6 +250,7 @@ class Store:
         for run in abandoned:
             self.client.set_tag(run.info.run_id, "error", "its process ended without closing it")
             self.client.set_terminated(run.info.run_id, "KILLED")
+            self.client.set_tag(run.info.run_id, STATUS, "killed")
         return len(abandoned)
 
 

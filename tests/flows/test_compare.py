@@ -106,6 +106,36 @@ def test_a_sweep_is_in_mlflow_and_prefect_and_leaves_no_process(project):
     assert "optimum" in page.read_text()
 
 
+def counts(project: Path) -> tuple[int, int]:
+    """Returns the number of MLflow runs and of registered model versions."""
+    with sqlite3.connect(project / "mlruns" / "mlflow.db") as database:
+        return tuple(
+            database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("runs", "model_versions")
+        )
+
+
+def test_an_unchanged_sweep_makes_no_run_and_points_to_the_earlier_report(project):
+    before = counts(project)
+    code, out, err = keyhole(project, "learns", "compare", *TINY)
+    assert (code, err) == (0, "")
+    assert "\nnothing new since 20" in out
+    assert Path(out.partition("report: ")[2].splitlines()[0]).exists()
+    assert counts(project) == before
+    assert server_processes(project) == []
+
+
+def test_next_seeds_extend_the_sweep_and_renew_its_report(project):
+    before = counts(project)
+    code, out, err = keyhole(project, "learns", "compare", *TINY, "--seeds", "1", "--next-seeds")
+    assert (code, err) == (0, "")
+    assert out.startswith("sweep tiny, 6 runs of 4,096 steps each: 4 finished, 2 to start\n")
+    assert len(runs(project)) == 6
+    assert counts(project)[0] == before[0] + 2
+    page = Path(out.partition("report: ")[2].splitlines()[0])
+    seeds = {line.split(",")[5] for line in (page.parent / "results.csv").read_text().splitlines()[1:]}
+    assert seeds == {"0", "1", "2"}
+
+
 def test_the_report_is_rewritten_from_mlflow_alone(project):
     _, out, _ = keyhole(project, "learns", "report", "tiny")
     page = Path(out.partition("report: ")[2].splitlines()[0])

@@ -5,10 +5,13 @@ import sys
 
 import cloudpickle
 import pytest
+from prefect.exceptions import ParameterTypeError
+from prefect.utilities.schema_tools.validation import validate
 
 from flows.compare import compare
-from flows.config import CompareConfig
+from flows.config import CompareConfig, RunOptions
 from flows.errors import UserError
+from flows.serve import deployments
 
 
 def test_the_flow_can_be_pickled_for_another_process():
@@ -17,13 +20,65 @@ def test_the_flow_can_be_pickled_for_another_process():
     assert done.stdout == b"compare\n"
 
 
+def form() -> dict:
+    """The fields of the compare deployment's form, by name."""
+    return compare.parameters.definitions["CompareConfig"]["properties"]
+
+
 def test_the_form_shows_bounds_and_descriptions():
-    sweep = compare.parameters.definitions["CompareConfig"]["properties"]
+    sweep = form()
     assert sweep["seeds"]["minimum"] == 1
     assert sweep["oversight"]["items"] == {"maximum": 1, "minimum": 0, "type": "number"}
     learner = compare.parameters.definitions["Training"]["properties"]
-    assert all(field["description"] for name, field in sweep.items() if name != "training")
+    more = sweep["more"]["properties"]
+    assert all(field["description"] for name, field in {**sweep, **more}.items() if name not in ("training", "more"))
     assert all(field["description"] for field in learner.values())
+
+
+def test_the_form_starts_with_the_settings_of_a_comparison_and_groups_the_others():
+    for fields in (form(), form()["more"]["properties"]):
+        assert [field["position"] for field in fields.values()] == list(range(len(fields)))  # PostgreSQL sorts names
+    assert list(form()) == ["methods", "oversight", "seeds", "steps", "name", "more"]
+    grouped = form()["more"]["properties"].keys()
+    assert {*form(), *grouped} == {*CompareConfig.model_fields, "more"}
+
+
+FLAT = {"methods": ["naive"], "steps": 7, "env": "envs:keyhole/TMaze-v0", "training": {"width": 8}, "name": "old"}
+
+
+def test_parameters_of_a_deployment_without_the_group_stay_valid():
+    validate({"config": FLAT}, compare.parameters.model_dump(), raise_on_error=True)
+    config = compare.validate_parameters({"config": FLAT})["config"]
+    assert (config.env, config.steps, config.training.width, config.name) == ("envs:keyhole/TMaze-v0", 7, 8, "old")
+
+
+def test_a_form_that_fills_the_group_with_defaults_does_not_change_ungrouped_settings():
+    more = {"env": "envs:keyhole/DiamondGhost-v0", "checkpoints": 20}
+    config = compare.validate_parameters({"config": {**FLAT, "more": more}})["config"]
+    assert (config.env, config.training.width) == ("envs:keyhole/TMaze-v0", 8)
+
+
+@pytest.mark.parametrize("learner", ["reinforce", "ppo"])
+def test_a_deployments_parameters_are_its_settings_as_the_form_groups_them(learner):
+    config = CompareConfig(
+        methods=("naive",), learner=learner, training={"width": 8}, env_kwargs={"size": 3}, workers=5
+    )
+    options = RunOptions(next_seeds=True)
+    parameters = deployments(config, options, "0 3 * * *", "UTC")[0].parameters
+    assert list(parameters["config"]) == ["methods", "oversight", "seeds", "steps", "name", "more"]
+    validate(parameters, compare.parameters.model_dump(), raise_on_error=True)
+    assert compare.validate_parameters(parameters) == {"config": config, "options": options}
+
+
+def test_an_unknown_setting_of_a_deployment_is_rejected():
+    with pytest.raises(ParameterTypeError, match="stepps"):
+        compare.validate_parameters({"config": {"more": {"stepps": 7}}})
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_a_paused_schedule_is_served_inactive(paused):
+    (schedule,) = deployments(CompareConfig(), RunOptions(), "0 3 * * *", "UTC", paused)[0].schedules
+    assert schedule.active is not paused
 
 
 def test_an_invalid_sweep_fails_before_anything_is_opened(checkout):

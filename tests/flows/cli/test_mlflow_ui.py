@@ -76,6 +76,7 @@ def test_the_list_of_runs_opens_on_our_columns(store, started):
     mlflow_ui.serve_page(store, "127.0.0.1", 54321)
     kept = json.loads(store.client.get_experiment(store.experiment).tags[VIEW_TAG])
     assert kept["selectedColumns"][1:4] == ["tags.`method`", "tags.`oversight`", "tags.`seed`"]
+    assert "--app-name" not in started[0] or started[0][started[0].index("--app-name") + 1] == "keyhole"
     assert set(kept["selectedColumns"]) < set(kept["columnOrder"]) == set(kept["columnWidths"])
 
 

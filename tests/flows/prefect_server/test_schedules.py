@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from flows.errors import UserError
+from flows.prefect_server import schedules
 from flows.prefect_server.schedules import Scheduled, schedule_table, select_schedules
 
 ROOT = Path(__file__).parents[3]
@@ -71,6 +73,85 @@ def test_the_list_shows_the_state_and_time_zone_of_each_schedule():
     ]
 
 
+class Deployments:
+    """A double of Prefect's client with the deployments of one flow; each has one schedule."""
+
+    def __init__(self, **states: tuple[bool, bool]) -> None:
+        self.found = [
+            SimpleNamespace(
+                id=name, name=name, flow_id=0, paused=paused, schedules=[SimpleNamespace(id=0, active=active)]
+            )
+            for name, (paused, active) in states.items()
+        ]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return
+
+    def read_deployments(self, **_):
+        return self.found
+
+    def read_flow(self, _):
+        return SimpleNamespace(name="compare")
+
+    def _named(self, name: str):
+        return next(one for one in self.found if one.id == name)
+
+    def update_deployment_schedule(self, name, schedule, active):
+        self._named(name).schedules[0].active = active
+
+    def pause_deployment(self, name):
+        self._named(name).paused = True
+
+    def resume_deployment(self, name):
+        self._named(name).paused = False
+
+
+@pytest.fixture
+def served(monkeypatch) -> Deployments:
+    client = Deployments(nightly=(False, True), weekly=(False, True))
+    monkeypatch.setattr(schedules, "open_client", lambda project: client)
+    return client
+
+
+def stop_serving(served: Deployments) -> None:
+    """What happens when `keyhole serve` stops; Prefect pauses all that it served."""
+    schedules.keep_paused(None, "compare/nightly")
+    served.pause_deployment("nightly")
+
+
+def test_a_schedule_is_served_again_after_serving_has_stopped(served):
+    stop_serving(served)
+    assert not schedules.is_paused(None, "compare/nightly")
+
+
+def test_a_schedule_that_the_user_paused_stays_paused_until_it_is_resumed(served):
+    nightly = Scheduled("compare/nightly", "0 3 * * *", "UTC", True, None, "nightly", 0)
+    schedules.pause(served, nightly)
+    stop_serving(served)
+    assert schedules.is_paused(None, "compare/nightly")
+    assert not schedules.is_paused(None, "compare/weekly")
+    schedules.resume(served, nightly)
+    assert not schedules.is_paused(None, "compare/nightly")
+
+
+def test_a_schedule_that_was_paused_on_prefects_page_stays_paused(served):
+    served.pause_deployment("nightly")
+    served.pause_deployment("weekly")  # served at another time
+    stop_serving(served)
+    assert schedules.is_paused(None, "compare/nightly")
+    assert not schedules.is_paused(None, "compare/weekly")
+
+
+def test_next_seeds_are_not_served_without_an_earlier_sweep(keyhole, checkout, monkeypatch):
+    monkeypatch.setattr("flows.serve.check_sweep", lambda config: None)
+    code, _, err = keyhole("serve", "--cron", "0 3 * * *", "--next-seeds")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no runs in" in err
+
+
 def flow_runs(project: Path) -> list[tuple[str, str]]:
     """Flow name and state of the flow runs that have started."""
     with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
@@ -78,6 +159,12 @@ def flow_runs(project: Path) -> list[tuple[str, str]]:
             "SELECT f.name, r.state_type FROM flow_run r JOIN flow f ON f.id = r.flow_id"
             " WHERE r.state_type != 'SCHEDULED'"
         ).fetchall()
+
+
+def schedules_of(project: Path) -> list[tuple[str, bool]]:
+    """Schedules as JSON, and whether they are active."""
+    with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
+        return database.execute("SELECT schedule, active FROM deployment_schedule").fetchall()
 
 
 def wait(serving: subprocess.Popen, condition: Callable[[], bool]) -> None:
@@ -90,28 +177,45 @@ def wait(serving: subprocess.Popen, condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.slow
-def test_a_schedule_starts_a_sweep_that_completes_and_ctrl_c_stops_serving(tmp_path):
+def test_a_schedule_starts_one_sweep_and_stays_paused_after_a_restart(tmp_path):
     (tmp_path / ".git").mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "KEYHOLE"))}
     environment["PYTHONPATH"] = str(ROOT)
     keyhole = [sys.executable, "-m", "flows"]
     tiny = ["--preset", "smoke", "--methods", "naive", "--oversight", "0.1", "--seeds", "1", "--set", "size=2"]
-    with (tmp_path / "output").open("w+") as output:
-        serving = subprocess.Popen(
-            [*keyhole, "serve", "--cron", "* * * * * */30", *tiny, "--name", "nightly"], cwd=tmp_path, env=environment,
-            stdout=output, stderr=output, start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )  # fmt: skip
-        try:
-            wait(serving, lambda: "/deployments\n" in (tmp_path / "output").read_text())
-            wait(serving, lambda: ("compare", "COMPLETED") in flow_runs(tmp_path))
-            paused = subprocess.run(
-                [*keyhole, "schedule", "pause"], cwd=tmp_path, env=environment, capture_output=True, text=True
-            )
-            assert paused.stdout == "compare/nightly (* * * * * */30): paused\n"
-        finally:
-            serving.send_signal(signal.SIGINT)
-            code = serving.wait(60)
+
+    def serve(cron: str, output: Path) -> subprocess.Popen:
+        command = [*keyhole, "serve", "--cron", cron, *tiny, "--name", "nightly"]
+        with output.open("w") as file:
+            serving = subprocess.Popen(
+                command, cwd=tmp_path, env=environment, stdout=file, stderr=file, start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )  # fmt: skip
+        wait(serving, lambda: "/deployments\n" in output.read_text())
+        return serving
+
+    def stop(serving: subprocess.Popen) -> int:
+        serving.send_signal(signal.SIGINT)
+        return serving.wait(60)
+
+    serving = serve("* * * * * */30", tmp_path / "first")
+    try:
+        wait(serving, lambda: flow_runs(tmp_path).count(("compare", "COMPLETED")) > 1)
+        paused = subprocess.run(
+            [*keyhole, "schedule", "pause"], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert paused.stdout == "compare/nightly (* * * * * */30): paused\n"
+    finally:
+        code = stop(serving)
     assert code == 0
     with sqlite3.connect(tmp_path / "mlruns" / "mlflow.db") as database:
-        assert ("nightly", "FINISHED") in database.execute("SELECT name, status FROM runs").fetchall()
+        runs = database.execute("SELECT name, status FROM runs").fetchall()
+        assert runs.count(("nightly", "FINISHED")) == 1  # the second sweep had nothing new
+        assert database.execute("SELECT count(*) FROM model_versions").fetchone() == (1,)
+    again = serve("* * * * * */20", tmp_path / "second")
+    try:
+        wait(again, lambda: "*/20" in schedules_of(tmp_path)[0][0])
+        assert [active for _, active in schedules_of(tmp_path)] == [False]
+    finally:
+        stop(again)
+    assert "but is paused; `keyhole schedule resume nightly` resumes it" in (tmp_path / "second").read_text()

@@ -184,7 +184,7 @@ def test_a_full_disk_ends_the_command_with_one_line_that_names_resume(monkeypatc
     def full(config, options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(commands, "_server", lambda project, config: nullcontext())
+    monkeypatch.setattr(commands, "_server", lambda *_: nullcontext())
     monkeypatch.setattr(commands, "_run_flow", full)
     with pytest.raises(SystemExit) as end:
         commands._sweep(Project(tmp_path, tmp_path / "mlruns"), CompareConfig(), None)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli.listing import Filters, list_entries
 from flows.config import CompareConfig, RunOptions, TrainConfig
 from flows.errors import UserError
 from flows.sweep import plan
@@ -99,6 +100,12 @@ def test_every_run_is_trained_again_with_force_or_other_code(store, sweep, optio
     assert planned(store, sweep[0], **options) == {"resume": [], "start": all_runs, "finished": [], "left": []}
 
 
+def test_a_forced_sweep_copies_no_run(store, sweep):
+    for options in (RunOptions(force=True), RunOptions(reuse=False)):
+        assert not any(todo.reuse for todo in plan.make_plan(store, CONFIGURATION, options, DIGEST).todo)
+    assert all(todo.reuse for todo in plan.make_plan(store, CONFIGURATION, RunOptions(), DIGEST).todo)
+
+
 def test_the_newest_unfinished_sweep_is_resumed_with_its_settings(store, sweep):
     found = plan.find_unfinished(store, "")
     assert found.info.run_id == sweep[0]
@@ -121,6 +128,24 @@ def test_a_finished_sweep_cannot_be_resumed(store):
         plan.find_unfinished(store, "")
     with pytest.raises(UserError, match="sweep complete is finished: nothing to resume"):
         plan.find_unfinished(store, made.run_id)
+
+
+@pytest.mark.parametrize("name", ["", "all done"])
+def test_a_deleted_run_is_counted_as_missing_and_trained_again(store, name):
+    with store.run("all done", {}, {"kind": "sweep", CONFIG: CONFIGURATION.model_dump_json()}) as parent:
+        ids = [record(store, parent.run_id, run, None) for run in RUNS.values()]
+    store.client.delete_run(ids[1])
+    sweep = plan.find_unfinished(store, name)
+    assert sweep.info.run_id == parent.run_id
+    planned = plan.make_plan(store, CONFIGURATION, RunOptions(resume=parent.run_id), DIGEST)
+    assert [todo.config for todo in planned.todo] == [list(RUNS.values())[1]]
+    assert len(planned.finished) == len(RUNS) - 1
+    (line,) = [line for line in list_entries(store, None, Filters()) if line["id"] == parent.run_id]
+    assert line["runs"] == "3/4"
+    store.client.restore_run(ids[1])
+    with pytest.raises(UserError, match="nothing to resume"):
+        plan.find_unfinished(store, "all done")
+    store.client.delete_run(parent.run_id)
 
 
 def test_settings_of_another_version_are_rejected(store):

@@ -155,7 +155,7 @@ def test_a_sweep_whose_store_is_lost_ends_with_one_line_that_names_resume(monkey
     def lost(config, options):
         raise StoreLostError("http://host:5000 does not answer (refused)")
 
-    monkeypatch.setattr(commands, "_server", lambda project, config: nullcontext())
+    monkeypatch.setattr(commands, "_server", lambda *_: nullcontext())
     monkeypatch.setattr(commands, "_run_flow", lost)
     with pytest.raises(SystemExit) as end:
         commands._sweep(Project(tmp_path, tmp_path / "mlruns"), CompareConfig(), None)

@@ -29,7 +29,12 @@ def test_a_run_stores_its_params_tags_metrics_and_files(store):
     assert run.info.status == "FINISHED"
     assert run.data.params == {"steps": "5", "training.width": "8", "oversight": "0.1,0.2"}
     assert run.data.metrics["eval/true_return"] == 24.9
-    assert {"method": "naive", "exactness": "exact", PARENT: parent.run_id}.items() <= run.data.tags.items()
+    assert {
+        "method": "naive",
+        "status": "finished",
+        "exactness": "exact",
+        PARENT: parent.run_id,
+    }.items() <= run.data.tags.items()
     assert [point.step for point in store.client.get_metric_history(record.run_id, "eval/true_return")] == list(
         range(250)
     )

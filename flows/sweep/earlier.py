@@ -1,0 +1,141 @@
+"""Finds an earlier sweep with the same settings: one that leaves nothing to train, or one to which seeds are added.
+
+The settings are those that can change a number, and the name. A sweep leaves nothing to train if it has finished and
+each run of the new sweep has an equal one in it: finished, with the same cache key, with files, and reusable.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from flows.config import CompareConfig, RunOptions
+from flows.errors import UserError
+from flows.sweep.plan import RUN_IDENTITY, stored_config
+from flows.text import printable
+from flows.tracking import cache_key, results
+from flows.tracking.provenance import run_tags
+from flows.tracking.store import Store
+
+ANYWHERE = {"workers": 1, "runner": "processes", "dask_address": "", "ray_address": ""}  # these change no number
+
+
+def find_unchanged(store: Store, config: CompareConfig, options: RunOptions, digest: str) -> Any:
+    """Returns the newest earlier sweep after which nothing is left to train, as an MLflow run, or None.
+
+    Args:
+        store: The store with the sweeps.
+        config: The new sweep.
+        options: A sweep that is resumed, extended or trained again always has something to train.
+        digest: Digest of the code, from `cache_key.code_digest`.
+    """
+    if options.resume or options.force or options.next_seeds or not options.reuse:
+        return None
+    keys = {cache_key.run_key(run, digest) for run in config.runs()}
+    for sweep, earlier in _equal_sweeps(store, config):
+        if sweep.info.status == "FINISHED" and earlier.seeds == config.seeds and keys <= _reusable_keys(store, sweep):
+            return sweep
+    return None
+
+
+def nothing_new(sweep: Any) -> str:
+    """The message that an earlier sweep leaves nothing to train."""
+    ended = datetime.fromtimestamp(sweep.info.end_time / 1000)
+    name = printable(sweep.info.run_name)
+    return f"nothing new since {ended:%Y-%m-%d %H:%M}: sweep {name} ({sweep.info.run_id[:8]}) has all of these runs"
+
+
+def with_next_seeds(
+    store: Store, config: CompareConfig, options: RunOptions, digest: str
+) -> tuple[CompareConfig, RunOptions]:
+    """Turns `next_seeds` into the resumption of the earlier sweep with more seeds; other options stay as they are.
+
+    Args:
+        store: The store with the sweeps.
+        config: The settings; `seeds` is the number of seeds to add.
+        options: The options.
+        digest: Digest of the code, from `cache_key.code_digest`.
+
+    Returns:
+        The settings of the extended sweep, and the options with its id.
+
+    Raises:
+        UserError: There is no earlier sweep of these settings and this code, or it is still running.
+    """
+    if not options.next_seeds:
+        return config, options
+    sweep, seeds = _sweep_to_extend(store, config, digest)
+    extended = config.model_copy(update={"seeds": seeds + config.seeds})
+    return extended, options.model_copy(update={"resume": sweep.info.run_id})
+
+
+def check_extensible(store: Store, config: CompareConfig) -> None:
+    """Raises UserError if no earlier sweep has these settings, so that no seeds can be added."""
+    if next(_equal_sweeps(store, config), None) is None:
+        name = f" and the name {config.name!r}" if config.name else " without a name"
+        raise UserError(
+            f"--next-seeds: {store.project.mlruns} has no earlier sweep with these settings{name}; "
+            "start one without --next-seeds"
+        )
+
+
+def _sweep_to_extend(store: Store, config: CompareConfig, digest: str) -> tuple[Any, int]:
+    """The earlier sweep with the most seeds, and their number."""
+    check_extensible(store, config)
+    candidates = list(_equal_sweeps(store, config))
+    current = [
+        (sweep, seeds)
+        for sweep, earlier in candidates
+        if (seeds := _seeds_of_this_code(store, sweep, earlier, digest)) is not None
+    ]
+    if not current:
+        raise UserError(
+            f"--next-seeds: the code or libraries have changed since sweep {candidates[0][0].info.run_name}, and its "
+            "seeds would not be comparable with new ones; start a new sweep without --next-seeds"
+        )
+    sweep, seeds = max(current, key=lambda found: (found[1], found[0].info.start_time))
+    if sweep.info.status == "RUNNING" and store.is_alive(sweep) is not False:
+        tags = sweep.data.tags
+        raise UserError(
+            f"--next-seeds: sweep {sweep.info.run_name} is running (process {tags.get('pid')} on {tags.get('host')}); "
+            "wait until it ends"
+        )
+    return sweep, seeds
+
+
+def _equal_sweeps(store: Store, config: CompareConfig) -> Iterator[tuple[Any, CompareConfig]]:
+    """Yields the sweeps with the settings and name of `config`, whatever their number of seeds, newest first."""
+    ignored = {**ANYWHERE, "seeds": 1}
+    wanted = config.model_copy(update=ignored)
+    for sweep in results.search_runs(store, "tags.kind = 'sweep'"):
+        try:
+            earlier = stored_config(sweep)
+        except UserError:  # made by another version
+            continue
+        if earlier.model_copy(update=ignored) == wanted:
+            yield sweep, earlier
+
+
+def _reusable_keys(store: Store, sweep: Any) -> set[str]:
+    """The cache keys of a sweep's finished runs that may be taken as equal runs."""
+    finished = [
+        run
+        for run in results.last_attempts(results.child_runs(store, sweep.info.run_id))
+        if run.info.status == "FINISHED" and cache_key.NOT_REUSABLE not in run.data.tags and store.has_files(run)
+    ]
+    return {run.data.tags.get(cache_key.CACHE_KEY, "") for run in finished}
+
+
+def _seeds_of_this_code(store: Store, sweep: Any, earlier: CompareConfig, digest: str) -> int | None:
+    """The number of seeds of a sweep, or None if other code trained one of its finished runs."""
+    keys = {_identity(run_tags(run)): cache_key.run_key(run, digest) for run in earlier.runs()}
+    runs = results.last_attempts(results.child_runs(store, sweep.info.run_id))
+    for run in runs:
+        tags = run.data.tags
+        if run.info.status == "FINISHED" and tags.get(cache_key.CACHE_KEY) != keys.get(_identity(tags)):
+            return None
+    largest = max((int(results.tag_number(run.data.tags, "seed", -1)) for run in runs), default=-1)
+    return max(earlier.seeds, largest + 1)
+
+
+def _identity(tags: Any) -> tuple[str | None, ...]:
+    return tuple(tags.get(name) for name in RUN_IDENTITY)
