@@ -31,7 +31,7 @@ $(STAMP): requirements.lock pyproject.toml
 run: $(STAMP) ## compare the oversight methods with the preset quick (minutes)
 	@$(BIN)/keyhole compare --preset quick $(ARGS)
 
-ui: $(STAMP) ## serve MLflow's page of the project's runs
+ui: $(STAMP) ## serve the MLflow UI of the project's runs
 	@$(BIN)/keyhole ui $(ARGS)
 
 test: check ## run all tests, including the slow ones (without soak)

@@ -1,7 +1,7 @@
 """Settings of a run and of a sweep, as pydantic models.
 
-They define the form on Prefect's page and the options of the command line. A preset replaces defaults; explicit values
-replace both.
+They define the options of the command line and, arranged by `flows.prefect_form`, the form in the Prefect UI. A preset
+replaces defaults; explicit values replace both.
 """
 
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -11,6 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from flows import arms
+from flows.prefect_form import arrange_schema, group_settings, ungroup_settings
 
 Item = TypeVar("Item")
 Learner = Literal["reinforce", "ppo"]
@@ -79,9 +80,6 @@ class Training(Settings):
     )
     device: str = Field(default="cpu", description="device of training and of the world's tables: cpu, cuda, cuda:1")
 
-
-TOP = ("methods", "oversight", "seeds", "steps", "name")  # settings of a sweep at the top of Prefect's form
-MORE = "more"  # group of the other settings in Prefect's form
 
 LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {  # defaults of a learner that differ from the fields' own
     "ppo": {"n_envs": 256, "learning_rate": 2e-3},
@@ -152,40 +150,18 @@ class CompareConfig(SharedConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _flatten(cls, values: Any) -> Any:
-        """Accepts the settings as Prefect's form groups them, too.
-
-        Ungrouped settings win: the form fills the group of an older deployment, which has none, with defaults.
-        """
-        group = values.get(MORE) if isinstance(values, dict) else None
-        if not isinstance(group, dict):
-            return values
-        return {**group, **{name: value for name, value in values.items() if name != MORE}}
+    def _ungroup(cls, values: Any) -> Any:
+        return ungroup_settings(values)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The schema of Prefect's form: the settings of `TOP` first, the others in a group.
-
-        Additional properties are accepted, so that parameters of existing deployments, which have no group, stay valid.
-        The model itself rejects unknown names.
-        """
         reference = handler(core_schema)
-        schema = handler.resolve_ref_schema(reference)
-        fields = schema["properties"]
-        rest = {name: field for name, field in fields.items() if name not in TOP}
-        group = {"type": "object", "title": "More settings", "additionalProperties": False, "properties": rest}
-        schema["properties"] = {name: fields[name] for name in TOP} | {MORE: group}
-        for properties in (rest, schema["properties"]):
-            for position, name in enumerate(properties):
-                properties[name] = {**properties[name], "position": position}
-        del schema["additionalProperties"]
+        arrange_schema(handler.resolve_ref_schema(reference))
         return reference
 
     def form(self) -> dict[str, Any]:
         """The settings as JSON values, grouped as in Prefect's form."""
-        values = self.model_dump(mode="json")
-        rest = {name: value for name, value in values.items() if name not in TOP}
-        return {name: values[name] for name in TOP} | {MORE: rest}
+        return group_settings(self.model_dump(mode="json"))
 
     def runs(self) -> list[TrainConfig]:
         """Lists every run of the sweep. Seeds vary slowest, so one seed of every method and level finishes early."""

@@ -15,7 +15,7 @@ SILENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # logs still reach Prefect's own pages
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # logs still reach the Prefect UI
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # else it prints each event that a lost server does not receive
     "PREFECT_CLIENT_MAX_RETRIES": "2",  # a sweep does not wait minutes for a server that is away
     "PREFECT_API_REQUEST_TIMEOUT": "20",

@@ -1,4 +1,4 @@
-"""The report flow: writes a sweep's report from MLflow alone and shows its table as an artifact on Prefect's page."""
+"""The report flow: writes a sweep's report from MLflow alone and shows its table as an artifact in the Prefect UI."""
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact

@@ -1,4 +1,4 @@
-"""`keyhole serve`: runs the flows that Prefect's page or a schedule starts, for as long as this process lives.
+"""`keyhole serve`: runs the flows that the Prefect UI or a schedule starts, for as long as this process lives.
 
 Deployments name their flow by module, so a run's process imports the installed code. One sweep runs at a time; the next
 one waits for it, and then for the store's lock.
@@ -149,7 +149,7 @@ def serving_message(server: Server, config: CompareConfig, cron: str | None, tim
     when = f"{name} runs at {cron!r} ({timezone})" if cron else f"{name} has no schedule; pass --cron to set one"
     if cron and paused:
         when = f"{when}, but is paused; {shell_command('schedule', 'resume', config.name or NAME)} resumes it"
-    return f"{when}\nPrefect's page: {server.page}/deployments\nCtrl-C stops serving."
+    return f"{when}\nPrefect UI: {server.page}/deployments\nCtrl-C stops serving."
 
 
 @contextmanager

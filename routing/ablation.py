@@ -1,7 +1,8 @@
 """Ablate a region: overwrite its parameters permanently or within a context.
 
 The new values are zeros, values that make each unit output its mean, or a new initialisation. The optimiser keeps its
-momentum, so a region that must stay ablated must not be trained further.
+momentum, so a region that must stay ablated must not be trained further. This is for any PyTorch module; an agent of
+`agents` is deployed without a block by `agents.policies.blocks.BlockUse`.
 """
 
 import copy

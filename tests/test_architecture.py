@@ -25,7 +25,7 @@ LIBRARIES = {  # the only files that import a library, as path prefixes
 }
 LAYERS = (  # of flows, from ground to top: a file imports its own room and those of lower layers
     {"arms", "errors", "output", "presets", "process_env", "project", "text"},
-    {"shell", "user_code"},
+    {"prefect_form", "shell", "user_code"},
     {"config", "environments"},
     {"tracking"},
     {"acting", "prefect_server", "reporting"},

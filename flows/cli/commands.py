@@ -327,7 +327,7 @@ def convert_agent(old: str, new: str | None) -> None:
 
 
 def open_page(host: str, port: int) -> None:
-    """`keyhole ui`: serves MLflow's page."""
+    """`keyhole ui`: serves the MLflow UI."""
     from flows.cli import mlflow_ui
 
     mlflow_ui.serve_page(existing_store(), host, port)

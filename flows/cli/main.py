@@ -229,7 +229,7 @@ def convert(old: str, new: str | None) -> None:
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="port to bind")
 @store_option
 def ui(host: str, port: int) -> None:
-    """Serve MLflow's page of the project's runs."""
+    """Serve the MLflow UI of the project's runs."""
     from flows.cli.commands import open_page
 
     open_page(host, port)

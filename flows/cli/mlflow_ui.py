@@ -1,4 +1,4 @@
-"""Serves MLflow's page of the project's runs, by default on loopback, with the columns that matter selected.
+"""Serves the MLflow UI of the project's runs, by default on loopback, with the columns that matter selected.
 
 MLflow stores a shared view of an experiment in one of its tags, and the page's address names the view. The page opens
 in MLflow's view for model training (see `flows.tracking.page_app`). On addresses
@@ -37,7 +37,7 @@ def serve_page(store: Store, host: str, port: int) -> None:
     for name, value in {VIEW_TAG: json.dumps(view()), **PRIMARY_METRIC}.items():
         store.client.set_experiment_tag(store.experiment, name, value)
     if store.uri.startswith("http"):
-        print(f"MLflow's page: {without_password(store.uri).rstrip('/')}/#/{runs_path(store.experiment)}")
+        print(f"MLflow UI: {without_password(store.uri).rstrip('/')}/#/{runs_path(store.experiment)}")
         return
     _check_free(host, port)
     names = server_names(host)
@@ -45,7 +45,7 @@ def serve_page(store: Store, host: str, port: int) -> None:
         print(f"keyhole: {WARNING.format(address=f'{host}:{port}')}", file=sys.stderr, flush=True)
         for name, value in allowed_hosts(names, port).items():
             os.environ.setdefault(name, value)
-    print(f"MLflow's page of {store.project.mlruns} (ready in a few seconds; stop with Ctrl-C):", flush=True)
+    print(f"MLflow UI of {store.project.mlruns} (ready in a few seconds; stop with Ctrl-C):", flush=True)
     print(page_url(names[0], port, store.experiment), flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)]
     if APP in entry_points(group="mlflow.app").names:  # an installation of an earlier version has no such entry
@@ -61,7 +61,7 @@ def page_url(name: str, port: int, experiment: str) -> str:
 
 
 def runs_path(experiment: str) -> str:
-    """The path of the list of runs within MLflow's page."""
+    """The path of the list of runs within the MLflow UI."""
     return f"experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
 
 

@@ -25,7 +25,7 @@ def server(port: int | None) -> None:
         with Console().status("Prefect server starting"):
             own.start_own(port)
             own.wait()
-        click.echo(f"Prefect's page: {own.page} (API: {own.url}; log: {own.log})\nCtrl-C stops the server.")
+        click.echo(f"Prefect UI: {own.page} (API: {own.url}; log: {own.log})\nCtrl-C stops the server.")
         while own.found_own():
             sleep(0.5)
         raise ServerError(f"Prefect's server at {own.page} ended; see {own.log}")

@@ -44,13 +44,13 @@ def write_report(store: Store, comparison: Comparison, missing: Missing) -> Path
         page.write_text(render(comparison, images), encoding="utf-8")
     with missing.part("upload of the report"):
         store.artifacts.upload(results.run_id, results.folder)
-    with missing.part("description on MLflow's page"):
+    with missing.part("description in the MLflow UI"):
         store.describe(results.run_id, description(comparison))
     return page
 
 
 def description(comparison: Comparison) -> str:
-    """Format the table for MLflow's page, which shows the first lines: the caption comes last."""
+    """Format the table for the MLflow UI, which shows the first lines: the caption comes last."""
     caption, _, table = summary(comparison).partition("\n\n")
     return f"{table}\n\n{caption}" if table else caption
 

@@ -111,7 +111,7 @@ def find_unfinished(store: Store, name: str) -> Any:
 
 
 def missing_runs(sweep: Any, children: Iterable[Any]) -> list[TrainConfig]:
-    """Returns the runs of a sweep that have no MLflow run, for example because it was deleted on MLflow's page.
+    """Returns the runs of a sweep that have no MLflow run, for example because it was deleted in the MLflow UI.
 
     Args:
         sweep: MLflow run of the sweep.

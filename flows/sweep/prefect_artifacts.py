@@ -1,4 +1,4 @@
-"""Publishes a sweep's progress, results and report on Prefect's page.
+"""Publishes a sweep's progress, results and report in the Prefect UI.
 
 Errors are logged and suppressed: a page that cannot be written must not end a sweep.
 """
@@ -28,9 +28,9 @@ DESCRIPTION = "True return in the sweep {name}: mean ± half of the 95 % interva
 
 @contextmanager
 def show_progress(progress: Progress) -> Iterator[None]:
-    """Shows on Prefect's page the share of the sweep's steps that is done, while the block runs."""
+    """Shows in the Prefect UI the share of the sweep's steps that is done, while the block runs."""
     ended = threading.Event()
-    with log_suppressed(logger, "showing progress on Prefect's page", logging.INFO):
+    with log_suppressed(logger, "showing progress in the Prefect UI", logging.INFO):
         artifact = create_progress_artifact(0.0, key="progress", description="steps done, of all runs")
         threading.Thread(target=_update_progress, args=(artifact, progress, ended), daemon=True).start()
     try:
@@ -41,7 +41,7 @@ def show_progress(progress: Progress) -> Iterator[None]:
 
 def _update_progress(artifact: Any, progress: Progress, ended: threading.Event) -> None:
     active, written = True, 0.0
-    action = "updating the progress on Prefect's page"
+    action = "updating the progress in the Prefect UI"
     # one client for all updates: creating one loads every TLS certificate
     with log_suppressed(logger, action), get_client(sync_client=True) as client:
         while active:
@@ -54,10 +54,10 @@ def _update_progress(artifact: Any, progress: Progress, ended: threading.Event) 
 
 
 def publish_results(comparison: Comparison, page: Path) -> None:
-    """Publishes the table of a sweep and a link to its report on Prefect's page."""
+    """Publishes the table of a sweep and a link to its report in the Prefect UI."""
     if not is_up():
         return  # each request would be repeated for seconds
-    with log_suppressed(logger, "publishing the results on Prefect's page"):
+    with log_suppressed(logger, "publishing the results in the Prefect UI"):
         create_table_artifact(
             results_table(comparison),
             key="results",
@@ -67,10 +67,10 @@ def publish_results(comparison: Comparison, page: Path) -> None:
 
 
 def publish_report(page: Path, description: str) -> None:
-    """Publishes a link to the report of a sweep on Prefect's page, described in Markdown."""
+    """Publishes a link to the report of a sweep in the Prefect UI, described in Markdown."""
     if not is_up():
         return
-    with log_suppressed(logger, "publishing the report on Prefect's page"):
+    with log_suppressed(logger, "publishing the report in the Prefect UI"):
         create_link_artifact(page.as_uri(), key="report", link_text=str(page), description=description)
 
 

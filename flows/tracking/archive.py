@@ -1,6 +1,6 @@
 """Archives and deletes sweeps.
 
-An archived run is deleted in MLflow's sense, so MLflow's page hides it, and has the tag `archived`, which distinguishes
+An archived run is deleted in MLflow's sense, so the MLflow UI hides it, and has the tag `archived`, which distinguishes
 it from runs that were deleted on that page. Its files and registered models stay. `delete_runs` removes the rows of a
 run from the database, and its files. `mlflow gc` cannot do this: it would also remove all other deleted experiments of
 the database. Copies of a deleted run have their own rows and files.

@@ -1,7 +1,7 @@
 """The SQLite file of a local store: created private, checked, re-rooted after a move, and read where it is read-only.
 
 MLflow writes absolute paths into its database. When the store's folder has moved, they lead nowhere. Keyhole itself
-always reads `<mlruns>/artifacts/<run>/artifacts`; MLflow's page and models need the paths in the database.
+always reads `<mlruns>/artifacts/<run>/artifacts`; the MLflow UI and models need the paths in the database.
 """
 
 import os

@@ -1,6 +1,6 @@
 """MLflow's web application, opened in its view for model training and with our columns.
 
-MLflow's page has a view for generative AI and one for model training. The browser's local storage selects one of them,
+The MLflow UI has a view for generative AI and one for model training. The browser's local storage selects one of them,
 and a parameter of the address selects it for that address only. A link to a run has no such parameter and opens the
 default, generative AI. The page served here therefore stores our defaults in a browser that has stored none. The page's
 own switches still change them.

@@ -53,7 +53,7 @@ def run_params(config: CompareConfig | TrainConfig) -> dict[str, Any]:
 
 
 def run_tags(config: TrainConfig) -> dict[str, str]:
-    """Return the tags by which MLflow's page filters and groups runs."""
+    """Return the tags by which the MLflow UI filters and groups runs."""
     return {
         "kind": "run",
         "env": config.env,

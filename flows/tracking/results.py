@@ -177,7 +177,7 @@ def last_attempts(children: Iterable[Any]) -> list[Any]:
 def run_rows(run: Any) -> list[Row]:
     """Return the rows of one MLflow run: one for each deployment rule, or a single one if it recorded none.
 
-    A run whose method was deleted on MLflow's page has no row; an oversight level or seed that was, reads as nan or -1.
+    A run whose method was deleted in the MLflow UI has no row; an oversight level or seed that was, reads as nan or -1.
     """
     tags, metrics = run.data.tags, run.data.metrics
     arm = tags.get("arm") or tags.get("method")

@@ -20,7 +20,7 @@ NOT_COPIED = (
 def find_equal_run(store: Store, key: str) -> Any:
     """Returns a finished MLflow run with this cache key whose files exist, or None. Prefers originals to copies.
 
-    Archived runs are considered, too; runs that were deleted on MLflow's page are not.
+    Archived runs are considered, too; runs that were deleted in the MLflow UI are not.
     """
     condition = f"attributes.status = 'FINISHED' and tags.{cache_key.CACHE_KEY} = '{key}' and tags.kind = 'run'"
     equal = [*results.search_runs(store, condition), *results.search_runs(store, condition, archived=True)]

@@ -202,7 +202,7 @@ class Store:
         return recorder
 
     def describe(self, run_id: str, text: str) -> None:
-        """Set the description that MLflow's page shows with the run."""
+        """Set the description that the MLflow UI shows with the run."""
         self.client.set_tag(run_id, NOTE, f"```\n{text}\n```")
 
     @contextmanager

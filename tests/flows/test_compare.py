@@ -79,7 +79,7 @@ def tags(project: Path, table: str) -> set[str]:
 
 
 def artifacts(project: Path) -> set[str]:
-    """Returns the keys of the artifacts on Prefect's page."""
+    """Returns the keys of the artifacts in the Prefect UI."""
     with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
         return {key for (key,) in database.execute("SELECT key FROM artifact")}
 

@@ -188,7 +188,7 @@ def test_keyhole_server_shares_the_running_server_until_ctrl_c(target, tmp_path)
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as serving:  # fmt: skip
         assert serving.stdout is not None
-        assert serving.stdout.readline().startswith(f"Prefect's page: {target.server.page} ")
+        assert serving.stdout.readline().startswith(f"Prefect UI: {target.server.page} ")
         assert serving.stdout.readline() == "Ctrl-C stops the server.\n"
         serving.send_signal(signal.SIGINT)
         assert "other processes of keyhole use" in serving.stdout.read()

@@ -145,7 +145,7 @@ def test_keyhole_server_prints_its_address_and_ctrl_c_stops_it(home, keyhole, mo
     code, out, err = keyhole("server")
     address = records[0]["url"].removesuffix("/api")
     assert (code, err) == (0, "")
-    assert out.splitlines()[0].startswith(f"Prefect's page: {address} ")
+    assert out.splitlines()[0].startswith(f"Prefect UI: {address} ")
     assert out.endswith("stopped\n")
     assert usual is None or address.endswith(f":{usual}")
     assert not psutil.pid_exists(int(records[0]["pid"]))

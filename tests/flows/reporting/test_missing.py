@@ -40,7 +40,7 @@ def sweep(store) -> str:
         (figures, "curves_figure", "learning_curves.png"),
         (report, "render", "report.html"),
         (report, "write_csv", "results.csv"),
-        (report, "summary", "description on MLflow's page"),
+        (report, "summary", "description in the MLflow UI"),
         (model_registry, "_write_model", "registered model of naive"),
         (model_registry, "_register_version", "registered model of filtering"),
         ("flows.sweep.finalize", "tag_sweep", "tags of certificates and best run"),

@@ -1,4 +1,4 @@
-"""Progress is written to Prefect's page at intervals and at the end; a failed write does not end the sweep."""
+"""Progress is written to the Prefect UI at intervals and at the end; a failed write does not end the sweep."""
 
 import contextlib
 import logging
@@ -76,7 +76,7 @@ def test_a_server_that_does_not_answer_is_logged_and_ends_nothing(where, name, w
     caplog.set_level(logging.INFO)
     with prefect_artifacts.show_progress(Advancing()):
         time.sleep(0.05)
-    assert "on Prefect's page failed: ConnectionError('no server')" in caplog.text
+    assert "in the Prefect UI failed: ConnectionError('no server')" in caplog.text
 
 
 def test_an_exception_of_the_sweep_is_not_suppressed(written):

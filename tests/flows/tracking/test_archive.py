@@ -44,7 +44,7 @@ def test_an_archived_sweep_is_hidden_until_it_is_shown_again(store, make):
     assert archive.archive_runs(store, sweep) == 1
     assert sweep not in listed(store)
     assert sweep in listed(store, archived=True)
-    visible = {found.info.run_id for found in store.client.search_runs([store.experiment])}  # as on MLflow's page
+    visible = {found.info.run_id for found in store.client.search_runs([store.experiment])}  # as in the MLflow UI
     assert not visible & {sweep, run}
     with pytest.raises(UserError, match=r"unknown sweep 'outdated'|no sweep"):
         results.find_sweep(store, "outdated")

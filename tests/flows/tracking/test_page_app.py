@@ -1,4 +1,4 @@
-"""MLflow's page opens in its view for model training, with our columns, in a browser that has stored nothing."""
+"""The MLflow UI opens in its view for model training, with our columns, in a browser that has stored nothing."""
 
 import json
 import os
