@@ -102,7 +102,8 @@ class Job(NamedTuple):
 
 LOST = "Prefect's server does not answer (see server.log in its home, by default .prefect)"
 Start = Callable[[Sweep, list[Job]], None]  # performs jobs and returns when they have ended
-_record: ContextVar[dict[str, Any] | None] = ContextVar("record", default=None)  # of the sweep that this context runs
+# What became of the sweep that this context runs; no parameter of the flow, since Prefect stores parameters as JSON
+_record: ContextVar[dict[str, Any] | None] = ContextVar("record", default=None)
 
 
 def compare_here(config: CompareConfig, options: RunOptions) -> Outcome:
