@@ -12,6 +12,7 @@ from pydantic_core import CoreSchema
 
 from flows import arms
 from flows.prefect_form import arrange_schema, group_settings, ungroup_settings
+from flows.processor import computes_bf16
 
 Item = TypeVar("Item")
 Learner = Literal["reinforce", "ppo"]
@@ -75,10 +76,20 @@ class Training(Settings):
         default=None, gt=0, description="clip of the global gradient norm; unset: none, since it couples the blocks"
     )
     width: int = Field(default=64, ge=1, description="units of a hidden layer of each expert, gate and critic")
-    precision: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="precision of matrix products; bf16 is faster on processors that support it"
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        default="fp32",
+        description="precision of matrix products; auto: bf16 where the processor computes in it, else fp32",
     )
     device: str = Field(default="cpu", description="device of training and of the world's tables: cpu, cuda, cuda:1")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_precision(cls, values: Any) -> Any:
+        """Replaces auto, so that a run records the precision that it had."""
+        if not isinstance(values, dict) or values.get("precision") != "auto":
+            return values
+        bf16 = computes_bf16(str(values.get("device", "cpu")))
+        return {**values, "precision": "bf16" if bf16 else "fp32"}
 
 
 LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {  # defaults of a learner that differ from the fields' own

@@ -12,7 +12,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "seeds": 3,
         "steps": 600_000,
         "checkpoints": 5,
-        "training": {"precision": "bf16"},
+        "training": {"precision": "auto"},
     },
     "figure": {
         "methods": (
@@ -33,7 +33,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "seeds": 5,
         "steps": 600_000,
         "checkpoints": 5,
-        "training": {"precision": "bf16"},
+        "training": {"precision": "auto"},
     },
     "paper": {  # Cloud et al. 2024, section 4.3: REINFORCE with a value baseline, one optimiser step per rollout
         "methods": ("all",),
