@@ -82,6 +82,15 @@ class Training(Settings):
     )
     device: str = Field(default="cpu", description="device of training and of the world's tables: cpu, cuda, cuda:1")
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema for forms: a setting whose default depends on the learner has none, so a form leaves it out."""
+        reference = handler(core_schema)
+        fields = handler.resolve_ref_schema(reference)["properties"]
+        for name in LEARNERS_OWN:
+            fields[name].pop("default", None)
+        return reference
+
     @model_validator(mode="before")
     @classmethod
     def _resolve_precision(cls, values: Any) -> Any:
@@ -95,6 +104,7 @@ class Training(Settings):
 LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {  # defaults of a learner that differ from the fields' own
     "ppo": {"n_envs": 256, "learning_rate": 2e-3},
 }
+LEARNERS_OWN = sorted({name for defaults in LEARNER_DEFAULTS.values() for name in defaults})
 
 
 class SharedConfig(Settings):
@@ -162,7 +172,7 @@ class CompareConfig(SharedConfig):
     @model_validator(mode="before")
     @classmethod
     def _ungroup(cls, values: Any) -> Any:
-        return ungroup_settings(values)
+        return ungroup_settings(values, lambda: cls().model_dump(mode="json"))
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -171,8 +181,16 @@ class CompareConfig(SharedConfig):
         return reference
 
     def form(self) -> dict[str, Any]:
-        """The settings as JSON values, grouped as in Prefect's form."""
-        return group_settings(self.model_dump(mode="json"))
+        """The settings as JSON values, grouped as in Prefect's form.
+
+        Defaults of the learner are left out, so that another learner that is chosen in the form gets its own.
+        """
+        values = self.model_dump(mode="json")
+        defaults = {**Training().model_dump(mode="json"), **LEARNER_DEFAULTS.get(self.learner, {})}
+        for name in LEARNERS_OWN:
+            if values["training"][name] == defaults[name]:
+                del values["training"][name]
+        return group_settings(values)
 
     def runs(self) -> list[TrainConfig]:
         """Lists every run of the sweep. Seeds vary slowest, so one seed of every method and level finishes early."""

@@ -1,4 +1,4 @@
-"""Standard output and error that cannot make a command fail.
+"""Standard streams whose errors do not interrupt a command.
 
 A character that the encoding lacks is replaced. After the first error (a closed pipe, a full disk) the stream writes to
 nowhere and keeps the error.
@@ -44,15 +44,16 @@ class TolerantStream(io.TextIOWrapper):
 
 
 def make_tolerant() -> None:
-    """Make this process's output tolerant; streams that another library has replaced stay."""
+    """Make this process's output tolerant; streams that another library has replaced are left alone."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if type(stream) is io.TextIOWrapper:
+            os.set_blocking(stream.fileno(), True)  # else a slow reader of a non-blocking pipe ends the output
             setattr(sys, name, TolerantStream(stream))
 
 
 def lost_output() -> OSError | None:
-    """Return the error that ended standard output, other than a reader that closed its pipe; None if there is none."""
+    """Return the error that cut standard output short, or None; a closed pipe does not count."""
     if isinstance(sys.stdout, TolerantStream):
         sys.stdout.flush()
         if not isinstance(sys.stdout.lost, BrokenPipeError):

@@ -7,6 +7,7 @@ from pathlib import Path
 MLRUNS = "KEYHOLE_MLRUNS"  # environment variable: directory of another store
 STORE = "KEYHOLE_STORE"  # environment variable: URI of a database that replaces the SQLite file
 ARTIFACTS = "KEYHOLE_ARTIFACTS"  # environment variable: URI where a new store keeps the files of its runs
+FROM_SHELL = {name: os.environ.get(name, "") for name in (MLRUNS, STORE, ARTIFACTS)}  # before options replace them
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def project_with(mlruns: str | Path | None, store: str | None) -> Project:
 
     Args:
         mlruns: Directory of the store; None: the one that the environment variable selects, else mlruns/.
-        store: URI of the database; None: the one that the environment variable selects, else the file in `mlruns`.
+        store: URI of the database; None: the one that the environment variable selects, unless `mlruns` is given; else
+            the file in `mlruns`.
     """
     start = Path.cwd()
     root = next(
@@ -51,7 +53,7 @@ def project_with(mlruns: str | Path | None, store: str | None) -> Project:
         start,
     )
     folder = Path(mlruns or os.environ.get(MLRUNS) or root / "mlruns").absolute()
-    database = os.environ.get(STORE, "") if store is None else store
+    database = os.environ.get(STORE, "") if store is None and mlruns is None else store or ""
     return Project(root, folder, database, _uri(os.environ.get(ARTIFACTS, "")))
 
 

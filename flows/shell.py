@@ -4,15 +4,16 @@ A program that is not on the PATH gets its path, arguments are quoted, and a sto
 """
 
 import os
+import re
 import shlex
 import shutil
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from flows.project import Project
+from flows.project import FROM_SHELL, MLRUNS, STORE, Project
 
 KEYHOLE, MLFLOW = "keyhole", "mlflow"
+SECRET = re.compile(r"[?&][^=&]*(password|passwd|token|secret)[^=&]*=", re.IGNORECASE)  # in the query of an address
 
 
 def shell_command(*words: str, project: Project | None = None) -> str:
@@ -23,7 +24,7 @@ def shell_command(*words: str, project: Project | None = None) -> str:
         project: the project whose store it uses; None if it uses no store.
 
     Returns:
-        The command. An address with a password is not printed; text behind the command then says what to add.
+        The command. An address with a password is left out, and a note after the command says what to add.
     """
     options, rest = _store_options(project) if project else ([], "")
     return f"`{' '.join([program(KEYHOLE), shlex.join([*words, *options])]).strip()}`{rest}"
@@ -45,28 +46,31 @@ def mlflow_command(*words: str, uri: str = "") -> str:
 
 
 def program(name: str) -> str:
-    """Return how the shell of this process finds a program of this Python: its name, or its quoted path."""
+    """Return what to type to run a program of this Python: its name, its quoted path, or `python -m`."""
     own = Path(sys.executable).with_name(name)
+    if not own.exists():
+        return f"{shlex.quote(sys.executable)} -m {'flows' if name == KEYHOLE else name}"
     found = shutil.which(name)
-    if found and (not own.exists() or Path(found).samefile(own)):
+    if found and Path(found).samefile(own):
         return name
-    if own.exists():
-        path = str(own)
-        return shlex.quote(os.path.relpath(path) if own.is_relative_to(Path.cwd()) else path)
-    return f"{shlex.quote(sys.executable)} -m {'flows' if name == KEYHOLE else name}"
+    inside = own.is_relative_to(Path.cwd())
+    path = os.path.join(".", os.path.relpath(own)) if inside else str(own)
+    return shlex.quote(path.removeprefix("./") if path.count("/") > 1 else path)
 
 
 def _store_options(project: Project) -> tuple[list[str], str]:
     """The options that select a project's store, and what must be added that cannot be printed."""
-    options = [] if project.mlruns == project.root / "mlruns" else ["--mlruns", str(project.mlruns)]
+    default = Path(FROM_SHELL[MLRUNS] or project.root / "mlruns").absolute()
+    options = [] if project.mlruns == default else ["--mlruns", str(project.mlruns)]
+    if project.store == FROM_SHELL[STORE]:
+        return options, ""
     if _has_password(project.store):
         return options, " with the same --store"
-    return options + (["--store", project.store] if project.store else []), ""
+    return [*options, "--store", project.store], ""
 
 
 def _has_password(address: str) -> bool:
-    """Whether an address contains a password, or is too damaged to tell."""
-    try:
-        return urlsplit(address).password is not None
-    except ValueError:
-        return True
+    """Whether an address contains a password or token, also one with a mistake, which a parser might not find."""
+    scheme, _, rest = address.partition("://")
+    login, at, _ = rest.rpartition("@")
+    return bool(at and (":" in login or scheme in ("http", "https"))) or bool(SECRET.search(address))

@@ -22,13 +22,14 @@ def sweep_dataframe(
     Args:
         sweep: run id, start of a run id, or name of the sweep; None for the newest.
         mlruns: directory of the store; None for that of the project around the current directory.
-        store: URI of the store's database; None for the project's.
+        store: URI of the store's database; None for the file in `mlruns`, if that is given, else for the project's.
 
     Returns:
-        One line for each run and deployment rule, with the columns of results.csv: names, oversight level, seed and
-        status of the run; true return per episode, discounted, over all episodes and over those that start watched
-        (seen) or unwatched (unseen); the checkpoint used; the true return with each block ablated (without_BLOCK).
-        A number that a run has not recorded is nan. `attrs` holds the sweep's name and run id.
+        One row for each run and deployment rule, with the columns of results.csv: names, oversight level, seed and
+        status of the run; whether the rule is leaky; true return per episode, discounted, over all episodes and over
+        those that start watched (seen) or unwatched (unseen); the checkpoint used; the true return of the final policy
+        with each block ablated (without_BLOCK), the same in all rows of a run; proxy return, labels used, exactness,
+        run id and error. A number that a run has not recorded is nan. `attrs` holds the sweep's name and run id.
 
     Raises:
         flows.errors.UserError: there is no such sweep or store.

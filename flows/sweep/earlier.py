@@ -1,7 +1,8 @@
 """Finds an earlier sweep with the same settings: one that leaves nothing to train, or one to which seeds are added.
 
-The settings are those that can change a number, and the name. A sweep leaves nothing to train if it has finished and
-each run of the new sweep has an equal one in it: finished, with the same cache key, with files, and reusable.
+The settings are those that can change a number, and the name. An earlier sweep leaves nothing to train if it has
+finished and, for every run of the new sweep, contains a finished, reusable run with the same cache key whose files
+exist.
 """
 
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ def find_unchanged(store: Store, config: CompareConfig, options: RunOptions, dig
     Args:
         store: The store with the sweeps.
         config: The new sweep.
-        options: A sweep that is resumed, extended or trained again always has something to train.
+        options: How the sweep is run; None is returned if it resumes, extends or retrains.
         digest: Digest of the code, from `cache_key.code_digest`.
     """
     if options.resume or options.force or options.next_seeds or not options.reuse:
@@ -73,13 +74,12 @@ def check_extensible(store: Store, config: CompareConfig) -> None:
     if next(_equal_sweeps(store, config), None) is None:
         name = f" and the name {config.name!r}" if config.name else " without a name"
         raise UserError(
-            f"--next-seeds: {store.project.mlruns} has no earlier sweep with these settings{name}; "
-            "start one without --next-seeds"
+            f"--next-seeds: {store.name} has no earlier sweep with these settings{name}; start one without --next-seeds"
         )
 
 
 def _sweep_to_extend(store: Store, config: CompareConfig, digest: str) -> tuple[Any, int]:
-    """The earlier sweep with the most seeds, and their number."""
+    """The earlier sweep to extend, and its number of seeds: finished ones first, then that with most seeds."""
     check_extensible(store, config)
     candidates = list(_equal_sweeps(store, config))
     current = [
@@ -88,11 +88,14 @@ def _sweep_to_extend(store: Store, config: CompareConfig, digest: str) -> tuple[
         if (seeds := _seeds_of_this_code(store, sweep, earlier, digest)) is not None
     ]
     if not current:
+        name = candidates[0][0].info.run_name
         raise UserError(
-            f"--next-seeds: the code or libraries have changed since sweep {candidates[0][0].info.run_name}, and its "
-            "seeds would not be comparable with new ones; start a new sweep without --next-seeds"
+            f"--next-seeds: the code or libraries have changed since sweep {name}, or nothing shows that they have "
+            "not, so its seeds would not be comparable with new ones; start a new sweep without --next-seeds"
         )
-    sweep, seeds = max(current, key=lambda found: (found[1], found[0].info.start_time))
+    sweep, seeds = max(
+        current, key=lambda found: (found[0].info.status == "FINISHED", found[1], found[0].info.start_time)
+    )
     if sweep.info.status == "RUNNING" and store.is_alive(sweep) is not False:
         tags = sweep.data.tags
         raise UserError(
@@ -105,13 +108,13 @@ def _sweep_to_extend(store: Store, config: CompareConfig, digest: str) -> tuple[
 def _equal_sweeps(store: Store, config: CompareConfig) -> Iterator[tuple[Any, CompareConfig]]:
     """Yields the sweeps with the settings and name of `config`, whatever their number of seeds, newest first."""
     ignored = {**ANYWHERE, "seeds": 1}
-    wanted = config.model_copy(update=ignored)
+    wanted = config.model_copy(update=ignored).model_dump(mode="json")  # as stored: a tuple of a world becomes a list
     for sweep in results.search_runs(store, "tags.kind = 'sweep'"):
         try:
             earlier = stored_config(sweep)
         except UserError:  # made by another version
             continue
-        if earlier.model_copy(update=ignored) == wanted:
+        if earlier.model_copy(update=ignored).model_dump(mode="json") == wanted:
             yield sweep, earlier
 
 
@@ -126,13 +129,15 @@ def _reusable_keys(store: Store, sweep: Any) -> set[str]:
 
 
 def _seeds_of_this_code(store: Store, sweep: Any, earlier: CompareConfig, digest: str) -> int | None:
-    """The number of seeds of a sweep, or None if other code trained one of its finished runs."""
+    """The number of seeds of a sweep; None unless it has finished runs, all of them trained by this code."""
     keys = {_identity(run_tags(run)): cache_key.run_key(run, digest) for run in earlier.runs()}
     runs = results.last_attempts(results.child_runs(store, sweep.info.run_id))
-    for run in runs:
-        tags = run.data.tags
-        if run.info.status == "FINISHED" and tags.get(cache_key.CACHE_KEY) != keys.get(_identity(tags)):
+    finished = [run.data.tags for run in runs if run.info.status == "FINISHED"]
+    for tags in finished:
+        if tags.get(cache_key.CACHE_KEY) != keys.get(_identity(tags)) or cache_key.NOT_REUSABLE in tags:
             return None
+    if not finished:
+        return None
     largest = max((int(results.tag_number(run.data.tags, "seed", -1)) for run in runs), default=-1)
     return max(earlier.seeds, largest + 1)
 

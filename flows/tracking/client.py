@@ -1,8 +1,8 @@
-"""An MLflow client that waits while its store is locked or does not answer, and stops waiting when the user does.
+"""An MLflow client that waits while its store is locked or does not answer, until the user stops the command.
 
 MLflow's own client repeats a failed request for many minutes without a message. Here a request is repeated for
-`RETRY_SECONDS`, one line informs the user, and `stop` ends every wait. Once that time is over, all later calls
-fail at once with StoreLostError, so a sweep ends instead of waiting for each of its runs.
+`RETRY_SECONDS`, one line informs the user, and `stop` ends every wait. Once that time is over, later calls are made
+only once, so a sweep ends instead of waiting for each of its runs.
 """
 
 import functools
@@ -20,23 +20,31 @@ from flows.tracking.database import without_passwords
 from flows.tracking.notice import notice
 
 RETRY_SECONDS = 120.0  # longest time that a store may be locked or away
-TRANSFERS = ("log_artifacts", "download_artifacts")  # methods that move files; their time depends on the files' size
-TRANSFER_SECONDS = 1800.0  # longest time that a transfer may take
-NOTICE_SECONDS = 8.0  # after which a notice names the unanswered request
+TRANSFERS = ("log_artifacts", "download_artifacts", "list_artifacts")  # methods that use the address of the files
+TRANSFER_SECONDS = 1800.0  # longest time that they may take, which depends on the files' size
+NOTICE_SECONDS = 8.0  # after which a notice says that the store has not answered
 STOP_SECONDS = 1.5  # that a request may take once the user has stopped the command
 LOCKED = "database is locked"  # SQLite's message; MLflow's exception contains it and has no error code of its own
 DAMAGED = ("database disk image is malformed", "file is not a database")  # SQLite's messages
 AWAY = (  # parts of the messages of MLflow's HTTP client, of PostgreSQL's driver and of boto3
     "failed with exception",
+    "failed with timeout exception",
+    "failed with error code 408",
+    "failed with error code 429",
     "failed with error code 502",
     "failed with error code 503",
     "failed with error code 504",
     "connection to server at ",
+    "failed to resolve host",
+    "SSL connection has been closed unexpectedly",
     "server closed the connection",
     "terminating connection",
     "the connection is closed",
     "connection is lost",
     "Could not connect to the endpoint URL",
+    "onnect timeout on endpoint URL",
+    "Read timeout on endpoint URL",
+    "Connection was closed before we received a valid response",
 )
 
 
@@ -54,16 +62,18 @@ class RetryingClient:
     Args:
         client: MLflow's client.
         name: the store as shown to the user, without a password.
+        database: the SQLite file, which a message about damage names; empty for a server.
         remote: whether the store is reached over a network; such a call can hang, so it gets its own thread.
 
     Attributes:
         files: where the store keeps its runs' files, as shown to the user; empty if nothing is transferred.
     """
 
-    def __init__(self, client: Any, name: str = "the store", remote: bool = False) -> None:
-        self._client, self._name, self._remote = client, name, remote
+    def __init__(self, client: Any, name: str = "the store", remote: bool = False, database: str = "") -> None:
+        self._client, self._name, self._remote, self._database = client, name, remote, database
         self.files = ""
-        self._stopped, self._lost = False, False
+        self._stopped = False
+        self._lost: set[str] = set()  # addresses
         self._noticed: set[str] = set()
         self._lock = threading.Lock()
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it would print every retry
@@ -75,6 +85,7 @@ class RetryingClient:
     def start(self) -> None:
         """Allow waits again, for the next command of this process."""
         self._stopped = False
+        self._lost.clear()
 
     def __getattr__(self, name: str) -> Any:
         return functools.partial(self._transfer if name in TRANSFERS else self._call, getattr(self._client, name))
@@ -82,11 +93,12 @@ class RetryingClient:
     def _transfer(self, method: Callable, *args: Any, **kwargs: Any) -> Any:
         call = functools.partial(method, *args, **kwargs)
         name = self.files or self._name
-        return self._repeat(functools.partial(self._in_thread, call, name, TRANSFER_SECONDS), name)
+        slow = f"a transfer with {name} is not finished; waiting up to {TRANSFER_SECONDS:.0f} s"
+        return self._repeat(functools.partial(self._in_thread, call, name, TRANSFER_SECONDS, slow), name)
 
     def _call(self, method: Callable, *args: Any, **kwargs: Any) -> Any:
         call = functools.partial(method, *args, **kwargs)
-        in_thread = functools.partial(self._in_thread, call, self._name, RETRY_SECONDS)
+        in_thread = functools.partial(self._in_thread, call, self._name, RETRY_SECONDS, _away(self._name))
         return self._repeat(in_thread if self._remote else call, self._name)
 
     def _repeat(self, call: Callable[[], Any], name: str) -> Any:
@@ -98,24 +110,27 @@ class RetryingClient:
             except Exception as error:
                 text = str(error)
                 if any(part in text for part in DAMAGED):
-                    raise UserError(local_database.damaged(self._name, error)) from None
+                    raise UserError(local_database.damaged(self._database or self._name, error)) from None
                 if LOCKED not in text and not any(part in text for part in AWAY):
                     raise
                 failing_since = failing_since or time.monotonic()
                 over = isinstance(error, HungError) or time.monotonic() - failing_since > RETRY_SECONDS
-                if over or self._stopped or self._lost:
-                    self._lost = self._lost or not self._stopped
+                if over or self._stopped or name in self._lost:
+                    if not self._stopped:
+                        self._lost.add(name)
                     raise StoreLostError(
                         f"{name} does not answer ({one_line(without_passwords(text), limit=160)})"
                     ) from None
                 if LOCKED not in text:
-                    self._notice(name, RETRY_SECONDS)
+                    self._notice(name, _away(name))
+                elif time.monotonic() - failing_since > NOTICE_SECONDS:
+                    self._notice(name, f"{name} is locked by another process; waiting up to {RETRY_SECONDS:.0f} s")
             else:
                 self._noticed.discard(name)
                 return value
             time.sleep(0.2)
 
-    def _in_thread(self, call: Callable[[], Any], name: str, limit: float) -> Any:
+    def _in_thread(self, call: Callable[[], Any], name: str, limit: float, text: str) -> Any:
         """Run the call in a thread that is abandoned if the store hangs, or after `limit` seconds."""
         start = time.monotonic()
         outcome: dict[str, Any] = {}
@@ -133,21 +148,25 @@ class RetryingClient:
         while not ended.wait(0.2):
             now = time.monotonic()
             if now - start > NOTICE_SECONDS:
-                self._notice(name, limit)
-            stopping = (stopping or now) if self._stopped or self._lost else None
+                self._notice(name, text)
+            stopping = (stopping or now) if self._stopped or name in self._lost else None
             if now - start > limit or (stopping and now - stopping > STOP_SECONDS):
                 raise HungError(f"the request {AWAY[0]}: no response")
         if "error" in outcome:
             raise outcome["error"]
         return outcome["value"]
 
-    def _notice(self, name: str, limit: float) -> None:
-        """Inform the user once that the store does not answer."""
+    def _notice(self, name: str, text: str) -> None:
+        """Inform the user once that an address does not answer."""
         with self._lock:
             first = name not in self._noticed
             self._noticed.add(name)
         if first and not self._stopped:
-            notice(f"{name} does not answer; waiting up to {limit:.0f} s")
+            notice(text)
+
+
+def _away(name: str) -> str:
+    return f"{name} does not answer; waiting up to {RETRY_SECONDS:.0f} s"
 
 
 def use_own_retries() -> None:

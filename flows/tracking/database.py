@@ -41,10 +41,14 @@ def check_database(address: str) -> None:
 
 
 def without_password(address: str) -> str:
-    """Replace the password in an address by ***."""
+    """Replace passwords and tokens in an address by ***."""
+    address = re.sub(r"([?&][^=&]*(?:password|passwd|token|secret)[^=&]*=)[^&]*", r"\1***", address, flags=re.I)
     login, at, host = address.rpartition("@")  # not urlsplit: an address with a mistake must not show it either
-    user = re.match(r"(\w[\w+.-]*://)?[^:]*:", login)
-    return f"{user[0]}***@{host}" if at and user else address
+    user = re.match(r"(\w[\w+.-]*://)?[^:]*:(?!//)", login)
+    if at and user:
+        return f"{user[0]}***@{host}"
+    token = re.match(r"https?://", login)
+    return f"{token[0]}***@{host}" if at and token else address
 
 
 def without_passwords(text: str) -> str:

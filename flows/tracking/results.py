@@ -169,7 +169,8 @@ def _unknown(kind: str, name: str, names: list[str]) -> UserError:
 def last_attempts(children: Iterable[Any]) -> list[Any]:
     """Return the last attempt of each arm, oversight level and seed, sorted by start time."""
     latest: dict[tuple, Any] = {}
-    for child in sorted(children, key=lambda run: tag_number(run.data.tags, "attempt", 1)):
+    # of equal attempts the newest counts: a request to create a run can be repeated after a lost answer
+    for child in sorted(children, key=lambda run: (tag_number(run.data.tags, "attempt", 1), run.info.start_time)):
         latest[tuple(child.data.tags.get(key) for key in ("arm", "method", "oversight", "seed"))] = child
     return sorted(latest.values(), key=lambda run: run.info.start_time)
 

@@ -85,3 +85,36 @@ def test_an_invalid_sweep_fails_before_anything_is_opened(checkout):
     with pytest.raises(UserError, match="did you mean 'naive'"):
         compare.fn(CompareConfig(methods=("naiv",)))
     assert not (checkout / "mlruns").exists()
+
+
+def test_a_learner_that_is_chosen_in_the_form_gets_its_own_defaults():
+    served = CompareConfig(learner="reinforce").form()
+    changed = {**served, "more": {**served["more"], "learner": "ppo"}}
+    config = compare.validate_parameters({"config": changed})["config"]
+    assert config == CompareConfig(learner="ppo")
+    assert "default" not in form()["more"]["properties"]["training"]
+
+
+def test_a_learners_setting_that_was_given_is_kept_in_the_form():
+    config = CompareConfig(learner="reinforce", training={"n_envs": 8})
+    assert config.form()["more"]["training"]["n_envs"] == 8
+    assert CompareConfig.model_validate(config.form()) == config
+
+
+@pytest.mark.parametrize(
+    ("flat", "group", "expected"),
+    [
+        ({"checkpoints": 7}, {"checkpoints": 20}, 7),  # the form fills the group with the default
+        ({"checkpoints": 7}, {"checkpoints": 9}, 9),  # edited in the form
+        ({}, {"checkpoints": 9}, 9),
+        ({"checkpoints": 7}, {}, 7),
+    ],
+)
+def test_an_edit_in_the_form_of_an_older_deployment_counts(flat, group, expected):
+    assert CompareConfig.model_validate({**flat, "more": group}).checkpoints == expected
+
+
+def test_nested_settings_of_both_forms_are_merged():
+    flat, group = {"n_steps": 5, "width": 9}, {"n_steps": 32, "width": 8, "n_epochs": 2}
+    training = CompareConfig.model_validate({"training": flat, "more": {"training": group}}).training
+    assert (training.n_steps, training.width, training.n_epochs) == (5, 8, 2)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from flows.errors import UserError
-from flows.project import Project
+from flows.project import FROM_SHELL, MLRUNS, STORE, Project
 from flows.shell import mlflow_command, shell_command
+from flows.tracking.database import without_password
 from flows.tracking.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -58,11 +59,33 @@ def test_a_command_selects_the_store_it_was_printed_for(mlruns, store, options, 
     assert arguments == ["compare", "--resume", "a 'sweep' $x", *expected]
 
 
-@pytest.mark.parametrize("address", ["http://me:secret@host", "postgresql://me:secret@db/x", "http://me:secret@[::1"])
+SECRET_ADDRESSES = [
+    "http://me:secret@host", "postgresql://me:secret@db/x", "http://me:secret@[::1", "postgresql://me:sec/ret@db/x",
+    "postgresql://me:sec#ret@db/x", "postgresql://me:sec?ret@db/x", "postgresql://db/x?user=me&password=secret",
+    "https://secret@host", "postgresql://db/x?sslpassword=secret&x=1", "postgresql://me:se:cr@et@db/x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", SECRET_ADDRESSES)
 def test_a_password_is_not_printed_and_the_message_says_what_to_add(address, tmp_path):
     project = Project(tmp_path, tmp_path / "mlruns", address)
     assert shell_command("ui", project=project) == "`keyhole ui` with the same --store"
+    assert not re.search(r"sec|ret|cr@", without_password(address))
     assert mlflow_command("gc", uri=address) == "`mlflow gc` with MLFLOW_TRACKING_URI set to the store's address"
+
+
+@pytest.mark.parametrize("address", ["postgresql://me@db/x", "http://host:5000", "postgresql://db/x?sslmode=require"])
+def test_an_address_without_a_secret_is_printed_whole(address, tmp_path):
+    assert without_password(address) == address
+    assert address in shell_command("ui", project=Project(tmp_path, tmp_path / "mlruns", address))
+
+
+def test_the_stores_of_the_users_shell_need_no_option_and_others_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(FROM_SHELL, MLRUNS, str(tmp_path / "data"))
+    monkeypatch.setitem(FROM_SHELL, STORE, "http://me:secret@host")
+    assert shell_command("ui", project=Project(tmp_path, tmp_path / "data", "http://me:secret@host")) == "`keyhole ui`"
+    (own,) = quoted(shell_command("ui", project=Project(tmp_path, tmp_path / "mlruns")))
+    assert own == f"keyhole ui --mlruns {tmp_path}/mlruns --store ''"
 
 
 def test_an_address_of_mlflows_reaches_it(echo, tmp_path):
@@ -78,6 +101,8 @@ def test_a_program_that_is_not_on_the_path_gets_its_path(monkeypatch, tmp_path):
     assert command == f"{BIN}/keyhole methods"
     monkeypatch.chdir(BIN.parent.parent)
     assert quoted(shell_command("methods")) == [f"{BIN.parent.name}/bin/keyhole methods"]
+    monkeypatch.chdir(BIN)
+    assert quoted(shell_command("methods")) == ["./keyhole methods"]
     monkeypatch.setattr(sys, "executable", "/opt/my python/python3")
     assert quoted(shell_command("methods")) == ["'/opt/my python/python3' -m flows methods"]
 

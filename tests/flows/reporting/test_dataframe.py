@@ -48,6 +48,11 @@ def test_it_equals_results_csv(store, sweep, by, tmp_path):
     assert frame.attrs == {"sweep": "as a frame", "run_id": sweep}
 
 
+def test_a_folder_is_read_even_if_the_shell_selects_a_server(store, sweep, monkeypatch):
+    monkeypatch.setenv("KEYHOLE_STORE", "http://127.0.0.1:1")
+    assert flows.results(sweep, mlruns=store.project.mlruns).attrs["run_id"] == sweep
+
+
 def test_failed_runs_have_no_return_and_name_their_error(store, sweep):
     frame = flows.results(sweep, mlruns=store.project.mlruns)
     failed = frame[frame.status == "FAILED"]

@@ -136,7 +136,6 @@ def test_next_seeds_continue_after_the_largest_in_the_same_sweep(store, sweep):
 def test_next_seeds_repeat_failed_runs_but_no_finished_one(store, sweep):
     runs = child_runs(store, sweep)
     fail(store, runs[0])
-    mark(store, runs[1])
     _, _, planned = plan_of(store)
     assert sorted(todo.config.seed for todo in planned.todo if todo.resume_id) == [int(runs[0].data.tags["seed"])]
     assert len(planned.finished) == 3
@@ -161,6 +160,30 @@ def test_next_seeds_without_an_earlier_sweep_name_the_settings_that_are_sought(s
 def test_next_seeds_are_not_mixed_with_runs_of_other_code(store, sweep):
     with pytest.raises(UserError, match="code or libraries have changed since sweep nightly"):
         earlier.with_next_seeds(store, CONFIGURATION, NEXT, "other code")
+
+
+def test_next_seeds_are_not_mixed_with_runs_whose_code_is_not_known(store, sweep):
+    mark(store, child_runs(store, sweep)[1])
+    with pytest.raises(UserError, match="or nothing shows that they have not"):
+        earlier.with_next_seeds(store, CONFIGURATION, NEXT, DIGEST)
+
+
+def test_next_seeds_extend_the_finished_sweep_and_not_one_that_was_aborted_with_more_seeds(store, sweep):
+    aborted = CONFIGURATION.model_copy(update={"seeds": 10})
+    with (
+        pytest.raises(KeyboardInterrupt),
+        store.run("nightly", {}, {"kind": "sweep", CONFIG: aborted.model_dump_json()}),
+    ):
+        raise KeyboardInterrupt
+    extended, options = earlier.with_next_seeds(store, CONFIGURATION, NEXT, DIGEST)
+    assert (options.resume, extended.seeds) == (sweep, 4)
+
+
+def test_settings_from_python_equal_stored_ones(store):
+    config = CONFIGURATION.model_copy(update={"name": "tuples", "env_kwargs": {"shape": (3, 4)}})
+    with store.run("tuples", {}, {"kind": "sweep", CONFIG: config.model_dump_json()}):
+        pass
+    earlier.check_extensible(store, config)
 
 
 def test_next_seeds_of_a_running_sweep_are_refused(store, sweep):

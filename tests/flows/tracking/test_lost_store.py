@@ -68,7 +68,24 @@ def test_a_long_upload_is_not_taken_for_a_lost_store(monkeypatch, capsys, remote
     client = RetryingClient(moving(1.2), "db", remote)
     client.files = "s3://bucket"
     assert client.log_artifacts("a", "folder") == "a"
-    assert capsys.readouterr().err == "keyhole: s3://bucket does not answer; waiting up to 1800 s\n"
+    assert capsys.readouterr().err == "keyhole: a transfer with s3://bucket is not finished; waiting up to 1800 s\n"
+
+
+def test_a_lost_address_of_files_does_not_cut_short_calls_to_the_database(monkeypatch):
+    monkeypatch.setattr(module, "TRANSFER_SECONDS", 0.3)
+    monkeypatch.setattr(module, "STOP_SECONDS", 0.2)
+    client = SimpleNamespace(**vars(moving(60)), **vars(hanging(1.0)))
+    retrying = RetryingClient(client, "db", remote=True)
+    retrying.files = "s3://bucket"
+    with pytest.raises(StoreLostError, match="s3://bucket"):
+        retrying.log_artifacts("a", "folder")
+    assert retrying.get_run("a") == "a"
+
+
+def test_a_database_that_stays_locked_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(module, "NOTICE_SECONDS", 0.3)
+    assert RetryingClient(failing(5, "database is locked"), "mlruns").get_run("a") == "a"
+    assert capsys.readouterr().err == "keyhole: mlruns is locked by another process; waiting up to 120 s\n"
 
 
 @pytest.mark.parametrize("client", [moving(0.1, 'Could not connect to the endpoint URL: "http://s3"'), moving(60)])
@@ -146,9 +163,10 @@ def test_an_error_of_the_request_is_not_repeated(text):
         RetryingClient(failing(1, text), "db", remote=True).get_run("a")
 
 
-def test_damage_that_is_found_later_is_one_line():
-    with pytest.raises(UserError, match="db is damaged"):
-        RetryingClient(failing(1, "(sqlite3.DatabaseError) database disk image is malformed"), "db").get_run("a")
+def test_damage_that_is_found_later_is_one_line_that_names_the_file():
+    malformed = failing(1, "(sqlite3.DatabaseError) database disk image is malformed")
+    with pytest.raises(UserError, match=r"^mlruns/mlflow\.db is damaged"):
+        RetryingClient(malformed, "mlruns", database="mlruns/mlflow.db").get_run("a")
 
 
 def test_a_sweep_whose_store_is_lost_ends_with_one_line_that_names_resume(monkeypatch, tmp_path, capsys):
