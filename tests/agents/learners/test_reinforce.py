@@ -94,11 +94,11 @@ def device_rollout(tables, copies, generator) -> DeviceRollout:
 def test_device_rollouts_reach_the_same_return_as_host_rollouts(monkeypatch, whole_episodes):
     returns = {}
     for name in ("host", "device"):
-        model = learner("oracle", whole_episodes=whole_episodes, learning_rate=8e-3)
+        model = learner("oracle", whole_episodes=whole_episodes, learning_rate=1.6e-2)
         if name == "device":
             model.table_rollout = device_rollout(model.tables, model.n_envs, np.random.default_rng(1))
             monkeypatch.setattr(model, "_make_table", lambda model=model: WholeTable(model.policy, model.inputs))
-        model.learn(60_000)
+        model.learn(25_000)
         probabilities = model.policy.log_probabilities(model.policy.encode(model.inputs))[0].exp().double().numpy()
         returns[name] = envs.exact.evaluate(model.tables, probabilities).true_return
     assert min(returns.values()) > 0.5

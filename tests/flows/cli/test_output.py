@@ -48,7 +48,7 @@ def test_every_text_can_be_printed_in_ascii(store, run, variables):
 
 def test_a_full_disk_under_the_output_is_one_line_and_exit_code_1():
     with open("/dev/full", "w") as full:
-        done = keyhole("methods", stdout=full)
+        done = keyhole("runs", "--help", stdout=full)
     assert done.returncode == 1
     assert done.stderr == b"keyhole: standard output is incomplete: [Errno 28] No space left on device\n"
 
@@ -56,14 +56,14 @@ def test_a_full_disk_under_the_output_is_one_line_and_exit_code_1():
 def test_a_reader_that_closes_its_pipe_is_no_error():
     reader, writer = os.pipe()
     os.close(reader)
-    done = keyhole("methods", stdout=writer)
+    done = keyhole("runs", "--help", stdout=writer)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_closed_output_is_no_error(tmp_path):
     done = subprocess.run(
-        ["sh", "-c", f"exec {sys.executable} -m flows methods >&- 2>{tmp_path}/err"], cwd=ROOT, check=False
+        ["sh", "-c", f"exec {sys.executable} -m flows runs --help >&- 2>{tmp_path}/err"], cwd=ROOT, check=False
     )
     assert (done.returncode, (tmp_path / "err").read_text()) == (0, "")
 

@@ -14,6 +14,7 @@ import pytest
 from flows.cli.listing import Filters, list_entries
 from flows.config import CompareConfig, RunOptions, TrainConfig
 from flows.errors import UserError
+from flows.project import Project
 from flows.sweep import plan
 from flows.tracking import cache_key, reuse
 from flows.tracking.access import check_writable
@@ -121,17 +122,26 @@ def test_a_sweep_of_another_machine_is_resumed_only_by_name(store):
     store.client.delete_run(running.info.run_id)
 
 
-def test_a_finished_sweep_cannot_be_resumed(store):
-    with store.run("complete", {}, {"kind": "sweep"}) as made:
-        pass
+@pytest.fixture(scope="module")
+def quiet_store(tmp_path_factory) -> Store:
+    """A store without the sweeps that other tests leave unfinished."""
+    root = tmp_path_factory.mktemp("quiet")
+    return Store(Project(root, root / "mlruns"))
+
+
+def test_a_finished_sweep_cannot_be_resumed(quiet_store):
+    with quiet_store.run("complete", {}, {"kind": "sweep", CONFIG: CONFIGURATION.model_dump_json()}) as made:
+        for run in RUNS.values():
+            record(quiet_store, made.run_id, run, None)
     with pytest.raises(UserError, match="nothing to resume: every sweep in"):
-        plan.find_unfinished(store, "")
+        plan.find_unfinished(quiet_store, "")
     with pytest.raises(UserError, match="sweep complete is finished: nothing to resume"):
-        plan.find_unfinished(store, made.run_id)
+        plan.find_unfinished(quiet_store, made.run_id)
 
 
 @pytest.mark.parametrize("name", ["", "all done"])
-def test_a_deleted_run_is_counted_as_missing_and_trained_again(store, name):
+def test_a_deleted_run_is_counted_as_missing_and_trained_again(quiet_store, name):
+    store = quiet_store
     with store.run("all done", {}, {"kind": "sweep", CONFIG: CONFIGURATION.model_dump_json()}) as parent:
         ids = [record(store, parent.run_id, run, None) for run in RUNS.values()]
     store.client.delete_run(ids[1])
@@ -144,8 +154,7 @@ def test_a_deleted_run_is_counted_as_missing_and_trained_again(store, name):
     assert line["runs"] == "3/4"
     store.client.restore_run(ids[1])
     with pytest.raises(UserError, match="nothing to resume"):
-        plan.find_unfinished(store, "all done")
-    store.client.delete_run(parent.run_id)
+        plan.find_unfinished(store, name)
 
 
 def test_settings_of_another_version_are_rejected(store):
