@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import project
 from flows.cli.main import main
+from flows.project import ARTIFACTS, MLRUNS, STORE, Project
 from flows.tracking.store import Store
 
 
@@ -12,7 +12,7 @@ from flows.tracking.store import Store
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store of runs, shared by the tests because creating its tables takes seconds."""
     root = tmp_path_factory.mktemp("project")
-    store = Store(project.Project(root, root / "mlruns"))
+    store = Store(Project(root, root / "mlruns"))
     assert store.experiment
     return store
 
@@ -22,7 +22,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project as current directory, with no environment variables set by a user."""
     (tmp_path / ".git").mkdir()
     monkeypatch.chdir(tmp_path)
-    for name in (project.MLRUNS, project.STORE, project.ARTIFACTS, "PREFECT_API_URL"):
+    for name in (MLRUNS, STORE, ARTIFACTS, "PREFECT_API_URL"):
         monkeypatch.setenv(name, "")  # restores the variable after the test
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / ".prefect"))
     return tmp_path
@@ -41,3 +41,11 @@ def keyhole(checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         return int(end.value.code or 0), out, err
 
     return run
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """One project for all sweeps of this file, because creating its databases takes seconds."""
+    root = tmp_path_factory.mktemp("project")
+    (root / ".git").mkdir()
+    return root

@@ -13,7 +13,7 @@ import pytest
 from flows.prefect_server.server import Server, ServerError, healthy
 from flows.tracking.process_owner import owner_tags
 from tests.flows.postgres import free_port
-from tests.flows.test_compare import TINY, runs, server_processes, start
+from tests.flows.sweep_command import TINY, runs, server_processes, start
 
 
 def kill_server(project: Path) -> None:
