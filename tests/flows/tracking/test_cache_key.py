@@ -83,6 +83,16 @@ def test_the_key_covers_a_module_imported_inside_a_function(user, function):
     assert cache_key.code_digest(env, TRAIN) != before
 
 
+def test_the_key_covers_a_module_that_only_the_figures_of_a_run_import(user):
+    (user / "user_lazy.py").write_text("X = 1\n")
+    layout = "    def layout(self, state):\n        import user_lazy\n        return None\n\n"
+    env = write_module(user, "user_world", ("    def terminal(", f"{layout}    def terminal("))
+    before = digest_after_rehearsal(env)
+    assert "user_lazy" in sys.modules
+    edit(user / "user_lazy.py", "1", "2")
+    assert cache_key.code_digest(env, TRAIN) != before
+
+
 def test_the_key_covers_a_member_of_a_zip_archive(user, monkeypatch):
     import zipfile
 
