@@ -4,16 +4,15 @@ A program that is not on the PATH gets its path, arguments are quoted, and a sto
 """
 
 import os
-import re
 import shlex
 import shutil
 import sys
 from pathlib import Path
 
 from flows.project import FROM_SHELL, MLRUNS, STORE, Project
+from flows.text import without_password
 
 KEYHOLE, MLFLOW = "keyhole", "mlflow"
-SECRET = re.compile(r"[?&][^=&]*(password|passwd|token|secret)[^=&]*=", re.IGNORECASE)  # in the query of an address
 
 
 def shell_command(*words: str, project: Project | None = None) -> str:
@@ -40,7 +39,7 @@ def mlflow_command(*words: str, uri: str = "") -> str:
     shown = f"{program(MLFLOW)} {shlex.join(words)}"
     if not uri:
         return f"`{shown}`"
-    if _has_password(uri):
+    if without_password(uri) != uri:
         return f"`{shown}` with MLFLOW_TRACKING_URI set to the store's address"
     return f"`MLFLOW_TRACKING_URI={shlex.quote(uri)} {shown}`"
 
@@ -64,13 +63,6 @@ def _store_options(project: Project) -> tuple[list[str], str]:
     options = [] if project.mlruns == default else ["--mlruns", str(project.mlruns)]
     if project.store == FROM_SHELL[STORE]:
         return options, ""
-    if _has_password(project.store):
+    if without_password(project.store) != project.store:
         return options, " with the same --store"
     return [*options, "--store", project.store], ""
-
-
-def _has_password(address: str) -> bool:
-    """Whether an address contains a password or token, also one with a mistake, which a parser might not find."""
-    scheme, _, rest = address.partition("://")
-    login, at, _ = rest.rpartition("@")
-    return bool(at and (":" in login or scheme in ("http", "https"))) or bool(SECRET.search(address))

@@ -1,5 +1,6 @@
 """Formats text for a terminal, a table or Markdown."""
 
+import re
 from typing import Any
 
 
@@ -46,3 +47,14 @@ def format_duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def without_password(address: str) -> str:
+    """Replace passwords and tokens in an address by ***."""
+    address = re.sub(r"([?&][^=&]*(?:password|passwd|token|secret)[^=&]*=)[^&]*", r"\1***", address, flags=re.I)
+    login, at, host = address.rpartition("@")  # not urlsplit: an address with a mistake must not show it either
+    user = re.match(r"(\w[\w+.-]*://)?[^:]*:(?!//)", login)
+    if at and user:
+        return f"{user[0]}***@{host}"
+    token = re.match(r"https?://", login)
+    return f"{token[0]}***@{host}" if at and token else address

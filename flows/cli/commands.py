@@ -220,8 +220,6 @@ def _unchanged(project: Project, config: CompareConfig, options: RunOptions) -> 
 
     store = Store(project)
     assert store.experiment
-    if options.resume or options.next_seeds or options.force:
-        return None
     return earlier.find_unchanged(store, config, options, code_digest(config.env, TRAIN))
 
 

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 import psutil
 
 from flows.errors import UserError
-from flows.tracking.database import without_password
+from flows.text import without_password
 from flows.tracking.page_app import APP, EXPERIMENT
 from flows.tracking.runs_view import PRIMARY_METRIC, VIEW, VIEW_TAG, view
 from flows.tracking.store import Store

@@ -24,7 +24,7 @@ import psutil
 from flows.errors import UserError
 from flows.prefect_server import gateway
 from flows.process_env import SILENT
-from flows.tracking.database import without_password
+from flows.text import without_password
 from flows.tracking.process_owner import is_alive, owner_tags
 
 PAGES_API = "PREFECT_SERVER_UI_API_URL"  # the API address that its pages use; it does not follow --port

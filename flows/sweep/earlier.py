@@ -97,11 +97,7 @@ def _sweep_to_extend(store: Store, config: CompareConfig, digest: str) -> tuple[
         current, key=lambda found: (found[0].info.status == "FINISHED", found[1], found[0].info.start_time)
     )
     if sweep.info.status == "RUNNING" and store.is_alive(sweep) is not False:
-        tags = sweep.data.tags
-        raise UserError(
-            f"--next-seeds: sweep {sweep.info.run_name} is running (process {tags.get('pid')} on {tags.get('host')}); "
-            "wait until it ends"
-        )
+        raise results.running_error(sweep, "wait until it ends before --next-seeds extends it")
     return sweep, seeds
 
 

@@ -137,11 +137,7 @@ def _finished_but_incomplete(store: Store) -> Any:
 
 
 def _running(sweep: Any) -> UserError:
-    tags = sweep.data.tags
-    return UserError(
-        f"sweep {sweep.info.run_name} is running (process {tags.get('pid')} on {tags.get('host')}); "
-        "wait for it or stop it, or name another sweep to resume"
-    )
+    return results.running_error(sweep, "wait for it or stop it, or name another sweep to resume")
 
 
 def stored_config(sweep: Any) -> CompareConfig:

@@ -12,7 +12,7 @@ from typing import Any
 
 from flows.errors import UserError
 from flows.tracking.client import RetryingClient
-from flows.tracking.results import ARCHIVED, child_runs
+from flows.tracking.results import ARCHIVED, child_runs, running_error
 from flows.tracking.store import Store
 
 BATCH = 100  # run ids in one query
@@ -79,11 +79,7 @@ def refuse_running(store: Store, sweep: str) -> None:
     """Raise UserError if the process of a sweep lives, or if that cannot be found out."""
     run = store.client.get_run(sweep)
     if run.info.status == "RUNNING" and store.is_alive(run) is not False:
-        tags = run.data.tags
-        raise UserError(
-            f"sweep {run.info.run_name} is running (process {tags.get('pid')} on {tags.get('host')}); "
-            "wait until it ends or stop it"
-        )
+        raise running_error(run, "wait until it ends or stop it")
 
 
 def _database(store: Store) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from flows.errors import UserError
-from flows.text import one_line
+from flows.text import one_line, without_password
 
 if TYPE_CHECKING:
     from urllib.request import Request
@@ -38,17 +38,6 @@ def check_database(address: str) -> None:
         _check_postgres(uri)
     else:
         _check_server(uri)
-
-
-def without_password(address: str) -> str:
-    """Replace passwords and tokens in an address by ***."""
-    address = re.sub(r"([?&][^=&]*(?:password|passwd|token|secret)[^=&]*=)[^&]*", r"\1***", address, flags=re.I)
-    login, at, host = address.rpartition("@")  # not urlsplit: an address with a mistake must not show it either
-    user = re.match(r"(\w[\w+.-]*://)?[^:]*:(?!//)", login)
-    if at and user:
-        return f"{user[0]}***@{host}"
-    token = re.match(r"https?://", login)
-    return f"{token[0]}***@{host}" if at and token else address
 
 
 def without_passwords(text: str) -> str:

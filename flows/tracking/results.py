@@ -143,7 +143,7 @@ def find_run(store: Store, name: str | None) -> Any:
 def _select(store: Store, kind: str, runs: list[Any], name: str | None) -> Any:
     """Select a run by name from runs that are sorted newest first."""
     if not runs and kind.startswith(ARCHIVED):
-        raise UserError(f"no {kind} in {store.project.mlruns}")
+        raise UserError(f"no {kind} in {store.name}")
     if not runs:
         compare = shell_command("compare", project=store.project)
         raise UserError(f"no {kind} in {store.name} yet; run {compare} or pass --mlruns DIR")
@@ -159,6 +159,13 @@ def _select(store: Store, kind: str, runs: list[Any], name: str | None) -> Any:
     if not matches:
         raise _unknown(kind, name, [run.info.run_name for run in runs])
     return matches[0]
+
+
+def running_error(sweep: Any, advice: str) -> UserError:
+    """Return the error that a sweep is running, with what to do about it; the caller raises it."""
+    tags = sweep.data.tags
+    owner = f"process {tags.get('pid')} on {tags.get('host')}"
+    return UserError(f"sweep {sweep.info.run_name} is running ({owner}); {advice}")
 
 
 def _unknown(kind: str, name: str, names: list[str]) -> UserError:

@@ -83,8 +83,8 @@ class Store:
         from mlflow.tracking import MlflowClient
 
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        database = "" if self.project.store else str(self.project.database)
-        return RetryingClient(client, self.name, remote=bool(self.project.store), database=database)
+        file = "" if self.project.store else str(self.project.database)
+        return RetryingClient(client, self.name, remote=bool(self.project.store), database=file)
 
     def _prepare_file(self) -> None:
         """Create or check the SQLite file; correct its paths if the store has moved."""

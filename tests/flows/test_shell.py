@@ -12,7 +12,7 @@ import pytest
 from flows.errors import UserError
 from flows.project import FROM_SHELL, MLRUNS, STORE, Project
 from flows.shell import mlflow_command, shell_command
-from flows.tracking.database import without_password
+from flows.text import without_password
 from flows.tracking.store import Store
 
 ROOT = Path(__file__).parents[2]

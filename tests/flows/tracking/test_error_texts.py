@@ -45,7 +45,7 @@ def test_mlflows_client_reports_a_server_that_is_gone_as_we_read_it(mlflow_clien
     assert recognised(error.value) == ["failed with exception"]
 
 
-@pytest.mark.parametrize("status", [502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
 def test_mlflows_client_reports_an_unavailable_server_as_we_read_it(mlflow_client, status):
     from mlflow.exceptions import MlflowException
 
@@ -59,6 +59,28 @@ def test_mlflows_client_reports_an_unavailable_server_as_we_read_it(mlflow_clien
         server.shutdown()
         server.server_close()
     assert recognised(error.value)
+
+
+def test_mlflows_client_reports_a_timeout_as_we_read_it(mlflow_client, monkeypatch):
+    from mlflow.exceptions import MlflowException
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(MlflowException) as error:
+        mlflow_client(f"http://127.0.0.1:{silent.getsockname()[1]}").search_experiments()
+    assert recognised(error.value)
+
+
+def test_psycopg_reports_an_unknown_host_as_we_read_it():
+    psycopg = pytest.importorskip("psycopg")
+    with pytest.raises(psycopg.OperationalError) as error:
+        psycopg.connect("postgresql://keyhole@no-such-host.invalid/keyhole")
+    assert recognised(error.value) == ["failed to resolve host"]
+
+
+@pytest.mark.parametrize("name", ["ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"])
+def test_boto3_reports_a_lost_connection_as_we_read_it(name):
+    exceptions = pytest.importorskip("botocore.exceptions")
+    assert recognised(getattr(exceptions, name)(endpoint_url="http://s3"))
 
 
 def test_psycopg_reports_a_server_that_is_gone_as_we_read_it():
