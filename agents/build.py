@@ -31,6 +31,7 @@ def decayed(learning_rate: float, decay_from: float, remaining: float) -> float:
 
 
 LEARNERS: dict[str, type[RoutedPPO]] = {"reinforce": RoutedReinforce, "ppo": RoutedPPO}
+"""Learners by name. Each gets all settings of a run; what it cannot do it refuses."""
 
 
 def check_spaces(observation_space: Space, action_space: Space, learner: str) -> None:
@@ -91,7 +92,6 @@ def build(
     gamma: float | None = None,
     learning_rate: float = 2e-3,
     decay_from: float = 1.0,
-    whole_episodes: bool = False,
     device: str = "cpu",
     **settings,
 ) -> RoutedPPO:
@@ -99,17 +99,17 @@ def build(
 
     Args:
         env: N copies of an environment with an overseer.
-        method: name of an oversight method in `routing.METHODS`.
+        method: as `routing.find` reads it: the name of an oversight method, with parts replaced if need be.
         seed: of the initial parameters, of the actions and of the method.
         algorithm: a key of `LEARNERS`.
         n_steps: T, steps of each copy between two updates.
-        batch_size: samples in a minibatch of ppo. None, or more than T * N, means all samples of the rollout.
+        batch_size: samples in a minibatch, where the learner has minibatches. None, or more than T * N: all samples of
+            the rollout.
         width: units of each hidden layer.
         precision: of matrix products; see `BlockPolicy`.
         gamma: discount factor; None takes the environment's.
         learning_rate: Adam's step size. keyhole's commands pass their own default, see flows/config.py.
         decay_from: fraction of the run after which the step size falls linearly to 0; 1 keeps it constant.
-        whole_episodes: only for reinforce; see `RoutedReinforce`.
         device: of the networks.
         **settings: other arguments of `RoutedPPO`.
 
@@ -123,25 +123,27 @@ def build(
     check_spaces(env.observation_space, env.action_space, algorithm)
     if not env.has_overseer:
         raise ValueError(f"{env.env} has no overseer: it lacks {', '.join(OVERSEER)}; train it by RoutedPPO, untreated")
-    layers, samples = [width, width], env.num_envs * n_steps
-    if algorithm == "reinforce":
-        settings["whole_episodes"] = whole_episodes
-    model = LEARNERS[algorithm](
+    composition, learner, samples = find(method), LEARNERS[algorithm], env.num_envs * n_steps
+    network, optimizer = composition.network, composition.value("optimizer")
+    if learner.fuses_adam and optimizer.optimizer_class is torch.optim.Adam:
+        optimizer.arguments["fused"] = True
+    model = learner(
         BlockPolicy,
         env,
         method=method,
         seed=seed,
         n_steps=n_steps,
-        batch_size=min(batch_size or samples, samples) if algorithm == "ppo" else samples,
+        batch_size=samples if learner.steps_on_whole_rollouts else min(batch_size or samples, samples),
         learning_rate=learning_rate if decay_from == 1 else partial(decayed, learning_rate, decay_from),
         gamma=env.env.gamma if gamma is None else gamma,  # type: ignore[attr-defined]
         policy_kwargs={
-            "net_arch": {"pi": layers, "vf": layers},
+            "net_arch": {"pi": [width, width], "vf": [width, width]},
             "activation_fn": torch.nn.ReLU,
-            "gated": find(method).gated,
-            "level": find(method).level,
+            "gated": network.gate,
+            "level": "adapter" if network.name == "adapters" else composition.value("level"),
             "precision": precision,
-            "optimizer_kwargs": {"eps": 1e-5, "fused": algorithm == "reinforce"},  # ppo keeps Stable-Baselines3's Adam
+            "optimizer_class": optimizer.optimizer_class,
+            "optimizer_kwargs": optimizer.arguments,
         },
         device=device,
         **settings,

@@ -1,8 +1,10 @@
 """Oversight methods and gradient routing: from overseer feedback to the gradient of each parameter.
 
-Importing this package registers every method.
+Importing this package registers every part and every method.
 """
 
+# ruff: noqa: I001  (parts are registered before the methods that are made of them)
+import routing.parts
 import routing.methods  # noqa: F401  (registers)
 from routing.ablation import ablate, ablated, mean, reinit, zero
 from routing.audit import Audit, audit, moved, snapshot
@@ -11,16 +13,20 @@ from routing.backward.primitives import scale_grad
 from routing.lora import lora, set_scale, start_from_zero
 from routing.optim import optimizer_groups, penalty, silence
 from routing.oversight.overseer import Overseer, View, all_seeing, flipped, limited
-from routing.oversight.registry import METHODS, Deployment, Spec, find, learned_method, method
+from routing.oversight.composition import After, Composition, Deployment, Network, Optimizer
+from routing.oversight.parts import KINDS, PARTS, part
+from routing.oversight.registry import METHODS, differing_parts, find, method
 from routing.oversight.treatment import (
     BLOCKS,
     Feedback,
-    Method,
     Rollout,
+    Treat,
     Treatment,
     believed_rewards,
+    blocks_of,
     episode_labels,
     judged,
+    unmasked,
     untreated,
 )
 from routing.regions import Regions, Rules
@@ -30,17 +36,22 @@ from routing.surgery import contract, expand
 
 __all__ = [
     "BLOCKS",
+    "KINDS",
     "METHODS",
+    "PARTS",
+    "After",
     "Audit",
+    "Composition",
     "Deployment",
     "Feedback",
-    "Method",
+    "Network",
+    "Optimizer",
     "Overseer",
     "Regions",
     "Rollout",
     "Router",
     "Rules",
-    "Spec",
+    "Treat",
     "Treatment",
     "View",
     "ablate",
@@ -48,13 +59,14 @@ __all__ = [
     "all_seeing",
     "audit",
     "believed_rewards",
+    "blocks_of",
     "contract",
+    "differing_parts",
     "episode_labels",
     "expand",
     "find",
     "flipped",
     "judged",
-    "learned_method",
     "limited",
     "lora",
     "mean",
@@ -63,6 +75,7 @@ __all__ = [
     "moved",
     "optimizer_groups",
     "params",
+    "part",
     "penalty",
     "reinit",
     "routed_linear",
@@ -72,6 +85,7 @@ __all__ = [
     "snapshot",
     "start_from_zero",
     "units",
+    "unmasked",
     "untreated",
     "zero",
 ]

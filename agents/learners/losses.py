@@ -37,20 +37,6 @@ def gate_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, (labels > 0).to(logits.dtype), reduction="none")
 
 
-def normalise(advantages: Tensor, baselined: Tensor) -> Tensor:
-    """Normalise advantages to zero mean and unit standard deviation.
-
-    Samples without a critic baseline are only scaled: subtracting the mean of the others would be a baseline too.
-
-    Args:
-        advantages: (B,).
-        baselined: (B,) bool, whether the critic's value was subtracted; mean and deviation are those of these samples.
-
-    Returns:
-        (B,); unchanged if fewer than two samples are baselined.
-    """
-    reference = advantages[baselined]
-    if len(reference) < 2:
-        return advantages
-    centred = advantages - reference.mean()
-    return torch.where(baselined, centred, advantages) / (reference.std() + 1e-8)
+def to_mean_one(weights: Tensor) -> Tensor:
+    """Scale weights (B,) to mean 1; weights that are all 0 stay 0."""
+    return weights / weights.mean().clamp(min=torch.finfo(weights.dtype).tiny)

@@ -13,7 +13,6 @@ import torch
 from agents.learners.ppo import RoutedPPO
 from agents.learners.routed_buffer import RoutedSamples
 from agents.policies.policy import BlockPolicy, Evaluated
-from routing import BLOCKS
 
 
 class OnePassPPO(RoutedPPO):
@@ -52,7 +51,7 @@ class OnePassPPO(RoutedPPO):
         blocks = isinstance(self.policy, BlockPolicy)
         if not (one_step and blocks) or self.policy.level == "forward_ablated":  # which reads masks in the forward pass
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
-        masks = torch.ones(n_rollout_steps, env.num_envs, len(BLOCKS), device=self.device)
+        masks = torch.ones(n_rollout_steps, env.num_envs, len(self.policy.blocks), device=self.device)
         with self.policy.recorded(masks) as self.acted:
             completed = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         if completed:

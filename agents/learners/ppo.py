@@ -3,11 +3,12 @@
 Without an overseer, or with unit weights and masks, this is Stable-Baselines3's PPO, bit for bit. `train` and the
 methods that it calls are PPO's `train` in parts; each change is marked. Parts of PPO could couple again what routing
 separates, so:
-- weights are scaled to mean 1 within a minibatch, so a filter does not change the step size;
+- weights are scaled to mean 1 within a minibatch, so a filter does not change the step size, unless the method's
+  treatment scales the loss;
 - filtered samples are dropped before advantages are normalised;
 - a block that no sample of the minibatch trains has no gradient at all, because Adam moves on a gradient of zeros;
 - clipping the global gradient norm couples blocks: `max_grad_norm=None` turns it off.
-The action head and the critic learn from every sample that is not filtered out.
+A shared action head learns from every sample that is not filtered out, the critic from those that the treatment names.
 """
 
 import inspect
@@ -31,7 +32,7 @@ from agents.learners.routed_buffer import RoutedRolloutBuffer, RoutedSamples, un
 from agents.policies.policy import BlockPolicy, Evaluated
 from agents.vec_env import GymnasiumVecEnv, find_overseer
 from envs.snapshot import require_snapshots
-from routing import BLOCKS, find
+from routing import find
 
 PROXY = "proxy"  # the method that treats nothing
 log = logging.getLogger(__name__)
@@ -40,10 +41,8 @@ log = logging.getLogger(__name__)
 class Losses(NamedTuple):
     """The loss of a minibatch and its terms."""
 
-    loss: torch.Tensor  # ()
     terms: dict[str, float]  # by the name under which they are logged
     approx_kl: np.ndarray  # () float32, estimate of KL(acting policy || current policy)
-    gate_trained: bool
 
 
 class RoutedPPO(PPO):
@@ -54,20 +53,22 @@ class RoutedPPO(PPO):
         env: as PPO's. A `GymnasiumVecEnv` with an overseer, also under wrappers, is treated by `method`; any other
             environment is not treated.
         *args, **kwargs: as PPO's; `max_grad_norm` may be None for no clipping.
-        method: name in `routing.METHODS` of the method that computes weights, masks and rewards; None is "naive".
-        gate_coef: weight of the gate's own loss on judged steps, where the method has one.
+        method: the method, as `routing.find` reads it, that computes each sample's treatment; None is "naive".
+        gate_coef: weight of the gate's own loss, where the method has one.
         final_ent_coef: weight of the entropy bonus at the end of training, approached geometrically; None keeps
             `ent_coef`.
-        routed_baseline: subtract the critic's value on samples routed by their outcome too; None takes the method's
-            default.
+        whole_episodes: must be False; `RoutedReinforce` updates on whole episodes.
 
     Raises:
         ValueError: the method is unknown or needs blocks that the policy lacks; a rollout buffer is given for an
-            environment with an overseer; or VecNormalize normalises rewards that an overseer judges.
+            environment with an overseer; VecNormalize normalises rewards that an overseer judges; or `whole_episodes`.
     """
 
     policy: BlockPolicy
     rollout_buffer: RoutedRolloutBuffer
+    updates_on_whole_episodes = False  # whether `whole_episodes` may be true
+    steps_on_whole_rollouts = False  # whether each optimiser step reads all samples, whatever `batch_size` is
+    fuses_adam = False  # Stable-Baselines3's Adam is not fused, and sums in another order
     policy_aliases = {**PPO.policy_aliases, "BlockPolicy": BlockPolicy}  # noqa: RUF012  (Stable-Baselines3's own declaration)
 
     def __init__(
@@ -78,7 +79,7 @@ class RoutedPPO(PPO):
         method: str | None = None,
         gate_coef: float = 1.0,
         final_ent_coef: float | None = None,
-        routed_baseline: bool | None = None,
+        whole_episodes: bool = False,
         **kwargs: Any,
     ) -> None:
         arguments = inspect.signature(PPO).bind(policy, env, *args, **kwargs).arguments
@@ -90,13 +91,15 @@ class RoutedPPO(PPO):
                 "rollout_buffer_class and rollout_buffer_kwargs conflict with the overseer of the environment, which "
                 "needs RoutedRolloutBuffer; omit both"
             )
+        if whole_episodes and not self.updates_on_whole_episodes:
+            raise ValueError(f"{type(self).__name__} updates on n_steps steps; use reinforce for whole episodes")
         if not overseen and env is not None and method not in (None, PROXY):
             log.warning("the environment has no overseer, so method %r changes nothing", method)
         self.method = method or "naive"
         self.treat = find(self.method).make(arguments.get("seed") or 0)
         self._method_of_treat = self.method
         self.gate_coef, self.final_ent_coef = gate_coef, final_ent_coef
-        self.routed_baseline = find(self.method).baseline if routed_baseline is None else routed_baseline
+        self.whole_episodes = whole_episodes
         super().__init__(**arguments)
 
     @property
@@ -145,22 +148,22 @@ class RoutedPPO(PPO):
         normalize = unwrap_vec_normalize(self.env)  # type: ignore[arg-type]  # with an overseer there is a VecEnv
         if normalize is not None and normalize.norm_reward:
             raise ValueError("VecNormalize changes the rewards that the overseer judges; pass norm_reward=False")
-        world, spec = adapter.env, find(self.method)
+        world = adapter.env
         self.rollout_buffer_class = RoutedRolloutBuffer
         self.rollout_buffer_kwargs = {
-            "method": self.treat,
-            "overseer": spec.overseer(world.judgement, world.oversight_prob),  # type: ignore[attr-defined]
-            "baseline": self.routed_baseline,
+            "treat": self.treat,
+            "overseer": find(self.method).overseer(world.judgement, world.oversight_prob),  # type: ignore[attr-defined]
             "flags": world.flags,  # type: ignore[attr-defined]
         }
 
     def _check_blocks(self) -> None:
-        spec = find(self.method)
-        blocks = isinstance(self.policy, BlockPolicy)
-        if spec.gate_loss and not (blocks and self.policy.gated):
+        """Raise ValueError if a part of the method needs a gate that the policy lacks."""
+        method = find(self.method)
+        gated = isinstance(self.policy, BlockPolicy) and self.policy.mlp_extractor.gate is not None
+        if "gate" in method.only("gate_loss").part.needs and not gated:
             raise ValueError(
                 f"method {self.method!r} trains a gate, which {type(self.policy).__name__} lacks; "
-                "use BlockPolicy with gated=True"
+                "use BlockPolicy with a gated network"
             )
 
     def set_env(self, env, force_reset: bool = True) -> None:
@@ -279,39 +282,36 @@ class RoutedPPO(PPO):
 
     def _update(self, batch: RoutedSamples, clip_range: float, clip_range_vf: float | None = None) -> Losses:
         """One optimiser step on one minibatch, unless the KL divergence exceeds its target."""
-        found = self._losses(batch, clip_range, clip_range_vf)
-        if not self._exceeds_target_kl(found.approx_kl):
-            self._step_optimizer(found.loss, batch.masks, found.gate_trained)
-        return found
-
-    def _losses(self, batch: RoutedSamples, clip_range: float, clip_range_vf: float | None) -> Losses:
         values, log_prob, entropy = self._evaluate(batch)
         values = values.flatten()
         advantages = batch.advantages
         if self.normalize_advantage and len(advantages) > 1:
-            # changed from SB3 2.9 (4 of 10): mean and deviation are those of baselined samples
-            advantages = losses.normalise(advantages, batch.baselined)
+            # changed from SB3 2.9 (4 of 10): the method normalises; by default over baselined samples
+            advantages = find(self.method).advantage(advantages, batch.baselined)
         ratio = torch.exp(log_prob - batch.old_log_prob)
-        weights = batch.weights / batch.weights.mean()  # changed from SB3 2.9 (5 of 10): each sample's loss is weighted
+        weights = losses.to_mean_one(batch.weights)  # changed from SB3 2.9 (5 of 10): each sample's loss is weighted
         policy_loss = (losses.clipped_surrogate(advantages, ratio, clip_range) * weights).mean()
         if clip_range_vf is not None:
             change = torch.clamp(values - batch.old_values, -clip_range_vf, clip_range_vf)
             values = batch.old_values + change
-        value_loss = losses.mean_squared_error(values, batch.returns, weights)
+        value_loss = losses.mean_squared_error(values, batch.returns, losses.to_mean_one(batch.critic))
         entropy_loss = -((-log_prob if entropy is None else entropy) * weights).mean()
-        # changed from SB3 2.9 (6 of 10): the entropy bonus may follow a schedule
+        # changed from SB3 2.9 (6 of 10): the entropy bonus may follow a schedule, and the loss has a factor
         loss = policy_loss + self.entropy_weight() * entropy_loss + self.vf_coef * value_loss
+        loss = loss * batch.scale
         terms = {"policy_gradient_loss": policy_loss, "value_loss": value_loss, "entropy_loss": entropy_loss}
-        gate_loss = self._gate_loss(batch)
-        if gate_loss is not None:  # changed from SB3 2.9 (7 of 10): the gate has its own loss
-            loss = loss + self.gate_coef * gate_loss
-            terms["gate_loss"] = gate_loss
+        targeted = batch.gate != 0
+        if targeted.any():  # changed from SB3 2.9 (7 of 10): the gate has its own loss
+            logits = self.policy.gate_logits(batch.observations[targeted])
+            terms["gate_loss"] = losses.gate_cross_entropy(logits, batch.gate[targeted]).mean()
+            loss = loss + self.gate_coef * terms["gate_loss"]
         terms |= {"clip_fraction": torch.mean((torch.abs(ratio - 1) > clip_range).float()), "loss": loss}
         with torch.no_grad():
             log_ratio = log_prob - batch.old_log_prob
             approx_kl = torch.mean((torch.exp(log_ratio) - 1) - log_ratio).cpu().numpy()
-        items = {name: term.item() for name, term in terms.items()}
-        return Losses(loss, items, approx_kl, gate_loss is not None)
+        if not self._exceeds_target_kl(approx_kl):
+            self._step_optimizer(loss, batch.masks, bool(batch.critic.any()), "gate_loss" in terms)
+        return Losses({name: term.item() for name, term in terms.items()}, approx_kl)
 
     def entropy_weight(self) -> float:
         """Weight of the entropy bonus at this point of the run."""
@@ -321,32 +321,25 @@ class RoutedPPO(PPO):
             1 - self._current_progress_remaining
         )
 
-    def _gate_loss(self, batch: RoutedSamples) -> torch.Tensor | None:
-        """Mean cross-entropy of the gate over the judged steps of the minibatch; None if there are none."""
-        labelled = batch.labels != 0
-        if not (find(self.method).gate_loss and labelled.any()):
-            return None
-        logits = self.policy.gate_logits(batch.observations[labelled])
-        return losses.gate_cross_entropy(logits, batch.labels[labelled]).mean()
-
-    def _step_optimizer(self, loss: torch.Tensor, masks: torch.Tensor | None, gate_trained: bool) -> None:
-        """One optimiser step. A block that no sample trains stays unchanged."""
+    def _step_optimizer(
+        self, loss: torch.Tensor, masks: torch.Tensor | None, critic_trained: bool, gate_trained: bool
+    ) -> None:
+        """One optimiser step. A block that no sample trains stays unchanged, and so does the critic."""
         check_finite_loss(
             loss, self.policy, self._n_updates
         )  # changed from SB3 2.9 (8 of 10): a loss of nan is an error
         self.policy.optimizer.zero_grad()
         loss.backward()
-        if masks is not None:  # changed from SB3 2.9 (9 of 10): Adam moves on a gradient of zeros
-            self._drop_masked_gradients(masks, gate_trained)
+        if masks is not None and isinstance(self.policy, BlockPolicy):
+            # changed from SB3 2.9 (9 of 10): Adam moves on a gradient of zeros
+            trained = masks.any(0).tolist()
+            trained[-1] |= gate_trained
+            for name in (name for name, any_sample in zip(self.policy.blocks, trained, strict=True) if not any_sample):
+                for parameter in self.policy.block_parameters(name):
+                    parameter.grad = None
+            if not critic_trained:
+                for parameter in self.policy.critic_parameters():
+                    parameter.grad = None
         if math.isfinite(self.max_grad_norm):  # changed from SB3 2.9 (10 of 10): clipping may be off
             torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         self.policy.optimizer.step()
-
-    def _drop_masked_gradients(self, masks: torch.Tensor, gate_trained: bool) -> None:
-        if not isinstance(self.policy, BlockPolicy):
-            return
-        trained = masks.any(0).tolist()
-        trained[-1] |= gate_trained
-        for name in (name for name, any_sample in zip(BLOCKS, trained, strict=True) if not any_sample):
-            for parameter in self.policy.block_parameters(name):
-                parameter.grad = None

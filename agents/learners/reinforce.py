@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 import envs
-from agents.learners import losses
 from agents.learners.one_pass_ppo import OnePassPPO
 from agents.learners.routed_buffer import RoutedRolloutBuffer
 from agents.onednn import use_onednn
@@ -30,6 +29,7 @@ from agents.tabular.rollout import TableRollout, Trajectories
 from routing import find
 
 log = logging.getLogger(__name__)
+LEAST_TOTAL = torch.finfo(torch.float32).tiny  # where no sample trains the critic, its loss is 0
 
 
 class Batch(NamedTuple):
@@ -41,9 +41,10 @@ class Batch(NamedTuple):
     positive_advantages: torch.Tensor  # (P, A)
     negative_advantages: torch.Tensor  # (P, A)
     visits: torch.Tensor  # (P,)
+    critic_visits: torch.Tensor  # (P,)
     returns: torch.Tensor  # (P,)
-    good: torch.Tensor  # (P,)
-    bad: torch.Tensor  # (P,)
+    good: torch.Tensor  # (P,) number of samples that the gate is to give to the retain expert
+    bad: torch.Tensor  # (P,) number of samples that it is to give to the others
     old_values: torch.Tensor | None = None  # (P,) of the critic when the policy acted; only to clip values
     counts: torch.Tensor | None = None  # (P, A) number of samples; only to stop at a target KL divergence
 
@@ -52,16 +53,19 @@ class RoutedReinforce(OnePassPPO):
     """`RoutedPPO` on distinct observations.
 
     Args:
-        *args, **kwargs: as RoutedPPO's; `batch_size` has no effect in a world with tables.
-        whole_episodes: between two updates, each copy rolls out one whole episode and `n_steps` has no effect. False:
-            each copy rolls out `n_steps` steps, and an episode that the update cuts continues after it.
+        *args, **kwargs: as RoutedPPO's; `batch_size` has no effect in a world with tables. With `whole_episodes` each
+            copy rolls out one whole episode between two updates, and `n_steps` has no effect. Without, each copy rolls
+            out `n_steps` steps, and an episode that the update cuts continues after it.
         by_tables: use the world's tables if it has any; False trains as if it had none.
     """
 
     tables: envs.Tables
+    updates_on_whole_episodes = True
+    steps_on_whole_rollouts = True
+    fuses_adam = True
 
-    def __init__(self, *args, whole_episodes: bool = False, by_tables: bool = True, **kwargs) -> None:
-        self.whole_episodes, self.by_tables = whole_episodes, by_tables
+    def __init__(self, *args, by_tables: bool = True, **kwargs) -> None:
+        self.by_tables = by_tables
         super().__init__(*args, **kwargs)
 
     def _setup_model(self) -> None:
@@ -162,20 +166,9 @@ class RoutedReinforce(OnePassPPO):
         ended = max(int(rollout.dones.sum()), 1)
         assert self.ep_info_buffer is not None  # learn() creates it
         self.ep_info_buffer.append({"r": rollout.reward.sum() / ended, "l": rollout.live.sum() / ended})
-        buffer.buffer_size, buffer.n_envs = rollout.reward.shape
-        buffer.reset()
-        buffer.overseer_obs, buffer.true_reward, buffer.dones = (
-            rollout.overseer_obs,
-            rollout.true_reward,
-            rollout.dones,
-        )
-        buffer.raw_reward, buffer.live = rollout.reward, rollout.live
-        buffer.endings = [self.tables.view[rollout.reached[rollout.dones]]]
-        buffer.episode_starts[1:] = rollout.dones[:-1]
-        buffer.values = values[rollout.observation] * rollout.live
-        bootstrap = np.zeros(rollout.reward.shape, np.float32)
-        bootstrap[rollout.timeouts] = values[self.tables.observation[rollout.reached[rollout.timeouts]]]
-        buffer.rewards = (rollout.reward + self.gamma * bootstrap).astype(np.float32)
+        endings = self.tables.view[rollout.reached[rollout.dones]]
+        timeout_values = values[self.tables.observation[rollout.reached[rollout.timeouts]]]
+        buffer.fill_from(rollout, endings, values[rollout.observation] * rollout.live, timeout_values)
         done = rollout.dones[-1] | ~rollout.live[-1]
         last_values = np.zeros(len(done), np.float32)
         last_values[~done] = values[self.tables.observation[rollout.next_state[~done]]]
@@ -207,25 +200,31 @@ class RoutedReinforce(OnePassPPO):
             self.logger.record(name, value)
         selected = self.rollout_buffer.weights > 0
         if selected.any():
-            self._train_on(self._batch(selected), clip_range)
+            batch = self._batch(selected)
+            for _ in range(self.n_epochs):
+                terms = self._step(batch, clip_range)
+                self._n_updates += 1
+                if self._exceeds_target_kl(np.asarray(terms.get("approx_kl", 0.0))):
+                    break
+            for name, value in terms.items():
+                self.logger.record(f"train/{name}", value)
         else:
             self._n_updates += self.n_epochs
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", clip_range)
         return None
 
-    def _train_on(self, batch: Batch, clip_range: float) -> None:
-        for _ in range(self.n_epochs):
-            terms = self._step(batch, clip_range)
-            self._n_updates += 1
-            if self._exceeds_target_kl(np.asarray(terms.get("approx_kl", 0.0))):
-                break
-        for name, value in terms.items():
-            self.logger.record(f"train/{name}", value)
-
     def _batch(self, selected: np.ndarray) -> Batch:
-        """The selected samples, (T, N) bool, grouped; rows that only pad the size have no weight."""
-        grouped = self._grouped(selected)
+        """The selected samples, (T, N) bool, grouped, with advantages normalised over all of them.
+
+        Rows that only pad the size have no weight.
+        """
+        buffer = self.rollout_buffer
+        advantages = torch.as_tensor(buffer.advantages[selected])
+        if self.normalize_advantage:
+            advantages = find(self.method).advantage(advantages, torch.as_tensor(buffer.baselined[selected]))
+        weights = buffer.weights[selected].astype(np.float64)
+        grouped = self._group(selected, advantages.numpy().astype(np.float64), weights)
         rows = pad_rows(np.arange(len(grouped.observation)))
         masks, *sums = (self._columns(x[rows]) for x in grouped[1:])
         for column in sums:
@@ -249,14 +248,6 @@ class RoutedReinforce(OnePassPPO):
         """As a float32 tensor in column-major order: matrices have few, long columns."""
         return torch.as_tensor(np.asfortranarray(x), dtype=torch.float32, device=self.device)
 
-    def _grouped(self, selected: np.ndarray) -> GroupedSamples:
-        """The selected samples, (T, N) bool, grouped, with their advantages normalised over all of them."""
-        buffer = self.rollout_buffer
-        advantages = torch.as_tensor(buffer.advantages[selected])
-        if self.normalize_advantage:
-            advantages = losses.normalise(advantages, torch.as_tensor(buffer.baselined[selected]))
-        return self._group(selected, advantages.numpy().astype(np.float64), buffer.weights[selected].astype(np.float64))
-
     def _group(self, selected: np.ndarray, advantages: np.ndarray, weights: np.ndarray) -> GroupedSamples:
         buffer = self.rollout_buffer
         return group_samples(
@@ -265,14 +256,15 @@ class RoutedReinforce(OnePassPPO):
             self.trajectories.action[selected],
             advantages,
             weights,
+            buffer.critic_weights[selected].astype(np.float64),
             buffer.returns[selected].astype(np.float64),
-            buffer.labels[selected],
+            buffer.gate[selected],
             self.tables.n_actions,
         )
 
     def _step(self, batch: Batch, clip_range: float) -> dict[str, float]:
         """One optimiser step; returns the terms of the loss."""
-        total = batch.visits.sum()
+        total, critic_total = batch.visits.sum(), batch.critic_visits.sum().clamp(min=LEAST_TOTAL)
         latent = self.policy.mlp_extractor.forward_actor(batch.inputs, batch.masks)
         log_prob = log_softmax(self.policy.action_net(latent))
         ratio = torch.exp(log_prob - batch.log_prob)
@@ -284,29 +276,28 @@ class RoutedReinforce(OnePassPPO):
             values = batch.old_values + torch.clamp(values - batch.old_values, -clip_range_vf, clip_range_vf)
         terms = {
             "policy_gradient_loss": -surrogate.sum() / total,
-            "value_loss": (batch.visits * values.square() - 2 * batch.returns * values).sum() / total,
+            "value_loss": (batch.critic_visits * values.square() - 2 * batch.returns * values).sum() / critic_total,
             "entropy_loss": (batch.visits[:, None] * log_prob.exp() * log_prob).sum() / total,
         }
         loss = terms["policy_gradient_loss"] + self.entropy_weight() * terms["entropy_loss"]
-        loss = loss + self.vf_coef * terms["value_loss"]
-        labelled = batch.good + batch.bad > 0
-        gate_trained = find(self.method).gate_loss and bool(labelled.any())
-        if gate_trained:
-            terms["gate_loss"] = self._gate_term(batch, labelled)
+        loss = (loss + self.vf_coef * terms["value_loss"]) * self.rollout_buffer.scale
+        targeted = batch.good + batch.bad > 0
+        if targeted.any():
+            terms["gate_loss"] = self._gate_term(batch, targeted)
             loss = loss + self.gate_coef * terms["gate_loss"]
         if batch.counts is not None:
             divergence = (ratio.detach() - 1) - (log_prob.detach() - batch.log_prob)
             terms["approx_kl"] = (batch.counts * divergence).sum() / batch.counts.sum()
             if self._exceeds_target_kl(terms["approx_kl"].cpu().numpy()):
                 return {name: term.item() for name, term in terms.items()}
-        self._step_optimizer(loss, batch.masks, gate_trained)
+        self._step_optimizer(loss, batch.masks, bool(batch.critic_visits.any()), "gate_loss" in terms)
         return {name: term.item() for name, term in terms.items()}
 
-    def _gate_term(self, batch: Batch, labelled: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy of the gate over the judged samples."""
-        rows = pad_rows(labelled.nonzero().squeeze(1).cpu().numpy())
+    def _gate_term(self, batch: Batch, targeted: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy of the gate over the samples that have a target."""
+        rows = pad_rows(targeted.nonzero().squeeze(1).cpu().numpy())
         good, bad = take_rows(batch.good, rows), take_rows(batch.bad, rows)
-        good[int(labelled.sum()) :] = bad[int(labelled.sum()) :] = 0
+        good[int(targeted.sum()) :] = bad[int(targeted.sum()) :] = 0
         logits = self.policy.mlp_extractor.gate_logits(take_rows(batch.inputs, rows))
         softplus = torch.nn.functional.softplus
         return (good * softplus(-logits) + bad * softplus(logits)).sum() / (good + bad).sum()

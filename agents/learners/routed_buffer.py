@@ -13,8 +13,17 @@ import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, RolloutBufferSamples
 
+from agents.tabular.rollout import Trajectories
 from agents.vec_env import GymnasiumVecEnv
-from routing import BLOCKS, Feedback, Method, Overseer, Rollout, View, episode_labels, judged
+from routing import Feedback, Overseer, Rollout, Treat, View, blocks_of, judged
+
+SAMPLED = (
+    "weights",
+    "masks",
+    "critic_weights",
+    "gate",
+    "baselined",
+)  # arrays (T, N, ...) of which minibatches are drawn
 
 
 class RoutedSamples(NamedTuple):
@@ -28,8 +37,10 @@ class RoutedSamples(NamedTuple):
     returns: torch.Tensor  # (B,)
     weights: torch.Tensor  # (B,)
     masks: torch.Tensor | None  # (B, M); None: nothing is routed
-    labels: torch.Tensor  # (B,) verdict on the sample's episode, 0 without one
+    critic: torch.Tensor  # (B,) weight in the critic's loss
+    gate: torch.Tensor  # (B,) target of the gate, positive: retain, negative: forget, 0: none
     baselined: torch.Tensor  # (B,) bool, whether the critic's value was subtracted
+    scale: float = 1.0  # of the loss
 
 
 def untreated_samples(batch: RolloutBufferSamples | DictRolloutBufferSamples) -> RoutedSamples:
@@ -44,7 +55,8 @@ def untreated_samples(batch: RolloutBufferSamples | DictRolloutBufferSamples) ->
         batch.returns,
         weights=ones,
         masks=None,
-        labels=torch.zeros_like(ones),
+        critic=ones,
+        gate=torch.zeros_like(ones),
         baselined=torch.ones_like(ones, dtype=torch.bool),
     )
 
@@ -54,9 +66,8 @@ class RoutedRolloutBuffer(RolloutBuffer):
 
     Args:
         *args, **kwargs: as RolloutBuffer's.
-        method: computes the treatment of a rollout.
+        treat: computes the treatment of a rollout.
         overseer: computes the feedback on a rollout.
-        baseline: whether the critic's value is subtracted on routed samples too.
         flags: (*obs,) bool, entries of an observation that show the agent what the overseer will see.
 
     Attributes:
@@ -64,8 +75,8 @@ class RoutedRolloutBuffer(RolloutBuffer):
         critic: (n, *obs) -> (n,) values, for the bootstrap at time-outs; None if rewards include it already.
     """
 
-    def __init__(self, *args, method: Method, overseer: Overseer, baseline: bool, flags: np.ndarray, **kwargs):
-        self.method, self.overseer, self.baseline, self.flags = method, overseer, baseline, flags
+    def __init__(self, *args, treat: Treat, overseer: Overseer, flags: np.ndarray, **kwargs):
+        self.treat, self.overseer, self.flags = treat, overseer, flags
         self.labels_used = 0
         self.critic: Callable[[np.ndarray], np.ndarray] | None = None
         super().__init__(*args, **kwargs)
@@ -113,6 +124,28 @@ class RoutedRolloutBuffer(RolloutBuffer):
         self._view_recorded = False
         super().add(*args, **kwargs)
 
+    def fill_from(
+        self, rollout: Trajectories, endings: np.ndarray, values: np.ndarray, timeout_values: np.ndarray
+    ) -> None:
+        """Store a whole rollout as if the environment had been stepped.
+
+        Args:
+            rollout: T steps of N copies; T may differ from `n_steps`.
+            endings: (E, *obs) agent's observation of each episode's last state.
+            values: (T, N) the critic's values of the observations.
+            timeout_values: (n,) the critic's values of the states reached at time-outs.
+        """
+        self.buffer_size, self.n_envs = rollout.reward.shape
+        self.reset()
+        self.overseer_obs, self.true_reward, self.dones = rollout.overseer_obs, rollout.true_reward, rollout.dones
+        self.raw_reward, self.live = rollout.reward, rollout.live
+        self.endings = [endings]
+        self.episode_starts[1:] = rollout.dones[:-1]
+        self.values = values
+        bootstrap = np.zeros(rollout.reward.shape, np.float32)
+        bootstrap[rollout.timeouts] = timeout_values
+        self.rewards = (rollout.reward + self.gamma * bootstrap).astype(np.float32)
+
     def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: np.ndarray) -> None:
         """Treat the rollout, then estimate advantages from the treated rewards.
 
@@ -121,18 +154,18 @@ class RoutedRolloutBuffer(RolloutBuffer):
             dones: (N,) bool, whether the last step ended an episode.
         """
         feedback = self.overseer(View(self.overseer_obs, self.true_reward, self.dones))
-        treatment = self.method(Rollout(self.raw_reward, np.concatenate(self.endings), self.flags, feedback))
+        endings = np.concatenate(self.endings)
+        treatment = self.treat(Rollout(self.raw_reward, endings, self.flags, feedback, self.live))
         self.rewards += (treatment.rewards - self.raw_reward).astype(np.float32)
         if self.critic is not None and self.timeouts.any():
-            final_obs = np.concatenate(self.endings)[self.timeouts[self.dones]]
-            self.rewards[self.timeouts] += self.gamma * self.critic(final_obs)
+            self.rewards[self.timeouts] += self.gamma * self.critic(endings[self.timeouts[self.dones]])
         self.weights = treatment.weights.astype(np.float32) * self.live
         self.masks = treatment.masks.astype(np.float32)
-        self.labels = np.nan_to_num(episode_labels(feedback)).astype(np.float32)
+        self.critic_weights = self.weights * treatment.critic.astype(np.float32)
+        self.gate = treatment.gate.astype(np.float32)
+        self.baselined, self.scale = treatment.baselined, treatment.scale
         self._record_metrics(feedback)
         super().compute_returns_and_advantage(last_values, dones)
-        routed = (self.masks != 1).any(-1)
-        self.baselined = np.full_like(routed, True) if self.baseline else ~routed
         self.advantages = np.where(self.baselined, self.advantages, self._plain_returns())
 
     def _plain_returns(self) -> np.ndarray:
@@ -149,22 +182,22 @@ class RoutedRolloutBuffer(RolloutBuffer):
         scores = feedback.score[feedback.dones]
         self.verdicts = scores[judged(scores)]
         self.labels_used += len(self.verdicts)
-        mean_masks = self.masks[self.live].mean(0)
+        mean_masks, blocks = self.masks[self.live].mean(0), blocks_of(self.masks.shape[-1] - 1)
         self.metrics = {
             "oversight/labels_used": float(self.labels_used),
             "oversight/seen_fraction": len(self.verdicts) / max(len(scores), 1),
-            **{f"routing/mask_mean/{name}": float(m) for name, m in zip(BLOCKS, mean_masks, strict=True)},
+            **{f"routing/mask_mean/{name}": float(m) for name, m in zip(blocks, mean_masks, strict=True)},
         }
 
     def get(self, batch_size: int | None = None) -> Iterator[RoutedSamples]:  # type: ignore[override]
         """Yield minibatches in random order, without the samples that the method filtered out."""
         if not self.generator_ready:
-            self._flatten("weights", "labels", "baselined", "masks")
+            self._flatten(*SAMPLED)
         return super().get(batch_size)  # type: ignore[return-value]
 
     def whole(self) -> RoutedSamples:
         """Return all samples that were not filtered out, copy by copy. Called instead of `get`."""
-        self._flatten("weights", "labels", "baselined", "masks")
+        self._flatten(*SAMPLED)
         self._flatten("observations", "actions", "values", "log_probs", "advantages", "returns")
         return self._get_samples(np.arange(len(self.weights)))
 
@@ -179,7 +212,8 @@ class RoutedRolloutBuffer(RolloutBuffer):
         treatment = (
             self.weights[selected, 0],
             self.masks[selected],
-            self.labels[selected, 0],
+            self.critic_weights[selected, 0],
+            self.gate[selected, 0],
             self.baselined[selected, 0],
         )
-        return RoutedSamples(*samples, *map(self.to_torch, treatment))
+        return RoutedSamples(*samples, *map(self.to_torch, treatment), self.scale)

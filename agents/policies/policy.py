@@ -17,7 +17,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from agents.policies.blocks import LEVELS, MLP, PRECISIONS, BlockExtractor, BlockUse, Precision
-from routing import start_from_zero
+from routing import BLOCKS, start_from_zero
 from routing.errors import unknown_name
 
 LEAST_LOG_PROB = math.log(torch.finfo(torch.float32).tiny)
@@ -120,6 +120,16 @@ class BlockPolicy(ActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
         start_from_zero(self)  # the orthogonal initialisation overwrote the adapters
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The blocks in the order of a mask's columns."""
+        return BLOCKS
+
+    def critic_parameters(self) -> Iterator[nn.Parameter]:
+        """Iterate over the parameters of the critic that the actor does not share."""
+        yield from self.mlp_extractor.critic.parameters()
+        yield from self.value_net.parameters()
 
     def block_parameters(self, name: str) -> Iterator[nn.Parameter]:
         """Iterate over the parameters of a block of `routing.BLOCKS`; there are none if the policy lacks the block."""

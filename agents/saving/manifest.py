@@ -13,7 +13,7 @@ from torch import nn
 
 from agents.policies.blocks import EXPERTS, LEVELS, PRECISIONS
 from routing.errors import unknown_name
-from routing.oversight.registry import WHOLE
+from routing.oversight.composition import WHOLE
 
 Scales = tuple[float, ...] | None
 ACTIVATIONS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (nn.ReLU, nn.Tanh)}

@@ -20,7 +20,6 @@ import torch
 
 from agents.learners.ppo import RoutedPPO
 from envs.snapshot import SnapshotUnsupported, require_snapshots
-from routing import find
 
 State = dict[str, Any]
 ARRAY = "an array"  # marks a tensor that was a numpy array
@@ -137,7 +136,7 @@ def snapshot_learner(model: RoutedPPO) -> State:
     Raises:
         SnapshotUnsupported: the environment or the method has no snapshot.
     """
-    method = {} if find(model.method).pure else require_snapshots(model.treat).snapshot()
+    method = {kind: require_snapshots(learning).snapshot() for kind, learning in model.treat.learning.items()}
     return {
         "policy": model.policy.state_dict(),
         "optimizer": model.policy.optimizer.state_dict(),
@@ -171,8 +170,8 @@ def restore_learner(model: RoutedPPO, state: State) -> None:
     model.ep_info_buffer = deque(state["episodes"], maxlen=model._stats_window_size)
     model._last_obs, model._last_episode_starts = state["observations"], state["episode_starts"]
     model.logger.name_to_value.update(state["logged"])
-    if not find(model.method).pure:
-        require_snapshots(model.treat).restore(state["method"])
+    for kind, learning in model.treat.learning.items():
+        require_snapshots(learning).restore(state["method"][kind])
     model.world_restore(state["world"])
     set_rng_state(state["chance"])
 

@@ -14,9 +14,10 @@ class GroupedSamples(NamedTuple):
     positive_advantages: np.ndarray  # (P, A) sum of weight times positive advantage
     negative_advantages: np.ndarray  # (P, A) sum of weight times negative advantage
     visits: np.ndarray  # (P,) sum of weights
-    returns: np.ndarray  # (P,) sum of weight times return
-    good: np.ndarray  # (P,) number of samples judged good
-    bad: np.ndarray  # (P,) number of samples judged bad
+    critic_visits: np.ndarray  # (P,) sum of weights in the critic's loss
+    returns: np.ndarray  # (P,) sum of weight in the critic's loss times return
+    good: np.ndarray  # (P,) number of samples whose gate target is positive
+    bad: np.ndarray  # (P,) number of samples whose gate target is negative
 
 
 def group_samples(
@@ -25,8 +26,9 @@ def group_samples(
     action: np.ndarray,
     advantages: np.ndarray,
     weights: np.ndarray,
+    critic_weights: np.ndarray,
     returns: np.ndarray,
-    labels: np.ndarray,
+    gate: np.ndarray,
     n_actions: int,
 ) -> GroupedSamples:
     """Sum samples by observation and mask, in float64 so that their order does not matter.
@@ -35,8 +37,8 @@ def group_samples(
         observation: (n,) int, an index of tables.observations.
         masks: (n, M).
         action: (n,) int.
-        advantages, weights, returns: (n,) float.
-        labels: (n,) verdict on the sample's episode, 0 without one.
+        advantages, weights, critic_weights, returns: (n,) float.
+        gate: (n,) target of the gate: positive, negative or 0 for none.
         n_actions: A.
     """
     distinct, mask = distinct_masks(masks)
@@ -58,9 +60,10 @@ def group_samples(
         by_action(weights * np.maximum(advantages, 0)),
         by_action(weights * np.minimum(advantages, 0)),
         total(weights),
-        total(weights * returns),
-        total(labels > 0),
-        total(labels < 0),
+        total(critic_weights),
+        total(critic_weights * returns),
+        total(gate > 0),
+        total(gate < 0),
     )
 
 

@@ -1,26 +1,28 @@
 """Data filtering: only episodes that the overseer could label train the policy.
 
-The paper's filter (Cloud et al. 2024, arXiv 2410.04332, section 4.3) keeps episodes that reached nothing, because the
-overseer observes that. The strict filter keeps only episodes with a good or bad verdict. Both drop episodes that are
-unfinished at the end of the rollout.
+The three differ in what they keep beside episodes with a good or bad verdict: those that reached nothing, which the
+overseer observes (`filtering`); also those that are unfinished at the end of a rollout, with a loss that shrinks with
+the share kept (`filtering_unfinished`, the authors' code of arXiv 2410.04332); or nothing (`filtering_strict`).
 """
 
-import numpy as np
-
-from routing.methods.naive import naive
 from routing.oversight.registry import method
-from routing.oversight.treatment import Rollout, Treatment, episode_labels, judged
 
-
-@method()
-def filtering(rollout: Rollout) -> Treatment:
-    """Only episodes whose end the overseer saw train, including those that reached nothing (the paper's filter)."""
-    labelled = ~np.isnan(episode_labels(rollout.feedback))
-    return naive(rollout)._replace(weights=labelled.astype(np.float32))
-
-
-@method()
-def filtering_strict(rollout: Rollout) -> Treatment:
-    """Only episodes with a good or bad verdict train."""
-    decisive = judged(episode_labels(rollout.feedback))
-    return naive(rollout)._replace(weights=decisive.astype(np.float32))
+method(
+    "filtering",
+    "Only episodes whose end the overseer saw train, including those that reached nothing.",
+    reward="verdict",
+    weights="seen",
+)
+method(
+    "filtering_unfinished",
+    "As filtering; unfinished episodes train too, and the loss is multiplied by the share kept (the authors' code).",
+    base="filtering",
+    weights="seen_or_unfinished",
+    scale="share_kept",
+)
+method(
+    "filtering_strict",
+    "Only episodes with a good or bad verdict train.",
+    base="filtering",
+    weights="judged_only",
+)

@@ -5,17 +5,11 @@ During training the policy passes through good behaviour, so stopping early woul
 decisive: the overseer can read its own verdicts but not the true return.
 """
 
-from routing.oversight.registry import WHOLE, Deployment, method
-from routing.oversight.treatment import Rollout, Treatment, believed_rewards, untreated
+from routing.oversight.registry import method
 
-
-@method(
-    deployments=(
-        WHOLE,
-        Deployment("early_stopping", selects_by="oversight/labelled_return"),
-        Deployment("best_checkpoint", selects_by="eval/true_return/whole", leaky=True),
-    )
+method(
+    "naive",
+    "The verdict is the reward where there is one, the proxy reward elsewhere.",
+    reward="verdict",
+    deploy="whole+early_stopping+best_checkpoint",
 )
-def naive(rollout: Rollout) -> Treatment:
-    """The verdict is the reward where there is one, the proxy reward elsewhere."""
-    return untreated(rollout)._replace(rewards=believed_rewards(rollout))

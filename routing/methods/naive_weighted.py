@@ -1,11 +1,10 @@
-"""Naive oversight with inverse propensity weights: a judged episode has weight 1/p."""
+"""Naive oversight with inverse propensity weights. A cap is a parameter: `naive(weights=ipw(10))`."""
 
-from routing.methods.naive import naive
 from routing.oversight.registry import method
-from routing.oversight.treatment import Rollout, Treatment, inverse_propensity
 
-
-@method()
-def naive_weighted(rollout: Rollout) -> Treatment:
-    """Naive oversight with judged episodes weighted by 1/p."""
-    return naive(rollout)._replace(weights=inverse_propensity(rollout.feedback))
+method(
+    "naive_weighted",
+    "Naive oversight with judged episodes weighted by 1/p.",
+    reward="verdict",
+    weights="ipw",
+)

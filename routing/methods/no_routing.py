@@ -1,11 +1,5 @@
-"""Control for the masks: the experts, gate, gate loss and weights of gradient routing, without masks."""
+"""Control for the masks: everything of gradient routing but its masks."""
 
-from routing.methods.gradient_routing import weighted
-from routing.oversight.registry import RETAIN_ALONE, method
-from routing.oversight.treatment import Rollout, Treatment
+from routing.oversight.registry import method
 
-
-@method(deployments=(RETAIN_ALONE,), gate_loss=True)
-def no_routing(rollout: Rollout) -> Treatment:
-    """The network, weights and gate loss of gradient routing, without its masks."""
-    return weighted(rollout)
+method("no_routing", "Gradient routing without its masks.", base="gradient_routing", masks="none")

@@ -1,111 +1,105 @@
-"""Registry of oversight methods by name.
+"""Registry of oversight methods. A method is a short name for a composition of parts.
 
-A method registers itself in its own file. It declares its requirements beside the treatment: the gate loss, a critic
-baseline, its deployment rules and their checkpoint selection.
+`find` reads a name, or a name with parts replaced: `naive(weights=ipw(10),baseline=none)`.
 """
 
-import inspect
-from collections.abc import Callable
+import functools
 from dataclasses import dataclass
 
 from routing.errors import unknown_name
-from routing.oversight.overseer import Overseer, limited
-from routing.oversight.treatment import Method
+from routing.oversight.composition import Composition, compose
+from routing.oversight.grammar import parse_name, split_outside
+from routing.oversight.parts import KINDS
+
+EARLIER: dict[str, str] = {  # names of earlier versions -> what they were
+    "gradient_routing_paper": "gradient_routing(baseline=unjudged)",
+    "gradient_routing_ablated": "gradient_routing_weighted(level=forward_ablated)",
+    "gradient_routing_adapter": "gradient_routing_weighted(network=adapters,level=parameter,gate_loss=none)",
+}
 
 
 @dataclass(frozen=True)
-class Deployment:
-    """A deployment rule: how a trained policy acts, and which checkpoint is deployed."""
-
-    name: str
-    scales: tuple[float, ...] | None = None
-    """Fixed coefficient of each expert, (retain, forget), instead of the gate's; None: the gate's coefficients."""
-    selects_by: str | None = None
-    """The metric whose largest value selects the checkpoint; None: the last checkpoint."""
-    leaky: bool = False
-    """The selection metric reads the true return, which no overseer of the world can observe."""
-
-    @property
-    def reads(self) -> str:
-        """The metric that the checkpoint selection reads, or "nothing"."""
-        return self.selects_by or "nothing"
-
-
-WHOLE = Deployment("whole")
-RETAIN_ALONE = Deployment("retain", (1.0, 0.0))
-
-
-@dataclass(frozen=True)
-class Spec:
-    """A registered method: its treatment and its declarations."""
+class Registered:
+    """A registered method."""
 
     name: str
     summary: str
-    make: Callable[[int], Method]
-    """Maps a seed to a method; a method that learns is created anew for each run."""
-    deployments: tuple[Deployment, ...] = (WHOLE,)
-    gated: bool = True
-    """False: there is no gate, and both experts have coefficient 1/2."""
-    level: str = "activation"
-    """The routing level of the masks: see `docs/routing.md`; a policy has those of `agents.policies.blocks.LEVELS`."""
-    gate_loss: bool = False
-    """Train the gate by cross-entropy to classify judged steps as good or bad: `gate_cross_entropy` of the learner."""
-    baseline: bool = True
-    """False: samples whose gradient is routed by their outcome use the plain return. A critic baseline is biased on
-    them: it has learned their proxy return and cancels it."""
-    overseer: Callable[..., Overseer] = limited
-    pure: bool = False
-    """The method has no state between rollouts. A run of a stateful method can be resumed if its object has
-    `snapshot()` and `restore(state)`, whose state is plain data and arrays."""
+    composition: Composition
 
 
-METHODS: dict[str, Spec] = {}
+METHODS: dict[str, Registered] = {}
 
 
-def learned_method(**declared) -> Callable:
-    """Register a class whose instances, created from a seed, are methods that learn.
+def method(name: str, summary: str, base: str = "", **parts: str) -> Composition:
+    """Register a method.
 
     Args:
-        **declared: fields of `Spec`; the name defaults to the class's, the summary is the docstring's first paragraph.
+        name: of the method.
+        summary: one line for `keyhole methods`.
+        base: the method whose other parts it has; by default the default part of each kind.
+        **parts: kind -> part, as a user writes it: `weights="ipw(10)"`.
+
+    Returns:
+        Its composition.
 
     Raises:
-        ValueError: (on decoration) the name is already registered.
+        ValueError: the name is taken, a part is unknown, or the parts do not hold together.
     """
-
-    def register(make):
-        summary = (inspect.getdoc(make) or "").partition("\n\n")[0].replace("\n", " ")
-        name = declared.pop("name", make.__name__)
-        if name in METHODS:
-            raise ValueError(f"method {name!r} is already registered by {METHODS[name].make}; choose another name")
-        METHODS[name] = Spec(name=name, summary=summary, make=make, **declared)
-        return make
-
-    return register
-
-
-def method(**declared) -> Callable:
-    """Register a pure function from rollout to treatment under its own name.
-
-    Args:
-        **declared: fields of `Spec`; the summary is the docstring's first paragraph.
-
-    Raises:
-        ValueError: (on decoration) the name is already registered.
-    """
-
-    def register(treat: Method) -> Method:
-        def make(seed: int) -> Method:
-            return treat
-
-        make.__doc__ = treat.__doc__
-        learned_method(name=treat.__name__, pure=True, **declared)(make)
-        return treat
-
-    return register
-
-
-def find(name: str) -> Spec:
-    """Return the method of a name. Raises ValueError if it is unknown; suggests the nearest name."""
     if name in METHODS:
-        return METHODS[name]
-    raise unknown_name("method", name, METHODS, shown=len(METHODS))
+        raise ValueError(f"method {name!r} is already registered; choose another name")
+    for kind in parts:
+        if kind not in KINDS:
+            raise unknown_name("kind of part", kind, KINDS)
+    composition = compose(find(base) if base else None, parts)
+    METHODS[name] = Registered(name, summary, composition)
+    find.cache_clear()
+    return composition
+
+
+@functools.cache
+def find(text: str) -> Composition:
+    """Return the composition of a method, as a user writes it: `name` or `name(part=value,...)`.
+
+    Raises:
+        ValueError: the text is not of that form, a name is unknown, or the parts do not hold together.
+    """
+    name, changes = method_parts(text)
+    if name in EARLIER and name not in METHODS:
+        return compose(find(EARLIER[name]), changes)
+    if name not in METHODS:
+        raise unknown_name("method", name, METHODS, shown=len(METHODS))
+    try:
+        return compose(METHODS[name].composition, changes) if changes else METHODS[name].composition
+    except ValueError as error:
+        raise ValueError(f"{text}: {error}") from None
+
+
+def method_parts(text: str) -> tuple[str, dict[str, str]]:
+    """Split `name(part=value,...)` into the name and the parts that it replaces.
+
+    Raises:
+        ValueError: the text is not of that form, a kind of part is unknown, or one is set twice.
+    """
+    name, items = parse_name(text)
+    changes: dict[str, str] = {}
+    for item in items:
+        kind, equals, value = (piece.strip() for piece in item.partition("="))
+        if not (equals and kind and value):
+            raise ValueError(f"{text!r}: {item!r} is not of the form PART=VALUE; one of {', '.join(KINDS)}")
+        if kind not in KINDS:
+            raise unknown_name("kind of part", kind, KINDS, shown=len(KINDS))
+        if kind in changes:
+            raise ValueError(f"{text!r} sets {kind} twice")
+        split_outside(value, "+")
+        changes[kind] = value
+    return name, changes
+
+
+def differing_parts(first: str, second: str) -> dict[str, tuple[str, str]]:
+    """Return the parts in which two methods differ: kind -> (the first's, the second's).
+
+    Raises:
+        ValueError: a method is unknown.
+    """
+    pairs = zip(find(first).names, find(second).names, strict=True)
+    return {kind: (one, other) for (kind, one), (_, other) in pairs if one != other}

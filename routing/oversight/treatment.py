@@ -1,4 +1,4 @@
-"""Overseer feedback, and the treatment of each sample in the update that a method derives from it.
+"""Overseer feedback, and the treatment of each sample in the update that an arm derives from it.
 
 A `Treatment` is the only part of an oversight method that the learner reads: naive oversight changes rewards,
 filtering changes weights, gradient routing changes masks. The update never branches on the method.
@@ -11,6 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+BLOCKS = ("retain", "forget", "gate")  # of a policy with two experts, in the order of a mask's columns
+RETAIN, GATE = 0, -1  # columns of a mask; those between them are forget experts
+
+
+def blocks_of(experts: int) -> tuple[str, ...]:
+    """Names of the blocks of a policy with n experts: retain, forget, forget2, ..., gate."""
+    forget = ["forget" if i == 1 else f"forget{i}" for i in range(1, experts)]
+    return ("retain", *forget, "gate")
+
 
 class Feedback(NamedTuple):
     """The verdicts of an overseer on a rollout."""
@@ -21,32 +30,42 @@ class Feedback(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """The data that a method may read. The true reward is not included."""
+    """The data that a part may read. The true reward is not included."""
 
     rewards: np.ndarray  # (T, N) float: the proxy reward
     endings: np.ndarray  # (E, *obs): agent's observation of each episode's last state, in the order of feedback.dones
     flags: np.ndarray  # (*obs,) bool: entries of an observation that reveal what the overseer will see
     feedback: Feedback
+    live: np.ndarray | None = None  # (T, N) bool: the copy took this step; None: all did
+    blocks: tuple[str, ...] = BLOCKS  # of the policy, in the order of a mask's columns
 
 
 class Treatment(NamedTuple):
-    """The rewards, weight and masks with which each sample enters the update."""
+    """How each sample enters the update."""
 
     rewards: np.ndarray  # (T, N) float: returns are computed from these
     weights: np.ndarray  # (T, N) float: multiplies the sample's loss; 0 filters it out
     masks: np.ndarray  # (T, N, M) float: multiplies the sample's gradient in each block
+    critic: np.ndarray  # (T, N) float: multiplies the sample's weight in the critic's loss
+    baselined: np.ndarray  # (T, N) bool: the critic's value is subtracted from the sample's return
+    gate: np.ndarray  # (T, N) float: the gate's target, positive: retain, negative: forget, 0: none
+    scale: float = 1.0  # multiplies the loss, whose weights have mean 1
 
 
-Method = Callable[[Rollout], Treatment]
+Treat = Callable[[Rollout], Treatment]
 
-BLOCKS = ("retain", "forget", "gate")  # M = 3: two experts, and the gate that mixes them
-RETAIN, FORGET, GATE = range(len(BLOCKS))
+
+def unmasked(rollout: Rollout) -> np.ndarray:
+    """Return (T, N, M) masks under which every sample trains every block."""
+    return np.ones((*rollout.rewards.shape, len(rollout.blocks)), np.float32)
 
 
 def untreated(rollout: Rollout) -> Treatment:
     """Return the treatment of plain reinforcement learning: proxy rewards, unit weights and unit masks."""
-    shape = rollout.rewards.shape
-    return Treatment(rollout.rewards.copy(), np.ones(shape, np.float32), np.ones((*shape, len(BLOCKS)), np.float32))
+    ones = np.ones(rollout.rewards.shape, np.float32)
+    return Treatment(
+        rollout.rewards.copy(), ones, unmasked(rollout), ones, np.ones(ones.shape, bool), np.zeros(ones.shape)
+    )
 
 
 def believed_rewards(rollout: Rollout) -> np.ndarray:
@@ -63,6 +82,11 @@ def episode_labels(feedback: Feedback) -> np.ndarray:
         label = np.where(feedback.dones[t], feedback.score[t], label)
         labels[t] = label
     return labels
+
+
+def unfinished(feedback: Feedback) -> np.ndarray:
+    """Return a (T, N) mask of steps whose episode does not end within the rollout."""
+    return ~np.logical_or.accumulate(feedback.dones[::-1], axis=0)[::-1]
 
 
 def judged(labels: np.ndarray) -> np.ndarray:

@@ -1,0 +1,163 @@
+"""Registry of the parts that arms are made of: each has a kind, a name, and parameters.
+
+A part is a function, or a class whose instances are that function where it learns or draws. An instance is created for
+each run, from the run's seed. It can be saved with the run if it has `snapshot()` and `restore(state)`, whose state is
+plain data and arrays.
+
+    >>> @part("weights")
+    ... def ipw(rollout: Rollout, cap: float = math.inf) -> np.ndarray:
+    ...     \"\"\"Weight 1/p, at most `cap`, on judged episodes.\"\"\"
+
+Every arm may use every part: `naive(weights=ipw(10))`.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from routing.errors import unknown_name
+from routing.oversight.grammar import Call
+
+
+class Kind(NamedTuple):
+    """What a kind of part determines."""
+
+    summary: str
+    default: str
+
+
+KINDS: dict[str, Kind] = {
+    "overseer": Kind("whose verdicts are read: (judgement (O,), propensity) -> Overseer", "own"),
+    "reward": Kind("the reward of each step: (Rollout) -> (T, N)", "proxy"),
+    "weights": Kind("the weight of each sample's loss: (Rollout) -> (T, N)", "one"),
+    "scale": Kind("the factor of the loss, whose weights have mean 1: (weights (T, N)) -> float", "one"),
+    "masks": Kind("the blocks that each sample trains: (Rollout) -> (T, N, M)", "none"),
+    "critic": Kind("the samples that train the critic: (masks (T, N, M)) -> (T, N)", "all"),
+    "baseline": Kind("the samples from whose return the critic's value is subtracted: (Rollout) -> (T, N)", "all"),
+    "advantage": Kind("how advantages are normalised: (advantages (B,), baselined (B,)) -> (B,)", "centred"),
+    "gate_loss": Kind("the target of the gate's own loss: (Rollout) -> (T, N)", "none"),
+    "network": Kind("the experts and how they are mixed: () -> Network", "gated"),
+    "head": Kind("the linear layer from latent to actions: () -> its name in BlockPolicy", "shared"),
+    "level": Kind("which gradients a mask scales: () -> its name in BlockPolicy", "activation"),
+    "optimizer": Kind("the optimiser: () -> Optimizer", "adam"),
+    "after": Kind("what happens to the policy once training has ended: () -> After or None", "nothing"),
+    "deploy": Kind("how the policy is used, and which checkpoint: (experts) -> Deployment; several with +", "whole"),
+}
+ACCEPTED: dict[Any, tuple[type, ...]] = {float: (float, int), int: (int,), str: (str,), bool: (bool,)}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A registered part."""
+
+    kind: str
+    name: str
+    summary: str
+    function: Callable
+    needs: frozenset[str] = frozenset()
+    """what it requires of the network: "forget" (two experts at least), "gate" """
+
+    @property
+    def learns(self) -> bool:
+        """Whether an instance is created for each run."""
+        return inspect.isclass(self.function)
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The parameters that a composition may set."""
+        known = inspect.signature(self.function).parameters
+        return {name: found for name, found in known.items() if found.default is not inspect.Parameter.empty}
+
+    @property
+    def usage(self) -> str:
+        """The part as a composition writes it, with its parameters and their defaults."""
+        shown = [f"{name}={found.default}" for name, found in self.parameters.items()]
+        return f"{self.name}({','.join(shown)})" if shown else self.name
+
+
+PARTS: dict[str, dict[str, Part]] = {kind: {} for kind in KINDS}
+
+
+def part(kind: str, name: str = "", needs: tuple[str, ...] = ()) -> Callable:
+    """Register a function or class as a part.
+
+    Args:
+        kind: a key of `KINDS`, which states the arguments and the result. Parameters with a default follow the
+            arguments; a class takes the run's seed, then the parameters.
+        name: by default that of the function.
+        needs: what it requires of the network: "forget", "gate".
+
+    Raises:
+        ValueError: (on decoration) the kind is unknown, or the name is registered already.
+    """
+
+    def register(function: Callable) -> Callable:
+        if kind not in KINDS:
+            raise unknown_name("kind of part", kind, KINDS)
+        chosen = name or function.__name__
+        if chosen in PARTS[kind]:
+            before = PARTS[kind][chosen].function
+            raise ValueError(f"{kind} {chosen!r} is already registered by {before.__module__}; choose another name")
+        summary = (inspect.getdoc(function) or "").partition("\n\n")[0].replace("\n", " ")
+        PARTS[kind][chosen] = Part(kind, chosen, summary, function, frozenset(needs))
+        return function
+
+    return register
+
+
+class Bound(NamedTuple):
+    """A part with values for its parameters."""
+
+    part: Part
+    values: tuple[tuple[str, Any], ...]
+    """sorted by name; those equal to the default are left out"""
+
+    @property
+    def name(self) -> str:
+        """The part with its values, as a composition writes it."""
+        given = dict(self.values)
+        leading = list(self.part.parameters)[: len(given)]
+        if set(leading) == set(given):
+            return str(Call(self.part.name, tuple(given[name] for name in leading)))
+        return str(Call(self.part.name, (), self.values))
+
+    def make(self, seed: int) -> Callable:
+        """Return the part's function for one run."""
+        values = dict(self.values)
+        if self.part.learns:
+            return self.part.function(seed, **values)
+        return partial(self.part.function, **values) if values else self.part.function
+
+
+def bind(kind: str, call: Call) -> Bound:
+    """Look a part up and check the values of its parameters.
+
+    Raises:
+        ValueError: the part or a parameter is unknown, or a value has the wrong type.
+    """
+    if call.name not in PARTS[kind]:
+        raise unknown_name(kind, call.name, PARTS[kind])
+    found = PARTS[kind][call.name]
+    known = found.parameters
+    if len(call.args) > len(known):
+        raise ValueError(f"{kind} {call} has {len(call.args)} values; {found.usage} takes {len(known)} at most")
+    given = dict(zip(known, call.args, strict=False))
+    for name, value in call.kwargs:
+        if name not in known:
+            raise unknown_name(f"parameter of {kind} {call.name}", name, known)
+        if name in given:
+            raise ValueError(f"{kind} {call} sets {name} twice")
+        given[name] = value
+    values = {name: _converted(f"{kind} {call}", known[name], value) for name, value in given.items()}
+    return Bound(found, tuple(sorted((name, v) for name, v in values.items() if v != known[name].default)))
+
+
+def _converted(where: str, parameter: inspect.Parameter, value: Any) -> Any:
+    """Return a value with the type of its parameter's annotation, or of its default if there is no annotation."""
+    kind = parameter.annotation if parameter.annotation in ACCEPTED else type(parameter.default)
+    accepted = ACCEPTED.get(kind, (kind,))
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool) or value != value:
+        raise ValueError(f"{where}: {parameter.name} is {value!r}, which is not of type {kind.__name__}")
+    return kind(value)

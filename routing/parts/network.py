@@ -1,0 +1,36 @@
+"""The networks of the actor: () -> Network. `agents.BlockPolicy` builds them."""
+
+from routing.oversight.composition import Network
+from routing.oversight.parts import part
+
+
+def _experts(network: str, experts: int) -> int:
+    if not 2 <= experts <= 16:
+        raise ValueError(f"network {network} has {experts} experts; use 2 to 16, or network=single for one")
+    return experts
+
+
+@part("network")
+def gated(experts: int = 2) -> Network:
+    """Experts mixed by a learned softmax gate."""
+    return Network("gated", _experts("gated", experts), gate=True)
+
+
+@part("network")
+def ungated(experts: int = 2) -> Network:
+    """Experts mixed with equal coefficients."""
+    return Network("ungated", _experts("ungated", experts))
+
+
+@part("network")
+def single(capacity: str = "equal") -> Network:
+    """One network: "equal" has as many parameters as two experts and a gate, "expert" as one expert."""
+    if capacity not in ("equal", "expert"):
+        raise ValueError(f"network single has capacity {capacity!r}; use equal or expert")
+    return Network("single", 1, equal_capacity=capacity == "equal")
+
+
+@part("network")
+def adapters(experts: int = 2) -> Network:
+    """A low-rank adapter for each expert on one frozen network, which `--start` can set; needs level=parameter."""
+    return Network("adapters", _experts("adapters", experts))

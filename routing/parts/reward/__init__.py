@@ -1,0 +1,1 @@
+"""Rewards: (Rollout) -> (T, N), from which returns are computed."""

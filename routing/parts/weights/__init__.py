@@ -1,0 +1,1 @@
+"""Weights: (Rollout) -> (T, N), which multiply the loss of each sample; 0 filters it out."""
