@@ -1,6 +1,13 @@
-"""Parses arms. An arm is a method, optionally with other environment arguments: "filtering@knowledge=blind"."""
+"""Arms. An arm is a method, optionally with other parts and other environment arguments.
 
-import json
+    naive(weights=ipw(10),baseline=none)@knowledge=blind
+
+`routing.oversight.grammar` states the grammar. It is imported inside functions, because importing routing imports
+torch, which help texts do without.
+"""
+
+import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 MARK = "@"
@@ -18,10 +25,14 @@ def parse_arm(name: str) -> Arm:
     """Splits an arm's name into its method and arguments.
 
     Raises:
-        ValueError: A part after the method is not of the form NAME=VALUE.
+        ValueError: The name is not of the form METHOD(PART=VALUE,...)@NAME=VALUE, or names an unknown kind of part.
     """
-    method, *arguments = name.split(MARK)
-    return Arm(method, dict(parse_argument(text) for text in arguments))
+    from routing.oversight.grammar import parse_assignment, split_outside
+    from routing.oversight.registry import method_parts
+
+    method, *arguments = split_outside(name, MARK)
+    method_parts(method)
+    return Arm(method, dict(map(parse_assignment, arguments)))
 
 
 def parse_argument(text: str) -> tuple[str, Any]:
@@ -30,13 +41,20 @@ def parse_argument(text: str) -> tuple[str, Any]:
     Raises:
         ValueError: `text` is not of the form NAME=VALUE.
     """
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise ValueError(f"{text!r} is not of the form NAME=VALUE; write for example size=5")
-    try:
-        return name.strip(), json.loads(value)
-    except json.JSONDecodeError:
-        return name.strip(), value
+    from routing.oversight.grammar import parse_assignment
+
+    return parse_assignment(text)
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """Splits a list at commas outside of brackets and quotes, without empty items.
+
+    Raises:
+        ValueError: A bracket or quote is not closed.
+    """
+    from routing.oversight.grammar import split_outside
+
+    return tuple(filter(None, split_outside(text, ",")))
 
 
 def check_arms(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -44,3 +62,82 @@ def check_arms(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         parse_arm(name)
     return names
+
+
+def check_method(name: str) -> str:
+    """Returns `name` unchanged; raises ValueError if it is not of the form METHOD(PART=VALUE,...)."""
+    if parse_arm(name).env_kwargs:
+        raise ValueError(f"{name!r} changes the environment; use --set NAME=VALUE for one run")
+    return name
+
+
+def base_method(row: str) -> str:
+    """The name of the method of an arm or of a row, without parts, arguments and deployment rule."""
+    match = re.match(r"[^(@/]*", row)
+    return match[0] if match else row
+
+
+def with_controls(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the arms followed by their attribution controls, without arms that are there already.
+
+    Raises:
+        ValueError: A method is unknown.
+    """
+    from routing.oversight.controls import controls
+
+    found = list(names)
+    for name in names:
+        method = parse_arm(name).method
+        found += [control + name.strip().removeprefix(method) for control in controls(method)]
+    keys = {_training(name, deploys=True): name for name in reversed(found)}
+    return tuple(name for name in dict.fromkeys(found) if keys[_training(name, deploys=True)] == name)
+
+
+def trained_once(names: Sequence[str]) -> dict[str, str]:
+    """Groups arms that differ in deployment rules alone, so that their policy is trained once.
+
+    Args:
+        names: The arms.
+
+    Returns:
+        The first arm of each group -> its method, with the deployment rules of the whole group.
+    """
+    groups: dict[Any, list[str]] = {}
+    for name in names:
+        groups.setdefault(_training(name), []).append(name)
+    return {group[0]: _with_rules(group) for group in groups.values()}
+
+
+def same_arms(names: Sequence[str]) -> tuple[str, str] | None:
+    """Returns two arms that are the same composition in the same world, or None."""
+    seen: dict[Any, str] = {}
+    for name in names:
+        key = _training(name, deploys=True)
+        if key in seen:
+            return seen[key], name
+        seen[key] = name
+    return None
+
+
+def _training(name: str, deploys: bool = False) -> Any:
+    """What trains the policy of an arm, and optionally its deployment rules; the name itself for an unknown method."""
+    from routing import find
+
+    method, arguments = parse_arm(name)
+    try:
+        composition = find(method)
+    except ValueError:
+        return name
+    return composition.names if deploys else composition.training, repr(sorted(arguments.items()))
+
+
+def _with_rules(group: Sequence[str]) -> str:
+    """The method of the first arm, with the deployment rules of all."""
+    from routing import find
+    from routing.oversight.controls import with_parts
+
+    method = parse_arm(group[0]).method
+    if len(group) == 1:
+        return method
+    rules = dict.fromkeys(bound.name for name in group for bound in find(parse_arm(name).method).parts["deploy"])
+    return with_parts(method, {"deploy": "+".join(rules)})

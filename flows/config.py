@@ -67,10 +67,7 @@ class Training(Settings):
         default=None, gt=0, description="entropy weight at the end, approached geometrically; unset: constant"
     )
     vf_coef: float = Field(default=0.5, ge=0, description="weight of the critic's loss")
-    gate_coef: float = Field(default=1.0, ge=0, description="weight of the gate's own loss on labelled steps")
-    routed_baseline: bool | None = Field(
-        default=None, description="critic baseline on samples routed by outcome; unset: the method's default"
-    )
+    gate_coef: float = Field(default=1.0, ge=0, description="weight of the gate's own loss, where an arm has one")
     normalize_advantage: bool = Field(default=True, description="normalise advantages of a minibatch to unit variance")
     max_grad_norm: float | None = Field(
         default=None, gt=0, description="clip of the global gradient norm; unset: none, since it couples the blocks"
@@ -90,6 +87,16 @@ class Training(Settings):
         for name in LEARNERS_OWN:
             fields[name].pop("default", None)
         return reference
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_routed_baseline(cls, values: Any) -> Any:
+        """Names the part that took the place of an earlier setting; sweeps that left it unset are read."""
+        if isinstance(values, dict) and "routed_baseline" in values:
+            if values["routed_baseline"] is not None:
+                raise ValueError("routed_baseline is a part of the arm now: write gradient_routing(baseline=unjudged)")
+            values = {name: value for name, value in values.items() if name != "routed_baseline"}
+        return values
 
     @model_validator(mode="before")
     @classmethod
@@ -136,9 +143,11 @@ Methods = Annotated[tuple[str, ...], AfterValidator(check_distinct), AfterValida
 
 
 class TrainConfig(SharedConfig):
-    """One run: one method, one oversight level, one seed."""
+    """One run: one arm, one oversight level, one seed."""
 
-    method: str = Field(default="gradient_routing", description="oversight method; see `keyhole methods`")
+    method: Annotated[str, AfterValidator(arms.check_method)] = Field(
+        default="gradient_routing", description="oversight method, METHOD(PART=VALUE,...); see `keyhole methods`"
+    )
     arm: str = Field(default="", description="name of the run in tables and figures; unset: the method")
     oversight: Probability = Field(default=0.1, description="probability p that the overseer sees")
     seed: int = Field(default=0, ge=0, description="seed of the run")
@@ -150,17 +159,19 @@ class TrainConfig(SharedConfig):
 
 
 class CompareConfig(SharedConfig):
-    """A sweep: every method at every oversight level with every seed."""
+    """A sweep: every arm at every oversight level with every seed."""
 
     methods: Methods = Field(
         default=("gradient_routing", "filtering"),
         min_length=1,
-        description="oversight methods, see `keyhole methods`; METHOD@NAME=VALUE changes an environment argument",
+        description="arms: METHOD(PART=VALUE,...)@NAME=VALUE; parts, see `keyhole methods`, and environment arguments "
+        "are optional",
     )
     oversight: Annotated[tuple[Probability, ...], AfterValidator(check_distinct)] = Field(
         default=(0.03, 0.1, 0.3), min_length=1, description="oversight levels"
     )
-    seeds: int = Field(default=3, ge=1, description="number of seeds, 0 to seeds-1, of each method and level")
+    controls: bool = Field(default=False, description="also train the attribution controls of each arm")
+    seeds: int = Field(default=3, ge=1, description="number of seeds, 0 to seeds-1, of each arm and level")
     workers: int = Field(default=2, ge=1, description="worker processes, one run each")
     runner: Literal["processes", "dask", "ray"] = Field(
         default="processes", description="where the workers run: on this machine, Dask or Ray; see docs/operations.md"
@@ -193,19 +204,28 @@ class CompareConfig(SharedConfig):
         return group_settings(values)
 
     def runs(self) -> list[TrainConfig]:
-        """Lists every run of the sweep. Seeds vary slowest, so one seed of every method and level finishes early."""
+        """Lists every run of the sweep. Seeds vary slowest, so one seed of every arm and level finishes early.
+
+        Arms that differ in deployment rules alone share a run, under the name of the first.
+        """
         shared = {name: getattr(self, name) for name in SharedConfig.model_fields}
+        found = [self._arm(name, method) for name, method in arms.trained_once(self.arms).items()]
         return [
-            TrainConfig(oversight=oversight, seed=seed, **(shared | self._arm(name)))
+            TrainConfig(oversight=oversight, seed=seed, **(shared | arm))
             for seed in range(self.seeds)
             for oversight in self.oversight
-            for name in self.methods
+            for arm in found
         ]
 
-    def _arm(self, name: str) -> dict[str, Any]:
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms, with their controls if the sweep has any."""
+        return arms.with_controls(self.methods) if self.controls else self.methods
+
+    def _arm(self, name: str, method: str) -> dict[str, Any]:
         """The settings in which the runs of one arm differ from the sweep."""
-        method, changed = arms.parse_arm(name)
-        return {"method": method, "arm": name if changed else "", "env_kwargs": {**self.env_kwargs, **changed}}
+        changed = arms.parse_arm(name).env_kwargs
+        return {"method": method, "arm": "" if name == method else name, "env_kwargs": {**self.env_kwargs, **changed}}
 
 
 class RunOptions(Settings):

@@ -209,11 +209,12 @@ class RoutedRolloutBuffer(RolloutBuffer):
         # changed from SB3 2.9 (1 of 1): filtered samples are dropped and the treatment is appended
         selected = batch_inds[self.weights[batch_inds, 0] > 0]
         samples = super()._get_samples(selected)
-        treatment = (
-            self.weights[selected, 0],
-            self.masks[selected],
-            self.critic_weights[selected, 0],
-            self.gate[selected, 0],
-            self.baselined[selected, 0],
+        return RoutedSamples(
+            *samples,
+            weights=self.to_torch(self.weights[selected, 0]),
+            masks=self.to_torch(self.masks[selected]),
+            critic=self.to_torch(self.critic_weights[selected, 0]),
+            gate=self.to_torch(self.gate[selected, 0]),
+            baselined=self.to_torch(self.baselined[selected, 0]),
+            scale=self.scale,
         )
-        return RoutedSamples(*samples, *map(self.to_torch, treatment), self.scale)

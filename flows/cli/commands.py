@@ -6,7 +6,7 @@ Input is checked before anything starts. Slow imports run while the Prefect serv
 import errno
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -342,14 +342,48 @@ def list_worlds() -> None:
 
 
 def list_methods() -> None:
-    """`keyhole methods`: lists the oversight methods."""
+    """`keyhole methods`: lists the oversight methods with the parts that are not the default."""
     import routing
 
     entries = {}
-    for name, spec in sorted(routing.METHODS.items()):
-        rules = [f"{rule.name} (reads {rule.reads}{', leaky' if rule.leaky else ''})" for rule in spec.deployments]
-        entries[name] = f"{spec.summary} Deployed: {', '.join(rules)}."
+    for name, registered in sorted(routing.METHODS.items()):
+        parts = [f"{kind}={part}" for kind, part in registered.composition.names if part != routing.KINDS[kind].default]
+        entries[name] = f"{registered.summary} {' '.join(parts)}"
     _print_list(entries)
+
+
+def list_parts() -> None:
+    """`keyhole methods --parts`: lists the parts by kind."""
+    import agents  # noqa: F401  (registers)
+    import routing
+
+    for kind, known in routing.KINDS.items():
+        print(f"{kind}: {known.summary}; default {known.default}")
+        _print_list({f"  {part.usage}": part.summary for part in routing.PARTS[kind].values()})
+
+
+def show_methods(first: str, second: str = "") -> None:
+    """`keyhole methods A B`: prints the parts of A, or those in which A and B differ."""
+    import agents  # noqa: F401  (registers)
+    import routing
+
+    try:
+        if not second:
+            _print_columns([("part", first), *routing.find(first).names])
+            return
+        differing = routing.differing_parts(first, second)
+    except ValueError as error:
+        raise UserError(one_line(error)) from None
+    if not differing:
+        print(f"{first} and {second} are the same composition")
+        return
+    _print_columns([("part", first, second), *((kind, *pair) for kind, pair in differing.items())])
+
+
+def _print_columns(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _writable_project() -> Project:

@@ -244,11 +244,24 @@ def envs() -> None:
 
 
 @cli.command()
-def methods() -> None:
-    """List the oversight methods with their deployment rules."""
-    from flows.cli.commands import list_methods
+@click.argument("names", metavar="[METHOD [OTHER]]", nargs=-1)
+@click.option("--parts", is_flag=True, help="list the parts that methods are made of")
+def methods(names: tuple[str, ...], parts: bool) -> None:
+    """List the oversight methods and the parts that differ from the default.
 
-    list_methods()
+    With METHOD, every part of it; with two, the parts in which they differ. A method may have parts replaced:
+    `keyhole methods "naive(weights=ipw(10))" gradient_routing`.
+    """
+    from flows.cli.commands import list_methods, list_parts, show_methods
+
+    if len(names) > 2 or (names and parts):
+        raise UserError("name one method, or two to compare, or none; --parts takes no name")
+    if parts:
+        list_parts()
+    elif names:
+        show_methods(*names)
+    else:
+        list_methods()
 
 
 for command in (serve, schedule, server):

@@ -89,7 +89,7 @@ def _is_model(annotation: Any) -> bool:
 def _parsed(text: str, field: FieldInfo) -> Any:
     """Splits lists at commas, reads 1e6 as an integer and `none` as unset. The model converts and checks the rest."""
     if is_list(field):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        return arms.split_list(text)
     if text.lower() == "none" and type(None) in get_args(field.annotation):
         return None
     if field.annotation is int:

@@ -126,7 +126,7 @@ def row_styles(names: Sequence[str]) -> tuple[list[str], list[Any]]:
 
     Rows of one method share a colour, and no two rows with the same colour share a line style, up to seven of them.
     """
-    methods = [name.partition("/")[0].partition(arms.MARK)[0] for name in names]
+    methods = list(map(arms.base_method, names))
     index = {method: i for i, method in enumerate(dict.fromkeys(methods))}
     colours = [COLOURS[index[method] % len(COLOURS)] for method in methods]
     linestyles: list[Any] = [None] * len(names)

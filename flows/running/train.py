@@ -12,7 +12,7 @@ import agents
 from flows.config import TrainConfig
 from flows.reporting.run_figures import learning_curve_figure, policy_figure
 from flows.tracking.missing import MISSING, Missing
-from routing import BLOCKS, Deployment, find
+from routing import find
 
 STATE = "state.pt"  # in the run's folder until the run ends
 
@@ -44,7 +44,7 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     """
     env, model = build_learner(config)
     evaluate, exact = agents.make_evaluator(config.env, config.seed, **world_arguments(config))
-    evaluator = CheckpointEvaluator(model.policy, evaluate, deployments_of(config.method), recorder)
+    evaluator = CheckpointEvaluator(model.policy, evaluate, find(config.method).deployments, recorder)
     tags = {"exactness": "exact" if exact else "sampled", **_knowledge(env.env), **_deployment_tags(evaluator.choices)}
     recorder.tags(tags)
     file = agents.StateFile(recorder.folder / STATE, config.model_dump_json(), evaluator)
@@ -79,11 +79,6 @@ def build_learner(config: TrainConfig) -> tuple[agents.GymnasiumVecEnv, agents.R
     settings = config.training.model_dump()
     env = agents.make_vec_env(config.env, settings.pop("n_envs"), **world_arguments(config))
     return env, agents.build(env, config.method, config.seed, algorithm=config.learner, **settings)
-
-
-def deployments_of(method: str) -> tuple[Deployment, ...]:
-    """The deployment rules of a method."""
-    return find(method).deployments
 
 
 def save_agent(config: TrainConfig, policy: agents.BlockPolicy, folder: Path) -> None:
@@ -141,7 +136,7 @@ def checkpoint_metrics(policy, evaluate, deployment) -> dict[str, float]:
 
 def block_metrics(policy, evaluate) -> dict[str, float]:
     """The true return of the final policy with each of its blocks ablated."""
-    blocks = [block for block in BLOCKS if next(policy.block_parameters(block), None) is not None]
+    blocks = [block for block in policy.blocks if next(policy.block_parameters(block), None) is not None]
     evaluations = evaluate.each(policy, [agents.BlockUse(without=frozenset([block])) for block in blocks])
     return {f"eval/true_return/without_{block}": e.true_return for block, e in zip(blocks, evaluations, strict=True)}
 

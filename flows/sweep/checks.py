@@ -21,7 +21,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from flows import arms
 from flows.config import CompareConfig, Learner, TrainConfig, Training
 from flows.environments import environment_error, import_environment, make_env
-from flows.errors import UserError, log_suppressed, unknown_name
+from flows.errors import UserError, log_suppressed
 from flows.running.runners import check_runner
 from flows.text import one_line
 from flows.user_code import error_line, raised_by_user
@@ -63,8 +63,9 @@ def check_sweep(config: CompareConfig) -> None:
         return
     check_runner(config)
     check_device(config.training.device)
-    parsed = [arms.parse_arm(name) for name in config.methods]
-    _check_methods(config.env, [arm.method for arm in parsed])
+    _check_methods(config.env, [arms.parse_arm(name).method for name in config.methods])
+    if same := arms.same_arms(config.methods):
+        raise UserError(f"--methods: {same[0]} and {same[1]} are the same composition; leave one out")
     worlds: set[str] = set()
     arguments: set[str] = set()
     methods: set[str] = set()
@@ -104,14 +105,25 @@ def check_device(name: str) -> None:
 
 
 def _check_methods(env: str, names: Sequence[str]) -> None:
-    """Raises UserError for the first unknown name. The environment's module may register methods."""
+    """Raises UserError for the first name or part that is unknown, and for parts that do not hold together.
+
+    The environment's module may register methods and parts.
+    """
+    try:
+        _find_methods(names)
+    except ValueError:
+        import_environment(env)
+    try:
+        _find_methods(names)
+    except ValueError as error:
+        raise UserError(one_line(error)) from None
+
+
+def _find_methods(names: Sequence[str]) -> None:
     import routing
 
-    if any(name not in routing.METHODS for name in names):
-        import_environment(env)
     for name in names:
-        if name not in routing.METHODS:
-            raise unknown_name("method", name, routing.METHODS)
+        routing.find(name)
 
 
 def check_run_environment(name: str, arguments: dict[str, Any], oversight: float, learner: Learner) -> None:
@@ -288,6 +300,7 @@ def rehearse(config: TrainConfig, evaluates: bool = True) -> None:
 def _rehearse(config: TrainConfig, folder: Path, evaluates: bool) -> None:
     import agents
     from flows.running import train
+    from routing import find
 
     env, model = train.build_learner(config)
     visit: Callable[[int, dict[str, float]], None] = _skip_evaluation
@@ -296,7 +309,7 @@ def _rehearse(config: TrainConfig, folder: Path, evaluates: bool) -> None:
         arguments = train.world_arguments(config)
         evaluate, exact = agents.make_evaluator(config.env, config.seed, episodes=COPIES, **arguments)
         evaluator = train.CheckpointEvaluator(
-            model.policy, evaluate, train.deployments_of(config.method), _NullRecorder(folder)
+            model.policy, evaluate, find(config.method).deployments, _NullRecorder(folder)
         )
         file = agents.StateFile(folder / train.STATE, config.model_dump_json(), evaluator)
         if exact or _episodes_end(config.env, env.env):

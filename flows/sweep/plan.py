@@ -119,12 +119,10 @@ def missing_runs(sweep: Any, children: Iterable[Any]) -> list[TrainConfig]:
     """
     found = {tuple(child.data.tags.get(name) for name in RUN_IDENTITY) for child in children}
     try:
-        config = stored_config(sweep)
+        runs = stored_config(sweep).runs()
     except UserError:  # made by another version
         return []
-    if len(found) == len(config.methods) * len(config.oversight) * config.seeds:
-        return []
-    return [run for run in config.runs() if tuple(run_tags(run)[name] for name in RUN_IDENTITY) not in found]
+    return [run for run in runs if tuple(run_tags(run)[name] for name in RUN_IDENTITY) not in found]
 
 
 def _finished_but_incomplete(store: Store) -> Any:

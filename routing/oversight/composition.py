@@ -165,7 +165,8 @@ def compose(base: Composition | None, changes: dict[str, str]) -> Composition:
     Raises:
         ValueError: a part is unknown, a value is wrong, or the parts do not hold together.
     """
-    parts = dict(base.parts) if base else {kind: (bind(kind, Call(known.default)),) for kind, known in KINDS.items()}
+    defaults: dict[str, tuple[Bound, ...]] = {kind: (bind(kind, Call(known.default)),) for kind, known in KINDS.items()}
+    parts = dict(base.parts) if base else defaults
     for kind, text in changes.items():
         texts = split_outside(text, "+") if kind == SEVERAL else [text]
         parts[kind] = tuple(bind(kind, parse_call(one)) for one in texts)

@@ -1,0 +1,66 @@
+"""Attribution controls: arms that inherit every part of the arm they control but the named one.
+
+What an arm owes to a part is the difference to the control without it. The controls of a routing arm are
+
+    masks=none                          routing off
+    baseline=..., weights=...           the two 2 x 2 tables, masks x baseline and masks x weights
+    masks=placebo                       verdicts permuted at the same rate
+    masks=swapped                       the channels swapped
+    masks=absorb_all                    everything into the forget experts
+    after=ablate_random, deploy=whole   a random block of equal size ablated instead of the forget experts
+    network=single                      one network with as many parameters, unrouted
+    overseer=none                       no verdict at all, p = 0 in a world that is otherwise the same
+
+An arm without masks is controlled by the last two. A part that another cannot do without goes with it: one network has
+no blocks to mask, to gate or to ablate.
+"""
+
+from collections.abc import Mapping
+
+from routing.oversight.composition import Composition
+from routing.oversight.parts import KINDS
+from routing.oversight.registry import EARLIER, METHODS, find, method_parts
+
+UNROUTED = {"masks": "none"}
+SINGLE = {"network": "single", "level": "activation", "masks": "none", "gate_loss": "none", "deploy": "whole"}
+RANDOM_BLOCK = {"after": "ablate_random", "deploy": "whole"}
+
+
+def with_parts(text: str, changes: Mapping[str, str]) -> str:
+    """Return a method, as a user writes it, with parts replaced; parts that its name already has are left out.
+
+    >>> with_parts("naive(weights=ipw(10))", {"baseline": "none"})
+    'naive(weights=ipw(10),baseline=none)'
+    """
+    name, parts = method_parts(text)
+    own: dict[str, str] = {}
+    if name not in METHODS and name in EARLIER:
+        name, own = method_parts(EARLIER[name])
+    parts = {**own, **parts, **changes}
+    named = dict(find(name).names)
+    kept = {kind: parts[kind] for kind in KINDS if kind in parts}
+    shown = [f"{kind}={value}" for kind, value in kept.items() if value != named[kind]]
+    return f"{name}({','.join(shown)})" if shown else name
+
+
+def control_changes(composition: Composition) -> list[dict[str, str]]:
+    """Return, for each control, the parts that it replaces in an arm of this composition."""
+    parts = dict(composition.names)
+    changes = [SINGLE, {"overseer": "none"}] if parts["network"] != "single" else [{"overseer": "none"}]
+    if parts["masks"] == "none":
+        return changes
+    baseline = {"baseline": "all" if parts["baseline"] != "all" else "unjudged"}
+    weights = {"weights": "one" if parts["weights"] != "one" else "ipw(10)"}
+    tables = [UNROUTED, baseline, UNROUTED | baseline, weights, UNROUTED | weights]
+    masks = [{"masks": name} for name in ("placebo", "swapped", "absorb_all") if name != parts["masks"]]
+    return [*tables, *masks, RANDOM_BLOCK, *changes]
+
+
+def controls(text: str) -> list[str]:
+    """Return the controls of a method, as a user writes them.
+
+    Raises:
+        ValueError: the method is unknown.
+    """
+    composition = find(text)
+    return [with_parts(text, changes) for changes in control_changes(composition)]
