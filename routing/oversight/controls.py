@@ -33,10 +33,10 @@ def with_parts(text: str, changes: Mapping[str, str]) -> str:
     'naive(weights=ipw(10),baseline=none)'
     """
     name, parts = method_parts(text)
-    own: dict[str, str] = {}
     if name not in METHODS and name in EARLIER:
-        name, own = method_parts(EARLIER[name])
-    parts = {**own, **parts, **changes}
+        name, earlier = method_parts(EARLIER[name])
+        parts = earlier | parts
+    parts |= changes
     named = dict(find(name).names)
     kept = {kind: parts[kind] for kind in KINDS if kind in parts}
     shown = [f"{kind}={value}" for kind, value in kept.items() if value != named[kind]]

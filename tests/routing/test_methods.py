@@ -1,9 +1,12 @@
 """Treatments of a hand-made rollout of two steps and six copies, one column for each kind of feedback."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
-from routing import BLOCKS, METHODS, Feedback, Rollout, Treatment, View, all_seeing, find, flipped, limited
+from routing import BLOCKS, METHODS, PARTS, Feedback, Rollout, Treatment, View, all_seeing, find, flipped, limited
+from routing.oversight.registry import EARLIER
 
 NAN = np.nan
 JUDGEMENT = np.array([0, NAN, 1, -1])
@@ -34,33 +37,88 @@ KNOWN = [[1, 1, 0, 1, 0, 1], [1, 1, 0, 1, 0, 1]]
 JUDGED = [[1, 1, 0, 0, 0, 1], [1, 1, 0, 0, 0, 1]]
 WEIGHTS = ONES + (1 / P - 1) * np.array(JUDGED)
 ROUTES = [[R, F, G, G, G, F], [R, F, G, G, G, R]]
-TABLE = {  # rewards, weights, masks
-    "proxy": (PROXY_REWARDS, ONES, None),
-    "naive": (NAIVE_REWARDS, ONES, None),
-    "naive_weighted": (NAIVE_REWARDS, WEIGHTS, None),
-    "oracle": (NAIVE_REWARDS, ONES, None),  # only its overseer differs
-    "filtering": (NAIVE_REWARDS, KNOWN, None),
-    "filtering_strict": (NAIVE_REWARDS, JUDGED, None),
-    "no_routing": (PROXY_REWARDS, WEIGHTS, None),
-    "no_gate": (PROXY_REWARDS, WEIGHTS, ROUTES),
-    "gradient_routing": (PROXY_REWARDS, WEIGHTS, ROUTES),
-    "gradient_routing_paper": (PROXY_REWARDS, ONES, ROUTES),
-    "gradient_routing_ablated": (PROXY_REWARDS, WEIGHTS, ROUTES),
-    "gradient_routing_adapter": (PROXY_REWARDS, WEIGHTS, ROUTES),
+CAPPED = np.minimum(WEIGHTS, 10)
+UNFINISHED = [[0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 1, 0]]
+SEEN = np.array(KNOWN)
+STEPS = [[1, 1, 1, 1, 1, 1], [1, 1, 0, 1, 1, 1]]  # every step whose own observation gives a verdict, 0 included
+GATE = [[1, -1, 0, 0, 0, -1], [1, -1, 0, 0, 0, 1]]
+NONE = np.zeros((2, 6))
+SWAPPED = [[F, R, G, G, G, R], [F, R, G, G, G, F]]
+ABSORBED = [[F] * 6] * 2
+
+
+class Expected(NamedTuple):
+    """A treatment; None: every entry 1, for the gate 0."""
+
+    rewards: object = PROXY_REWARDS
+    weights: object = None
+    masks: object = None
+    critic: object = None
+    baselined: object = None
+    gate: object = None
+    scale: float = 1.0
+
+
+TABLE = {
+    "proxy": Expected(),
+    "naive": Expected(NAIVE_REWARDS),
+    "naive_weighted": Expected(NAIVE_REWARDS, WEIGHTS),
+    "oracle": Expected(NAIVE_REWARDS),  # only its overseer differs
+    "filtering": Expected(NAIVE_REWARDS, KNOWN),
+    "filtering_strict": Expected(NAIVE_REWARDS, JUDGED),
+    "filtering_unfinished": Expected(NAIVE_REWARDS, SEEN + UNFINISHED, scale=10 / 12),
+    "no_routing": Expected(gate=GATE),
+    "no_gate": Expected(masks=ROUTES),
+    "gradient_routing": Expected(masks=ROUTES, gate=GATE),
+    "gradient_routing_weighted": Expected(weights=CAPPED, masks=ROUTES, baselined=1 - np.array(JUDGED), gate=GATE),
+    # names of earlier versions
+    "gradient_routing_paper": Expected(masks=ROUTES, baselined=1 - np.array(JUDGED), gate=GATE),
+    "gradient_routing_ablated": Expected(weights=CAPPED, masks=ROUTES, baselined=1 - np.array(JUDGED), gate=GATE),
+    "gradient_routing_adapter": Expected(weights=CAPPED, masks=ROUTES, baselined=1 - np.array(JUDGED)),
+    # parts
+    "naive(weights=ipw(2))": Expected(NAIVE_REWARDS, np.minimum(WEIGHTS, 2)),
+    "naive(weights=estimated_ipw)": Expected(NAIVE_REWARDS, np.where(JUDGED, 5 / 4, 1)),
+    "naive(weights=estimated_ipw(1.1))": Expected(NAIVE_REWARDS, np.where(JUDGED, 1.1, 1)),
+    "naive(weights=seen_steps)": Expected(NAIVE_REWARDS, STEPS),
+    "naive(reward=penalty)": Expected(NAIVE_REWARDS),
+    "naive(reward=penalty(5))": Expected([[0, 0, 0, 0, 0, -5], [1, -5, 1, 0, 0, 1]]),
+    "naive(baseline=none)": Expected(NAIVE_REWARDS, baselined=NONE),
+    "naive(overseer=none)": Expected(NAIVE_REWARDS),  # only its overseer differs
+    "gradient_routing(masks=swapped)": Expected(masks=SWAPPED, gate=GATE),
+    "gradient_routing(masks=absorb_all)": Expected(masks=ABSORBED, gate=GATE),
+    "gradient_routing(critic=retain)": Expected(masks=ROUTES, gate=GATE, critic=np.array(ROUTES)[..., 0]),
+    "gradient_routing(gate_loss=none)": Expected(masks=ROUTES),
+    "gradient_routing(network=gated(3))": Expected(masks=np.array(ROUTES)[..., [0, 1, 1, 2]], gate=GATE),
 }
+LEARN = {"reward_model"}
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_treatment_equals_the_table(name, rollout):
-    rewards, weights, masks = TABLE[name]
-    treatment = treat(name, rollout)
-    np.testing.assert_array_equal(treatment.rewards, rewards)
-    np.testing.assert_array_equal(treatment.weights, weights)
-    np.testing.assert_array_equal(treatment.masks, np.ones((2, 6, 3)) if masks is None else masks)
+    expected, treatment = TABLE[name], treat(name, rollout)
+    blocks = len(find(name).blocks)
+    np.testing.assert_array_equal(treatment.rewards, expected.rewards)
+    np.testing.assert_array_equal(
+        treatment.masks, np.ones((2, 6, blocks)) if expected.masks is None else expected.masks
+    )
+    for field in ("weights", "critic", "baselined"):
+        wanted = getattr(expected, field)
+        np.testing.assert_array_equal(getattr(treatment, field), ONES if wanted is None else wanted, err_msg=field)
+    np.testing.assert_array_equal(treatment.gate, NONE if expected.gate is None else expected.gate)
+    assert treatment.scale == pytest.approx(expected.scale)
 
 
 def test_every_method_is_in_the_table_or_learns():
-    assert set(METHODS) == set(TABLE) | {"reward_model"}
+    assert set(METHODS) | set(EARLIER) == {name for name in TABLE if "(" not in name} | LEARN
+
+
+def test_every_part_that_treats_samples_is_in_the_table_or_draws():
+    kinds = ("reward", "weights", "scale", "masks", "critic", "baseline", "gate_loss")
+    used = {(kind, find(name).only(kind).part.name) for name in TABLE for kind in kinds}
+    assert {(kind, name) for kind in kinds for name in PARTS[kind]} - used == {
+        ("reward", "model"),
+        ("masks", "placebo"),
+    }
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -97,7 +155,7 @@ def test_label_noise_flips_only_episode_ends_and_at_its_rate():
 
 def test_routing_limits_the_weight_of_rare_verdicts_to_ten(rollout):
     rare = rollout._replace(feedback=rollout.feedback._replace(propensity=0.001))
-    assert set(treat("gradient_routing", rare).weights.flat) == {1, 10}
+    assert set(treat("gradient_routing_weighted", rare).weights.flat) == {1, 10}
     assert set(treat("naive_weighted", rare).weights.flat) == {1, 1000}
 
 
@@ -121,18 +179,19 @@ def test_reward_model_learns_the_verdict_and_ignores_the_flags(rollout):
     np.testing.assert_allclose(rewards, verdict, atol=0.1)
     flipped_flags = obs.copy()
     flipped_flags[..., 3] ^= 1
-    np.testing.assert_array_equal(model.predict(obs[0][:, :3]), model.predict(flipped_flags[0][:, :3]))
+    learned = model.learning["reward"]
+    np.testing.assert_array_equal(learned.predict(obs[0][:, :3]), learned.predict(flipped_flags[0][:, :3]))
 
 
 def test_the_error_for_an_unknown_method_suggests_the_nearest():
-    with pytest.raises(ValueError, match="did you mean 'gradient_routing'"):
+    with pytest.raises(ValueError, match="did you mean 'gradient_routing"):
         find("gradient_routng")
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_has_a_one_line_summary_and_distinct_deployments(name):
-    spec = METHODS[name]
-    assert 10 < len(spec.summary) < 120
-    assert spec.summary.endswith(".")
-    assert len({d.name for d in spec.deployments}) == len(spec.deployments) > 0
-    assert all(d.leaky == (d.selects_by is not None and d.selects_by.startswith("eval/")) for d in spec.deployments)
+    summary, deployments = METHODS[name].summary, find(name).deployments
+    assert 10 < len(summary) < 120
+    assert summary.endswith(".")
+    assert len({d.name for d in deployments}) == len(deployments) > 0
+    assert all(d.leaky == (d.selects_by is not None and d.selects_by.startswith("eval/")) for d in deployments)

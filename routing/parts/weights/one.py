@@ -8,5 +8,5 @@ from routing.oversight.treatment import Rollout
 
 @part("weights")
 def one(rollout: Rollout) -> np.ndarray:
-    """Weight 1."""
+    """Every sample has weight 1."""
     return np.ones(rollout.rewards.shape, np.float32)

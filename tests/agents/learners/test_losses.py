@@ -9,15 +9,10 @@ def test_clipped_surrogate_on_hand_made_samples():
     torch.testing.assert_close(losses.clipped_surrogate(advantages, ratio, 0.2), expected)
 
 
-def test_normalise_with_all_baselined_is_the_standard_normalisation():
-    advantages = torch.tensor([1.0, 2.0, 6.0])
-    expected = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-    assert torch.equal(losses.normalise(advantages, torch.ones(3, dtype=torch.bool)), expected)
-
-
-def test_normalise_only_scales_samples_without_a_baseline():
-    advantages, baselined = torch.tensor([1.0, 3.0, 5.0]), torch.tensor([True, True, False])
-    torch.testing.assert_close(losses.normalise(advantages, baselined)[2], torch.tensor(5 / 2**0.5))
+def test_weights_are_scaled_to_mean_one_and_zeros_stay_zeros():
+    assert torch.equal(losses.to_mean_one(torch.tensor([1.0, 2.0, 6.0])), torch.tensor([1.0, 2.0, 6.0]) / 3)
+    assert torch.equal(losses.to_mean_one(torch.ones(3)), torch.ones(3))
+    assert torch.equal(losses.to_mean_one(torch.zeros(3)), torch.zeros(3))
 
 
 def test_gate_cross_entropy_is_minus_the_log_probability_of_the_verdict():

@@ -10,7 +10,7 @@ from stable_baselines3 import PPO
 
 import agents
 from agents import BlockPolicy, RoutedPPO, make_vec_env
-from routing import BLOCKS, METHODS, Spec, untreated
+from routing import BLOCKS, METHODS, episode_labels, untreated
 
 ENV = "envs:keyhole/DiamondGhost-v0"
 SETTINGS = {"n_steps": 32, "batch_size": 256, "n_epochs": 3, "seed": 3, "device": "cpu", "gamma": 0.97}
@@ -31,17 +31,13 @@ def blocks_of(model) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def treated():
     """Makes learners whose treatment is a function of the rollout."""
-    names = []
 
-    def make(treat, **declared) -> RoutedPPO:
-        name = f"test_{len(names)}"
-        METHODS[name] = Spec(name, "For a test.", lambda seed: treat, **declared)
-        names.append(name)
-        return RoutedPPO(BlockPolicy, copies(), method=name, max_grad_norm=None, **SETTINGS)
+    def make(treat) -> RoutedPPO:
+        model = RoutedPPO(BlockPolicy, copies(), method="proxy", max_grad_norm=None, **SETTINGS)
+        model.rollout_buffer.treat = treat
+        return model
 
-    yield make
-    for name in names:
-        del METHODS[name]
+    return make
 
 
 @pytest.mark.parametrize("batch_size", [256, 96])
@@ -131,15 +127,15 @@ def test_rollout_with_all_samples_filtered_out_trains_nothing(treated):
     assert all(torch.equal(x, before[name]) for name, x in model.policy.state_dict().items())
 
 
-def test_gate_learns_only_from_judged_steps(treated):
+def test_gate_learns_only_from_steps_with_a_target(treated):
     """Every step is routed away from the gate, so only its own loss moves it; without verdicts nothing does."""
 
     def treat(rollout):
         treatment = untreated(rollout)
         treatment.masks[..., -1] = 0
-        return treatment
+        return treatment._replace(gate=np.nan_to_num(episode_labels(rollout.feedback)))
 
-    judging, blind = treated(treat, gate_loss=True), treated(treat, gate_loss=True)
+    judging, blind = treated(treat), treated(treat)
     blind.rollout_buffer.overseer = lambda view: judging.rollout_buffer.overseer(view)._replace(
         score=np.full(view.dones.shape, np.nan)
     )
@@ -157,11 +153,11 @@ def test_gate_learns_to_distinguish_good_verdicts_from_bad():
 
 
 def test_routed_samples_use_the_plain_return_and_others_the_critic():
-    model = build(copies(), "gradient_routing", 0, n_steps=32, batch_size=256)
+    model = build(copies(), "gradient_routing_weighted", 0, n_steps=32, batch_size=256)
     model.learn(1024)
     buffer = model.rollout_buffer
     shape = (buffer.n_envs, buffer.buffer_size)
-    judged = (buffer.labels != 0).reshape(shape).T
+    judged = (buffer.gate != 0).reshape(shape).T
     assert 0 < judged.mean() < 1
     steps_left = np.full(buffer.n_envs, -1)
     for t in reversed(range(buffer.buffer_size)):
@@ -169,6 +165,49 @@ def test_routed_samples_use_the_plain_return_and_others_the_critic():
         returns = buffer.advantages.reshape(shape).T[t]
         np.testing.assert_allclose(returns[judged[t]], 0.97 ** steps_left[judged[t]], rtol=1e-5)
     np.testing.assert_array_equal(buffer.baselined.reshape(shape).T, ~judged)
+
+
+def test_samples_that_do_not_train_the_critic_leave_it_as_it_is(treated):
+    """Adam moves on a gradient of zeros, so a critic without samples must have no gradient."""
+    silent = []
+
+    def treat(rollout):
+        return untreated(rollout)._replace(critic=np.full(rollout.rewards.shape, float(not silent)))
+
+    model = treated(treat).learn(2048)
+    critic = [parameter.clone() for parameter in model.policy.critic_parameters()]
+    actor = model.policy.action_net.weight.clone()
+    silent.append(True)
+    model.learn(2048, reset_num_timesteps=False)
+    assert all(torch.equal(x, y) for x, y in zip(critic, model.policy.critic_parameters(), strict=True))
+    assert not torch.equal(actor, model.policy.action_net.weight)
+
+
+def test_returns_of_samples_that_do_not_train_the_critic_do_not_change_it(treated):
+    def treat(poison):
+        def method(rollout):
+            treatment = untreated(rollout)
+            critic = treatment.critic.copy()
+            critic[:, ::2] = 0
+            treatment.rewards[:, ::2] += poison
+            return treatment._replace(critic=critic, weights=np.where(critic > 0, 1.0, 1e-20))
+
+        return method
+
+    models = [treated(treat(poison)).learn(1024) for poison in (0.0, 5.0)]
+    for x, y in zip(*(model.policy.critic_parameters() for model in models), strict=True):
+        torch.testing.assert_close(x, y)
+
+
+def test_the_scale_of_a_treatment_multiplies_the_loss(treated):
+    def gradients(scale):
+        model = treated(lambda rollout: untreated(rollout)._replace(scale=scale))
+        model.lr_schedule = lambda _: 0.0
+        model.learn(1024)
+        return [parameter.grad for parameter in model.policy.parameters() if parameter.grad is not None]
+
+    for whole, half in zip(gradients(1.0), gradients(0.5), strict=True):
+        torch.testing.assert_close(half, whole / 2)
 
 
 def test_a_method_that_replaces_rewards_leaves_the_bootstrap_at_time_outs(treated):

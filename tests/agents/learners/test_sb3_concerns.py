@@ -18,7 +18,7 @@ from agents.learners.one_pass_ppo import OnePassPPO
 from agents.learners.reinforce import RoutedReinforce
 from agents.learners.routed_buffer import RoutedRolloutBuffer
 from envs.snapshot import SnapshotUnsupported
-from routing import METHODS
+from routing import PARTS
 from tests.agents.learners.test_drop_in import OURS, SMALL, Counting, box, observed
 from tests.agents.space_worlds import WORLD as CORRIDOR
 
@@ -51,7 +51,7 @@ def test_a_loaded_model_predicts_and_continues_as_the_saved_one(algorithm, tmp_p
 def test_a_method_given_to_load_replaces_the_saved_one(tmp_path):
     RoutedPPO(BlockPolicy, world(), method="naive", **SMALL).save(tmp_path / "model")
     loaded = RoutedPPO.load(tmp_path / "model", env=world(8), method="filtering")
-    assert loaded.treat is METHODS["filtering"].make(0)
+    assert loaded.treat.functions["weights"] is PARTS["weights"]["seen"].function
     assert loaded.learn(8 * 64).rollout_buffer.weights.min() == 0
 
 

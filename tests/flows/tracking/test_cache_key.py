@@ -21,10 +21,12 @@ METHOD = '''
 import routing
 import user_sign
 
-@routing.method()
-def user_method(rollout):
-    """Trains on the proxy reward with a sign from another module."""
-    return routing.METHODS["proxy"].make(0)(rollout)._replace(rewards=user_sign.SIGN * rollout.rewards)
+@routing.part("reward")
+def user_reward(rollout):
+    """The proxy reward with a sign from another module."""
+    return user_sign.SIGN * rollout.rewards
+
+routing.method("user_method", "Trains on the reward of this module.", reward="user_reward")
 '''
 
 
@@ -43,6 +45,8 @@ def user(tmp_path, monkeypatch):
             del sys.modules[name]
     gymnasium.registry.pop("user/Corridor-v0", None)
     routing.METHODS.pop("user_method", None)
+    routing.PARTS["reward"].pop("user_reward", None)
+    routing.find.cache_clear()
 
 
 def digest_after_rehearsal(env: str, method: str = "naive") -> str:

@@ -1,0 +1,183 @@
+"""Compositions: how a method is read, compared, and controlled; what cannot hold together is refused."""
+
+import numpy as np
+import pytest
+import torch
+
+import routing
+from routing import METHODS, PARTS, Feedback, Rollout, differing_parts, find, part
+from routing.oversight.controls import controls, with_parts
+from routing.oversight.parts import KINDS
+
+ROUTED = "gradient_routing_weighted"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_has_one_part_of_each_kind_and_is_found_once(name):
+    assert find(name) is find(name)
+    assert [kind for kind, _ in find(name).names] == list(KINDS)
+
+
+def test_parts_are_replaced_one_by_one():
+    assert differing_parts("naive", "naive(weights=ipw(10))") == {"weights": ("one", "ipw(10)")}
+    assert differing_parts("naive(weights=ipw( cap = 10 ))", "naive( weights = ipw(10.0) )") == {}
+    assert differing_parts("gradient_routing", ROUTED) == {
+        "weights": ("one", "ipw(10)"),
+        "baseline": ("all", "unjudged"),
+    }
+    assert find("naive(deploy=whole)").training == find("naive").training
+
+
+def test_a_method_of_an_earlier_version_takes_other_parts_too():
+    assert (
+        differing_parts("gradient_routing_paper(weights=ipw)", "gradient_routing(baseline=unjudged,weights=ipw)") == {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("naiv", "did you mean 'naive'"),
+        ("naive(weight=ipw)", "unknown kind of part 'weight'; did you mean 'weights'"),
+        ("naive(weights=ipv)", "did you mean 'ipw'"),
+        ("naive(weights=ipw(a))", "is not of type float"),
+        ("naive(weights=ipw(NaN))", "is not of type float"),
+        ("naive(weights=ipw(true))", "is not of type float"),
+        ("naive(weights=ipw(1,2))", "takes 1 at most"),
+        ("naive(weights=ipw(caps=2))", "unknown parameter of weights ipw 'caps'"),
+        ("naive(weights=ipw(2,cap=3))", "sets cap twice"),
+        ("naive(weights)", "not of the form PART=VALUE"),
+        ("naive(weights=)", "not of the form PART=VALUE"),
+        ("naive(weights=one,weights=ipw)", "sets weights twice"),
+        ("naive(masks=routed,network=single)", "masks=routed needs a forget block, which network=single lacks"),
+        ("proxy(gate_loss=verdict,network=ungated)", "gate_loss=verdict needs a gate block"),
+        ("naive(network=single,deploy=retain)", "deploy=retain needs a forget block"),
+        ("naive(network=single,level=forward_ablated)", "level=forward_ablated needs a forget block"),
+        ("naive(network=gated(1))", "use 2 to 16"),
+        ("naive(network=single(big))", "use equal or expert"),
+        ("naive(deploy=whole+whole)", "a rule twice"),
+        ("naive(deploy=whole+)", "write NAME"),
+        ("naive(weights=ipw", "lacks a closing"),
+    ],
+)
+def test_a_composition_that_cannot_be_is_refused_in_one_line(text, words):
+    with pytest.raises(ValueError, match=words) as refused:
+        find(text)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_registered_part_serves_every_arm_and_a_name_is_registered_once():
+    try:
+
+        @part("weights")
+        def test_twice(rollout, factor: float = 2.0):
+            """Weight `factor`."""
+            return np.full(rollout.rewards.shape, factor)
+
+        rollout = Rollout(
+            np.zeros((1, 2)), np.zeros((0, 1)), np.zeros(1, bool), Feedback(np.zeros((1, 2)), np.zeros((1, 2), bool))
+        )
+        assert (find("naive(weights=test_twice)").make(0)(rollout).weights == 2).all()
+        assert (find("gradient_routing(weights=test_twice(3))").make(0)(rollout).weights == 3).all()
+        with pytest.raises(ValueError, match="already registered"):
+            part("weights")(test_twice)
+        register = part("weigths")
+        with pytest.raises(ValueError, match="unknown kind of part 'weigths'; did you mean 'weights'"):
+            register(test_twice)
+    finally:
+        PARTS["weights"].pop("test_twice", None)
+        find.cache_clear()
+
+
+def test_a_method_name_is_registered_once():
+    with pytest.raises(ValueError, match="already registered"):
+        routing.method("naive", "Again.")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_has_its_default_and_every_part_a_summary(kind):
+    assert KINDS[kind].default in PARTS[kind]
+    assert all(10 < len(part.summary) < 125 and part.summary.endswith(".") for part in PARTS[kind].values())
+
+
+def test_placebo_masks_are_the_routed_ones_of_permuted_verdicts():
+    rng = np.random.default_rng(0)
+    score = rng.choice([1.0, -1.0, np.nan], (1, 500), p=[0.2, 0.1, 0.7])
+    rollout = Rollout(
+        np.ones((1, 500)), np.zeros((500, 1)), np.zeros(1, bool), Feedback(score, np.ones((1, 500), bool))
+    )
+    placebo, again = (find("gradient_routing(masks=placebo)").make(seed) for seed in (0, 0))
+    routed, first, second = (
+        find("gradient_routing").make(0)(rollout).masks,
+        placebo(rollout).masks,
+        placebo(rollout).masks,
+    )
+    np.testing.assert_array_equal(first, again(rollout).masks)
+    for drawn in (first, second):
+        np.testing.assert_array_equal(np.sort(drawn.reshape(-1, 3), axis=0), np.sort(routed.reshape(-1, 3), axis=0))
+    assert (first != second).any()
+    assert abs(np.corrcoef(first[0, :, 0], routed[0, :, 0])[0, 1]) < 0.15
+
+
+def test_a_placebo_continues_its_draws_where_a_saved_one_stopped():
+    rollout = Rollout(
+        np.ones((1, 9)),
+        np.zeros((9, 1)),
+        np.zeros(1, bool),
+        Feedback(np.array([[1.0, -1, np.nan] * 3]), np.ones((1, 9), bool)),
+    )
+    one, other = (find("gradient_routing(masks=placebo)").make(seed) for seed in (1, 2))
+    one(rollout)
+    other.learning["masks"].restore(one.learning["masks"].snapshot())
+    np.testing.assert_array_equal(one(rollout).masks, other(rollout).masks)
+
+
+def test_estimated_propensity_approaches_the_declared_one():
+    rng = np.random.default_rng(0)
+    method = find("naive(weights=estimated_ipw)").make(0)
+    for _ in range(20):
+        score = np.where(rng.random((1, 500)) < 0.2, 1.0, np.nan)
+        feedback = Feedback(score, np.ones((1, 500), bool), float("nan"))
+        weights = method(Rollout(np.ones((1, 500)), np.zeros((500, 1)), np.zeros(1, bool), feedback)).weights
+    assert weights.max() == pytest.approx(5, rel=0.05)
+
+
+def test_advantages_are_centred_scaled_or_left_alone():
+    advantages = torch.tensor([1.0, 3.0, 5.0, 100.0])
+    baselined = torch.tensor([True, True, True, False])
+    every, none = torch.ones(4, dtype=torch.bool), torch.zeros(4, dtype=torch.bool)
+    centred, scaled, plain = (find(f"naive(advantage={name})").advantage for name in ("centred", "scaled", "none"))
+    assert torch.equal(centred(advantages, every), (advantages - advantages.mean()) / (advantages.std() + 1e-8))
+    torch.testing.assert_close(centred(advantages, baselined), torch.tensor([-1.0, 0, 1, 50]))
+    torch.testing.assert_close(scaled(advantages, baselined), advantages / 2)
+    assert torch.equal(plain(advantages, baselined), advantages)
+    for normalise in (centred, scaled):
+        torch.testing.assert_close(normalise(advantages, none), advantages / advantages.std())
+        assert torch.equal(normalise(advantages[:1], every[:1]), advantages[:1])
+
+
+@pytest.mark.parametrize("text", [*METHODS, "naive(weights=ipw(10))", "gradient_routing(level=parameter)"])
+def test_a_control_inherits_every_part_that_it_does_not_replace(text):
+    from routing.oversight.controls import SINGLE, control_changes
+
+    for changes, control in zip(control_changes(find(text)), controls(text), strict=True):
+        differing = differing_parts(text, control)
+        assert differing.keys() <= changes.keys()
+        assert changes == SINGLE or len(changes) < 3
+        assert all(dict(find(control).names)[kind] == value for kind, value in changes.items())
+
+
+def test_the_controls_of_routing_hold_two_tables_of_two_by_two_and_the_placebos():
+    found = controls(ROUTED)
+    cells = ["masks=none", "baseline=all", "masks=none,baseline=all", "weights=one", "weights=one,masks=none"]
+    assert found[:5] == [f"{ROUTED}({cell})" for cell in cells]
+    assert {f"{ROUTED}(masks={name})" for name in ("placebo", "swapped", "absorb_all")} <= set(found)
+    assert f"{ROUTED}(overseer=none)" in found
+    assert len(set(found)) == len(found) == 11
+
+
+def test_parts_that_a_name_already_has_are_left_out():
+    assert with_parts("naive(weights=ipw(10))", {"baseline": "none"}) == "naive(weights=ipw(10),baseline=none)"
+    assert with_parts("naive(weights=ipw(10))", {"weights": "one"}) == "naive"
+    assert with_parts("gradient_routing_paper", {"baseline": "all"}) == "gradient_routing"
+    assert with_parts("gradient_routing_paper", {}) == "gradient_routing(baseline=unjudged)"
