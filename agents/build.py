@@ -15,7 +15,7 @@ from agents.policies.policy import BlockPolicy
 from agents.saving.agent_file import check_size
 from agents.saving.spaces import LARGEST
 from agents.vec_env import OVERSEER, GymnasiumVecEnv
-from routing import find
+from routing import Spec, find
 from routing.errors import unknown_name
 
 
@@ -78,6 +78,13 @@ def _action_fault(space: Space) -> str:
     return "its actions do not start at 0; subtract the start" if space.start else ""
 
 
+def architecture_of(spec: Spec) -> dict[str, str]:
+    """The network and level of a method's policy, as arguments of `BlockPolicy`."""
+    if spec.level == "adapter":
+        return {"network": "adapters", "level": "parameter"}
+    return {"network": "gated" if spec.gated else "ungated", "level": spec.level}
+
+
 def build(
     env: GymnasiumVecEnv,
     method: str,
@@ -138,8 +145,7 @@ def build(
         policy_kwargs={
             "net_arch": {"pi": layers, "vf": layers},
             "activation_fn": torch.nn.ReLU,
-            "gated": find(method).gated,
-            "level": find(method).level,
+            **architecture_of(find(method)),
             "precision": precision,
             "optimizer_kwargs": {"eps": 1e-5, "fused": algorithm == "reinforce"},  # ppo keeps Stable-Baselines3's Adam
         },

@@ -160,7 +160,7 @@ class RoutedPPO(PPO):
         if spec.gate_loss and not (blocks and self.policy.gated):
             raise ValueError(
                 f"method {self.method!r} trains a gate, which {type(self.policy).__name__} lacks; "
-                "use BlockPolicy with gated=True"
+                "use BlockPolicy with network='gated'"
             )
 
     def set_env(self, env, force_reset: bool = True) -> None:

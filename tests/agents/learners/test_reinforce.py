@@ -8,6 +8,7 @@ import torch
 
 import envs
 from agents import BlockPolicy, RoutedPPO, build, make_vec_env
+from agents.build import architecture_of
 from agents.learners.one_pass_ppo import OnePassPPO
 from agents.learners.reinforce import RoutedReinforce
 from agents.learners.routed_buffer import RoutedSamples
@@ -25,7 +26,7 @@ def learner(method: str, **kwargs) -> RoutedReinforce:
     settings |= {"whole_episodes": False}
     env = make_vec_env(ENV, 64, size=3, oversight_prob=0.4)
     spec = METHODS[method]
-    policy = {"gated": spec.gated, "level": spec.level, "activation_fn": torch.nn.ReLU}
+    policy = {**architecture_of(spec), "activation_fn": torch.nn.ReLU}
     return RoutedReinforce(
         BlockPolicy, env, method=method, device="cpu", max_grad_norm=None, policy_kwargs=policy, **settings | kwargs
     )
