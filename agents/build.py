@@ -1,6 +1,7 @@
 """Builds a learner from plain numbers and names."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,12 +11,13 @@ from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_ima
 
 from agents.learners.ppo import RoutedPPO
 from agents.learners.reinforce import RoutedReinforce
+from agents.policies.architecture import equal_capacity_width
 from agents.policies.blocks import Precision
 from agents.policies.policy import BlockPolicy
 from agents.saving.agent_file import check_size
 from agents.saving.spaces import LARGEST
 from agents.vec_env import OVERSEER, GymnasiumVecEnv
-from routing import find
+from routing import Composition, Network, find
 from routing.errors import unknown_name
 
 
@@ -79,6 +81,25 @@ def _action_fault(space: Space) -> str:
     return "its actions do not start at 0; subtract the start" if space.start else ""
 
 
+def architecture_of(method: Composition) -> dict[str, Any]:
+    """The network, experts, head and level of a method's policy, as arguments of `BlockPolicy`."""
+    network = method.network
+    return {
+        "network": network.name,
+        "experts": network.experts,
+        "head": method.value("head"),
+        "level": method.value("level"),
+    }
+
+
+def _widths(env: GymnasiumVecEnv, network: Network, width: int) -> list[int]:
+    """Units of the hidden layers of each expert."""
+    if network.equal_capacity:
+        inputs, actions = get_flattened_obs_dim(env.observation_space), env.action_space.n  # type: ignore[attr-defined]
+        width = equal_capacity_width(inputs, [width, width], actions, experts=2, gate=True)
+    return [width, width]
+
+
 def build(
     env: GymnasiumVecEnv,
     method: str,
@@ -137,10 +158,9 @@ def build(
         learning_rate=learning_rate if decay_from == 1 else partial(decayed, learning_rate, decay_from),
         gamma=env.env.gamma if gamma is None else gamma,  # type: ignore[attr-defined]
         policy_kwargs={
-            "net_arch": {"pi": [width, width], "vf": [width, width]},
+            "net_arch": {"pi": _widths(env, network, width), "vf": [width, width]},
             "activation_fn": torch.nn.ReLU,
-            "gated": network.gate,
-            "level": "adapter" if network.name == "adapters" else composition.value("level"),
+            **architecture_of(composition),
             "precision": precision,
             "optimizer_class": optimizer.optimizer_class,
             "optimizer_kwargs": optimizer.arguments,

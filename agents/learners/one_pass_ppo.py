@@ -51,7 +51,7 @@ class OnePassPPO(RoutedPPO):
         blocks = isinstance(self.policy, BlockPolicy)
         if not (one_step and blocks) or self.policy.level == "forward_ablated":  # which reads masks in the forward pass
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
-        masks = torch.ones(n_rollout_steps, env.num_envs, len(self.policy.blocks), device=self.device)
+        masks = torch.ones(n_rollout_steps, env.num_envs, self.policy.experts + 1, device=self.device)
         with self.policy.recorded(masks) as self.acted:
             completed = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         if completed:

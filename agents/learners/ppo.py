@@ -15,6 +15,7 @@ import inspect
 import logging
 import math
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ from agents.learners.routed_buffer import RoutedRolloutBuffer, RoutedSamples, un
 from agents.policies.policy import BlockPolicy, Evaluated
 from agents.vec_env import GymnasiumVecEnv, find_overseer
 from envs.snapshot import require_snapshots
-from routing import find
+from routing import blocks_of, find
 
 PROXY = "proxy"  # the method that treats nothing
 log = logging.getLogger(__name__)
@@ -302,7 +303,7 @@ class RoutedPPO(PPO):
         terms = {"policy_gradient_loss": policy_loss, "value_loss": value_loss, "entropy_loss": entropy_loss}
         targeted = batch.gate != 0
         if targeted.any():  # changed from SB3 2.9 (7 of 10): the gate has its own loss
-            logits = self.policy.gate_logits(batch.observations[targeted])
+            logits = self.policy.retain_log_odds(batch.observations[targeted])
             terms["gate_loss"] = losses.gate_cross_entropy(logits, batch.gate[targeted]).mean()
             loss = loss + self.gate_coef * terms["gate_loss"]
         terms |= {"clip_fraction": torch.mean((torch.abs(ratio - 1) > clip_range).float()), "loss": loss}
@@ -334,12 +335,10 @@ class RoutedPPO(PPO):
             # changed from SB3 2.9 (9 of 10): Adam moves on a gradient of zeros
             trained = masks.any(0).tolist()
             trained[-1] |= gate_trained
-            for name in (name for name, any_sample in zip(self.policy.blocks, trained, strict=True) if not any_sample):
-                for parameter in self.policy.block_parameters(name):
-                    parameter.grad = None
-            if not critic_trained:
-                for parameter in self.policy.critic_parameters():
-                    parameter.grad = None
+            blocks = zip(blocks_of(self.policy.experts), trained, strict=True)
+            still = [self.policy.block_parameters(name) for name, any_sample in blocks if not any_sample]
+            for parameter in chain(*still, () if critic_trained else self.policy.critic_parameters()):
+                parameter.grad = None
         if math.isfinite(self.max_grad_norm):  # changed from SB3 2.9 (10 of 10): clipping may be off
             torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         self.policy.optimizer.step()

@@ -298,6 +298,6 @@ class RoutedReinforce(OnePassPPO):
         rows = pad_rows(targeted.nonzero().squeeze(1).cpu().numpy())
         good, bad = take_rows(batch.good, rows), take_rows(batch.bad, rows)
         good[int(targeted.sum()) :] = bad[int(targeted.sum()) :] = 0
-        logits = self.policy.mlp_extractor.gate_logits(take_rows(batch.inputs, rows))
+        logits = self.policy.mlp_extractor.retain_log_odds(take_rows(batch.inputs, rows))
         softplus = torch.nn.functional.softplus
         return (good * softplus(-logits) + bad * softplus(logits)).sum() / (good + bad).sum()

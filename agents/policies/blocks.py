@@ -1,22 +1,23 @@
-"""An actor made of blocks: experts that read one observation, mixed by a gate, under one action head.
+"""An actor made of blocks: experts that read one observation, mixed by a gate.
 
-latent = sum_i c_i expert_i(x) with coefficients c = (gate, 1 - gate), or (1/2, 1/2) without a gate, or fixed numbers
-at deployment. Every block is a region of a router. A sample's masks are a soft label that weights its gradient in each
-region; the level determines what is weighted.
+latent = sum_i c_i expert_i(x) with coefficients c = softmax(gate(x)), or 1/n without a gate, or fixed numbers at
+deployment. Every block is a region of a router. A sample's masks are a soft label that weights its gradient in each
+region; the level determines what is weighted. `agents.policies.architecture` describes networks, heads and levels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import reduce
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
-from routing import BLOCKS, Regions, Router, Rules, lora, module, set_scale
+from agents.policies.architecture import GATE, Architecture, expert_names
+from routing import Regions, Router, Rules, lora, module, set_scale
+from routing.errors import unknown_name
 from routing.selectors import Part
 
-EXPERTS, GATE = BLOCKS[:-1], BLOCKS[-1]
-FORGET = EXPERTS[-1]
 Widths = Sequence[int]
 Arch = Mapping[str, Widths]
 Coefficients = Sequence[torch.Tensor]
@@ -63,9 +64,9 @@ class BlockUse(NamedTuple):
     """How the blocks of a trained policy are used; the default is as trained."""
 
     scales: tuple[float, ...] | None = None
-    """Fixed coefficient of each expert; None takes the gate's."""
+    """Fixed coefficient of each expert; None takes the trained ones."""
     without: frozenset[str] = frozenset()
-    """Ablated blocks. An ablated expert has coefficient 0; with an ablated gate, experts are mixed half and half."""
+    """Ablated blocks. An ablated expert has coefficient 0; with an ablated gate, n experts have coefficient 1/n."""
 
     def coefficients(self, trained: Coefficients) -> Coefficients:
         """Compute the coefficients of the experts in this use.
@@ -76,15 +77,27 @@ class BlockUse(NamedTuple):
         Returns:
             One (B, 1) tensor per expert.
         """
-        fixed = self.scales or ((0.5, 0.5) if GATE in self.without else None)
+        experts = len(trained)
+        fixed = self.scales or ((1 / experts,) * experts if GATE in self.without else None)
         mixed = trained if fixed is None else tuple(torch.full_like(trained[0], scale) for scale in fixed)
-        return tuple(c * (name not in self.without) for name, c in zip(EXPERTS, mixed, strict=True))
+        return tuple(c * (name not in self.without) for name, c in zip(expert_names(experts), mixed, strict=True))
+
+    def check(self, architecture: Architecture) -> None:
+        """Raise ValueError if the policy of an architecture cannot be used in this way."""
+        for name in self.without:
+            if name not in architecture.blocks:
+                raise unknown_name("block", name, architecture.blocks)
+        if self.scales is not None and len(self.scales) != architecture.experts:
+            raise ValueError(
+                f"{len(self.scales)} coefficients {self.scales} for a policy of {architecture.experts} experts; "
+                f"give one for each of {', '.join(expert_names(architecture.experts))}"
+            )
 
 
 def weighted_sum(coefficients: Coefficients, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Weight the experts' outputs (B, latent) and add them up, in their precision."""
-    first, second = (c.to(output.dtype) * output for c, output in zip(coefficients, outputs, strict=True))
-    return wide(first + second)
+    """Weight the experts' outputs (B, units) and add them up, in their precision."""
+    weighted = (c.to(output.dtype) * output for c, output in zip(coefficients, outputs, strict=True))
+    return wide(reduce(torch.add, weighted))
 
 
 class BlockExtractor(nn.Module):
@@ -94,9 +107,8 @@ class BlockExtractor(nn.Module):
         features_dim: number of features.
         arch: "pi" and "vf": widths of each expert and the gate, and of the critic.
         network: builds a network from its number of inputs and its widths.
-        gated: mix the experts by a learned gate; False mixes them half and half.
-        level: what a mask scales, as `routing.Router` takes it.
-        forget: level of the forget expert; None takes `level`.
+        architecture: the parts of the actor.
+        logits: number of action logits. With a head per expert, the actor's latent is the mixed logits.
 
     Attributes:
         use: how the blocks are used when no masks are given.
@@ -104,49 +116,89 @@ class BlockExtractor(nn.Module):
     """
 
     def __init__(
-        self, features_dim: int, arch: Arch, network: Network, gated: bool, level: str, forget: str | None = None
+        self, features_dim: int, arch: Arch, network: Network, architecture: Architecture, logits: int
     ) -> None:
         super().__init__()
-        self.latent_dim_pi, self.latent_dim_vf = arch["pi"][-1], arch["vf"][-1]
-        parts = self._build_actor(features_dim, arch["pi"], network, gated)
+        self.architecture, self.names = architecture, expert_names(architecture.experts)
+        self.head_size = logits if architecture.head == "per_expert" else None
+        self.latent_dim_pi, self.latent_dim_vf = self.head_size or arch["pi"][-1], arch["vf"][-1]
+        parts = self._build_actor(features_dim, arch["pi"], network)
         self.critic = network(features_dim, arch["vf"])
         self.use = BlockUse()
         self.regions = Regions(self, parts)
-        self.router = Router(self, Rules.direct(self.regions), level, {FORGET: forget or level})
+        level = architecture.level
+        ablated = dict.fromkeys(architecture.forget if level == "forward_ablated" else (), level)
+        self.router = Router(
+            self, Rules.direct(self.regions), "activation" if level == "forward_ablated" else level, ablated
+        )
 
-    def _build_actor(self, inputs: int, widths: Widths, network: Network, gated: bool) -> dict[str, Part]:
+    def _build_actor(self, inputs: int, widths: Widths, network: Network) -> dict[str, Part | Sequence[Part]]:
         """Build the actor's networks; returns the part of each block."""
-        self.experts: Any = nn.ModuleDict({name: network(inputs, widths) for name in EXPERTS})
+
+        def expert() -> nn.Module:
+            layers = network(inputs, widths)
+            return layers if self.head_size is None else nn.Sequential(layers, Head(widths[-1], self.head_size))
+
+        self.experts: Any = nn.ModuleDict({name: expert() for name in self.names})
         self.gate: nn.Module | None = None
-        if gated:
-            self.gate = nn.Sequential(network(inputs, widths), Head(widths[-1], 1))
-        return {name: module(f"experts.{name}") for name in EXPERTS} | ({GATE: module(GATE)} if gated else {})
+        if self.architecture.gated:
+            self.gate = nn.Sequential(network(inputs, widths), Head(widths[-1], len(self.names) - 1))
+        paths = {name: f"experts.{name}" for name in self.names} | ({GATE: GATE} if self.architecture.gated else {})
+        return {name: module(path) for name, path in paths.items()}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the layers of each expert, without its head."""
+        own_heads = self.head_size is not None
+        return {name: expert[0] if own_heads else expert for name, expert in self.experts.items()}
+
+    def heads(self) -> dict[str, nn.Module]:
+        """Return the head of each expert; empty unless each expert has its own."""
+        return {} if self.head_size is None else {name: expert[1] for name, expert in self.experts.items()}
 
     def gate_logits(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, features) -> (B,) log-odds of the first expert."""
+        """(B, features) -> (B,) log-odds of the first of two experts; (B, n - 1) logits of n > 2, whose last is 0."""
         assert self.gate is not None
-        return self.gate(features).squeeze(-1)
+        logits = self.gate(features)
+        return logits.squeeze(-1) if logits.shape[-1] == 1 else logits
+
+    def retain_log_odds(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, features) -> (B,) log-odds of the first expert against all others in the gate."""
+        logits = self.gate_logits(features)
+        if logits.ndim == 1:
+            return logits
+        return logits[:, 0] - torch.logsumexp(pad(logits[:, 1:], (0, 1)), 1)
 
     def coefficients(self, features: torch.Tensor) -> Coefficients:
         """(B, features) -> one (B, 1) coefficient per expert, as trained."""
         if self.gate is None:
-            half = wide(features.new_full((len(features), 1), 0.5))
-            return half, half
-        gate = torch.sigmoid(self.gate(features))
-        return gate, 1 - gate
+            equal = wide(features.new_full((len(features), 1), 1 / len(self.names)))
+            return (equal,) * len(self.names)
+        logits = self.gate(features)
+        if logits.shape[-1] == 1:
+            gate = torch.sigmoid(logits)
+            return gate, 1 - gate
+        return torch.softmax(pad(logits, (0, 1)), 1).split(1, 1)
 
     def forward_actor(self, features: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
         """Mix the experts.
 
         Args:
             features: (B, features).
-            masks: (B, M) weight of each sample's gradient in each block. None: nothing is routed, and `use` applies.
+            masks: (B, M) weight of each sample's gradient in each block, the gate's column last; it is unused without a
+                gate. None: nothing is routed, and `use` applies.
 
         Returns:
             (B, latent).
+
+        Raises:
+            ValueError: M is not the number of experts plus 1.
         """
         if masks is None:
             return self.latents(features, [self.use])[0]
+        if masks.shape[-1] != len(self.names) + 1:
+            raise ValueError(
+                f"masks have {masks.shape[-1]} columns; give {len(self.names) + 1}: {', '.join(self.names)}, {GATE}"
+            )
         with self.router(masks[:, : len(self.router.levels)]):
             return self._mixed(self.coefficients(features), features)
 
@@ -167,22 +219,28 @@ class BlockExtractor(nn.Module):
 
 
 class AdapterExtractor(BlockExtractor):
-    """One frozen network instead of experts; each expert is a low-rank adapter on every layer. There is no gate.
+    """One frozen network instead of experts; each expert is a low-rank adapter on every layer. There is no gate."""
 
-    Raises:
-        ValueError: `gated` is true.
-    """
-
-    def _build_actor(self, inputs: int, widths: Widths, network: Network, gated: bool) -> dict[str, Part]:
-        if gated:
-            raise ValueError("adapters add up and are not mixed by a gate; level 'adapter' needs gated=False")
+    def _build_actor(self, inputs: int, widths: Widths, network: Network) -> dict[str, Part | Sequence[Part]]:
         self.gate = None
         self.experts = network(inputs, widths)
-        return {name: lora(self, "experts.*", max(min(widths) // 4, 1), name) for name in EXPERTS}
+        rank = max(min(widths) // 4, 1)
+        adapters = {name: lora(self, "experts.*", rank, name) for name in self.names}
+        if self.head_size is None:
+            return dict(adapters)
+        self.expert_heads = nn.ModuleDict({name: Head(widths[-1], self.head_size) for name in self.names})
+        return {name: [part, module(f"expert_heads.{name}")] for name, part in adapters.items()}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the network with its adapters for each expert."""
+        return dict.fromkeys(self.names, self.experts)
+
+    def heads(self) -> dict[str, nn.Module]:
+        return {} if self.head_size is None else dict(self.expert_heads.items())
 
     def coefficients(self, features: torch.Tensor) -> Coefficients:
         one = wide(features.new_ones(len(features), 1))
-        return one, one
+        return (one,) * len(self.names)
 
     def latents(self, features: torch.Tensor, uses: Sequence[BlockUse]) -> list[torch.Tensor]:
         """(B, features) -> (B, latent) for each use; adapters act inside the network, so each use is a forward pass."""
@@ -190,14 +248,16 @@ class AdapterExtractor(BlockExtractor):
         return [self._mixed(use.coefficients(trained), features) for use in uses]
 
     def _mixed(self, coefficients: Coefficients, features: torch.Tensor) -> torch.Tensor:
-        for name, coefficient in zip(EXPERTS, coefficients, strict=True):
+        for name, coefficient in zip(self.names, coefficients, strict=True):
             set_scale(self, name, coefficient)
-        return wide(self.experts(features))
+        latent = wide(self.experts(features))
+        heads = self.heads().values()
+        return weighted_sum(coefficients, [head(latent) for head in heads]) if heads else latent
 
 
-LEVELS: dict[str, Callable[..., BlockExtractor]] = {
-    "activation": partial(BlockExtractor, level="activation"),
-    "parameter": partial(BlockExtractor, level="parameter"),
-    "forward_ablated": partial(BlockExtractor, level="activation", forget="forward_ablated"),
-    "adapter": partial(AdapterExtractor, level="parameter"),
-}
+def make_extractor(
+    features_dim: int, arch: Arch, network: Network, architecture: Architecture, logits: int
+) -> BlockExtractor:
+    """Build the extractor of an architecture; arguments as of `BlockExtractor`."""
+    kind = AdapterExtractor if architecture.network == "adapters" else BlockExtractor
+    return kind(features_dim, arch, network, architecture, logits)

@@ -10,14 +10,16 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from gymnasium.spaces import flatdim
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from agents.policies.blocks import LEVELS, MLP, PRECISIONS, BlockExtractor, BlockUse, Precision
-from routing import BLOCKS, start_from_zero
+from agents.policies.architecture import Architecture
+from agents.policies.blocks import MLP, PRECISIONS, BlockExtractor, BlockUse, Precision, make_extractor
+from routing import start_from_zero
 from routing.errors import unknown_name
 
 LEAST_LOG_PROB = math.log(torch.finfo(torch.float32).tiny)
@@ -42,30 +44,72 @@ class BlockPolicy(ActorCriticPolicy):
 
     Args:
         *args, **kwargs: as ActorCriticPolicy's; `net_arch` has at least one layer for pi and for vf.
-        gated: mix the experts by a learned gate; False mixes them half and half.
-        level: what a mask scales. "activation": the gradient into a block. "parameter": the gradient of its parameters;
-            the two are equal unless the features extractor learns. "forward_ablated": as activation, and the forget
-            expert outputs 0 for samples that do not train it. "adapter": as parameter, with adapters to one frozen
-            network as experts.
+        network: how experts are built and mixed: "gated", "ungated", "single" or "adapters".
+        experts: number of experts n; None takes 1 for "single" and 2 for other networks.
+        head: the layer that computes action logits: "shared", "per_expert" or "frozen".
+        level: what a mask scales: "activation", "parameter" or "forward_ablated"; adapters need "parameter".
         precision: of the matrix products in experts, gate and critic: "fp32", or "bf16", which is faster on processors
             with bfloat16 instructions. Parameters, heads and losses are float32 in both.
 
+    `agents.policies.architecture` describes each network, head and level.
+
+    Attributes:
+        architecture: network, experts, head and level.
+
     Raises:
-        ValueError: the level or the precision is unknown, or `net_arch` has no layer for pi or vf.
+        ValueError: a name is unknown, network, experts and level do not fit together, `net_arch` has no layer for pi or
+            vf, or a head per expert is combined with `use_sde`.
     """
 
     mlp_extractor: BlockExtractor  # type: ignore[assignment]
 
     def __init__(
-        self, *args, gated: bool = True, level: str = "activation", precision: Precision = "fp32", **kwargs
+        self,
+        *args,
+        network: str = "gated",
+        experts: int | None = None,
+        head: str = "shared",
+        level: str = "activation",
+        precision: Precision = "fp32",
+        **kwargs,
     ) -> None:
-        if level not in LEVELS:
-            raise unknown_name("level", level, LEVELS)
         if precision not in PRECISIONS:
             raise unknown_name("precision", precision, PRECISIONS)
-        self.gated, self.level, self.precision = gated, level, precision
+        experts = (1 if network == "single" else 2) if experts is None else experts
+        self.architecture, self.precision = Architecture(network, experts, head, level), precision
+        self.architecture.check()
         self._recorder: Callable[[torch.Tensor, bool], Acted] | None = None
         super().__init__(*args, **kwargs)
+
+    @property
+    def network(self) -> str:
+        """How experts are built and mixed."""
+        return self.architecture.network
+
+    @property
+    def experts(self) -> int:
+        """The number of experts."""
+        return self.architecture.experts
+
+    @property
+    def head(self) -> str:
+        """The kind of layer that computes action logits."""
+        return self.architecture.head
+
+    @property
+    def level(self) -> str:
+        """What a mask scales."""
+        return self.architecture.level
+
+    @property
+    def gated(self) -> bool:
+        """Whether a gate mixes the experts."""
+        return self.architecture.gated
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The policy's blocks in the order of the columns of masks."""
+        return self.architecture.blocks
 
     def rounded(self, features: torch.Tensor) -> torch.Tensor:
         """Convert features to the networks' precision, once for all networks."""
@@ -86,8 +130,9 @@ class BlockPolicy(ActorCriticPolicy):
         """Context in which each call of `forward` appends its results, with their graph, to the list it yields.
 
         Args:
-            masks: (T, N, M) weight of each sample's gradient in each block. They are read only in the backward pass and
-                may be written, through `masks.data`, once the samples' episodes have ended.
+            masks: (T, N, M) weight of each sample's gradient in each block, as `evaluate_actions` takes them. They are
+                read only in the backward pass and may be written, through `masks.data`, once the samples' episodes have
+                ended.
         """
         steps: list[Evaluated] = []
 
@@ -106,7 +151,7 @@ class BlockPolicy(ActorCriticPolicy):
             self._recorder = None
 
     def _get_constructor_parameters(self) -> dict:
-        own = {"gated": self.gated, "level": self.level, "precision": self.precision}
+        own = {**self.architecture._asdict(), "precision": self.precision}
         return {**super()._get_constructor_parameters(), **own}
 
     def _build_mlp_extractor(self) -> None:
@@ -114,17 +159,26 @@ class BlockPolicy(ActorCriticPolicy):
             self.net_arch = {"pi": self.net_arch, "vf": self.net_arch}
         if not all(self.net_arch.get(part) for part in ("pi", "vf")):
             raise ValueError(f"net_arch {self.net_arch} lacks layers; blocks need one at least for each of pi and vf")
+        if self.head == "per_expert" and self.use_sde:
+            raise ValueError("use_sde draws noise from one latent, which head 'per_expert' lacks; use head 'shared'")
         network = partial(MLP, activation=self.activation_fn, precision=self.precision)
-        self.mlp_extractor = LEVELS[self.level](self.features_dim, self.net_arch, network, self.gated)
+        logits = flatdim(self.action_space)
+        self.mlp_extractor = make_extractor(self.features_dim, self.net_arch, network, self.architecture, logits)
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
         start_from_zero(self)  # the orthogonal initialisation overwrote the adapters
-
-    @property
-    def blocks(self) -> tuple[str, ...]:
-        """The blocks in the order of a mask's columns."""
-        return BLOCKS
+        if self.head == "shared":
+            return
+        if self.head == "frozen":
+            self.init_weights(self.action_net, gain=1)
+            self.action_net.requires_grad_(False)
+        else:
+            self.action_net = nn.Identity()  # the extractor's latent is the logits
+            for head in self.mlp_extractor.heads().values() if self.ortho_init else ():
+                self.init_weights(head, gain=0.01)
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        self.optimizer = self.optimizer_class(trained, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def critic_parameters(self) -> Iterator[nn.Parameter]:
         """Iterate over the parameters of the critic that the actor does not share."""
@@ -132,7 +186,7 @@ class BlockPolicy(ActorCriticPolicy):
         yield from self.value_net.parameters()
 
     def block_parameters(self, name: str) -> Iterator[nn.Parameter]:
-        """Iterate over the parameters of a block of `routing.BLOCKS`; there are none if the policy lacks the block."""
+        """Iterate over the parameters of a block; there are none if the policy lacks the block."""
         regions = self.mlp_extractor.regions
         return (piece.parameter for piece in (regions[name].pieces if name in regions else ()))
 
@@ -142,7 +196,8 @@ class BlockPolicy(ActorCriticPolicy):
         Args:
             obs: (B, *obs).
             actions: (B, *action).
-            masks: (B, M) weight of each sample's gradient in each block; None routes nothing.
+            masks: (B, M) weight of each sample's gradient in each block: one column per expert, and the gate's, which
+                is unused in a policy without a gate. None routes nothing.
         """
         values, distribution = self._distribution(obs, masks)
         return Evaluated(values, distribution.log_prob(actions), distribution.entropy())
@@ -179,13 +234,22 @@ class BlockPolicy(ActorCriticPolicy):
 
         Returns:
             (B, A) for each use.
+
+        Raises:
+            ValueError: the policy lacks an ablated block, or a use has another number of coefficients than experts.
         """
+        for use in uses:
+            use.check(self.architecture)
         latents = self.mlp_extractor.latents(self.rounded(features), uses)
         return [log_softmax(self.action_net(latent)).clamp(min=LEAST_LOG_PROB) for latent in latents]
 
     def gate_logits(self, obs: PyTorchObs) -> torch.Tensor:
-        """(B, *obs) -> (B,) log-odds of the first expert in the gate."""
+        """(B, *obs) -> (B,) log-odds of the first of two experts in the gate; (B, n - 1) logits of n > 2 experts."""
         return self.mlp_extractor.gate_logits(self._actor_and_critic_features(obs)[0])
+
+    def retain_log_odds(self, obs: PyTorchObs) -> torch.Tensor:
+        """(B, *obs) -> (B,) log-odds of the first expert against all others in the gate."""
+        return self.mlp_extractor.retain_log_odds(self._actor_and_critic_features(obs)[0])
 
     def gate_values(self, obs: PyTorchObs) -> torch.Tensor:
         """(B, *obs) -> (B,) coefficient of the first expert, as trained."""
@@ -205,11 +269,15 @@ class BlockPolicy(ActorCriticPolicy):
         """Context in which the policy acts with its blocks used as deployed.
 
         Args:
-            scales: fixed coefficient of each expert; None takes the gate's.
+            scales: fixed coefficient of each expert; None takes the trained ones.
             without: blocks to ablate; see `BlockUse`.
+
+        Raises:
+            ValueError: the policy lacks a block to ablate, or has another number of experts.
         """
-        blocks = self.mlp_extractor
-        before, blocks.use = blocks.use, BlockUse(scales, frozenset(without))
+        blocks, use = self.mlp_extractor, BlockUse(scales, frozenset(without))
+        use.check(self.architecture)
+        before, blocks.use = blocks.use, use
         try:
             yield
         finally:

@@ -42,8 +42,8 @@ class Agent:
     """the world's arguments, including oversight_prob"""
     method: str
     deployments: Mapping[str, Scales]
-    """deployment rule -> fixed coefficient of each expert, None for the gate's. The first rule selected the weights.
-    "whole" (as trained) is appended if the method has no such rule."""
+    """deployment rule -> fixed coefficient of each expert, None for the trained ones. The first rule selected the
+    weights. "whole" (as trained) is appended if the method has no such rule."""
     facts: Mapping[str, Any]
     """further JSON values passed to `save`"""
 
@@ -109,7 +109,8 @@ def save(path: Path, policy: BlockPolicy, env: str, world: Mapping[str, Any], me
         **facts: further JSON values.
 
     Raises:
-        ValueError: the agent could not be loaded: a space, an argument of the world or the network's size is refused.
+        ValueError: the agent could not be loaded: a space, an argument of the world or the network's size is refused,
+            or a deployment rule has another number of coefficients than experts.
         OSError: the file cannot be written.
     """
     manifest = {
@@ -118,18 +119,22 @@ def save(path: Path, policy: BlockPolicy, env: str, world: Mapping[str, Any], me
         "method": method,
         "deployments": [[rule.name, rule.scales and list(rule.scales)] for rule in find(method).deployments],
         "facts": facts,
-        "network": {
-            "widths": {part: list(widths) for part, widths in policy.net_arch.items()},  # type: ignore[union-attr]
-            "activation": policy.activation_fn.__name__,
-            "gated": policy.gated,
-            "level": policy.level,
-            "precision": policy.precision,
-        },
+        "network": network_data(policy),
         "observation_space": spaces.to_data(policy.observation_space),
         "action_space": spaces.to_data(policy.action_space),
     }
     parse_manifest(manifest)
     archive.write_archive(Path(path), manifest, encode_tensors(policy.state_dict()))
+
+
+def network_data(policy: BlockPolicy) -> dict[str, Any]:
+    """Return the manifest's entry that describes a policy's network."""
+    return {
+        "widths": {part: list(widths) for part, widths in policy.net_arch.items()},  # type: ignore[union-attr]
+        "activation": policy.activation_fn.__name__,
+        **policy.architecture._asdict(),
+        "precision": policy.precision,
+    }
 
 
 def load(path: str | Path) -> Agent:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from agents.saving import archive, spaces
-from agents.saving.agent_file import described_policy
+from agents.saving.agent_file import described_policy, network_data
 from agents.saving.archive import BadAgentError, escaped, unreadable
 from agents.saving.memory_limit import limited_memory
 from agents.saving.weights import DTYPES, check_tensors, encode_tensors
@@ -106,6 +106,7 @@ def _rewrite(old: Path, new: Path) -> None:
     except ValueError as error:
         raise unreadable(old, f"{archive.OLD.weights} does not fit the network in the manifest: {error}") from None
     converted = {
+        "network": network_data(policy),
         "observation_space": spaces.to_data(policy.observation_space),
         "action_space": spaces.to_data(policy.action_space),
     }

@@ -11,16 +11,19 @@ from typing import Any, NamedTuple
 import gymnasium
 from torch import nn
 
-from agents.policies.blocks import EXPERTS, LEVELS, PRECISIONS
+from agents.policies.architecture import HEADS, LEVELS, NETWORKS
+from agents.policies.blocks import PRECISIONS
 from routing.errors import unknown_name
 from routing.oversight.composition import WHOLE
 
 Scales = tuple[float, ...] | None
 ACTIVATIONS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (nn.ReLU, nn.Tanh)}
 FIELDS = ("env", "world", "method", "deployments", "facts", "network", "observation_space", "action_space")
-NETWORK = ("widths", "activation", "gated", "level", "precision")
+NETWORK = ("widths", "activation", "network", "experts", "head", "level", "precision")
+OLD_NETWORK = ("widths", "activation", "gated", "level", "precision")  # of two experts under a shared head
+OLD_LEVELS = (*LEVELS, "adapter")
 NETS = ("pi", "vf")  # the names of the actor's and the critic's widths in Stable-Baselines3
-MAX_LAYERS, MAX_WIDTH = 16, 2**16
+MAX_LAYERS, MAX_WIDTH, MAX_EXPERTS = 16, 2**16, 64
 MAX_RULES = 100
 MAX_NAME = 200  # characters
 MAX_SCALE = 1e6  # of an expert's output; float32 overflows at 3e38
@@ -53,13 +56,14 @@ def parse_manifest(manifest: Mapping[str, Any]) -> Description:
         ValueError: an entry is missing, unknown, of the wrong type or out of range.
     """
     check_keys("the manifest", manifest, FIELDS)
+    network = _network(manifest["network"])
     return Description(
         env=_name("env", manifest["env"]),
         world=_world(manifest["world"]),
         method=_name("method", manifest["method"]),
-        deployments=_deployments(manifest["deployments"]),
+        deployments=_deployments(manifest["deployments"], network["experts"]),
         facts=of_type("facts", manifest["facts"], dict),
-        network=_network(manifest["network"]),
+        network=network,
         observation_space=of_type("observation_space", manifest["observation_space"], dict),
         action_space=of_type("action_space", manifest["action_space"], dict),
     )
@@ -121,8 +125,8 @@ def _world(value: Any) -> dict[str, Any]:
     return value
 
 
-def _deployments(value: Any) -> dict[str, Scales]:
-    """Deployment rule -> coefficient of each expert; the rule "whole" is appended if it is missing."""
+def _deployments(value: Any, experts: int) -> dict[str, Scales]:
+    """Deployment rule -> coefficient of each of n experts; the rule "whole" is appended if it is missing."""
     if not 0 < len(of_type("deployments", value, list)) <= MAX_RULES:
         raise ValueError(f"deployments has {len(value)} rules, not 1 .. {MAX_RULES}")
     rules: dict[str, Scales] = {}
@@ -132,19 +136,21 @@ def _deployments(value: Any) -> dict[str, Scales]:
         name = _name("a rule in deployments", entry[0])
         if name in rules:
             raise ValueError(f"deployments has the rule {name!r} twice")
-        rules[name] = None if entry[1] is None else _scales(name, entry[1])
+        rules[name] = None if entry[1] is None else _scales(name, entry[1], experts)
     rules.setdefault(WHOLE.name, None)
     return rules
 
 
-def _scales(rule: str, value: Any) -> tuple[float, ...]:
-    if len(of_type(f"the value of rule {rule!r}", value, list)) != len(EXPERTS):
-        raise ValueError(f"rule {rule!r} has {len(value)} coefficients, not one for each of {len(EXPERTS)} experts")
+def _scales(rule: str, value: Any, experts: int) -> tuple[float, ...]:
+    if len(of_type(f"the value of rule {rule!r}", value, list)) != experts:
+        raise ValueError(f"rule {rule!r} has {len(value)} coefficients, not one for each of {experts} experts")
     return tuple(_number(f"a coefficient of rule {rule!r}", scale, -MAX_SCALE, MAX_SCALE) for scale in value)
 
 
 def _network(value: Any) -> dict[str, Any]:
-    check_keys("network", value, NETWORK)
+    """Keyword arguments of `BlockPolicy`."""
+    is_old = "gated" in of_type("network", value, dict)
+    check_keys("network", value, OLD_NETWORK if is_old else NETWORK)
     check_keys("widths", value["widths"], NETS)
     for net in NETS:
         if not 0 < len(of_type(f"widths of {net}", value["widths"][net], list)) <= MAX_LAYERS:
@@ -154,7 +160,26 @@ def _network(value: Any) -> dict[str, Any]:
     return {
         "net_arch": value["widths"],
         "activation_fn": ACTIVATIONS[one_of("activation", value["activation"], ACTIVATIONS)],
-        "gated": of_type("gated", value["gated"], bool),
-        "level": one_of("level", value["level"], LEVELS),
+        **(_old_architecture(value) if is_old else _architecture(value)),
         "precision": one_of("precision", value["precision"], PRECISIONS),
     }
+
+
+def _architecture(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "network": one_of("network", value["network"], NETWORKS),
+        "experts": integer("experts", value["experts"], 1, MAX_EXPERTS),
+        "head": one_of("head", value["head"], HEADS),
+        "level": one_of("level", value["level"], LEVELS),
+    }
+
+
+def _old_architecture(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The architecture of an entry written before networks and heads had names."""
+    gated = of_type("gated", value["gated"], bool)
+    level = one_of("level", value["level"], OLD_LEVELS)
+    if level != "adapter":
+        return {"network": "gated" if gated else "ungated", "experts": 2, "head": "shared", "level": level}
+    if gated:
+        raise ValueError("adapters add up and are not mixed by a gate, but gated is true")
+    return {"network": "adapters", "experts": 2, "head": "shared", "level": "parameter"}

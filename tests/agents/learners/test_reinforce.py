@@ -8,6 +8,7 @@ import torch
 
 import envs
 from agents import BlockPolicy, RoutedPPO, build, make_vec_env
+from agents.build import architecture_of
 from agents.learners.one_pass_ppo import OnePassPPO
 from agents.learners.reinforce import RoutedReinforce
 from agents.learners.routed_buffer import RoutedSamples
@@ -15,7 +16,7 @@ from agents.tabular.device_rollout import DeviceRollout
 from agents.tabular.grouping import distinct_masks, pad_rows
 from agents.tabular.policy_table import WholeTable
 from agents.tabular.rollout import TableRollout
-from routing import METHODS
+from routing import METHODS, find
 
 ENV = "envs:keyhole/DiamondGhost-v0"
 
@@ -24,8 +25,7 @@ def learner(method: str, **kwargs) -> RoutedReinforce:
     settings = {"n_steps": 48, "batch_size": 48 * 64, "n_epochs": 3, "seed": 1, "gamma": 0.97, "ent_coef": 0.02}
     settings |= {"whole_episodes": False}
     env = make_vec_env(ENV, 64, size=3, oversight_prob=0.4)
-    spec = METHODS[method]
-    policy = {"gated": spec.gated, "level": spec.level, "activation_fn": torch.nn.ReLU}
+    policy = {**architecture_of(find(method)), "activation_fn": torch.nn.ReLU}
     return RoutedReinforce(
         BlockPolicy, env, method=method, device="cpu", max_grad_norm=None, policy_kwargs=policy, **settings | kwargs
     )
@@ -40,11 +40,11 @@ def samples(model: RoutedReinforce) -> RoutedSamples:
     actions = torch.as_tensor(model.trajectories.action[selected])
     with torch.no_grad():
         log_prob = model.policy.evaluate_actions(observations, actions)[1]
-    columns = (buffer.values, buffer.advantages, buffer.returns, buffer.weights, buffer.masks, buffer.labels)
-    values, advantages, returns, weights, masks, labels = (torch.as_tensor(x[selected]) for x in columns)
-    baselined = torch.as_tensor(buffer.baselined[selected])
+    columns = (buffer.values, buffer.advantages, buffer.returns, buffer.weights, buffer.masks)
+    values, advantages, returns, weights, masks = (torch.as_tensor(x[selected]) for x in columns)
+    treated = (torch.as_tensor(x[selected]) for x in (buffer.critic_weights, buffer.gate, buffer.baselined))
     return RoutedSamples(
-        observations, actions, values, log_prob, advantages, returns, weights, masks, labels, baselined
+        observations, actions, values, log_prob, advantages, returns, weights, masks, *treated, buffer.scale
     )
 
 
@@ -53,7 +53,18 @@ def gradients(model) -> dict[str, torch.Tensor | None]:
 
 
 @pytest.mark.parametrize("whole_episodes", [True, False])
-@pytest.mark.parametrize("method", METHODS)
+PARTS = (
+    "gradient_routing(critic=retain,advantage=scaled)",
+    "gradient_routing(network=gated(3))",
+    "gradient_routing(masks=placebo,baseline=none)",
+    "gradient_routing_weighted(level=forward_ablated)",
+    "gradient_routing_weighted(network=adapters,level=parameter,gate_loss=none)",
+    "gradient_routing(head=per_expert)",
+    "naive(head=frozen,network=single)",
+)
+
+
+@pytest.mark.parametrize("method", [*METHODS, *PARTS])
 def test_gradient_equals_that_of_the_samples_in_every_epoch(method, whole_episodes):
     model = learner(method, whole_episodes=whole_episodes)
     model.learn(48 * 64 * 2)  # some updates, so that the policy is no longer uniform
@@ -177,7 +188,7 @@ def test_an_update_on_whole_episodes_has_no_sample_of_an_unfinished_episode():
     assert model.num_timesteps == model.trajectories.live.sum()
     np.testing.assert_array_equal(model.rollout_buffer.live, model.trajectories.live)
     assert not model.rollout_buffer.weights[~model.trajectories.live].any()
-    assert np.isnan(model.rollout_buffer.labels).sum() == 0
+    assert np.isnan(model.rollout_buffer.gate).sum() == 0
 
 
 def test_step_size_and_entropy_bonus_follow_their_schedules():

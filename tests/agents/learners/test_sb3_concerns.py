@@ -61,7 +61,7 @@ def test_a_loss_of_nan_is_named_without_an_overseer():
         RoutedPPO("MlpPolicy", env, vf_coef=float("nan"), **SMALL).learn(32)
 
 
-@pytest.mark.parametrize("settings", [{"precision": "bf16"}, {"level": "adapter", "gated": False}], ids=str)
+@pytest.mark.parametrize("settings", [{"precision": "bf16"}, {"network": "adapters", "level": "parameter"}], ids=str)
 def test_blocks_of_each_kind_take_gaussian_actions(settings):
     model = RoutedPPO("BlockPolicy", box(), policy_kwargs={**NETWORK, **settings}, **SMALL).learn(32)
     assert all(torch.isfinite(p).all() for p in model.policy.parameters())
@@ -169,10 +169,10 @@ def test_predict_takes_one_observation_and_many(algorithm):
 
 
 def test_a_policy_alone_survives_saving_and_loading(tmp_path):
-    policy = RoutedPPO(BlockPolicy, box(), policy_kwargs={"level": "parameter", "gated": False}, **SMALL).policy
+    policy = RoutedPPO(BlockPolicy, box(), policy_kwargs={"level": "parameter", "network": "ungated"}, **SMALL).policy
     policy.save(tmp_path / "policy.pt")
     loaded = BlockPolicy.load(tmp_path / "policy.pt")
-    assert (loaded.level, loaded.gated) == ("parameter", False)
+    assert (loaded.level, loaded.network) == ("parameter", "ungated")
     obs = np.ones((2, 3), np.float32)
     np.testing.assert_array_equal(
         policy.predict(obs, deterministic=True)[0], loaded.predict(obs, deterministic=True)[0]
@@ -241,7 +241,7 @@ def test_what_an_overseer_does_not_allow_is_refused_in_one_line():
     with pytest.raises(ValueError, match="trains a gate, which ActorCriticPolicy lacks"):
         RoutedPPO("MlpPolicy", world(), method="gradient_routing", **SMALL)
     with pytest.raises(ValueError, match="trains a gate, which BlockPolicy lacks"):
-        RoutedPPO(BlockPolicy, world(), method="gradient_routing", policy_kwargs={"gated": False}, **SMALL)
+        RoutedPPO(BlockPolicy, world(), method="gradient_routing", policy_kwargs={"network": "ungated"}, **SMALL)
 
 
 def test_a_policy_without_blocks_trains_under_methods_that_mask_nothing():

@@ -6,7 +6,7 @@ import torch
 
 import agents
 from agents import BlockPolicy, BlockUse, make_vec_env
-from routing import BLOCKS, METHODS, audit, moved, snapshot
+from routing import BLOCKS, audit, moved, snapshot
 
 
 @pytest.fixture
@@ -72,9 +72,9 @@ def schedule(progress: float) -> float:
     return 1e-2
 
 
-def make_policy(env, gated: bool, level: str) -> BlockPolicy:
+def make_policy(env, network: str, level: str) -> BlockPolicy:
     torch.manual_seed(0)
-    kwargs = {"gated": gated, "level": level, "net_arch": {"pi": [16, 16], "vf": [16, 16]}}
+    kwargs = {"network": network, "level": level, "net_arch": {"pi": [16, 16], "vf": [16, 16]}}
     spaces = env.observation_space, env.action_space
     policy = BlockPolicy(*spaces, schedule, **kwargs).double()
     policy.action_net.weight.data.normal_()
@@ -107,32 +107,37 @@ def gradients(policy, obs, masks=None) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("gated", [True, False])
-def test_masks_on_parameters_and_on_activations_of_whole_experts_give_equal_gradients(env, obs, gated):
+@pytest.mark.parametrize("network", ["gated", "ungated"])
+def test_masks_on_parameters_and_on_activations_of_whole_experts_give_equal_gradients(env, obs, network):
     """So masks on parameters need no arm of their own: no parameter is upstream of the experts."""
-    found = [gradients(make_policy(env, gated, level), obs, MASKS) for level in ("activation", "parameter")]
-    plain = gradients(make_policy(env, gated, "activation"), obs, torch.ones(32, 3).double())
+    found = [gradients(make_policy(env, network, level), obs, MASKS) for level in ("activation", "parameter")]
+    plain = gradients(make_policy(env, network, "activation"), obs, torch.ones(32, 3).double())
     for name, gradient in found[0].items():
         torch.testing.assert_close(gradient, found[1][name], rtol=1e-12, atol=1e-14)
     assert any(not torch.equal(gradient, plain[name]) for name, gradient in found[0].items())
 
 
-@pytest.mark.parametrize(("gated", "level"), [(True, "activation"), (True, "parameter"), (False, "adapter")])
-def test_forward_is_bit_identical_under_masks_unless_the_level_ablates(env, obs, gated, level):
-    policy = make_policy(env, gated, level)
+@pytest.mark.parametrize(
+    ("network", "level"), [("gated", "activation"), ("gated", "parameter"), ("adapters", "parameter")]
+)
+def test_forward_is_bit_identical_under_masks_unless_the_level_ablates(env, obs, network, level):
+    policy = make_policy(env, network, level)
     plain, routed = outputs(policy, obs), outputs(policy, obs, MASKS)
     assert all(torch.equal(x, y) for x, y in zip(plain, routed, strict=True))
 
 
-@pytest.mark.parametrize("level", ["activation", "parameter", "forward_ablated", "adapter"])
-def test_unit_masks_change_no_bit_of_any_gradient_at_any_level(env, obs, level):
-    policy = make_policy(env, level != "adapter", level)
+@pytest.mark.parametrize(
+    ("network", "level"),
+    [("gated", "activation"), ("gated", "parameter"), ("gated", "forward_ablated"), ("adapters", "parameter")],
+)
+def test_unit_masks_change_no_bit_of_any_gradient_at_any_level(env, obs, network, level):
+    policy = make_policy(env, network, level)
     with_ones = gradients(policy, obs, torch.ones(32, 3).double())
     assert all(torch.equal(with_ones[name], gradient) for name, gradient in gradients(policy, obs).items())
 
 
 def test_forward_ablated_samples_act_as_without_the_forget_expert(env, obs):
-    policy = make_policy(env, True, "forward_ablated")
+    policy = make_policy(env, "gated", "forward_ablated")
     log_prob, whole = outputs(policy, obs, MASKS)[1], outputs(policy, obs)[1]
     with policy.deployed(without=["forget"]):
         ablated = outputs(policy, obs)[1]
@@ -142,7 +147,7 @@ def test_forward_ablated_samples_act_as_without_the_forget_expert(env, obs):
 
 
 def test_adapters_share_a_frozen_base_and_each_learns_from_its_own_samples(env, obs):
-    policy = make_policy(env, False, "adapter")
+    policy = make_policy(env, "adapters", "parameter")
     regions = policy.mlp_extractor.regions
     before = snapshot(regions)
     base = [p for name, p in policy.named_parameters() if ".base." in name]
@@ -158,10 +163,10 @@ def test_adapters_share_a_frozen_base_and_each_learns_from_its_own_samples(env, 
 
 
 def test_adapters_start_without_effect_and_are_deployed_separately(env, obs):
-    kwargs = {"gated": False, "level": "adapter", "net_arch": {"pi": [16, 16], "vf": [16, 16]}}
+    kwargs = {"network": "adapters", "level": "parameter", "net_arch": {"pi": [16, 16], "vf": [16, 16]}}
     policy = BlockPolicy(env.observation_space, env.action_space, schedule, **kwargs)
     assert torch.equal(logits(policy, obs), logits(policy, obs, scales=(0.0, 0.0)))
-    policy = make_policy(env, False, "adapter").float()
+    policy = make_policy(env, "adapters", "parameter").float()
     alone = logits(policy, obs, scales=(1.0, 0.0))
     assert torch.equal(alone, logits(policy, obs, without=("forget",)))
     for parameter in policy.block_parameters("forget"):
@@ -172,7 +177,7 @@ def test_adapters_start_without_effect_and_are_deployed_separately(env, obs):
 @pytest.mark.parametrize("level", ["activation", "parameter"])
 def test_no_gradient_leaks_into_a_block_whose_mask_is_zero(env, obs, level):
     """Checked by `routing.audit`: a sample that trains one block has no gradient in the others."""
-    extractor = make_policy(env, True, level).mlp_extractor
+    extractor = make_policy(env, "gated", level).mlp_extractor
     found = audit(
         extractor, extractor.router, obs.flatten(1).double(), torch.arange(32) % 3, loss=lambda out: out[0].sum()
     )
@@ -182,7 +187,7 @@ def test_no_gradient_leaks_into_a_block_whose_mask_is_zero(env, obs, level):
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda policy: pickle.loads(pickle.dumps(policy))])
 def test_a_copied_policy_routes_its_own_parameters(env, obs, duplicate):
-    policy = make_policy(env, True, "parameter")
+    policy = make_policy(env, "gated", "parameter")
     duplicated = duplicate(policy)
     expected = gradients(policy, obs, MASKS)
     policy.zero_grad()
@@ -190,28 +195,26 @@ def test_a_copied_policy_routes_its_own_parameters(env, obs, duplicate):
     assert all(parameter.grad is None for parameter in policy.parameters())
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_method_gets_the_policy_that_it_declares(env, name):
-    policy = agents.build(env, name, 0).policy
-    assert (policy.level, policy.gated) == (METHODS[name].level, METHODS[name].gated)
+@pytest.mark.parametrize(
+    ("method", "network", "level"),
+    [
+        ("naive", "gated", "activation"),
+        ("gradient_routing", "gated", "activation"),
+        ("gradient_routing_ablated", "gated", "forward_ablated"),
+        ("gradient_routing_adapter", "adapters", "parameter"),
+        ("no_gate", "ungated", "activation"),
+    ],
+)
+def test_a_method_gets_the_policy_that_it_declares(env, method, network, level):
+    assert agents.build(env, method, 0).policy.architecture == (network, 2, "shared", level)
 
 
-def test_an_unknown_level_names_the_nearest(env):
-    with pytest.raises(ValueError, match="did you mean 'adapter'"):
-        make_policy(env, True, "adaptor")
-    with pytest.raises(ValueError, match="needs gated=False"):
-        make_policy(env, True, "adapter")
-
-
-@pytest.mark.parametrize(("gated", "level"), [(True, "activation"), (False, "activation"), (False, "adapter")])
-def test_uses_computed_together_equal_each_use_alone(env, obs, gated, level):
-    policy, features = make_policy(env, gated, level).float(), obs.flatten(1)
-    uses = [
-        BlockUse(),
-        BlockUse((1.0, 0.0)),
-        BlockUse(without=frozenset(["forget"])),
-        BlockUse(without=frozenset(["gate"])),
-    ]
+@pytest.mark.parametrize(
+    ("network", "level"), [("gated", "activation"), ("ungated", "activation"), ("adapters", "parameter")]
+)
+def test_uses_computed_together_equal_each_use_alone(env, obs, network, level):
+    policy, features = make_policy(env, network, level).float(), obs.flatten(1)
+    uses = [BlockUse(), BlockUse((1.0, 0.0)), *(BlockUse(without=frozenset([block])) for block in policy.blocks)]
     for use, together in zip(uses, policy.log_probabilities(features, uses), strict=True):
         with policy.deployed(*use):
             torch.testing.assert_close(together, policy.get_distribution(obs).distribution.logits)

@@ -20,7 +20,7 @@ MEMORY = 2**30  # bytes that loading may allocate
 def digest(agent: agents.Agent) -> str:
     """Hash of all that determines a policy's actions."""
     policy = agent.policy
-    found = hashlib.sha256(repr((policy.activation_fn, policy.gated, policy.level, policy.precision)).encode())
+    found = hashlib.sha256(repr((policy.activation_fn, policy.architecture, policy.precision)).encode())
     for name, value in policy.state_dict().items():
         found.update(name.encode() + value.numpy().tobytes())
     return found.hexdigest()

@@ -10,16 +10,21 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from torch import nn
 
 import agents
 from agents import BadAgentError
+from agents.build import architecture_of
+from agents.policies.architecture import HEADS, LEVELS
 from agents.saving import archive, spaces
 from routing import METHODS, find
+from routing.oversight.registry import EARLIER
 from tests.agents.saving import forging
 from tests.agents.saving.forging import MANIFEST, WEIGHTS, forge, manifest, members, pack
 
 ENV, WORLD = "envs:keyhole/DiamondGhost-v0", {"size": 2, "oversight_prob": 0.3}
-METHODS_BY_KIND = {(find(name).gated, find(name).level): name for name in METHODS}
+ARMS = (*METHODS, *EARLIER, "naive(network=single)", "gradient_routing(network=gated(3),head=per_expert)")
+METHODS_BY_KIND = {tuple(architecture_of(find(name)).values()): name for name in ARMS}
 
 
 def trained(method: str = "gradient_routing"):
@@ -47,7 +52,7 @@ def test_a_loaded_policy_acts_as_the_saved_one_with_and_without_each_block(metho
     agents.save(tmp_path / "agent.zip", policy, ENV, WORLD, method)
     agent = agents.load(tmp_path / "agent.zip")
     obs = torch.as_tensor(OBSERVATIONS)
-    for without in ([], ["retain"], ["forget"], ["gate"]):
+    for without in ([], *([block] for block in policy.blocks)):
         with policy.deployed(without=without), agent.policy.deployed(without=without):
             theirs, ours = (agents.action_probabilities(p, obs) for p in (policy, agent.policy))
         assert torch.equal(theirs, ours)
@@ -304,6 +309,27 @@ def added(name, value, *keys):
     return change
 
 
+def old_network(*lacking, **changed):
+    """A network's entry as it was written for two experts under a shared head."""
+
+    def change(path):
+        now = manifest(path)["network"]
+        old = {name: now[name] for name in ("widths", "activation", "level", "precision")} | {"gated": True} | changed
+        forge(path, network={name: value for name, value in old.items() if name not in lacking})
+
+    return change
+
+
+def experts(number):
+    """Another number of experts, with as many coefficients in the rules."""
+
+    def change(path):
+        network = manifest(path)["network"] | {"experts": number}
+        forge(path, network=network, deployments=[["retain", [1.0] * number]])
+
+    return change
+
+
 def box(**changed):
     """An observation space of kind Box."""
     return entry(
@@ -432,10 +458,28 @@ BAD = {  # name -> change of a good file, part of the message
     "no layers": (entry(*WIDTHS, value=[]), "pi has 0 layers"),
     "a network of 16 GiB": (entry(*WIDTHS, value=[2**15] * 2), "the network has .* bytes; the limit of"),
     "an activation that is a function": (entry("network", "activation", value="os.system"), "unknown activation"),
-    "a gate that is a number": (entry("network", "gated", value=1), "gated is a int, not a bool"),
+    "a gate that is a number": (old_network(gated=1), "gated is a int, not a bool"),
+    "an old network with a new entry": (old_network(head="shared"), "network has an unknown entry 'head'"),
+    "a new network with an old entry": (added("gated", True, "network"), "network has an unknown entry 'network'"),
+    "an old network without a level": (old_network("level"), "network lacks 'level'"),
+    "an old network of an unknown level": (old_network(level="rows"), "unknown level 'rows'"),
+    "a new network of an old level": (entry("network", "level", value="adapter"), "unknown level 'adapter'"),
+    "an unknown network": (entry("network", "network", value="mixture"), "unknown network 'mixture'"),
+    "a network that is a list of names": (entry("network", "network", value=["gated"]), "network is a list, not a str"),
+    "an unknown head": (entry("network", "head", value="os.system"), "unknown head 'os.system'"),
+    "a head that is nothing": (entry("network", "head", value=None), "head is a NoneType, not a str"),
+    "no experts": (entry("network", "experts", value=0), "experts is 0, not in 1 .. 64"),
+    "a billion experts": (entry("network", "experts", value=10**9), "experts is 1000000000, not in 1 .. 64"),
+    "half an expert": (entry("network", "experts", value=1.5), "experts is a float, not a int"),
+    "experts that are true": (entry("network", "experts", value=True), "experts is a bool, not a int"),
+    "three experts with two scales": (entry("network", "experts", value=3), "rule 'retain' has 2 coefficients"),
+    "one gated expert": (experts(1), "network 'gated' has 1 experts; choose at least 2"),
+    "a single network of two experts": (entry("network", "network", value="single"), "'single' has 1 expert, not 2"),
+    "three experts with the weights of two": (experts(3), "forget2.0.weight is missing"),
+    "adapters of activations": (entry("network", "network", value="adapters"), "choose level 'parameter'"),
     "an unknown level": (entry("network", "level", value="rows"), "unknown level 'rows'"),
     "a level that is a list": (entry("network", "level", value=[]), "level is a list"),
-    "adapters with a gate": (entry("network", "level", value="adapter"), "adapters add up"),
+    "adapters with a gate": (old_network(level="adapter"), "adapters add up"),
     "an unknown precision": (entry("network", "precision", value="fp8"), "unknown precision 'fp8'"),
     "an unknown space": (entry("observation_space", value={"kind": "Dict"}), "unknown kind of a space 'Dict'"),
     "a space that is a string": (entry("action_space", value="Discrete"), "action_space is a str"),
@@ -491,6 +535,63 @@ def test_a_bad_file_is_refused_with_one_line(case, path):
 def test_a_manifest_with_other_valid_values_loads(change, path):
     change(path)
     agents.load(path)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("gated", [True, False])
+def test_a_file_of_two_experts_from_before_networks_had_names_loads(gated, level, tmp_path):
+    assert_loads_as_before(tmp_path / "agent.zip", {"gated": gated, "level": level}, "gated" if gated else "ungated")
+
+
+def test_a_file_of_adapters_from_before_networks_had_names_loads(tmp_path):
+    assert_loads_as_before(tmp_path / "agent.zip", {"gated": False, "level": "adapter"}, "adapters")
+
+
+def assert_loads_as_before(path, old, network):
+    level = "parameter" if old["level"] == "adapter" else old["level"]
+    policy = untrained(network=network, level=level)
+    agents.save(path, policy, ENV, WORLD, "gradient_routing")
+    old_network(**old)(path)
+    assert list(manifest(path)["network"]) == ["widths", "activation", "level", "precision", "gated"]
+    loaded = agents.load(path).policy
+    assert loaded.architecture == (network, 2, "shared", level)
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in policy.state_dict().items())
+
+
+def untrained(**architecture):
+    """A policy for the agents' world, from a seed of its own."""
+    env = agents.make_vec_env(ENV, 1, **WORLD)
+    torch.manual_seed(3)
+    arch = {"pi": [8, 8], "vf": [4]}
+    spaces = env.observation_space, env.action_space
+    policy = agents.BlockPolicy(*spaces, lambda progress: 0.0, net_arch=arch, activation_fn=nn.ReLU, **architecture)
+    for parameter in policy.parameters():
+        parameter.data.normal_()
+    return policy
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("network", [("single", 1), ("gated", 3), ("ungated", 3), ("adapters", 3)], ids=str)
+def test_every_network_and_head_survives_its_file(network, head, tmp_path):
+    level = "parameter" if network[0] == "adapters" else "forward_ablated"
+    policy = untrained(network=network[0], experts=network[1], head=head, level=level)
+    agents.save(tmp_path / "agent.zip", policy, ENV, WORLD, "naive")
+    agent = agents.load(tmp_path / "agent.zip")
+    assert agent.policy.architecture == policy.architecture
+    for without in ([], *([block] for block in policy.blocks)):
+        with policy.deployed(without=without), agent.deployed("whole", without):
+            theirs, ours = (
+                agents.action_probabilities(p, torch.as_tensor(OBSERVATIONS)) for p in (policy, agent.policy)
+            )
+        assert torch.equal(theirs, ours)
+    trains = {name: parameter.requires_grad for name, parameter in policy.named_parameters()}
+    assert trains == {name: parameter.requires_grad for name, parameter in agent.policy.named_parameters()}
+
+
+def test_a_rule_with_another_number_of_coefficients_than_experts_is_not_saved(tmp_path):
+    with pytest.raises(ValueError, match="rule 'retain' has 2 coefficients, not one for each of 3 experts"):
+        agents.save(tmp_path / "agent.zip", untrained(experts=3), ENV, WORLD, "gradient_routing")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_of_format_1_is_refused_with_the_command_that_converts_it(path):

@@ -70,6 +70,15 @@ def test_every_kind_of_policy_converts(method, tmp_path):
     assert (tmp_path / "new.zip").read_bytes() == (tmp_path / "current.zip").read_bytes()
 
 
+@pytest.mark.usefixtures("in_process")
+def test_the_network_of_an_old_file_gets_the_entries_that_save_writes(current, tmp_path):
+    entry = forging.manifest(current)["network"]
+    old = {name: entry[name] for name in ("widths", "activation", "level", "precision")} | {"gated": True}
+    forging.write_old(tmp_path / "agent.zip", current, network=old)
+    convert_file(tmp_path / "agent.zip", tmp_path / "new.zip")
+    assert (tmp_path / "new.zip").read_bytes() == current.read_bytes()
+
+
 def test_the_infinite_bounds_of_an_old_file_survive(current, tmp_path):
     bounds = {"low": [[0.0], [-math.inf]], "high": [[math.inf], [1.0]]}
     space = {"kind": "Box", "shape": [2, 1], "dtype": "float32", **bounds}

@@ -1,0 +1,108 @@
+"""The architecture of a policy made of blocks: its network, its experts, its head and its level.
+
+Network:
+
+- gated: experts mixed by a learned softmax gate, whose logit for the last expert is fixed at 0.
+- ungated: n experts with coefficient 1/n each.
+- single: one expert with coefficient 1, for comparison with a network without parts.
+- adapters: one frozen network with a low-rank adapter for each expert; adapters add up with coefficient 1.
+
+Head:
+
+- shared: one linear layer on the mixed latent; it learns from every sample.
+- per_expert: each expert has a linear layer of its own inside its block, which is therefore routed and ablated with the
+  expert; the action logits are the experts' logits, mixed with the experts' coefficients.
+- frozen: a shared layer that keeps its initial values.
+
+Level, the gradients that a mask scales:
+
+- activation: the gradient through a block's output.
+- parameter: the gradient of a block's parameters. It differs from activation only if the features extractor learns.
+- forward_ablated: as activation, and each forget expert outputs 0 for samples that do not train it.
+"""
+
+from collections.abc import Sequence
+from itertools import count, pairwise
+from typing import NamedTuple
+
+from routing import BLOCKS, blocks_of
+from routing.errors import unknown_name
+
+NETWORKS = ("gated", "ungated", "single", "adapters")
+HEADS = ("shared", "per_expert", "frozen")
+LEVELS = ("activation", "parameter", "forward_ablated")
+RETAIN, FORGET, GATE = BLOCKS
+
+
+def expert_names(experts: int) -> tuple[str, ...]:
+    """Return the block of each expert: retain, forget, forget2, forget3, ..."""
+    return blocks_of(experts)[:-1]
+
+
+class Architecture(NamedTuple):
+    """The parts of a policy made of blocks, as `BlockPolicy` takes them."""
+
+    network: str = "gated"
+    experts: int = 2
+    head: str = "shared"
+    level: str = "activation"
+
+    @property
+    def gated(self) -> bool:
+        """Whether a gate mixes the experts."""
+        return self.network == "gated"
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The blocks in the order of the columns of masks; masks have a last column for the gate even without one."""
+        return expert_names(self.experts) + ((GATE,) if self.gated else ())
+
+    @property
+    def forget(self) -> tuple[str, ...]:
+        """The blocks of the experts other than retain."""
+        return expert_names(self.experts)[1:]
+
+    def check(self) -> None:
+        """Raise ValueError if a part is unknown or the parts do not fit together."""
+        for part, name, known in (
+            ("network", self.network, NETWORKS),
+            ("head", self.head, HEADS),
+            ("level", self.level, LEVELS),
+        ):
+            if name not in known:
+                raise unknown_name(part, name, known)
+        if self.network == "single" and self.experts != 1:
+            raise ValueError(f"network 'single' has 1 expert, not {self.experts}; choose experts=1 or network 'gated'")
+        if self.network != "single" and self.experts < 2:
+            raise ValueError(
+                f"network {self.network!r} has {self.experts} experts; choose at least 2, or network 'single'"
+            )
+        if self.network == "adapters" and self.level != "parameter":
+            raise ValueError(
+                f"adapters share the activations of one network, so level {self.level!r} cannot separate them; "
+                "choose level 'parameter'"
+            )
+
+
+def equal_capacity_width(inputs: int, widths: Sequence[int], actions: int, experts: int, gate: bool) -> int:
+    """Compute the width of a single network that has as many parameters as an actor of several experts.
+
+    Args:
+        inputs: number of features.
+        widths: units of each layer of each expert and of the gate.
+        actions: outputs of the shared head.
+        experts: number of experts n.
+        gate: whether the actor has a gate, which is a network of its own with n - 1 outputs.
+
+    Returns:
+        The smallest width of `len(widths)` equal layers for which network and head have at least as many parameters as
+        the experts, the gate and the head.
+    """
+    networks = (experts + gate) * _parameters([inputs, *widths])
+    needed = networks + gate * _parameters([widths[-1], experts - 1]) + _parameters([widths[-1], actions])
+    return next(w for w in count(1) if _parameters([inputs, *[w] * len(widths), actions]) >= needed)
+
+
+def _parameters(sizes: Sequence[int]) -> int:
+    """The number of weights and biases of fully connected layers between these sizes."""
+    return sum((before + 1) * after for before, after in pairwise(sizes))
