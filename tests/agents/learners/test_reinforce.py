@@ -52,7 +52,6 @@ def gradients(model) -> dict[str, torch.Tensor | None]:
     return {name: None if p.grad is None else p.grad.clone() for name, p in model.policy.named_parameters()}
 
 
-@pytest.mark.parametrize("whole_episodes", [True, False])
 PARTS = (
     "gradient_routing(critic=retain,advantage=scaled)",
     "gradient_routing(network=gated(3))",
@@ -64,6 +63,7 @@ PARTS = (
 )
 
 
+@pytest.mark.parametrize("whole_episodes", [True, False])
 @pytest.mark.parametrize("method", [*METHODS, *PARTS])
 def test_gradient_equals_that_of_the_samples_in_every_epoch(method, whole_episodes):
     model = learner(method, whole_episodes=whole_episodes)
