@@ -11,6 +11,7 @@ from agents.saving.agent_file import Agent, load, save
 from agents.saving.archive import BadAgentError
 from agents.saving.run_state import StateFile
 from agents.vec_env import GymnasiumVecEnv, make_vec_env
+from agents.warm_start import warm_start
 
 __all__ = [
     "Agent",
@@ -31,4 +32,5 @@ __all__ = [
     "make_evaluator",
     "make_vec_env",
     "save",
+    "warm_start",
 ]

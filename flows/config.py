@@ -122,6 +122,10 @@ class SharedConfig(Settings):
     )
     env_kwargs: dict[str, Any] = Field(default_factory=dict, description="other arguments of the environment")
     steps: int = Field(default=1_000_000, ge=1, description="environment steps of a run, over all copies")
+    start: str = Field(
+        default="",
+        description="agent that every arm starts from: agent.zip, run or registered model; unset: fresh networks",
+    )
     checkpoints: int = Field(default=20, ge=1, description="evaluations during a run, evenly spaced")
     learner: Learner = Field(
         default="reinforce",

@@ -34,6 +34,7 @@ from agents.policies.policy import BlockPolicy, Evaluated
 from agents.vec_env import GymnasiumVecEnv, find_overseer
 from envs.snapshot import require_snapshots
 from routing import blocks_of, find
+from routing.oversight.composition import GATE
 
 PROXY = "proxy"  # the method that treats nothing
 log = logging.getLogger(__name__)
@@ -161,7 +162,7 @@ class RoutedPPO(PPO):
         """Raise ValueError if a part of the method needs a gate that the policy lacks."""
         method = find(self.method)
         gated = isinstance(self.policy, BlockPolicy) and self.policy.mlp_extractor.gate is not None
-        if "gate" in method.only("gate_loss").part.needs and not gated:
+        if GATE in method.only("gate_loss").part.needs and not gated:
             raise ValueError(
                 f"method {self.method!r} trains a gate, which {type(self.policy).__name__} lacks; "
                 "use BlockPolicy with a gated network"
@@ -209,6 +210,11 @@ class RoutedPPO(PPO):
     def world_restore(self, state: dict[str, Any]) -> None:
         """Restore the state that `world_snapshot` returned."""
         require_snapshots(self.env).restore(state)
+
+    def known_observations(self) -> torch.Tensor:
+        """Return (n, *obs) observations that the policy acts on: those of the last rollout."""
+        observations = self.rollout_buffer.observations
+        return torch.as_tensor(observations.reshape(-1, *self.observation_space.shape))  # type: ignore[misc]
 
     def train(self) -> None:
         """Update the policy from the rollout."""

@@ -131,6 +131,10 @@ class RoutedReinforce(OnePassPPO):
         else:
             super().world_restore(state)
 
+    def known_observations(self) -> torch.Tensor:
+        """Return (n, *obs) observations that the policy acts on: all that the world has, if it has tables."""
+        return self.inputs.float() if self.tabular else super().known_observations()
+
     def collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
         """Roll out by table look-up, and treat the rollout; returns False if the callback stops training."""
         # changed from SB3 2.9 (1 of 1): with tables, the whole body

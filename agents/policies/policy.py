@@ -154,6 +154,14 @@ class BlockPolicy(ActorCriticPolicy):
         own = {**self.architecture._asdict(), "precision": self.precision}
         return {**super()._get_constructor_parameters(), **own}
 
+    def fresh(self, seed: int) -> "BlockPolicy":
+        """Build a policy with the same arguments from a seed, on the same device; the global generator is unchanged."""
+        arguments = self._get_constructor_parameters()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            policy = type(self)(**arguments, share_features_extractor=self.share_features_extractor)
+        return policy.to(self.device)
+
     def _build_mlp_extractor(self) -> None:
         if isinstance(self.net_arch, list):
             self.net_arch = {"pi": self.net_arch, "vf": self.net_arch}

@@ -117,7 +117,7 @@ def save(path: Path, policy: BlockPolicy, env: str, world: Mapping[str, Any], me
         "env": env,
         "world": dict(world),
         "method": method,
-        "deployments": [[rule.name, rule.scales and list(rule.scales)] for rule in find(method).deployments],
+        "deployments": [[name, scales and list(scales)] for name, scales in find(method).deployed.items()],
         "facts": facts,
         "network": network_data(policy),
         "observation_space": spaces.to_data(policy.observation_space),

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from flows.tracking.store import Store
 
 SOME_FAILED = 1
+Settings = TypeVar("Settings", bound=SharedConfig)
 AGAIN = "--force trains them again"
 
 
@@ -38,7 +39,7 @@ def run_comparison(config: CompareConfig, options: RunOptions) -> None:
     """`keyhole compare`: runs the flow on the project's Prefect server."""
     from flows.sweep.checks import check_sweep
 
-    project = _writable_project()
+    project, config = _writable_project(), with_start(config)
     with sweep_lock(project):
         check_sweep(config)
         if options.next_seeds:
@@ -48,6 +49,15 @@ def run_comparison(config: CompareConfig, options: RunOptions) -> None:
             print(f"{runs} runs of {config.steps:,} steps each, {min(runs, config.workers)} side by side")
         _print_budget(config)
         _sweep(project, config, options)
+
+
+def with_start(config: Settings) -> Settings:
+    """Replaces the name of the agent that runs start from by the path of its file; raises UserError."""
+    if not config.start:
+        return config
+    from flows.cli.play import find_agent
+
+    return config.model_copy(update={"start": str(find_agent(config.start)[0].resolve())})
 
 
 def _extend(store: "Store", config: CompareConfig, options: RunOptions) -> "tuple[CompareConfig, Plan]":
@@ -80,7 +90,7 @@ def preview_sweep(config: CompareConfig, options: RunOptions) -> None:
     from flows.tracking.reuse import find_equal_run
     from flows.tracking.store import Store
 
-    project = current_project()
+    project, config = current_project(), with_start(config)
     check_sweep(config)
     if options.next_seeds:
         store = existing_store(writes=False)
@@ -227,7 +237,7 @@ def run_one(config: TrainConfig) -> None:
     """`keyhole train`: trains one run in this process."""
     from flows.sweep.checks import check_run
 
-    project = _writable_project()
+    project, config = _writable_project(), with_start(config)
     process_env.use_one_thread()
     check_run(config)
     _print_budget(config)

@@ -199,7 +199,7 @@ def show(run: str | None, as_json: bool) -> None:
 @click.option("--episodes", default=1, show_default=True, type=click.IntRange(1), help="number of episodes")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="seed of the episodes")
 @click.option("--deploy", metavar="RULE", help="deployment rule  [default: the method's first]")
-@click.option("--without", multiple=True, metavar="BLOCK", help="block to ablate (retain, forget, gate); repeatable")
+@click.option("--without", multiple=True, metavar="BLOCK", help="block to ablate, such as forget or gate; repeatable")
 @click.option("--greedy", is_flag=True, help="take the most likely action instead of sampling")
 @click.option("--env", metavar="ENV", help="the agent's environment, to trust one that is not keyhole's")
 @click.option("--gif", metavar="FILE", help="also write the episodes as a GIF")

@@ -29,7 +29,6 @@ from flows.tracking import model_registry, results
 from flows.tracking.access import require_runs
 from flows.tracking.model_registry import AGENT
 from flows.tracking.store import Store
-from routing import BLOCKS
 
 OURS = re.compile(r"envs:keyhole/[\w.-]+")
 MEMORY = 4 * 2**30  # bytes that a world of ours may allocate: its size is that in a file
@@ -128,8 +127,8 @@ def check_options(agent: agents.Agent, options: PlayOptions, trusted: bool) -> N
     if not isinstance(agent.policy.action_space, Discrete):
         raise UserError(f"the agent's actions are {agent.policy.action_space}; only Discrete actions can be played")
     for block in options.without:
-        if block not in BLOCKS:
-            raise unknown_name("block", block, BLOCKS)
+        if block not in agent.policy.blocks:
+            raise unknown_name("block", block, agent.policy.blocks)
     if options.env is not None and with_module(options.env) != agent.env:
         raise UserError(f"the agent was trained in {agent.env!r}, not in {options.env!r}; leave out --env")
     if not (trusted or options.env or OURS.fullmatch(agent.env)):

@@ -25,8 +25,10 @@ def serve(cron: str | None, timezone: str, next_seeds: bool, **values: Any) -> N
 
     The other options are those of `keyhole compare`. They are the defaults of its form and the scheduled settings.
     """
-    config = configuration(CompareConfig, values)
+    from flows.cli.commands import with_start
     from flows.serve import serve as run
+
+    config = with_start(configuration(CompareConfig, values))
 
     run(config, RunOptions(next_seeds=next_seeds), cron, timezone)
 

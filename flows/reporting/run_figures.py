@@ -11,7 +11,8 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from agents import BlockPolicy, action_probabilities
+from agents import BlockPolicy, BlockUse, action_probabilities
+from agents.policies.architecture import expert_names
 
 CURVES: dict[str, tuple[str, dict[str, Any]]] = {  # metric: (label, style)
     "eval/true_return": ("true return, deployed policy", {"color": "C0", "linewidth": 2.5}),
@@ -19,11 +20,6 @@ CURVES: dict[str, tuple[str, dict[str, Any]]] = {  # metric: (label, style)
     "eval/true_return/seen": ("true return, deployed policy, watched episodes", {"color": "C0", "linestyle": "--"}),
     "eval/true_return/whole": ("true return, whole policy", {"color": "C1"}),
     "eval/proxy_return": ("proxy return, deployed policy", {"color": "0.5"}),
-}
-VARIANTS = {  # name -> (scales of the blocks, ablated blocks)
-    "whole": (None, ()),
-    "retain alone": ((1.0, 0.0), ()),
-    "forget alone": ((0.0, 1.0), ()),
 }
 GAP = 0.3  # between grids, in cells
 FAST = {"compress_level": 3}  # PNG files as small as at level 6, in two thirds of the time
@@ -49,10 +45,10 @@ def learning_curve_figure(curve: Sequence[tuple[int, dict[str, float]]], title: 
 
 
 def policy_figure(policy: BlockPolicy, world, title: str, path: Path, starts: int = 4) -> bool:
-    """Draw the policy in every cell for some start states: the whole policy, and each expert alone.
+    """Draw the policy in every cell for some start states: the whole policy, and each of several experts alone.
 
-    An arrow's length is the action's probability. The background is the gate's value. The letter of a watched square
-    is framed.
+    An arrow's length is the action's probability. The background is the retain expert's coefficient. The letter of a
+    watched square is framed.
 
     Args:
         policy: the policy to draw.
@@ -69,18 +65,26 @@ def policy_figure(policy: BlockPolicy, world, title: str, path: Path, starts: in
         return False
     layouts = np.stack([world.layout(state) for state in states])
     height, width = layouts.shape[1:3]
-    size = (2.6 * starts + 1, 2.6 * len(VARIANTS) * height / width + 1)
+    uses = uses_of(policy)
+    size = (2.6 * starts + 1, 2.6 * len(uses) * height / width + 1)
     figure = Figure(figsize=size)  # one Axes for all grids: creating an Axes takes longer than drawing in it
     figure.suptitle(f"{title}\narrows: action probabilities; framed letters: watched squares")
     axes = figure.add_axes((0.03, 0.02, 0.97 - 1 / size[0], 0.98 - 0.7 / size[1]))
     colour_bar = figure.add_axes((1 - 0.85 / size[0], 0.25, 0.2 / size[0], 0.5))
-    gate, probabilities = evaluate_policy(policy, world, layouts)
-    figure.colorbar(draw_grids(axes, gate), cax=colour_bar, label="gate: weight of the retain expert")
+    gate, probabilities = evaluate_policy(policy, world, layouts, list(uses.values()))
+    figure.colorbar(draw_grids(axes, gate, list(uses)), cax=colour_bar, label="gate: weight of the retain expert")
     draw_arrows(axes, world, layouts, probabilities)
     for column, state in enumerate(states):
-        draw_letters(axes, world.picture(state), column)
+        draw_letters(axes, world.picture(state), column, len(uses))
     figure.savefig(path, dpi=110, pil_kwargs=FAST)
     return True
+
+
+def uses_of(policy: BlockPolicy) -> dict[str, BlockUse]:
+    """Return the uses that are drawn, by name: the whole policy and, of several experts, each alone."""
+    names = expert_names(policy.experts)
+    alone = {f"{name} alone": BlockUse(tuple(float(other == name) for other in names)) for name in names}
+    return {"whole": BlockUse(), **(alone if len(names) > 1 else {})}
 
 
 def start_states(world, count: int) -> np.ndarray:
@@ -94,13 +98,16 @@ def start_states(world, count: int) -> np.ndarray:
     return np.concatenate([states[watched][:half], rest[: count - half]])
 
 
-def evaluate_policy(policy: BlockPolicy, world, layouts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def evaluate_policy(
+    policy: BlockPolicy, world, layouts: np.ndarray, uses: Sequence[BlockUse]
+) -> tuple[np.ndarray, np.ndarray]:
     """Evaluate the policy in every cell of G grids.
 
     Args:
         policy: the policy to evaluate.
         world: its environment.
         layouts: (G, H, W, K) states; negative where the grid has no cell.
+        uses: V uses of the policy's blocks.
 
     Returns:
         Gate values (G, H, W), nan where there is no cell, and action probabilities (V, G, H, W, A), 0 there.
@@ -110,23 +117,23 @@ def evaluate_policy(policy: BlockPolicy, world, layouts: np.ndarray) -> tuple[np
     gate = np.full(real.shape, np.nan)
     with torch.no_grad():
         gate[real] = policy.gate_values(observations).cpu().numpy()
-    probabilities = np.zeros((len(VARIANTS), *real.shape, len(world.action_arrows)))
-    for grids, variant in zip(probabilities, VARIANTS.values(), strict=True):
-        with policy.deployed(*variant):
+    probabilities = np.zeros((len(uses), *real.shape, len(world.action_arrows)))
+    for grids, use in zip(probabilities, uses, strict=True):
+        with policy.deployed(*use):
             grids[real] = action_probabilities(policy, observations).cpu().numpy()
     return gate, probabilities
 
 
-def draw_grids(axes: Axes, gate: np.ndarray) -> QuadMesh:
-    """Draw a row of grids for each variant in units of cells; the background is the gate's value (G, H, W)."""
+def draw_grids(axes: Axes, gate: np.ndarray, names: Sequence[str]) -> QuadMesh:
+    """Draw a row of grids for each name in units of cells; the background is the gate's value (G, H, W)."""
     count, height, width = gate.shape
     rows, columns = (
         (np.arange(n)[:, None] * (side + GAP) + np.arange(side + 1) - 0.5).ravel()
-        for n, side in ((len(VARIANTS), height), (count, width))
+        for n, side in ((len(names), height), (count, width))
     )
     spaced = np.pad(gate, ((0, 0), (0, 1), (0, 1)), constant_values=np.nan)
-    values = np.tile(np.concatenate(spaced, axis=1), (len(VARIANTS), 1))[:-1, :-1]
-    for row, name in enumerate(VARIANTS):
+    values = np.tile(np.concatenate(spaced, axis=1), (len(names), 1))[:-1, :-1]
+    for row, name in enumerate(names):
         axes.text(-0.6, row * (height + GAP) + (height - 1) / 2, name, rotation=90, ha="right", va="center")
         for column in range(count):
             corner = column * (width + GAP) - 0.5, row * (height + GAP) - 0.5
@@ -143,18 +150,18 @@ def draw_arrows(axes: Axes, world, layouts: np.ndarray, probabilities: np.ndarra
     grid, row, column = np.nonzero((layouts >= 0).all(-1) & ~terminal)
     lengths = probabilities[:, grid, row, column]  # (V, n, A)
     down, right = 0.48 * np.array(world.action_arrows).T[:, None, None] * lengths
-    y = (np.arange(len(VARIANTS))[:, None] * (height + GAP) + row)[..., None]
+    y = (np.arange(len(probabilities))[:, None] * (height + GAP) + row)[..., None]
     x = (grid * (width + GAP) + column)[:, None]
     arrow = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "x", "width": 0.012 * width, "headwidth": 4}
     axes.quiver(*(part.ravel() for part in np.broadcast_arrays(x, y, right, down)), **arrow)
 
 
-def draw_letters(axes: Axes, picture, index: int) -> None:
-    """Draw the letters of a start state's objects in its grids; letters of watched squares are framed."""
+def draw_letters(axes: Axes, picture, index: int, rows: int) -> None:
+    """Draw the letters of a start state's objects in its grid of each row; letters of watched squares are framed."""
     height, width = picture.glyphs.shape
     for (row, column), glyph in np.ndenumerate(picture.glyphs):
         frame = {"facecolor": "white", "edgecolor": "black", "pad": 2} if picture.watched[row, column] else None
         if glyph.isalpha() and glyph != "A":
-            for variant in range(len(VARIANTS)):
-                position = index * (width + GAP) + column, variant * (height + GAP) + row
+            for grid in range(rows):
+                position = index * (width + GAP) + column, grid * (height + GAP) + row
                 axes.text(*position, glyph, ha="center", va="center", fontweight="bold", bbox=frame)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import agents
+from agents.after import AFTER
 from flows.config import TrainConfig
 from flows.reporting.run_figures import learning_curve_figure, policy_figure
 from flows.tracking.missing import MISSING, Missing
@@ -53,16 +54,16 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, evaluator.visit, file))
     recorder.metrics(model.num_timesteps, block_metrics(model.policy, evaluate))
     for choice in reversed(evaluator.choices):  # the first rule's policy is the one saved
-        model.policy.load_state_dict(choice.parameters)
-        recorder.metrics(model.num_timesteps, selected_metrics(model.policy, evaluate, choice))
-    save_agent(config, model.policy, recorder.folder)
+        policy, use = deployed_policy(config, model, choice)
+        recorder.metrics(model.num_timesteps, selected_metrics(policy, use, evaluate, choice))
+    save_agent(config, policy, recorder.folder)
     (recorder.folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
     title = f"{config.label}, oversight {config.oversight:g}, seed {config.seed}"
     missing = Missing()
     with missing.part("learning_curve.png"):
         learning_curve_figure(evaluator.curve, title, recorder.folder / "learning_curve.png")
     with missing.part("policy.png"):
-        policy_figure(model.policy, env.env, title, recorder.folder / "policy.png")
+        policy_figure(policy, env.env, title, recorder.folder / "policy.png")
     if missing:
         recorder.tags({MISSING: str(missing)})
     env.close()
@@ -78,7 +79,22 @@ def build_learner(config: TrainConfig) -> tuple[agents.GymnasiumVecEnv, agents.R
     """Builds the environment and the learner of a run."""
     settings = config.training.model_dump()
     env = agents.make_vec_env(config.env, settings.pop("n_envs"), **world_arguments(config))
-    return env, agents.build(env, config.method, config.seed, algorithm=config.learner, **settings)
+    model = agents.build(env, config.method, config.seed, algorithm=config.learner, **settings)
+    if config.start:
+        agents.warm_start(model.policy, agents.load(config.start))
+    return env, model
+
+
+def deployed_policy(
+    config: TrainConfig, model: agents.RoutedPPO, choice: agents.CheckpointChoice
+) -> tuple[agents.BlockPolicy, agents.BlockUse]:
+    """The policy that a deployment rule deploys, and how its blocks are used."""
+    model.policy.load_state_dict(choice.parameters)
+    use, after = agents.BlockUse(choice.deployment.scales), find(config.method).value("after")
+    if after is None:
+        return model.policy, use
+    changed = AFTER[after.name](model.policy, use, model.known_observations(), None, config.seed, **after.arguments)
+    return changed, agents.BlockUse()
 
 
 def save_agent(config: TrainConfig, policy: agents.BlockPolicy, folder: Path) -> None:
@@ -141,10 +157,10 @@ def block_metrics(policy, evaluate) -> dict[str, float]:
     return {f"eval/true_return/without_{block}": e.true_return for block, e in zip(blocks, evaluations, strict=True)}
 
 
-def selected_metrics(policy, evaluate, choice) -> dict[str, float]:
+def selected_metrics(policy, use, evaluate, choice) -> dict[str, float]:
     """The true return of the checkpoint that a deployment rule selected, deployed by that rule."""
     name = choice.deployment.name
-    (final,) = evaluate.each(policy, [agents.BlockUse(choice.deployment.scales)])
+    (final,) = evaluate.each(policy, [use])
     return {
         f"selected/true_return/{name}": final.true_return,
         f"selected/true_return_seen/{name}": final.true_return_seen,

@@ -63,6 +63,7 @@ def check_sweep(config: CompareConfig) -> None:
         return
     check_runner(config)
     check_device(config.training.device)
+    check_start(config.start)
     _check_methods(config.env, [arms.parse_arm(name).method for name in config.methods])
     if same := arms.same_arms(config.methods):
         raise UserError(f"--methods: {same[0]} and {same[1]} are the same composition; leave one out")
@@ -87,6 +88,7 @@ def check_sweep(config: CompareConfig) -> None:
 def check_run(config: TrainConfig) -> None:
     """Raises UserError if the run could not start."""
     check_device(config.training.device)
+    check_start(config.start)
     _check_methods(config.env, [config.method])
     check_run_environment(config.env, config.env_kwargs, config.oversight, config.learner)
     rehearse(config)
@@ -102,6 +104,18 @@ def check_device(name: str) -> None:
         available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise UserError(f"--device {name!r} is not available: {reason}; available are {', '.join(available)}") from None
+
+
+def check_start(path: str) -> None:
+    """Raises UserError if the agent that runs start from cannot be loaded."""
+    import agents
+
+    if not path:
+        return
+    try:
+        agents.load(path)
+    except (agents.BadAgentError, OSError) as error:
+        raise UserError(f"--start: {one_line(error)}") from None
 
 
 def _check_methods(env: str, names: Sequence[str]) -> None:
@@ -277,7 +291,8 @@ def rehearse(config: TrainConfig, evaluates: bool = True) -> None:
     Raises:
         UserError: Training, evaluation or saving raises an exception.
     """
-    training = Training(**{**config.training.model_dump(), **REHEARSAL_SETTINGS})
+    width = {"width": config.training.width} if config.start else {}  # which must be that of the agent
+    training = Training(**{**config.training.model_dump(), **REHEARSAL_SETTINGS, **width})
     small = config.model_copy(update={"training": training, "steps": 1, "checkpoints": 1})
     log = logging.getLogger("agents")
     level = log.level

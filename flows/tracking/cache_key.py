@@ -2,6 +2,7 @@
 
 The key covers, besides the settings of the run:
 - every source file of envs, routing and agents, wherever they are installed;
+- the content of the agent that a run starts from;
 - the module of the training function. `flows.running.train` decides how a policy is evaluated and selected. The rest of
   flows cannot change a number, so editing it retrains nothing;
 - the file of every loaded user module (see `flows.user_code`), and of every loaded module of the package that registers
@@ -65,7 +66,8 @@ def code_digest(env: str, trainer: str) -> str:
 
 def run_key(config: TrainConfig, digest: str) -> str:
     """Returns the cache key of a run: equal keys mean equal results. `digest` is that of `code_digest`."""
-    return hashlib.sha256(f"{digest} {config.model_dump_json()}".encode()).hexdigest()
+    start = hashlib.sha256(Path(config.start).read_bytes()).hexdigest() if config.start else ""
+    return hashlib.sha256(f"{digest} {config.model_dump_json()} {start}".encode()).hexdigest()
 
 
 def covered_modules(registering: str) -> dict[str, ModuleType]:

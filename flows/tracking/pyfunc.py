@@ -30,6 +30,9 @@ class AgentModel:
 
         Returns:
             (N,) int64 actions: the most probable ones, or samples.
+
+        Raises:
+            ValueError: the agent has no such deployment rule, or its policy lacks a block to ablate.
         """
         settings = {**PARAMS, **(params or {})}
         generator = torch.Generator().manual_seed(settings["seed"]) if settings["sample"] else None

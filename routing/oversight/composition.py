@@ -13,6 +13,7 @@ from routing.oversight.overseer import Overseer
 from routing.oversight.parts import KINDS, Bound, bind
 from routing.oversight.treatment import Rollout, Treatment, blocks_of
 
+FORGET, GATE, LAYERS = "a forget block", "a gate", "layers of each expert's own"  # what a network may give
 SEVERAL = "deploy"  # the only kind of which an arm may have several, separated by +
 
 
@@ -48,8 +49,9 @@ class Network(NamedTuple):
 
     @property
     def gives(self) -> frozenset[str]:
-        """What parts can rely on: "forget" (two experts at least), "gate"."""
-        return frozenset({"forget"} if self.experts > 1 else ()) | frozenset({"gate"} if self.gate else ())
+        """What parts can rely on, of `FORGET`, `GATE` and `LAYERS`."""
+        found = {FORGET: self.experts > 1, GATE: self.gate, LAYERS: self.name != "adapters"}
+        return frozenset(name for name, given in found.items() if given)
 
 
 class Optimizer(NamedTuple):
@@ -107,6 +109,15 @@ class Composition:
     def deployments(self) -> tuple[Deployment, ...]:
         """The deployment rules, the first of which decides the weights that are saved."""
         return tuple(bound.make(0)(self.network.experts) for bound in self.parts[SEVERAL])
+
+    @property
+    def deployed(self) -> dict[str, tuple[float, ...] | None]:
+        """Deployment rule -> coefficient of each expert of the policy that is saved; None: as trained.
+
+        What happens after training leaves a policy that is deployed whole.
+        """
+        fixed = self.value("after") is None
+        return {rule.name: rule.scales if fixed else None for rule in self.deployments}
 
     @property
     def training(self) -> tuple[tuple[str, str], ...]:
@@ -182,7 +193,7 @@ def _check(composition: Composition) -> None:
         for bound in bounds:
             for missing in sorted(bound.part.needs - network.gives):
                 name = composition.only("network").name
-                raise ValueError(f"{kind}={bound.name} needs a {missing} block, which network={name} lacks")
+                raise ValueError(f"{kind}={bound.name} needs {missing}, which network={name} lacks")
     rules = [rule.name for rule in composition.deployments]
     if len(set(rules)) < len(rules):
         raise ValueError(f"deploy={'+'.join(rules)} has a rule twice")

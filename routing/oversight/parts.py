@@ -57,7 +57,7 @@ class Part:
     summary: str
     function: Callable
     needs: frozenset[str] = frozenset()
-    """what it requires of the network: "forget" (two experts at least), "gate" """
+    """what it requires of the network: see `routing.oversight.composition.Network.gives`"""
 
     @property
     def learns(self) -> bool:
@@ -87,7 +87,7 @@ def part(kind: str, name: str = "", needs: tuple[str, ...] = ()) -> Callable:
         kind: a key of `KINDS`, which states the arguments and the result. Parameters with a default follow the
             arguments; a class takes the run's seed, then the parameters.
         name: by default that of the function.
-        needs: what it requires of the network: "forget", "gate".
+        needs: what it requires of the network: of `FORGET`, `GATE` and `LAYERS` in `routing.oversight.composition`.
 
     Raises:
         ValueError: (on decoration) the kind is unknown, or the name is registered already.

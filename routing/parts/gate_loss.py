@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from routing.oversight.composition import GATE
 from routing.oversight.parts import part
 from routing.oversight.treatment import Rollout, episode_labels
 
@@ -12,7 +13,7 @@ def none(rollout: Rollout) -> np.ndarray:
     return np.zeros(rollout.rewards.shape)
 
 
-@part("gate_loss", needs=("gate",))
+@part("gate_loss", needs=(GATE,))
 def verdict(rollout: Rollout) -> np.ndarray:
     """The gate is trained to tell good from bad episodes, on those with a verdict."""
     return np.nan_to_num(episode_labels(rollout.feedback))

@@ -19,7 +19,7 @@ from flows.config import TrainConfig, run_title
 from flows.errors import UserError
 from flows.reporting.aggregate import compare_rows
 from flows.sweep import finalize, prefect_artifacts
-from flows.tracking import certificates, model_registry, results
+from flows.tracking import certificates, model_registry, pyfunc, results
 from flows.tracking.missing import Missing
 from flows.tracking.provenance import run_tags
 from flows.tracking.store import Store
@@ -168,6 +168,47 @@ def test_ablated_blocks_do_not_affect_actions(agent):
     for parameter in (p for name in options.without for p in loaded.policy.block_parameters(name)):
         torch.nn.init.normal_(parameter, std=10.0)
     assert list(play.episodes(loaded, play.make_agent_world(loaded, options, "ansi"), options)) == before
+
+
+NETWORKS = [("single", 1, "activation"), ("gated", 2, "activation"), ("gated", 3, "activation")]
+NETWORKS += [("ungated", 3, "activation"), ("adapters", 3, "parameter")]
+
+
+@pytest.fixture(params=NETWORKS, ids=str)
+def untrained(request, tmp_path):
+    """The file of an agent of another network, in its world."""
+    network, experts, level = request.param
+    world = gymnasium.make_vec(ENV)
+    spaces = world.single_observation_space, world.single_action_space
+    arguments = {"network": network, "experts": experts, "level": level, "net_arch": {"pi": [4], "vf": [4]}}
+    policy = BlockPolicy(*spaces, lambda progress: 0.0, **arguments)
+    agents.save(tmp_path / "agent.zip", policy, ENV, {}, "naive")
+    return tmp_path / "agent.zip"
+
+
+def test_an_agent_of_any_network_is_played_without_each_of_its_blocks_and_no_other(untrained, capsys):
+    blocks = agents.load(untrained).policy.blocks
+    for without in ((), *((block,) for block in blocks), blocks):
+        play.play_agent(str(untrained), PlayOptions(without=without), None)
+        assert "ended with" in capsys.readouterr().out
+    for missing in {"retain", "forget", "forget2", "gate"} - set(blocks):
+        with pytest.raises(UserError, match=f"unknown block '{missing}'"):
+            play.play_agent(str(untrained), PlayOptions(without=(missing,)), None)
+
+
+def test_a_registered_model_of_any_network_predicts_without_each_of_its_blocks_and_no_other(untrained):
+    model = pyfunc._load_pyfunc(str(untrained))
+    observations = make_observations()
+    for without in ("", *model.agent.policy.blocks, ",".join(model.agent.policy.blocks)):
+        actions = model.predict(observations, {"without": without})
+        with model.agent.deployed(without=[block for block in without.split(",") if block]):
+            assert actions.tolist() == model.agent.act(observations).tolist()
+    with pytest.raises(ValueError, match="unknown block 'forget3'"):
+        model.predict(observations, {"without": "forget3"})
+
+
+def make_observations() -> np.ndarray:
+    return gymnasium.make_vec(ENV, num_envs=16).reset(seed=0)[0]
 
 
 def test_an_animation_has_one_frame_for_each_step(agent, tmp_path, capsys):

@@ -2,9 +2,16 @@
 
 import json
 
+import gymnasium
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+import envs  # noqa: F401  (registers)
+from agents import BlockPolicy, action_probabilities
 from flows.config import TrainConfig
+from flows.reporting import run_figures
 from flows.running import train
 
 
@@ -61,3 +68,38 @@ def test_a_foreign_environment_without_a_layout_keeps_its_results(tmp_path):
     recorder = trained(tmp_path / "run", "tests.flows.foreign:foreign/Bandit-v0")
     assert recorder.tagged["missing"].startswith("policy.png (AttributeError: ")
     assert "selected/true_return/whole" in recorder.points
+
+
+NETWORKS = {
+    ("single", 1): ["whole"],
+    ("gated", 2): ["whole", "retain alone", "forget alone"],
+    ("gated", 3): ["whole", "retain alone", "forget alone", "forget2 alone"],
+    ("ungated", 3): ["whole", "retain alone", "forget alone", "forget2 alone"],
+    ("adapters", 2): ["whole", "retain alone", "forget alone"],
+}
+
+
+@pytest.mark.parametrize(("network", "experts"), NETWORKS)
+def test_the_policy_is_drawn_as_a_whole_and_each_of_several_experts_alone(network, experts, tmp_path):
+    world = gymnasium.make_vec("keyhole/TMaze-v0", num_envs=1)
+    level = "parameter" if network == "adapters" else "activation"
+    spaces = world.single_observation_space, world.single_action_space
+    kwargs = {"network": network, "experts": experts, "level": level, "net_arch": {"pi": [4], "vf": [4]}}
+    policy = BlockPolicy(*spaces, lambda progress: 0.0, **kwargs)
+    for parameter in policy.parameters():
+        torch.nn.init.normal_(parameter)
+    uses = run_figures.uses_of(policy)
+    assert list(uses) == NETWORKS[network, experts]
+    layouts = np.stack([world.layout(state) for state in run_figures.start_states(world, 2)])
+    real = (layouts >= 0).all(-1)
+    gate, probabilities = run_figures.evaluate_policy(policy, world, layouts, list(uses.values()))
+    observations = torch.as_tensor(world.observation(layouts[real]))
+    alone = [tuple(row) for row in np.eye(experts).tolist()]
+    for scales, found in zip([None, *alone], probabilities, strict=experts > 1):
+        with policy.deployed(scales):
+            np.testing.assert_array_equal(found[real], action_probabilities(policy, observations).numpy())
+    if network != "gated":
+        np.testing.assert_allclose(gate[real], 1 / experts if network == "ungated" else 1)
+    assert run_figures.policy_figure(policy, world, "title", tmp_path / "policy.png", starts=2)
+    with Image.open(tmp_path / "policy.png") as picture:
+        assert picture.height > 50 * len(uses)
