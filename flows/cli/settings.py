@@ -71,7 +71,7 @@ def _explicit(model: type[BaseModel], options: Mapping[str, Any]) -> Values:
     for setting in settings(model):
         text = options.get(setting.parameter)
         if text is not None:
-            _put(values, setting.path, _parsed(text, setting.field))
+            _put(values, setting.path, _parsed(text, setting))
     if options.get("set"):
         values[ARGUMENTS] = parse_arguments(options["set"])
     return values
@@ -86,10 +86,14 @@ def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _parsed(text: str, field: FieldInfo) -> Any:
+def _parsed(text: str, setting: Setting) -> Any:
     """Splits lists at commas, reads 1e6 as an integer and `none` as unset. The model converts and checks the rest."""
+    field = setting.field
     if is_list(field):
-        return arms.split_list(text)
+        try:
+            return arms.split_list(text)
+        except ValueError as error:
+            raise UserError(f"{setting.option}: {error}") from None
     if text.lower() == "none" and type(None) in get_args(field.annotation):
         return None
     if field.annotation is int:
