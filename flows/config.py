@@ -160,6 +160,9 @@ class CompareConfig(SharedConfig):
     oversight: Annotated[tuple[Probability, ...], AfterValidator(check_distinct)] = Field(
         default=(0.03, 0.1, 0.3), min_length=1, description="oversight levels"
     )
+    reference: str = Field(
+        default="", description="arm that the others are compared with; unset: the first of the methods"
+    )
     seeds: int = Field(default=3, ge=1, description="number of seeds, 0 to seeds-1, of each method and level")
     workers: int = Field(default=2, ge=1, description="worker processes, one run each")
     runner: Literal["processes", "dask", "ray"] = Field(

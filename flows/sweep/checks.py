@@ -65,6 +65,8 @@ def check_sweep(config: CompareConfig) -> None:
     check_device(config.training.device)
     parsed = [arms.parse_arm(name) for name in config.methods]
     _check_methods(config.env, [arm.method for arm in parsed])
+    if config.reference and config.reference not in config.methods:
+        raise unknown_name("reference arm", config.reference, config.methods)
     worlds: set[str] = set()
     arguments: set[str] = set()
     methods: set[str] = set()
