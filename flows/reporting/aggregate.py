@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flows.reporting.statistics import Estimate, Interval, interquartile_interval, interval
+from flows.reporting.statistics import Interval, PointEstimate, interquartile_interval, interval
 from flows.reporting.verdicts import Contrast, Place, contrast_rows
 from flows.tracking.results import Results, Row
 
@@ -22,7 +22,7 @@ class Cell(NamedTuple):
     returns: Mapping[int, float]
     """seed -> true return"""
     true_return: Interval
-    interquartile_mean: Estimate
+    interquartile_mean: PointEstimate
     seen: Interval
     unseen: Interval
     without: dict[str, Interval]
@@ -49,7 +49,7 @@ class Comparison(NamedTuple):
         return rank_rows(self.cells)
 
     @property
-    def across_levels(self) -> dict[str, Estimate]:
+    def across_levels(self) -> dict[str, PointEstimate]:
         """The interquartile mean of each row over all levels, levels as strata; rows that lack a level are left out."""
         entries = {row: [self.cell(row, level) for level in self.levels] for row in self.rows}
         return {

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from flows.reporting import figures, statistics, verdicts
 from flows.reporting.aggregate import Cell, Comparison, learning_curves, without_coinciding
-from flows.reporting.statistics import Estimate, Interval
+from flows.reporting.statistics import Interval, PointEstimate
 from flows.tracking.certificates import PREFIX
 from flows.tracking.missing import Missing
 from flows.tracking.results import Results, Row
@@ -167,7 +167,7 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
 def headline(comparison: Comparison) -> str:
     """Return the first line of the report: what the verdicts amount to, or why nothing is decided."""
     rows = {cell.row for cell in comparison.cells}
-    return verdicts.headline(comparison.contrasts, rows, comparison.results.reference_arm)
+    return verdicts.conclusion(comparison.contrasts, rows, comparison.results.reference_arm)
 
 
 def method_note(comparison: Comparison) -> str:
@@ -261,7 +261,7 @@ def plusminus(value: Interval) -> str:
     return number(value.mean) if math.isnan(value.half) else f"{number(value.mean)} ± {number(value.half)}"
 
 
-def bracketed(value: Estimate) -> str:
+def bracketed(value: PointEstimate) -> str:
     """Format as "value [low, high]", or as the value alone if there is no interval."""
     return (
         number(value.value)

@@ -32,7 +32,7 @@ class Interval(NamedTuple):
     n: int
 
 
-class Estimate(NamedTuple):
+class PointEstimate(NamedTuple):
     """A value and its 95 % interval, which need not be symmetric; nan where there are too few values."""
 
     value: float
@@ -66,7 +66,7 @@ def interquartile_mean(scores: Sequence[float] | np.ndarray) -> float:
     return float(stats.trim_mean(numbers, 0.25)) if len(numbers) else math.nan
 
 
-def interquartile_interval(strata: Sequence[Sequence[float] | np.ndarray]) -> Estimate:
+def interquartile_interval(strata: Sequence[Sequence[float] | np.ndarray]) -> PointEstimate:
     """Compute the interquartile mean of pooled strata and its stratified bootstrap interval.
 
     Every resample draws each stratum with replacement and keeps its size, as in Agarwal et al. 2021 (arXiv 2108.13264,
@@ -85,7 +85,7 @@ def interquartile_interval(strata: Sequence[Sequence[float] | np.ndarray]) -> Es
     value = interquartile_mean(np.concatenate(samples)) if samples else math.nan
     smallest = min(map(len, samples), default=0)
     if smallest < 2:
-        return Estimate(value, math.nan, math.nan)
+        return PointEstimate(value, math.nan, math.nan)
 
     def statistic(*resamples: np.ndarray, axis: int = -1) -> np.ndarray:
         return stats.trim_mean(np.concatenate(resamples, axis=axis), 0.25, axis=axis)
@@ -98,7 +98,7 @@ def interquartile_interval(strata: Sequence[Sequence[float] | np.ndarray]) -> Es
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return Estimate(value, float(found.low), float(found.high))
+    return PointEstimate(value, float(found.low), float(found.high))
 
 
 def _expanded(confidence: float, n: int) -> float:
@@ -113,8 +113,8 @@ def paired_differences(scores: Mapping[int, float], reference: Mapping[int, floa
     return _numbers([scores[seed] - reference[seed] for seed in seeds])
 
 
-def probability_of_improvement(differences: Sequence[float] | np.ndarray) -> Estimate:
-    """Estimate P(X > Y) from paired seeds: the share of positive differences, where a difference of 0 counts half.
+def probability_of_improvement(differences: Sequence[float] | np.ndarray) -> PointEstimate:
+    """PointEstimate P(X > Y) from paired seeds: the share of positive differences, where a difference of 0 counts half.
 
     Agarwal et al. 2021 (arXiv 2108.13264, section 4.3) compare all pairs of runs; seeds are paired here. The interval
     is Wilson's score interval of a share (Wilson 1927). A bootstrap interval would have width 0 if all seeds agree.
@@ -128,12 +128,12 @@ def probability_of_improvement(differences: Sequence[float] | np.ndarray) -> Est
     numbers = _numbers(differences)
     n = len(numbers)
     if n == 0:
-        return Estimate(math.nan, math.nan, math.nan)
+        return PointEstimate(math.nan, math.nan, math.nan)
     share = float(np.mean((np.sign(numbers) + 1) / 2))
     z = float(ndtri((1 + CONFIDENCE) / 2))
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
+    return PointEstimate(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
 def sign_flip_test(differences: Sequence[float] | np.ndarray) -> float:
@@ -232,7 +232,7 @@ def least_pairs(level: float) -> int:
 
 
 def pairs_to_decide(differences: Sequence[float] | np.ndarray, level: float) -> int | None:
-    """Estimate how many pairs would decide a comparison if its true mean and sd were the observed ones.
+    """PointEstimate how many pairs would decide a comparison if its true mean and sd were the observed ones.
 
     The number gives a two-sided paired t test, whose power the sign-flip test approaches, a power of `POWER`. It is
     ((z_{1-level/2} + z_{POWER}) sd / mean)^2 + z_{1-level/2}^2 / 2, rounded up (Guenther 1981, The American

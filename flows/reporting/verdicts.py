@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from flows.reporting import statistics
-from flows.reporting.statistics import Estimate, Interval
+from flows.reporting.statistics import Interval, PointEstimate
 
 Place = tuple[str, float]  # row name and oversight level
 Seeds = Mapping[int, float]  # seed -> true return
@@ -21,7 +21,7 @@ class Contrast(NamedTuple):
     """A row against the reference arm at one oversight level, over the seeds that both have."""
 
     difference: Interval
-    improvement: Estimate
+    improvement: PointEstimate
     """probability that the row is better than the reference"""
     p: float
     """of the sign-flip test; nan without a test"""
@@ -93,7 +93,7 @@ def most_pairs(contrasts: Mapping[Place, Contrast]) -> int:
     return max((contrast.difference.n for contrast in contrasts.values() if contrast.tested), default=0)
 
 
-def headline(contrasts: Mapping[Place, Contrast], rows: set[str], reference: str) -> str:
+def conclusion(contrasts: Mapping[Place, Contrast], rows: set[str], reference: str) -> str:
     """Return the first line of a report: what the verdicts amount to, or why there are none.
 
     Args:
@@ -112,7 +112,7 @@ def headline(contrasts: Mapping[Place, Contrast], rows: set[str], reference: str
         least, plural = statistics.least_p(pairs), "s" * (pairs > 1)
         return (
             f"{pairs} seed{plural} cannot decide: the least p of {pairs} pair{plural} is {least:.3g}; "
-            f"{needed} seeds would"
+            f"{needed} seeds can"
         )
     verdicts = [contrast.verdict for contrast in contrasts.values() if contrast.tested]
     counts = ", ".join(f"{verdicts.count(name)} {name}" for name in ("better", "worse", "undecided"))

@@ -65,8 +65,7 @@ def check_sweep(config: CompareConfig) -> None:
     check_device(config.training.device)
     parsed = [arms.parse_arm(name) for name in config.methods]
     _check_methods(config.env, [arm.method for arm in parsed])
-    if config.reference and config.reference not in config.methods:
-        raise unknown_name("reference arm", config.reference, config.methods)
+    check_reference(config)
     worlds: set[str] = set()
     arguments: set[str] = set()
     methods: set[str] = set()
@@ -83,6 +82,12 @@ def check_sweep(config: CompareConfig) -> None:
         methods.add(run.method)
     cached_tables.cache_clear()  # the workers have their own; tables of a large world take hundreds of megabytes
     _passed.add(key)
+
+
+def check_reference(config: CompareConfig) -> None:
+    """Raises UserError if the reference is set and is not one of the sweep's arms."""
+    if config.reference and config.reference not in config.methods:
+        raise unknown_name("reference arm", config.reference, config.methods)
 
 
 def check_run(config: TrainConfig) -> None:
