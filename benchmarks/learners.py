@@ -28,6 +28,7 @@ from flows.presets import PRESETS
 UNIT = "steps per CPU-second relative to the reference"
 WORLD = "keyhole/DiamondGhost-v0"
 PAPER = PRESETS["paper"]["training"]
+PAPER_METHOD = "gradient_routing(baseline=unjudged)"
 LARGE: Mapping[str, Mapping[str, Any]] = {
     "8192 copies": {"n_envs": 8192},
     "16384 copies, 1 epoch": {"n_envs": 16384, "n_epochs": 1},
@@ -73,12 +74,12 @@ def paper_workloads() -> dict[str, Workload]:
 
 def paper_workload(learner: str, **options: Any) -> Workload:
     """A rollout and its update, with the paper's settings and method."""
-    return training_workload(learner, "gradient_routing_paper", **PAPER, **options)
+    return training_workload(learner, PAPER_METHOD, **PAPER, **options)
 
 
 def _paper_workload_by_samples(**options: Any) -> Workload:
     """The paper's settings and method, as in a world that is too large for tables."""
-    return training_workload("reinforce", "gradient_routing_paper", {"by_tables": False}, **PAPER, **options)
+    return training_workload("reinforce", PAPER_METHOD, {"by_tables": False}, **PAPER, **options)
 
 
 def training_workload(

@@ -19,7 +19,8 @@ from benchmarks.harness.paired import cpu_seconds
 from flows.config import TrainConfig
 from routing import find
 
-CELLS = (("gradient_routing", 0.03), ("gradient_routing", 0.1), ("filtering", 0.3), ("oracle", 0.1))
+ROUTED = "gradient_routing_weighted"
+CELLS = ((ROUTED, 0.03), (ROUTED, 0.1), ("filtering", 0.3), ("oracle", 0.1))
 VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "bf16 products": {"precision": "bf16"},
@@ -27,7 +28,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "step size falls to 0 after 70 %": {"decay_from": 0.7},
     "entropy bonus falls to .01": {"final_ent_coef": 0.01},
     "entropy bonus .1": {"ent_coef": 0.1},
-    "critic's baseline on routed episodes": {"routed_baseline": True},
     "one epoch": {"n_epochs": 1},
     "512 copies": {"n_envs": 512},
     "step size .008": {"learning_rate": 0.008},

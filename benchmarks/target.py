@@ -24,7 +24,7 @@ from routing import find
 
 UNIT = "ppo relative to reinforce, same seed"
 TARGET = 0.9 * 0.743
-METHOD = "gradient_routing"
+METHOD = "gradient_routing_weighted"
 EVALUATION_INTERVAL = 65_536  # steps
 STEPS_FACTOR = 3  # times the steps of an ordinary run, which may not be enough
 BUDGET, QUICK_BUDGET = 14.0, 2.0  # CPU-seconds of a run

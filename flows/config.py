@@ -175,6 +175,9 @@ class CompareConfig(SharedConfig):
         default=(0.03, 0.1, 0.3), min_length=1, description="oversight levels"
     )
     controls: bool = Field(default=False, description="also train the attribution controls of each arm")
+    reference: str = Field(
+        default="", description="arm that the others are compared with; unset: the first of the methods"
+    )
     seeds: int = Field(default=3, ge=1, description="number of seeds, 0 to seeds-1, of each arm and level")
     workers: int = Field(default=2, ge=1, description="worker processes, one run each")
     runner: Literal["processes", "dask", "ray"] = Field(

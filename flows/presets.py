@@ -1,13 +1,29 @@
-"""Named sets of settings that replace the defaults."""
+"""Named sets of settings that replace the defaults.
+
+A preset whose results are to be cited has enough seeds for its family of tests: at least twelve. The others are for
+trying things out, and their description states that they decide nothing.
+"""
 
 from typing import Any, Literal
 
 Preset = Literal["quick", "figure", "paper", "smoke"]
 
-
+DESCRIPTIONS: dict[Preset, str] = {
+    "quick": "six methods in minutes, 3 seeds: decides nothing",
+    "figure": "seven arms at three oversight levels, 12 seeds",
+    "paper": "every method at the settings of Cloud et al. 2024, 12 seeds",
+    "smoke": "a few rollouts, 2 seeds: shows that everything runs, decides nothing",
+}
 PRESETS: dict[Preset, dict[str, Any]] = {
     "quick": {
-        "methods": ("gradient_routing", "filtering", "naive", "naive_weighted", "reward_model", "oracle"),
+        "methods": (
+            "gradient_routing_weighted",
+            "naive(weights=ipw(10))",
+            "filtering",
+            "naive",
+            "reward_model",
+            "oracle",
+        ),
         "oversight": (0.03, 0.1, 0.3),
         "seeds": 3,
         "steps": 600_000,
@@ -16,29 +32,25 @@ PRESETS: dict[Preset, dict[str, Any]] = {
     },
     "figure": {
         "methods": (
+            "gradient_routing_weighted",
             "gradient_routing",
-            "no_routing",
-            "no_gate",
-            "filtering",
-            "filtering_strict",
+            "naive(weights=ipw(10))",
             "naive",
-            "naive_weighted",
+            "filtering",
             "reward_model",
             "oracle",
-            "gradient_routing@knowledge=blind",
-            "filtering@knowledge=blind",
-            "naive@knowledge=blind",
         ),
-        "oversight": (0.01, 0.03, 0.1, 0.3, 0.8),
-        "seeds": 5,
+        "oversight": (0.03, 0.1, 0.3),
+        "seeds": 12,
         "steps": 600_000,
         "checkpoints": 5,
         "training": {"precision": "auto"},
     },
     "paper": {  # Cloud et al. 2024, section 4.3: REINFORCE with a value baseline, one optimiser step per rollout
         "methods": ("all",),
+        "reference": "gradient_routing",
         "oversight": (0.003, 0.01, 0.025, 0.03, 0.05, 0.1),
-        "seeds": 4,
+        "seeds": 12,
         "steps": 327_680_000,
         "checkpoints": 100,
         "training": {

@@ -19,11 +19,17 @@ EXCEPTIONS = {  # name -> why several modules define it
 }
 
 
+def is_part(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+    """Whether it is registered as a part of arms, which is found by its kind and its name and is never imported."""
+    calls = [decorator.func for decorator in node.decorator_list if isinstance(decorator, ast.Call)]
+    return any(isinstance(call, ast.Name) and call.id == "part" for call in calls)
+
+
 def public_names(source: str) -> set[str]:
-    """Names of the public functions and classes at the top level of a module."""
+    """Names of the public functions and classes at the top level of a module, without parts of arms."""
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    names = {node.name for node in ast.parse(source).body if isinstance(node, definitions)}
-    return {name for name in names if not name.startswith("_")}
+    nodes = [node for node in ast.parse(source).body if isinstance(node, definitions)]
+    return {node.name for node in nodes if not node.name.startswith("_") and not is_part(node)}
 
 
 def modules_by_name() -> dict[str, list[str]]:
@@ -48,6 +54,7 @@ def test_every_exception_is_still_needed():
 
 def test_public_names_are_those_at_the_top_level_without_underscore():
     source = (
-        "def a():\n    def inner(): ...\nclass B:\n    def method(self): ...\nasync def c(): ...\ndef _d(): ...\nE = 1"
+        "def a():\n    def inner(): ...\nclass B:\n    def method(self): ...\nasync def c(): ...\ndef _d(): ...\nE = 1\n"
+        "@part('weights')\ndef f(): ..."
     )
     assert public_names(source) == {"a", "B", "c"}

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from flows.cli.settings import ARGUMENTS, Setting, is_list, settings
-from flows.presets import PRESETS
+from flows.presets import DESCRIPTIONS, PRESETS
 from flows.project import ARTIFACTS, MLRUNS, STORE
 
 METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "true|false"}
@@ -71,7 +71,8 @@ def _common() -> list[Callable]:
         click.option(
             "--preset",
             metavar="|".join(PRESETS),
-            help="named set of values; explicit options override it",
+            help="named set of values; explicit options override it. "
+            + "; ".join(f"{name}: {text}" for name, text in DESCRIPTIONS.items()),
         ),
         click.option(
             "--config", metavar="FILE", help="settings from a TOML or JSON file; explicit options override it"

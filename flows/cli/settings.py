@@ -58,6 +58,8 @@ def configuration(model: type[Model], options: Mapping[str, Any]) -> Model:
     explicit = _explicit(model, options)
     _validated(model, file, options.get("config"))  # first on its own, so that an error names the file
     _validated(model, explicit)
+    if "methods" in file or "methods" in explicit:
+        preset.pop("reference", None)  # one of the preset's own methods
     return _validated(model, _all_methods(_merged(_merged(preset, file), explicit)))
 
 

@@ -1,24 +1,16 @@
-"""Aggregates results over seeds: means, Student's 95 % intervals, the comparison table and learning curves."""
+"""Aggregates results over seeds: means, interquartile means, their intervals, verdicts and learning curves."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
+from flows.reporting.statistics import Interval, PointEstimate, interquartile_interval, interval
+from flows.reporting.verdicts import Contrast, Place, contrast_rows
 from flows.tracking.results import Results, Row
 
-CONFIDENCE = 0.95
 COINCIDENCE = 0.015  # of the true return: closer lines cannot be distinguished in a figure
-
-
-class Interval(NamedTuple):
-    """The interval from mean - half to mean + half over n values; half is nan for fewer than two values."""
-
-    mean: float
-    half: float
-    n: int
 
 
 class Cell(NamedTuple):
@@ -27,7 +19,10 @@ class Cell(NamedTuple):
     row: str
     leaky: bool
     oversight: float
+    returns: Mapping[int, float]
+    """seed -> true return"""
     true_return: Interval
+    interquartile_mean: PointEstimate
     seen: Interval
     unseen: Interval
     without: dict[str, Interval]
@@ -40,6 +35,8 @@ class Comparison(NamedTuple):
     results: Results
     cells: tuple[Cell, ...]
     """sorted by oversight level, lowest first, then by true return, highest first"""
+    contrasts: Mapping[Place, Contrast]
+    """(row name, oversight level) -> the row against the reference arm; empty if the reference has no result"""
 
     @property
     def levels(self) -> list[float]:
@@ -50,6 +47,16 @@ class Comparison(NamedTuple):
     def rows(self) -> list[str]:
         """The row names, ranked by true return at the lowest oversight level."""
         return rank_rows(self.cells)
+
+    @property
+    def across_levels(self) -> dict[str, PointEstimate]:
+        """The interquartile mean of each row over all levels, levels as strata; rows that lack a level are left out."""
+        entries = {row: [self.cell(row, level) for level in self.levels] for row in self.rows}
+        return {
+            row: interquartile_interval([list(cell.returns.values()) for cell in cells if cell])
+            for row, cells in entries.items()
+            if all(cells)
+        }
 
     def at_level(self, level: float) -> list[Cell]:
         """The cells of one oversight level, best first."""
@@ -66,29 +73,25 @@ def compare_rows(results: Results) -> Comparison:
     for row in results.finished:
         groups.setdefault((row.oversight, row.row), []).append(row)
     cells = [_cell(rows, results.blocks) for rows in groups.values()]
-    return Comparison(results, tuple(sorted(cells, key=lambda cell: (cell.oversight, -cell.true_return.mean))))
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """Compute mean and half-width t s / sqrt(n) of Student's interval (Student 1908); nan values are dropped."""
-    numbers = np.array([value for value in values if not math.isnan(value)])
-    n = len(numbers)
-    if n == 0:
-        return Interval(math.nan, math.nan, 0)
-    if n == 1:
-        return Interval(float(numbers[0]), math.nan, 1)
-    t = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
-    return Interval(float(numbers.mean()), float(t * numbers.std(ddof=1) / math.sqrt(n)), n)
+    cells.sort(key=lambda cell: (cell.oversight, -cell.true_return.mean))
+    returns = {(cell.row, cell.oversight): cell.returns for cell in cells}
+    leaky = {cell.row for cell in cells if cell.leaky}
+    return Comparison(results, tuple(cells), contrast_rows(returns, leaky, results.reference_arm))
 
 
 def _cell(rows: list[Row], blocks: list[str]) -> Cell:
     def over_seeds(value: Callable[[Row], float]) -> Interval:
         return interval([value(row) for row in rows])
 
+    returns = {
+        row.seed: row.true_return for row in rows if row.seed >= 0
+    }  # a seed deleted in the MLflow UI reads as -1
     return Cell(
         row=rows[0].row,
         leaky=rows[0].leaky,
         oversight=rows[0].oversight,
+        returns=returns,
+        interquartile_mean=interquartile_interval([[row.true_return for row in rows]]),
         true_return=over_seeds(lambda row: row.true_return),
         seen=over_seeds(lambda row: row.seen),
         unseen=over_seeds(lambda row: row.unseen),
@@ -103,23 +106,27 @@ class Curve(NamedTuple):
     step: np.ndarray
     mean: np.ndarray
     half: np.ndarray
+    leaky: bool
+    """whether the method's first deployment rule reads what no overseer can know"""
 
 
 def learning_curves(results: Results) -> dict[tuple[str, float], Curve]:
     """Return the curve of each (method, oversight level) over the seeds that finished."""
     groups: dict[tuple[str, float], list[dict[int, float]]] = {}
+    leaky = {row.row for row in results.finished if row.leaky}
     for run_id, row in {row.run_id: row for row in results.finished}.items():
         groups.setdefault((row.method, row.oversight), []).append(dict(results.curves[run_id]))
-    return {key: _curve(runs) for key, runs in groups.items()}
+    return {(method, level): _curve(runs, method in leaky) for (method, level), runs in groups.items()}
 
 
-def _curve(runs: list[dict[int, float]]) -> Curve:
+def _curve(runs: list[dict[int, float]], leaky: bool) -> Curve:
     steps = sorted(set.intersection(*(set(run) for run in runs)))
     intervals = [interval([run[step] for run in runs]) for step in steps]
     return Curve(
         np.array(steps),
         np.array([point.mean for point in intervals]),
         np.array([point.half for point in intervals]),
+        leaky,
     )
 
 

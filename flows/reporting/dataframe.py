@@ -19,6 +19,8 @@ def sweep_dataframe(
 ) -> "DataFrame":
     """Read the results of a sweep from MLflow.
 
+    What is computed from them over seeds, verdicts included, is in comparison.csv in the sweep's folder.
+
     Args:
         sweep: run id, start of a run id, or name of the sweep; None for the newest.
         mlruns: directory of the store; None for that of the project around the current directory.

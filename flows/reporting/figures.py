@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import TickedStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from flows import arms
@@ -22,6 +23,7 @@ COLOURS = (
 )  # fmt: skip
 MARKERS = "osD^vPX*<>ph"
 INK, FAINT = "#222831", "#9aa3ad"
+HATCH = "//////"  # of what belongs to leaky rows
 LABEL_GAP = 0.034  # height of a text line as a fraction of the axes
 STYLE: dict[str, Any] = {"fontsize": 9, "color": INK}
 REFERENCE_LINE = "reference"  # group id of the lines of returns known before training
@@ -45,6 +47,7 @@ class LineEnd(NamedTuple):
 def oversight_figure(cells: Sequence[Cell], references: Mapping[float, Reference]) -> bytes:
     """Draw true return against oversight level as a PNG: a line for each row, mean and 95 % interval over seeds.
 
+    Lines and markers of leaky rows are hatched.
     A row that coincides with its method's first deployment rule, within `COINCIDENCE`, is not drawn.
     """
     cells = without_coinciding(cells)
@@ -59,7 +62,7 @@ def oversight_figure(cells: Sequence[Cell], references: Mapping[float, Reference
         x = _dodge(np.array([cell.oversight for cell in line]), index, len(lines), logarithmic)
         leaky = line[0].leaky
         style = {"color": colour, "linestyle": linestyle, "marker": MARKERS[index % len(MARKERS)]}
-        _draw_line(axes, x, line, {**style, "markerfacecolor": "white" if leaky else colour})
+        (_draw_leaky_line if leaky else _draw_line)(axes, x, line, style)
         name = f"{line[0].row} (leaky)" if leaky else line[0].row
         ends.append(LineEnd(float(x[-1]), line[-1].true_return.mean, name, colour))
     _zoom(axes, [cell.true_return.mean for cell in cells])
@@ -69,7 +72,10 @@ def oversight_figure(cells: Sequence[Cell], references: Mapping[float, Reference
 
 
 def curves_figure(curves: Mapping[tuple[str, float], Curve], references: Mapping[float, Reference]) -> bytes:
-    """Draw learning curves as a PNG: a panel for each method, a line for each level, mean and 95 % band over seeds."""
+    """Draw learning curves as a PNG: a panel for each method, a line for each level, mean and 95 % band over seeds.
+
+    Lines and bands of leaky methods are hatched.
+    """
     methods = list(dict.fromkeys(method for method, _ in curves))
     levels = sorted({level for _, level in curves})
     columns = min(4, max(1, len(methods)))
@@ -140,7 +146,16 @@ def row_styles(names: Sequence[str]) -> tuple[list[str], list[Any]]:
 def _draw_line(axes: Axes, x: np.ndarray, cells: Sequence[Cell], style: dict[str, Any]) -> None:
     means = [cell.true_return.mean for cell in cells]
     halves = np.nan_to_num([cell.true_return.half for cell in cells])  # one seed: no interval
-    axes.errorbar(x, means, yerr=halves, markersize=6, linewidth=1.7, elinewidth=1, capsize=2.5, zorder=3, **style)
+    shape = {"markersize": 6, "linewidth": 1.7, "elinewidth": 1, "capsize": 2.5, "zorder": 3}
+    axes.errorbar(x, means, yerr=halves, **{**shape, **style})
+
+
+def _draw_leaky_line(axes: Axes, x: np.ndarray, cells: Sequence[Cell], style: dict[str, Any]) -> None:
+    """As `_draw_line`, with hatched line and markers."""
+    _draw_line(axes, x, cells, {**style, "linestyle": "-", "marker": "", "linewidth": 0.7})
+    colour, means = style["color"], [cell.true_return.mean for cell in cells]
+    axes.plot(x, means, color=colour, linewidth=0.7, path_effects=[TickedStroke(spacing=5, length=0.6)], zorder=3)
+    axes.scatter(x, means, s=85, marker=style["marker"], facecolor="white", edgecolor=colour, hatch=HATCH, zorder=4)
 
 
 def _label_lines(axes: Axes, ends: Sequence[LineEnd]) -> None:
@@ -198,10 +213,16 @@ def _optimum(axes: Axes, references: Mapping[float, Reference]) -> None:
 
 def _panel(axes: Axes, method: str, curves: Mapping[float, Curve]) -> None:
     _plain(axes)
-    axes.set_title(method, loc="left", fontsize=9, color=INK, parse_math=False)
+    leaky = any(curve.leaky for curve in curves.values())
+    axes.set_title(f"{method} (leaky)" if leaky else method, loc="left", fontsize=9, color=INK, parse_math=False)
     for (level, curve), colour in zip(curves.items(), _shades(len(curves)), strict=True):
-        axes.plot(curve.step, curve.mean, color=colour, linewidth=1.4, label=f"{level:g}")
-        axes.fill_between(curve.step, curve.mean - curve.half, curve.mean + curve.half, color=colour, alpha=0.18, lw=0)
+        axes.plot(curve.step, curve.mean, color=colour, linewidth=0.7 if curve.leaky else 1.4, label=f"{level:g}")
+        low, high = curve.mean - curve.half, curve.mean + curve.half
+        axes.fill_between(curve.step, low, high, color=colour, alpha=0.18, lw=0)
+        if curve.leaky:
+            effects = [TickedStroke(spacing=5, length=0.6)]
+            axes.plot(curve.step, curve.mean, color=colour, linewidth=0.7, path_effects=effects)
+            axes.fill_between(curve.step, low, high, facecolor="none", edgecolor=colour, hatch=HATCH, lw=0, alpha=0.5)
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     axes.locator_params(axis="x", nbins=4)
 

@@ -1,16 +1,22 @@
-"""Writes a sweep's report from MLflow alone: results.csv, two figures and a page that needs no network."""
+"""Writes a sweep's report from MLflow alone: results.csv, comparison.csv, two figures and a page that needs no network.
+
+The table and the page lead with the verdicts against the reference arm.
+"""
 
 import base64
 import csv
 import math
+import textwrap
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from flows.reporting import figures
-from flows.reporting.aggregate import Comparison, Interval, learning_curves, without_coinciding
+from flows.reporting import figures, statistics, verdicts
+from flows.reporting.aggregate import Cell, Comparison, learning_curves, without_coinciding
+from flows.reporting.statistics import Interval, PointEstimate
 from flows.tracking.certificates import PREFIX
 from flows.tracking.missing import Missing
 from flows.tracking.results import Results, Row
@@ -18,6 +24,9 @@ from flows.tracking.store import Store
 
 COLUMNS = tuple(name for name in Row._fields if name != "without")
 PAGE = "report.html"
+COMPARISON = "comparison.csv"
+WIDTH = 80  # characters of a line of the table
+Line = tuple[str, list[str]]  # of the table: a name and its columns
 
 
 def write_report(store: Store, comparison: Comparison, missing: Missing) -> Path:
@@ -36,6 +45,8 @@ def write_report(store: Store, comparison: Comparison, missing: Missing) -> Path
     with missing.part("results.csv"):
         results.folder.mkdir(parents=True, exist_ok=True)
         write_csv(results, results.folder / "results.csv")
+    with missing.part(COMPARISON):
+        write_comparison(comparison, results.folder / COMPARISON)
     images = draw_figures(comparison, missing)
     for name, png in images.items():
         with missing.part(name):
@@ -45,14 +56,8 @@ def write_report(store: Store, comparison: Comparison, missing: Missing) -> Path
     with missing.part("upload of the report"):
         store.artifacts.upload(results.run_id, results.folder)
     with missing.part("description in the MLflow UI"):
-        store.describe(results.run_id, description(comparison))
+        store.describe(results.run_id, summary(comparison))
     return page
-
-
-def description(comparison: Comparison) -> str:
-    """Format the table for the MLflow UI, which shows the first lines: the caption comes last."""
-    caption, _, table = summary(comparison).partition("\n\n")
-    return f"{table}\n\n{caption}" if table else caption
 
 
 def write_csv(results: Results, path: Path) -> None:
@@ -64,6 +69,58 @@ def write_csv(results: Results, path: Path) -> None:
         for row in results.rows:
             ablated = [row.without.get(block, math.nan) for block in blocks]
             table.writerow([_blank(value) for value in (*(getattr(row, name) for name in COLUMNS), *ablated)])
+
+
+def write_comparison(comparison: Comparison, path: Path) -> None:
+    """Write one line for each row name and oversight level; nan and what was not tested become empty cells."""
+    lines = [comparison_line(comparison, cell) for cell in comparison.cells]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(comparison_line(comparison, None)))
+        table.writeheader()
+        table.writerows({name: _blank(value) for name, value in line.items()} for line in lines)
+
+
+def comparison_line(comparison: Comparison, cell: Cell | None) -> dict[str, Any]:
+    """Return the line of comparison.csv for a cell; for None, a line with empty values.
+
+    Intervals are 95 % intervals and are not corrected for the number of tests. `p` is that of the sign-flip test and
+    `adjusted_p` is corrected over the family.
+    """
+    contrast = comparison.contrasts.get((cell.row, cell.oversight)) if cell else None
+    difference, improvement = (contrast.difference, contrast.improvement) if contrast else (None, None)
+    mean, middle = (cell.true_return, cell.interquartile_mean) if cell else (None, None)
+    return {
+        "row": cell and cell.row,
+        "leaky": cell and cell.leaky,
+        "oversight": cell and cell.oversight,
+        "reference": comparison.results.reference_arm,
+        "verdict": cell and verdict_word(comparison, cell),
+        "p": contrast and contrast.p,
+        "adjusted_p": contrast and contrast.adjusted,
+        "difference": difference and difference.mean,
+        "difference_low": difference and difference.mean - difference.half,
+        "difference_high": difference and difference.mean + difference.half,
+        "pairs": difference and difference.n,
+        "improvement": improvement and improvement.value,
+        "improvement_low": improvement and improvement.low,
+        "improvement_high": improvement and improvement.high,
+        "seeds_to_decide": contrast and contrast.needed,
+        "mean": mean and mean.mean,
+        "mean_low": mean and mean.mean - mean.half,
+        "mean_high": mean and mean.mean + mean.half,
+        "interquartile_mean": middle and middle.value,
+        "interquartile_mean_low": middle and middle.low,
+        "interquartile_mean_high": middle and middle.high,
+        "seeds": mean and mean.n,
+    }
+
+
+def verdict_word(comparison: Comparison, cell: Cell) -> str:
+    """Return the verdict of a cell, "reference" for the reference arm, or an empty string without a reference."""
+    if cell.row == comparison.results.reference_arm:
+        return "reference"
+    contrast = comparison.contrasts.get((cell.row, cell.oversight))
+    return contrast.verdict if contrast else ""
 
 
 def draw_figures(comparison: Comparison, missing: Missing) -> dict[str, bytes]:
@@ -86,11 +143,17 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    engine.filters |= {"number": number, "plusminus": plusminus, "share": share}
+    engine.filters |= {
+        "number": number, "plusminus": plusminus, "bracketed": bracketed, "p_value": p_value, "share": share,
+    }  # fmt: skip
     results = comparison.results
     drawn = {cell.row for cell in without_coinciding(comparison.cells)}
     return engine.get_template(PAGE).render(
         results=results,
+        comparison=comparison,
+        headline=headline(comparison),
+        method_note=method_note(comparison),
+        leaky={cell.row for cell in comparison.cells if cell.leaky},
         levels=[(level, comparison.at_level(level)) for level in comparison.levels],
         hidden=sorted({cell.row for cell in comparison.cells} - drawn),
         pictures={name: data_uri(png) for name, png in images.items()},
@@ -101,20 +164,91 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
     )
 
 
+def headline(comparison: Comparison) -> str:
+    """Return the first line of the report: what the verdicts amount to, or why nothing is decided."""
+    rows = {cell.row for cell in comparison.cells}
+    return verdicts.conclusion(comparison.contrasts, rows, comparison.results.reference_arm)
+
+
+def method_note(comparison: Comparison) -> str:
+    """State how verdicts are made and what the columns mean."""
+    count = sum(contrast.tested for contrast in comparison.contrasts.values())
+    return (
+        "Verdict: sign-flip test of the differences between paired seeds, with Holm's correction over a family of "
+        f"{count} test{'' if count == 1 else 's'}: every row against the reference at every level. Family-wise error "
+        f"rate: {statistics.ALPHA}. Leaky rows are shown but not tested. Difference: mean ± half of its 95 % interval, "
+        "not corrected. Pairs: seeds that both have. Needed: of an undecided row, estimated pairs that would decide "
+        f"with power {statistics.POWER:g} if the true mean and sd were the observed ones; – above "
+        f"{statistics.MOST_PAIRS}."
+    )
+
+
 def summary(comparison: Comparison) -> str:
-    """Format the table as text for a terminal: a line for each row name, a column for each oversight level."""
+    """Format verdicts and results as text of at most 80 columns: a line for each row name at each oversight level."""
     if not comparison.cells:
         return "no run has a result"
-    levels = comparison.levels
-    labels = {cell.row: f"{cell.row} (leaky)" if cell.leaky else cell.row for cell in comparison.cells}
-    width = max(map(len, labels.values()))
-    lines = ["true return: mean ± half of the 95 % interval over seeds", ""]
-    lines.append(" " * width + "".join(f"{f'p={level:g}':>18}" for level in levels))
-    for name in comparison.rows:
-        entries = [comparison.cell(name, level) for level in levels]
-        columns = "".join(f"{plusminus(cell.true_return) if cell else '':>18}" for cell in entries)
-        lines.append(f"{labels[name]:<{width}}{columns}")
-    return "\n".join(lines)
+    parts = [headline(comparison)]
+    if comparison.contrasts:
+        title = f"true return against {comparison.results.reference_arm}"
+        header = (title, ["verdict", "difference", "adj. p", "pairs", "needed"])
+        parts.append(_format_table(header, _by_level(comparison, verdict_columns, contrasted=True)))
+        parts.append("\n".join(textwrap.wrap(method_note(comparison), WIDTH)))
+    header = ("true return, with 95 % intervals", ["mean", "interquartile mean", "seeds"])
+    parts.append(_format_table(header, _by_level(comparison, result_columns)))
+    return "\n\n".join(parts)
+
+
+def _by_level(
+    comparison: Comparison, columns: Callable[[Comparison, Cell], list[str]], contrasted: bool = False
+) -> list[Line]:
+    """Return the lines of a table: at each level a title, then the cells, best first."""
+    lines: list[Line] = []
+    for level in comparison.levels:
+        cells = [
+            cell
+            for cell in comparison.at_level(level)
+            if not contrasted or (cell.row, cell.oversight) in comparison.contrasts
+        ]
+        lines.append((f"oversight {level:g}", []))
+        lines += [(f" {label(cell)}", columns(comparison, cell)) for cell in cells]
+    return lines
+
+
+def verdict_columns(comparison: Comparison, cell: Cell) -> list[str]:
+    """Return verdict, difference, adjusted p, number of pairs and pairs needed of a cell that has a contrast."""
+    contrast = comparison.contrasts[cell.row, cell.oversight]
+    return [
+        contrast.verdict,
+        plusminus(contrast.difference),
+        p_value(contrast.adjusted),
+        str(contrast.difference.n),
+        str(contrast.needed or "–"),
+    ]
+
+
+def result_columns(comparison: Comparison, cell: Cell) -> list[str]:
+    """Return mean, interquartile mean and number of seeds of a cell."""
+    return [plusminus(cell.true_return), bracketed(cell.interquartile_mean), str(cell.true_return.n)]
+
+
+def label(cell: Cell) -> str:
+    """Return the row name, marked if the row is leaky."""
+    return f"{cell.row} (leaky)" if cell.leaky else cell.row
+
+
+def _format_table(header: Line, lines: Sequence[Line]) -> str:
+    """Align the columns to the right; a name that leaves them no room within `WIDTH` has a line of its own."""
+    filled = [columns for _, columns in (header, *lines) if columns]
+    widths = [max(map(len, column)) for column in zip(*filled, strict=True)]
+    room = WIDTH - sum(widths) - 2 * len(widths)
+    longest = max((len(name) for name, columns in (header, *lines) if columns and len(name) <= room), default=0)
+    text = []
+    for name, columns in (header, *lines):
+        numbers = "".join(f"  {column:>{width}}" for column, width in zip(columns, widths, strict=False))
+        if len(name) > longest:
+            text.append(name)
+        text.append((f"{name if len(name) <= longest else '':<{longest}}" + numbers).rstrip())
+    return "\n".join(line for line in text if line)
 
 
 def number(value: float) -> str:
@@ -125,6 +259,20 @@ def number(value: float) -> str:
 def plusminus(value: Interval) -> str:
     """Format as "mean ± half", or as the mean alone if there is no interval."""
     return number(value.mean) if math.isnan(value.half) else f"{number(value.mean)} ± {number(value.half)}"
+
+
+def bracketed(value: PointEstimate) -> str:
+    """Format as "value [low, high]", or as the value alone if there is no interval."""
+    return (
+        number(value.value)
+        if math.isnan(value.low)
+        else (f"{number(value.value)} [{number(value.low)}, {number(value.high)}]")
+    )
+
+
+def p_value(p: float) -> str:
+    """Format with four decimals; nan is a dash."""
+    return "–" if math.isnan(p) else f"{p:.4f}" if p >= 0.0001 else "<0.0001"
 
 
 def share(value: float, results: Results) -> float:

@@ -21,7 +21,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from flows import arms
 from flows.config import CompareConfig, Learner, TrainConfig, Training
 from flows.environments import environment_error, import_environment, make_env
-from flows.errors import UserError, log_suppressed
+from flows.errors import UserError, log_suppressed, unknown_name
 from flows.running.runners import check_runner
 from flows.text import one_line
 from flows.user_code import error_line, raised_by_user
@@ -67,6 +67,7 @@ def check_sweep(config: CompareConfig) -> None:
     _check_methods(config.env, [arms.parse_arm(name).method for name in config.methods])
     if same := arms.same_arms(config.methods):
         raise UserError(f"--methods: {same[0]} and {same[1]} are the same composition; leave one out")
+    check_reference(config)
     worlds: set[str] = set()
     arguments: set[str] = set()
     methods: set[str] = set()
@@ -83,6 +84,12 @@ def check_sweep(config: CompareConfig) -> None:
         methods.add(run.method)
     cached_tables.cache_clear()  # the workers have their own; tables of a large world take hundreds of megabytes
     _passed.add(key)
+
+
+def check_reference(config: CompareConfig) -> None:
+    """Raises UserError if the reference is set and is not one of the sweep's arms."""
+    if config.reference and config.reference not in config.arms:
+        raise unknown_name("reference arm", config.reference, config.arms)
 
 
 def check_run(config: TrainConfig) -> None:

@@ -16,14 +16,18 @@ from prefect.client.schemas.actions import ArtifactUpdate
 
 from flows.errors import log_suppressed
 from flows.prefect_server.server import is_up
-from flows.reporting.aggregate import Comparison
-from flows.reporting.report import plusminus
+from flows.reporting.aggregate import Cell, Comparison
+from flows.reporting.report import headline, label, result_columns, verdict_columns, verdict_word
 from flows.sweep.progress import Progress
 from flows.text import markdown_code
 
 logger = logging.getLogger(__name__)
 UPDATE_SECONDS = 2.0  # seconds between two updates
-DESCRIPTION = "True return in the sweep {name}: mean ± half of the 95 % interval over seeds."
+DESCRIPTION = (
+    "{headline}. True return in the sweep {name}, with 95 % intervals; difference to the reference, paired by seed."
+)
+
+COLUMNS = ("verdict", "difference", "adjusted p", "pairs", "needed", "true return", "interquartile mean", "seeds")
 
 
 @contextmanager
@@ -61,7 +65,9 @@ def publish_results(comparison: Comparison, page: Path) -> None:
         create_table_artifact(
             results_table(comparison),
             key="results",
-            description=DESCRIPTION.format(name=markdown_code(comparison.results.name)),
+            description=DESCRIPTION.format(
+                headline=markdown_code(headline(comparison)), name=markdown_code(comparison.results.name)
+            ),
         )
     publish_report(page, "opens on this machine")
 
@@ -75,9 +81,12 @@ def publish_report(page: Path, description: str) -> None:
 
 
 def results_table(comparison: Comparison) -> list[dict[str, str]]:
-    """The table: a row for each deployed policy, a column with mean true return and interval for each level."""
-    shown = {(cell.row, cell.oversight): plusminus(cell.true_return) for cell in comparison.cells}
-    return [
-        {"deployed": name, **{f"p={level:g}": shown.get((name, level), "") for level in comparison.levels}}
-        for name in comparison.rows
-    ]
+    """The table: a row for each deployed policy and oversight level, with its verdict first."""
+    return [_results_row(comparison, cell) for cell in comparison.cells]
+
+
+def _results_row(comparison: Comparison, cell: Cell) -> dict[str, str]:
+    contrasted = (cell.row, cell.oversight) in comparison.contrasts
+    _, *contrast = verdict_columns(comparison, cell) if contrasted else [""] * 5
+    columns = [verdict_word(comparison, cell), *contrast, *result_columns(comparison, cell)]
+    return {"oversight": f"{cell.oversight:g}", "deployed": label(cell), **dict(zip(COLUMNS, columns, strict=True))}

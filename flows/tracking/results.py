@@ -61,6 +61,8 @@ class Results:
     rows: tuple[Row, ...]
     curves: Mapping[str, tuple[tuple[int, float], ...]] = field(repr=False)
     """run id -> (step, true return) pairs of its checkpoints"""
+    reference_arm: str = ""
+    """the arm that the others are compared with; empty if the sweep's settings cannot be read"""
     reused: int = 0
     """number of runs that are copies of earlier ones"""
     missing: tuple[str, ...] = ()
@@ -97,6 +99,7 @@ def read_results(store: Store, run_id: str) -> Results:
         references=references(parent.data.params),
         rows=tuple(row for child in children for row in run_rows(child)),
         curves={child.info.run_id: _curve(store, child.info.run_id) for child in children},
+        reference_arm=_reference_arm(parent),
         reused=sum("reused_from" in child.data.tags for child in children),
         missing=_missing(parent, children),
     )
@@ -109,6 +112,15 @@ def _params(parent: Any) -> dict[str, str]:
     except (KeyError, ValueError, TypeError):
         seeds = {}
     return {**parent.data.params, **seeds}
+
+
+def _reference_arm(parent: Any) -> str:
+    """Return the reference arm of a sweep's settings: the one set, or else the first of its methods."""
+    try:
+        settings = json.loads(parent.data.tags[CONFIG])
+        return str(settings.get("reference") or settings["methods"][0])
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError):
+        return ""
 
 
 def _missing(parent: Any, children: Iterable[Any]) -> tuple[str, ...]:

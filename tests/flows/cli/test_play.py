@@ -97,9 +97,10 @@ def test_a_model_holds_no_code_and_no_pickle(store, sweep):
     assert sorted(file.name for file in folder.iterdir()) == ["MLmodel", "agent.zip"]
 
 
-def test_the_table_on_prefects_page_has_a_column_for_each_level(store, sweep):
+def test_the_table_on_prefects_page_has_a_row_for_each_arm_and_level(store, sweep):
     rows = prefect_artifacts.results_table(compare_rows(results.read_results(store, sweep)))
-    assert {tuple(row) for row in rows} == {("deployed", "p=0.1", "p=0.5", "p=0.9")}
+    assert {tuple(row) for row in rows} == {("oversight", "deployed", *prefect_artifacts.COLUMNS)}
+    assert {row["oversight"] for row in rows} == {"0.1", "0.5", "0.9"}
     assert {row["deployed"] for row in rows} == {"naive", "gradient_routing", "filtering"}
 
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from flows.arms import parse_arm
 from flows.cli import options as cli_options
 from flows.cli.settings import configuration, settings
 from flows.config import LEARNER_DEFAULTS, CompareConfig, SharedConfig, TrainConfig
@@ -79,6 +80,30 @@ def test_presets_are_valid_for_sweeps_and_for_single_runs(preset):
     configuration(CompareConfig, {"preset": preset})
     single = configuration(TrainConfig, {"preset": preset})
     assert single.steps == PRESETS[preset]["steps"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_decides_a_family_of_its_size_or_its_help_states_that_it_decides_nothing(preset, keyhole):
+    import routing
+    from flows.reporting import statistics
+    from flows.sweep.checks import check_reference
+
+    config = configuration(CompareConfig, {"preset": preset})
+    check_reference(config)
+    rules = [rule for name in config.methods for rule in routing.find(parse_arm(name).method).deployments]
+    family = (sum(not rule.leaky for rule in rules) - 1) * len(config.oversight)
+    decides = statistics.least_pairs(statistics.ALPHA / family) <= config.seeds
+    assert decides == (preset in ("figure", "paper"))
+    assert config.seeds >= 12 or not decides
+    text = " ".join(keyhole("compare", "--help")[1].split())
+    description = text.partition(f"{preset}: ")[2].partition(";")[0].partition("--")[0]
+    assert f"{config.seeds} seeds" in description
+    assert decides == ("decides nothing" not in description)
+
+
+def test_the_reference_of_a_preset_is_dropped_with_its_methods():
+    assert configuration(CompareConfig, {"preset": "paper"}).reference == "gradient_routing"
+    assert configuration(CompareConfig, {"preset": "paper", "methods": "naive,oracle"}).reference == ""
 
 
 def test_a_sweep_has_every_method_at_every_level_with_every_seed_once():

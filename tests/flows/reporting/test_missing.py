@@ -40,6 +40,7 @@ def sweep(store) -> str:
         (figures, "curves_figure", "learning_curves.png"),
         (report, "render", "report.html"),
         (report, "write_csv", "results.csv"),
+        (report, "write_comparison", "comparison.csv"),
         (report, "summary", "description in the MLflow UI"),
         (model_registry, "_write_model", "registered model of naive"),
         (model_registry, "_register_version", "registered model of filtering"),
@@ -112,4 +113,5 @@ def test_a_full_disk_leaves_no_half_of_the_table_unnamed(store, sweep, monkeypat
     monkeypatch.setattr(csv, "writer", full)
     missing = Missing()
     finalize(store, sweep, missing)
-    assert str(missing) == "results.csv (OSError: [Errno 28] No space left on device)"
+    full_disk = "OSError: [Errno 28] No space left on device"
+    assert str(missing) == f"results.csv ({full_disk}), comparison.csv ({full_disk})"
