@@ -54,7 +54,7 @@ def test_every_exception_is_still_needed():
 
 def test_public_names_are_those_at_the_top_level_without_underscore():
     source = (
-        "def a():\n    def inner(): ...\nclass B:\n    def method(self): ...\nasync def c(): ...\ndef _d(): ...\nE = 1\n"
-        "@part('weights')\ndef f(): ..."
+        "def a():\n    def inner(): ...\nclass B:\n    def method(self): ...\nasync def c(): ...\n"
+        "def _d(): ...\nE = 1\n@part('weights')\ndef f(): ..."
     )
     assert public_names(source) == {"a", "B", "c"}

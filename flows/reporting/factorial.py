@@ -1,0 +1,145 @@
+"""Two-by-two tables: what each of two parts of an arm is worth with and without the other.
+
+A sweep that has an arm in all four combinations of two parts of two kinds, all other parts being equal, gives a table.
+A difference of two cells shows what one part changes while the other is held fixed. The interaction is the difference
+of two such differences: 0 if each part is worth the same with and without the other.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations, product
+from typing import NamedTuple
+
+from flows import arms
+from flows.reporting import statistics
+from flows.reporting.aggregate import Comparison
+from flows.reporting.statistics import Interval
+
+Parts = Mapping[str, str]  # kind -> part
+
+
+class Effect(NamedTuple):
+    """What a change is worth, over paired seeds."""
+
+    name: str
+    difference: Interval
+    p: float
+    """of the sign-flip test"""
+    adjusted: float
+    """p after Holm's correction over the effects of the table"""
+
+    @property
+    def verdict(self) -> str:
+        """Better, worse or undecided."""
+        return statistics.verdict(self.adjusted, self.difference.mean)
+
+
+class TwoByTwo(NamedTuple):
+    """The table of two kinds of parts at one oversight level."""
+
+    arm: str
+    """the arm with the second part of both kinds"""
+    level: float
+    kinds: tuple[str, str]
+    parts: tuple[tuple[str, str], tuple[str, str]]
+    """of each kind, the two parts"""
+    cells: tuple[tuple[Interval, Interval], tuple[Interval, Interval]]
+    """mean true return, by the part of the first kind, then of the second"""
+    effects: tuple[Effect, ...]
+    """of the first kind at each part of the second, of the second at each of the first, and the interaction"""
+
+
+def two_by_two_tables(comparison: Comparison) -> list[TwoByTwo]:
+    """Find every table that the first deployment rules of a sweep's arms fill.
+
+    Arms of other versions, whose parts are unknown, are left out.
+    """
+    found: list[TwoByTwo] = []
+    for level in comparison.levels:
+        rows = [cell.row for cell in comparison.at_level(level) if "/" not in cell.row and not cell.leaky]
+        known = {row: parts for row in sorted(rows, key=_order(comparison)) if (parts := _parts(row))}
+        for kinds in combinations(next(iter(known.values()), {}), 2):
+            found += _tables_of(comparison, level, known, kinds)
+    return found
+
+
+def _order(comparison: Comparison):
+    """Sort key of row names: the order in which the sweep names its arms, the reference arm last."""
+    reference = comparison.results.reference_arm
+    order = [row.row for row in comparison.results.rows]
+    return lambda row: (row == reference, order.index(row))
+
+
+def _parts(row: str) -> Parts | None:
+    """The parts of an arm, its world among them; None if they are unknown."""
+    from routing import find
+
+    try:
+        method, arguments = arms.parse_arm(row)
+        return {**dict(find(method).names), "world": repr(sorted(arguments.items()))}
+    except ValueError:
+        return None
+
+
+def _tables_of(
+    comparison: Comparison, level: float, known: Mapping[str, Parts], kinds: tuple[str, str]
+) -> list[TwoByTwo]:
+    first, second = kinds
+    groups: dict[tuple[tuple[str, str], ...], dict[tuple[str, str], str]] = {}
+    for row, parts in known.items():
+        rest = tuple((kind, part) for kind, part in parts.items() if kind not in kinds)
+        groups.setdefault(rest, {})[parts[first], parts[second]] = row
+    tables = []
+    for cells in groups.values():
+        ones, others = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+        for a, b in product(combinations(ones, 2), combinations(others, 2)):
+            if all(key in cells for key in product(a, b)):
+                tables.append(_table(comparison, level, kinds, (a, b), cells))
+    return tables
+
+
+def _table(
+    comparison: Comparison,
+    level: float,
+    kinds: tuple[str, str],
+    parts: tuple[tuple[str, str], tuple[str, str]],
+    rows: Mapping[tuple[str, str], str],
+) -> TwoByTwo:
+    (a, b), (c, d) = parts
+    returns = {key: comparison.cell(rows[key], level).returns for key in product(*parts)}  # type: ignore[union-attr]
+    seeds = sorted(set.intersection(*(set(values) for values in returns.values())))
+    at = {key: [values[seed] for seed in seeds] for key, values in returns.items()}
+
+    def minus(plus, less):
+        return [x - y for x, y in zip(plus, less, strict=True)]
+
+    changes = {
+        f"{kinds[0]}: {b} - {a}, at {kinds[1]}={c}": minus(at[b, c], at[a, c]),
+        f"{kinds[0]}: {b} - {a}, at {kinds[1]}={d}": minus(at[b, d], at[a, d]),
+        f"{kinds[1]}: {d} - {c}, at {kinds[0]}={a}": minus(at[a, d], at[a, c]),
+        f"{kinds[1]}: {d} - {c}, at {kinds[0]}={b}": minus(at[b, d], at[b, c]),
+    }
+    changes["interaction"] = minus(minus(at[b, d], at[a, d]), minus(at[b, c], at[a, c]))
+    p_values = [statistics.sign_flip_test(values) for values in changes.values()]
+    effects = [
+        Effect(name, statistics.interval(values), p, float(adjusted))
+        for (name, values), p, adjusted in zip(changes.items(), p_values, statistics.holm(p_values), strict=True)
+    ]
+    means = tuple(tuple(statistics.interval(at[x, y]) for y in (c, d)) for x in (a, b))
+    return TwoByTwo(rows[b, d], level, kinds, parts, means, tuple(effects))  # type: ignore[arg-type]
+
+
+def markdown(table: TwoByTwo) -> str:
+    """Format a table and its effects as Markdown, which is readable as text."""
+    from flows.reporting.report import number, p_value, plusminus
+
+    (first, second), (ones, others) = table.kinds, table.parts
+    pairs = table.effects[0].difference.n
+    title = f"{first} x {second} at oversight {table.level:g}, {pairs} paired seeds; {second}, {first} of {table.arm}"
+    lines = [title, "", "| | " + " | ".join(f"{second}={part}" for part in others) + " |", "|---|---|---|"]
+    for part, cells in zip(ones, table.cells, strict=True):
+        lines.append(f"| {first}={part} | " + " | ".join(map(plusminus, cells)) + " |")
+    lines += ["", "| effect | difference | adjusted p | verdict |", "|---|---|---|---|"]
+    for effect in table.effects:
+        shown = plusminus(effect.difference) if effect.difference.n > 1 else number(effect.difference.mean)
+        lines.append(f"| {effect.name} | {shown} | {p_value(effect.adjusted)} | {effect.verdict} |")
+    return "\n".join(lines)
