@@ -31,6 +31,7 @@ from routing.errors import unknown_name
 NETWORKS = ("gated", "ungated", "single", "adapters")
 HEADS = ("shared", "per_expert", "frozen")
 LEVELS = ("activation", "parameter", "forward_ablated")
+MAX_EXPERTS = 8  # the time to build a router is quadratic in the number of layers
 RETAIN, FORGET, GATE = BLOCKS
 
 
@@ -77,6 +78,8 @@ class Architecture(NamedTuple):
             raise ValueError(
                 f"network {self.network!r} has {self.experts} experts; choose at least 2, or network 'single'"
             )
+        if self.experts > MAX_EXPERTS:
+            raise ValueError(f"a policy of {self.experts} experts is too large; choose at most {MAX_EXPERTS}")
         if self.network == "adapters" and self.level != "parameter":
             raise ValueError(
                 f"adapters share the activations of one network, so level {self.level!r} cannot separate them; "

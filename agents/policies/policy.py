@@ -45,7 +45,7 @@ class BlockPolicy(ActorCriticPolicy):
     Args:
         *args, **kwargs: as ActorCriticPolicy's; `net_arch` has at least one layer for pi and for vf.
         network: how experts are built and mixed: "gated", "ungated", "single" or "adapters".
-        experts: number of experts n; None takes 1 for "single" and 2 for other networks.
+        experts: number of experts n, at most 8; None takes 1 for "single" and 2 for other networks.
         head: the layer that computes action logits: "shared", "per_expert" or "frozen".
         level: what a mask scales: "activation", "parameter" or "forward_ablated"; adapters need "parameter".
         precision: of the matrix products in experts, gate and critic: "fp32", or "bf16", which is faster on processors

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import gymnasium
 from torch import nn
 
-from agents.policies.architecture import HEADS, LEVELS, NETWORKS
+from agents.policies.architecture import HEADS, LEVELS, MAX_EXPERTS, NETWORKS
 from agents.policies.blocks import PRECISIONS
 from routing.errors import unknown_name
 from routing.oversight.composition import WHOLE
@@ -23,7 +23,7 @@ NETWORK = ("widths", "activation", "network", "experts", "head", "level", "preci
 OLD_NETWORK = ("widths", "activation", "gated", "level", "precision")  # of two experts under a shared head
 OLD_LEVELS = (*LEVELS, "adapter")
 NETS = ("pi", "vf")  # the names of the actor's and the critic's widths in Stable-Baselines3
-MAX_LAYERS, MAX_WIDTH, MAX_EXPERTS = 16, 2**16, 64
+MAX_LAYERS, MAX_WIDTH = 16, 2**16
 MAX_RULES = 100
 MAX_NAME = 200  # characters
 MAX_SCALE = 1e6  # of an expert's output; float32 overflows at 3e38

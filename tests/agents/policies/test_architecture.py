@@ -362,6 +362,7 @@ def test_ppo_trains_every_network_and_loads_it(network, experts, head, tmp_path)
         ({"network": "single", "experts": 2}, "network 'single' has 1 expert, not 2"),
         ({"experts": 1}, "network 'gated' has 1 experts; choose at least 2"),
         ({"network": "ungated", "experts": 0}, "network 'ungated' has 0 experts; choose at least 2"),
+        ({"experts": 9}, "a policy of 9 experts is too large; choose at most 8"),
         ({"network": "adapters"}, "level 'activation' cannot separate them; choose level 'parameter'"),
         ({"network": "adapters", "level": "forward_ablated"}, "choose level 'parameter'"),
     ],
