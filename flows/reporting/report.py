@@ -26,6 +26,7 @@ COLUMNS = tuple(name for name in Row._fields if name != "without")
 PAGE = "report.html"
 COMPARISON = "comparison.csv"
 WIDTH = 80  # characters of a line of the table
+DESCRIPTION_LENGTH = 7900  # characters: MLflow truncates a longer tag at 8000
 Line = tuple[str, list[str]]  # of the table: a name and its columns
 
 
@@ -56,8 +57,16 @@ def write_report(store: Store, comparison: Comparison, missing: Missing) -> Path
     with missing.part("upload of the report"):
         store.artifacts.upload(results.run_id, results.folder)
     with missing.part("description in the MLflow UI"):
-        store.describe(results.run_id, summary(comparison))
+        store.describe(results.run_id, description(comparison))
     return page
+
+
+def description(comparison: Comparison) -> str:
+    """Return the summary for the MLflow UI, shortened by whole lines to `DESCRIPTION_LENGTH`."""
+    text, rest = summary(comparison), f"\n... the rest is in {PAGE}"
+    if len(text) <= DESCRIPTION_LENGTH:
+        return text
+    return text[: DESCRIPTION_LENGTH - len(rest)].rpartition("\n")[0] + rest
 
 
 def write_csv(results: Results, path: Path) -> None:

@@ -156,6 +156,16 @@ def test_the_summary_leads_with_verdicts_and_shows_both_means(twelve):
     assert sum("good/best (leaky)" in line for line in lines) == 4
 
 
+def test_the_description_in_the_mlflow_ui_fits_its_tag_and_starts_with_the_verdicts(twelve):
+    assert report.description(twelve) == report.summary(twelve)
+    many = sweep({"reference": 0.5, **{f"arm_{number}": 0.5 for number in range(80)}}, 2)
+    text = report.description(many)
+    assert len(report.summary(many)) > 8000 > len(f"```\n{text}\n```")
+    *lines, last = text.splitlines()
+    assert report.summary(many).startswith("\n".join(lines) + "\n")
+    assert last == "... the rest is in report.html"
+
+
 def test_the_csv_file_has_a_line_for_each_row_name_and_level(twelve, tmp_path):
     report.write_comparison(twelve, tmp_path / "comparison.csv")
     with (tmp_path / "comparison.csv").open() as file:

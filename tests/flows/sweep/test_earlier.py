@@ -55,7 +55,10 @@ def test_a_sweep_whose_runs_are_all_reusable_leaves_nothing_to_train(store, swee
     assert found(store, elsewhere) == sweep
 
 
-@pytest.mark.parametrize("change", [{"seeds": 1}, {"seeds": 3}, {"name": ""}, {"steps": 11}, {"methods": ("naive",)}])
+@pytest.mark.parametrize(
+    "change",
+    [{"seeds": 1}, {"seeds": 3}, {"name": ""}, {"steps": 11}, {"methods": ("naive",)}, {"reference": "filtering"}],
+)
 def test_other_settings_or_another_name_are_trained(store, sweep, change):
     assert found(store, CONFIGURATION.model_copy(update=change)) is None
 
