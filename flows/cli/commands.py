@@ -17,7 +17,7 @@ import click
 
 from flows import process_env
 from flows.config import CompareConfig, Learner, RunOptions, SharedConfig, TrainConfig, run_title, with_module
-from flows.errors import UserError
+from flows.errors import UserError, unknown_name
 from flows.project import Project, current_project
 from flows.shell import shell_command
 from flows.sweep.lock import sweep_lock
@@ -332,6 +332,30 @@ def convert_agent(old: str, new: str | None) -> None:
         raise UserError(str(error)) from None
     kept = f"; the old file is {old}{convert.KEPT}" if new is None else ""
     print(printable(f"converted {old}: {path} has the current format{kept}"))
+
+
+def print_effects(sweep: str | None, parts: str | None) -> None:
+    """`keyhole effects`: prints the two-by-two tables of a sweep."""
+    import routing
+    from flows.reporting.aggregate import compare_rows
+    from flows.reporting.factorial import markdown, two_by_two_tables
+    from flows.tracking.results import find_sweep, read_results
+
+    kinds = [kind.strip() for kind in parts.split(",")] if parts else []
+    for kind in kinds:
+        if kind not in routing.KINDS:
+            raise unknown_name("kind of part", kind, routing.KINDS)
+    if parts and len(set(kinds)) != 2:
+        raise UserError(f"--parts: found {parts!r}; name two kinds of parts, for example masks,baseline")
+    store = existing_store(writes=False)
+    tables = two_by_two_tables(compare_rows(read_results(store, find_sweep(store, sweep))))
+    shown = [table for table in tables if not kinds or set(table.kinds) == set(kinds)]
+    if not shown:
+        raise UserError(
+            "no two parts of which the sweep has all four combinations at one level; "
+            "`keyhole compare --controls` trains them"
+        )
+    print("\n\n".join(map(markdown, shown)))
 
 
 def open_page(host: str, port: int) -> None:

@@ -131,6 +131,22 @@ def report(sweep: str | None) -> None:
 
 
 @cli.command()
+@click.argument("sweep", required=False)
+@click.option("--parts", metavar="KIND,KIND", help="only the tables of these two kinds, for example masks,baseline")
+@store_option
+def effects(sweep: str | None, parts: str | None) -> None:
+    """Print what parts of arms are worth in SWEEP, as Markdown.
+
+    Every two kinds of parts of which the sweep has all four combinations give a two-by-two table, with the differences
+    between its cells over paired seeds. `keyhole compare --controls` trains such arms. SWEEP is a run id, a prefix of
+    one, or a sweep's name; default: the newest sweep.
+    """
+    from flows.cli.commands import print_effects
+
+    print_effects(sweep, parts)
+
+
+@cli.command()
 @click.argument("sweep")
 @click.option("--undo", is_flag=True, help="show an archived sweep again")
 @store_option

@@ -5,13 +5,14 @@ A difference of two cells shows what one part changes while the other is held fi
 of two such differences: 0 if each part is worth the same with and without the other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 from typing import NamedTuple
 
 from flows import arms
 from flows.reporting import statistics
 from flows.reporting.aggregate import Comparison
+from flows.reporting.numbers import number, p_value, plusminus
 from flows.reporting.statistics import Interval
 
 Parts = Mapping[str, str]  # kind -> part
@@ -55,18 +56,12 @@ def two_by_two_tables(comparison: Comparison) -> list[TwoByTwo]:
     """
     found: list[TwoByTwo] = []
     for level in comparison.levels:
-        rows = [cell.row for cell in comparison.at_level(level) if "/" not in cell.row and not cell.leaky]
-        known = {row: parts for row in sorted(rows, key=_order(comparison)) if (parts := _parts(row))}
+        rows = {cell.row for cell in comparison.at_level(level) if "/" not in cell.row and not cell.leaky}
+        order = list(dict.fromkeys(row.row for row in comparison.results.rows if row.row in rows))
+        known = {row: parts for row in order if (parts := _parts(row))}
         for kinds in combinations(next(iter(known.values()), {}), 2):
             found += _tables_of(comparison, level, known, kinds)
     return found
-
-
-def _order(comparison: Comparison):
-    """Sort key of row names: the order in which the sweep names its arms, the reference arm last."""
-    reference = comparison.results.reference_arm
-    order = [row.row for row in comparison.results.rows]
-    return lambda row: (row == reference, order.index(row))
 
 
 def _parts(row: str) -> Parts | None:
@@ -89,12 +84,18 @@ def _tables_of(
         rest = tuple((kind, part) for kind, part in parts.items() if kind not in kinds)
         groups.setdefault(rest, {})[parts[first], parts[second]] = row
     tables = []
+    reference = known.get(comparison.results.reference_arm, {})
     for cells in groups.values():
-        ones, others = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+        ones, others = (_distinct([key[i] for key in cells], reference.get(kind)) for i, kind in enumerate(kinds))
         for a, b in product(combinations(ones, 2), combinations(others, 2)):
             if all(key in cells for key in product(a, b)):
                 tables.append(_table(comparison, level, kinds, (a, b), cells))
     return tables
+
+
+def _distinct(parts: Sequence[str], last: str | None) -> list[str]:
+    """The distinct parts, that of the reference arm last, so that a difference shows what its part is worth."""
+    return sorted(dict.fromkeys(parts), key=lambda part: part == last)
 
 
 def _table(
@@ -130,8 +131,6 @@ def _table(
 
 def markdown(table: TwoByTwo) -> str:
     """Format a table and its effects as Markdown, which is readable as text."""
-    from flows.reporting.report import number, p_value, plusminus
-
     (first, second), (ones, others) = table.kinds, table.parts
     pairs = table.effects[0].difference.n
     title = f"{first} x {second} at oversight {table.level:g}, {pairs} paired seeds; {second}, {first} of {table.arm}"

@@ -16,7 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from flows.reporting import figures, statistics, verdicts
 from flows.reporting.aggregate import Cell, Comparison, learning_curves, without_coinciding
-from flows.reporting.statistics import Interval, PointEstimate
+from flows.reporting.factorial import two_by_two_tables
+from flows.reporting.numbers import bracketed, number, p_value, plusminus
 from flows.tracking.certificates import PREFIX
 from flows.tracking.missing import Missing
 from flows.tracking.results import Results, Row
@@ -169,6 +170,7 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
         blocks=results.blocks,
         started=datetime.fromtimestamp(results.started),
         settings=sorted((k, v) for k, v in results.params.items() if not k.startswith(PREFIX)),
+        tables=two_by_two_tables(comparison),
         sampled=any(row.exactness == "sampled" for row in results.rows),
     )
 
@@ -258,30 +260,6 @@ def _format_table(header: Line, lines: Sequence[Line]) -> str:
             text.append(name)
         text.append((f"{name if len(name) <= longest else '':<{longest}}" + numbers).rstrip())
     return "\n".join(line for line in text if line)
-
-
-def number(value: float) -> str:
-    """Format with three decimals; nan is a dash."""
-    return "–" if math.isnan(value) else f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
-
-
-def plusminus(value: Interval) -> str:
-    """Format as "mean ± half", or as the mean alone if there is no interval."""
-    return number(value.mean) if math.isnan(value.half) else f"{number(value.mean)} ± {number(value.half)}"
-
-
-def bracketed(value: PointEstimate) -> str:
-    """Format as "value [low, high]", or as the value alone if there is no interval."""
-    return (
-        number(value.value)
-        if math.isnan(value.low)
-        else (f"{number(value.value)} [{number(value.low)}, {number(value.high)}]")
-    )
-
-
-def p_value(p: float) -> str:
-    """Format with four decimals; nan is a dash."""
-    return "–" if math.isnan(p) else f"{p:.4f}" if p >= 0.0001 else "<0.0001"
 
 
 def share(value: float, results: Results) -> float:

@@ -5,8 +5,8 @@ from routing.oversight.parts import part
 
 
 def _experts(network: str, experts: int) -> int:
-    if not 2 <= experts <= 16:
-        raise ValueError(f"network {network} has {experts} experts; use 2 to 16, or network=single for one")
+    if not 2 <= experts <= 8:
+        raise ValueError(f"network {network} has {experts} experts; use 2 to 8, or network=single for one")
     return experts
 
 

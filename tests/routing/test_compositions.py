@@ -55,7 +55,7 @@ def test_a_method_of_an_earlier_version_takes_other_parts_too():
         ("naive(network=single,level=forward_ablated)", "level=forward_ablated needs a forget block"),
         ("naive(network=adapters)", "level=activation needs layers of each expert's own, which network=adapters lacks"),
         ("naive(network=adapters,level=parameter,after=ablate_random)", "after=ablate_random needs layers"),
-        ("naive(network=gated(1))", "use 2 to 16"),
+        ("naive(network=gated(1))", "use 2 to 8"),
         ("naive(network=single(big))", "use equal or expert"),
         ("naive(deploy=whole+whole)", "a rule twice"),
         ("naive(deploy=whole+)", "write NAME"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flows.config import CompareConfig, TrainConfig
-from flows.reporting import figures, report
+from flows.reporting import figures, numbers, report
 from flows.reporting.aggregate import Comparison, compare_rows, learning_curves
 from flows.reporting.statistics import interval, sign_flip_test
 from flows.reporting.verdicts import conclusion, contrast_rows, seeds_needed
@@ -146,11 +146,11 @@ def test_the_summary_leads_with_verdicts_and_shows_both_means(twelve):
     good = next(line for line in lines if line.split()[:1] == ["good"])
     contrast = twelve.contrasts["good", 0.1]
     assert good.split()[1:] == [
-        "better", *report.plusminus(contrast.difference).split(), f"{contrast.adjusted:.4f}", "12", "–"
+        "better", *numbers.plusminus(contrast.difference).split(), f"{contrast.adjusted:.4f}", "12", "–"
     ]  # fmt: skip
     cell = twelve.cell("good", 0.1)
     assert any(
-        report.plusminus(cell.true_return) in line and report.bracketed(cell.interquartile_mean) in line
+        numbers.plusminus(cell.true_return) in line and numbers.bracketed(cell.interquartile_mean) in line
         for line in lines
     )
     assert sum("good/best (leaky)" in line for line in lines) == 4

@@ -1,0 +1,29 @@
+"""Writes numbers and estimates as text."""
+
+import math
+
+from flows.reporting.statistics import Interval, PointEstimate
+
+
+def number(value: float) -> str:
+    """Format with three decimals; nan is a dash."""
+    return "–" if math.isnan(value) else f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
+
+
+def plusminus(value: Interval) -> str:
+    """Format as "mean ± half", or as the mean alone if there is no interval."""
+    return number(value.mean) if math.isnan(value.half) else f"{number(value.mean)} ± {number(value.half)}"
+
+
+def bracketed(value: PointEstimate) -> str:
+    """Format as "value [low, high]", or as the value alone if there is no interval."""
+    return (
+        number(value.value)
+        if math.isnan(value.low)
+        else (f"{number(value.value)} [{number(value.low)}, {number(value.high)}]")
+    )
+
+
+def p_value(p: float) -> str:
+    """Format with four decimals; nan is a dash."""
+    return "–" if math.isnan(p) else f"{p:.4f}" if p >= 0.0001 else "<0.0001"
