@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from flows.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -24,3 +27,11 @@ def test_every_file_of_the_repository_that_a_document_names_exists(document):
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     missing = [path for path in paths if not (ROOT / path).exists()]
     assert missing + [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("option", [(), ("--parts",)], ids=str)
+def test_the_methods_page_lists_what_the_command_lists(option):
+    found = CliRunner().invoke(cli, ["methods", *option])
+    listed = [line.rstrip() for line in found.output.splitlines()]
+    shown = [line.rstrip() for line in (ROOT / "docs/methods.md").read_text(encoding="utf-8").splitlines()]
+    assert "\n".join(listed) in "\n".join(shown)

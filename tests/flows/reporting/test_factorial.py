@@ -3,9 +3,7 @@
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from flows.cli.main import cli
 from flows.reporting.aggregate import compare_rows
 from flows.reporting.factorial import markdown, two_by_two_tables
 from flows.tracking.results import Results, Row
@@ -74,10 +72,3 @@ def test_a_table_is_printed_as_markdown():
     text = markdown(two_by_two_tables(compare_rows(sweep()))[0])
     assert "| masks=routed | 0.310 ± 0.005 | 0.610 ± 0.005 |" in text
     assert "| masks: routed - none, at baseline=all | 0.300 ± 0.000 | 0.0024 | better |" in text
-
-
-@pytest.mark.parametrize("parts", ["masks", "masks,masks", "masks,baseline,weights", "masks,bseline"])
-def test_kinds_that_cannot_make_a_table_are_refused(parts, tmp_path):
-    found = CliRunner().invoke(cli, ["effects", "--mlruns", str(tmp_path), "--parts", parts])
-    assert found.exit_code != 0
-    assert "Traceback" not in found.output
