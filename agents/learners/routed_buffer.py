@@ -166,11 +166,12 @@ class RoutedRolloutBuffer(RolloutBuffer):
         self.baselined, self.scale = treatment.baselined, treatment.scale
         self._record_metrics(feedback)
         super().compute_returns_and_advantage(last_values, dones)
-        self.advantages = np.where(self.baselined, self.advantages, self._plain_returns())
+        after_cut = last_values.clone().cpu().numpy().flatten() * ~dones
+        self.advantages = np.where(self.baselined, self.advantages, self._plain_returns(after_cut))
 
-    def _plain_returns(self) -> np.ndarray:
-        """(T, N) discounted sum of treated rewards until the episode or the rollout ends, without a bootstrap."""
-        ahead = np.zeros(self.n_envs, dtype=np.float32)
+    def _plain_returns(self, after_cut: np.ndarray) -> np.ndarray:
+        """(T, N) discounted sum of treated rewards; (N,) values of what follows where the rollout cuts an episode."""
+        ahead = after_cut.astype(np.float32)
         returns = np.empty_like(self.rewards)
         for t in reversed(range(self.buffer_size)):
             ahead = self.rewards[t] + self.gamma * ~self.dones[t] * ahead

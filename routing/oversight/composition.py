@@ -162,7 +162,7 @@ class Method:
             critic=read["critic"](masks),
             baselined=read["baseline"](rollout),
             gate=read["gate_loss"](rollout),
-            scale=read["scale"](weights),
+            scale=read["scale"](weights if rollout.live is None else weights[rollout.live]),
         )
 
 

@@ -32,7 +32,7 @@ KINDS: dict[str, Kind] = {
     "overseer": Kind("whose verdicts are read: (judgement (O,), propensity) -> Overseer", "own"),
     "reward": Kind("the reward of each step: (Rollout) -> (T, N)", "proxy"),
     "weights": Kind("the weight of each sample's loss: (Rollout) -> (T, N)", "one"),
-    "scale": Kind("the factor of the loss, whose weights have mean 1: (weights (T, N)) -> float", "one"),
+    "scale": Kind("the factor of the loss, whose weights have mean 1: (weights (n,)) -> float", "one"),
     "masks": Kind("the blocks that each sample trains: (Rollout) -> (T, N, M)", "none"),
     "critic": Kind("the samples that train the critic: (masks (T, N, M)) -> (T, N)", "all"),
     "baseline": Kind("the samples from whose return the critic's value is subtracted: (Rollout) -> (T, N)", "all"),

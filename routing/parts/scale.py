@@ -1,4 +1,4 @@
-"""Factor of the loss: (weights (T, N)) -> float. The learner scales the weights of kept samples to mean 1."""
+"""Factor of the loss: (weights (n,)) -> float. The learner scales the weights of kept samples to mean 1."""
 
 import numpy as np
 

@@ -167,6 +167,17 @@ def test_routed_samples_use_the_plain_return_and_others_the_critic():
     np.testing.assert_array_equal(buffer.baselined.reshape(shape).T, ~judged)
 
 
+def test_without_a_baseline_a_return_that_the_rollout_cuts_goes_on_with_the_value_of_what_follows():
+    model = build(copies(), "naive(baseline=none)", 0, n_steps=8, batch_size=256, gae_lambda=1.0)
+    model.learn(8 * 32)
+    buffer = model.rollout_buffer
+    shape = (buffer.n_envs, buffer.buffer_size)
+    advantages, values = (array.reshape(shape).T for array in (buffer.advantages, buffer.values))
+    assert (~buffer.dones[-1]).any()
+    np.testing.assert_allclose(advantages, buffer.returns.reshape(shape).T, atol=1e-5)  # at lambda 1 the same sums
+    assert np.abs(advantages - values).max() > 1e-3
+
+
 def test_samples_that_do_not_train_the_critic_leave_it_as_it_is(treated):
     """Adam moves on a gradient of zeros, so a critic without samples must have no gradient."""
     silent = []
