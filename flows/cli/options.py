@@ -13,7 +13,7 @@ from flows.cli.settings import ARGUMENTS, Setting, is_list, settings
 from flows.presets import DESCRIPTIONS, PRESETS
 from flows.project import ARTIFACTS, MLRUNS, STORE
 
-METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "true|false"}
+METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "[true|false]"}
 STORE_OPTIONS = (
     ("--mlruns", MLRUNS, "DIR", "directory of the store  [default: mlruns]"),
     ("--store", STORE, "URI", f"database of the store, postgresql://... or http://...; also ${STORE}"),
@@ -60,6 +60,8 @@ def _option(setting: Setting) -> Callable:
         metavar=_metavar(setting.field),
         help=_help(setting.field),
         default=None,
+        is_flag=False,
+        flag_value="true" if setting.field.annotation is bool else None,  # --controls is --controls true
     )
 
 

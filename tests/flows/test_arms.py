@@ -111,3 +111,16 @@ def test_a_setting_that_became_a_part_is_named():
     with pytest.raises(ValueError, match="baseline=unjudged"):
         CompareConfig(training={"routed_baseline": True})
     assert CompareConfig(training={"routed_baseline": None}).training == CompareConfig().training
+
+
+@pytest.mark.parametrize(("words", "controls"), [(["--controls"], True), (["--controls", "false"], False), ([], False)])
+def test_a_setting_that_is_true_or_false_needs_no_value_to_be_true(words, controls, monkeypatch):
+    from click.testing import CliRunner
+
+    from flows.cli import commands
+    from flows.cli.main import cli
+
+    seen = []
+    monkeypatch.setattr(commands, "run_comparison", lambda config, options: seen.append(config.controls))
+    assert CliRunner().invoke(cli, ["compare", *words, "--methods", "naive"]).exit_code == 0
+    assert seen == [controls]
