@@ -6,6 +6,7 @@ The table and the page lead with the verdicts against the reference arm.
 import base64
 import csv
 import math
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from flows.reporting import figures, statistics, verdicts
 from flows.reporting.aggregate import Cell, Comparison, learning_curves, without_coinciding
@@ -155,6 +157,7 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
     )
     engine.filters |= {
         "number": number, "plusminus": plusminus, "bracketed": bracketed, "p_value": p_value, "share": share,
+        "breakable": breakable,
     }  # fmt: skip
     results = comparison.results
     drawn = {cell.row for cell in without_coinciding(comparison.cells)}
@@ -173,6 +176,11 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
         tables=two_by_two_tables(comparison),
         sampled=any(row.exactness == "sampled" for row in results.rows),
     )
+
+
+def breakable(name: str) -> Markup:
+    """Return the name of a row as HTML that may break after a bracket, comma, slash or @."""
+    return Markup(re.sub(r"([(,/@])", r"\1<wbr>", str(escape(name))))
 
 
 def headline(comparison: Comparison) -> str:

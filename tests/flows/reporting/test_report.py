@@ -269,3 +269,7 @@ def test_a_rule_is_drawn_unless_it_coincides_with_its_methods_first_rule(store, 
         "naive/far",
         "naive@path=a/b",
     ]
+
+
+def test_a_row_name_breaks_after_punctuation_and_stays_escaped():
+    assert report.breakable("naive(weights=ipw(10),a=<b>)") == "naive(<wbr>weights=ipw(<wbr>10),<wbr>a=&lt;b&gt;)"
