@@ -197,6 +197,7 @@ def _server(project: Project, config: CompareConfig, options: RunOptions) -> Ite
     from flows.running.runners import open_pool
 
     server = Server(project.prefect_home)
+    interrupted = False
     try:
         with ExitStack() as stack:
             with Console().status("Prefect server starting"):
@@ -207,8 +208,11 @@ def _server(project: Project, config: CompareConfig, options: RunOptions) -> Ite
                     with suppress(ServerError):  # the sweep then runs without it, and says so
                         server.wait()
             yield unchanged
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
     finally:
-        server.leave()
+        server.leave(interrupted)
 
 
 def _unchanged(project: Project, config: CompareConfig, options: RunOptions) -> Any:

@@ -2,7 +2,8 @@
 
 MLflow's own client repeats a failed request for many minutes without a message. Here a request is repeated for
 `RETRY_SECONDS`, one line informs the user, and `stop` ends every wait. Once that time is over, later calls are made
-only once, so a sweep ends instead of waiting for each of its runs.
+only once, so a sweep ends instead of waiting for each of its runs. After `stop`, an address that has hung gets no more
+requests.
 """
 
 import functools
@@ -74,6 +75,7 @@ class RetryingClient:
         self.files = ""
         self._stopped = False
         self._lost: set[str] = set()  # addresses
+        self._hung: set[str] = set()  # addresses of which a request has hung after `stop`
         self._noticed: set[str] = set()
         self._lock = threading.Lock()
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it would print every retry
@@ -86,6 +88,7 @@ class RetryingClient:
         """Allow waits again, for the next command of this process."""
         self._stopped = False
         self._lost.clear()
+        self._hung.clear()
 
     def __getattr__(self, name: str) -> Any:
         return functools.partial(self._transfer if name in TRANSFERS else self._call, getattr(self._client, name))
@@ -132,6 +135,8 @@ class RetryingClient:
 
     def _in_thread(self, call: Callable[[], Any], name: str, limit: float, text: str) -> Any:
         """Run the call in a thread that is abandoned if the store hangs, or after `limit` seconds."""
+        if self._stopped and name in self._hung:
+            raise HungError(f"the request {AWAY[0]}: not sent, since an earlier one has hung")
         start = time.monotonic()
         outcome: dict[str, Any] = {}
         ended = threading.Event()
@@ -151,6 +156,8 @@ class RetryingClient:
                 self._notice(name, text)
             stopping = (stopping or now) if self._stopped or name in self._lost else None
             if now - start > limit or (stopping and now - stopping > STOP_SECONDS):
+                if self._stopped:
+                    self._hung.add(name)
                 raise HungError(f"the request {AWAY[0]}: no response")
         if "error" in outcome:
             raise outcome["error"]
