@@ -21,7 +21,12 @@ from flows.tracking.database import without_passwords
 from flows.tracking.notice import notice
 
 RETRY_SECONDS = 120.0  # longest time that a store may be locked or away
-TRANSFERS = ("log_artifacts", "download_artifacts", "list_artifacts")  # methods that use the address of the files
+TRANSFERS = (
+    "log_artifacts",
+    "download_artifacts",
+    "list_artifacts",
+    "delete_artifacts",
+)  # methods that use the address of the files
 TRANSFER_SECONDS = 1800.0  # longest time that they may take, which depends on the files' size
 NOTICE_SECONDS = 8.0  # after which a notice says that the store has not answered
 STOP_SECONDS = 1.5  # that a request may take once the user has stopped the command
