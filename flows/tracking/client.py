@@ -11,8 +11,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any
+from uuid import uuid4
 
 from flows.errors import UserError
 from flows.text import one_line
@@ -21,12 +23,9 @@ from flows.tracking.database import without_passwords
 from flows.tracking.notice import notice
 
 RETRY_SECONDS = 120.0  # longest time that a store may be locked or away
-TRANSFERS = (
-    "log_artifacts",
-    "download_artifacts",
-    "list_artifacts",
-    "delete_artifacts",
-)  # methods that use the address of the files
+# methods that use the address of the files
+TRANSFERS = ("log_artifacts", "download_artifacts", "list_artifacts", "delete_artifacts")
+REQUEST = "request"  # tag of a run at a server: identifies the request that created it
 TRANSFER_SECONDS = 1800.0  # longest time that they may take, which depends on the files' size
 NOTICE_SECONDS = 8.0  # after which a notice says that the store has not answered
 STOP_SECONDS = 1.5  # that a request may take once the user has stopped the command
@@ -97,6 +96,21 @@ class RetryingClient:
 
     def __getattr__(self, name: str) -> Any:
         return functools.partial(self._transfer if name in TRANSFERS else self._call, getattr(self._client, name))
+
+    def create_run(self, experiment_id: str, tags: Mapping[str, str], run_name: str | None = None) -> Any:
+        """Create a run once, even if the request is repeated because its answer was lost."""
+        request = uuid4().hex if self._remote else ""
+        attempts = count()
+
+        def create() -> Any:
+            if request and next(attempts):
+                found = self._client.search_runs([experiment_id], f"tags.{REQUEST} = '{request}'")
+                if found:
+                    return found[0]
+            new = {**tags, REQUEST: request} if request else dict(tags)
+            return self._client.create_run(experiment_id, tags=new, run_name=run_name)
+
+        return self._call(create)
 
     def _transfer(self, method: Callable, *args: Any, **kwargs: Any) -> Any:
         call = functools.partial(method, *args, **kwargs)
