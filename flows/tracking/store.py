@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from flows.errors import DeadWorkerError, FailedJobError, StoppedError, UserError, log_suppressed
 from flows.project import Project
-from flows.shell import mlflow_command
+from flows.shell import mlflow_command, shell_command
 from flows.text import exception_line, one_line
 from flows.tracking import addresses, artifact_store, database, local_database, process_owner
 from flows.tracking.artifact_store import Artifacts, LocalArtifacts, RemoteArtifacts
@@ -43,10 +43,15 @@ CONFIG = "config"  # tag of a sweep that holds its settings as JSON
 
 
 class Store:
-    """The project's MLflow store."""
+    """The project's MLflow store.
 
-    def __init__(self, project: Project) -> None:
-        self.project = project
+    Args:
+        project: the project.
+        creates: whether to create the experiment where the store has none; a command that reads does not.
+    """
+
+    def __init__(self, project: Project, creates: bool = True) -> None:
+        self.project, self._creates = project, creates
         self.uri = database.database_uri(project.store) if project.store else f"sqlite:///{project.database}"
 
     @cached_property
@@ -67,6 +72,9 @@ class Store:
                 self._prepare_file()
             client = self._connect(self.uri)
             experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None and not self._creates:
+                compare = shell_command("compare", project=self.project)
+                raise UserError(f"{self.name} has no experiment {EXPERIMENT}, so no runs; {compare} makes the first")
             if experiment is None:
                 client.create_experiment(EXPERIMENT, artifact_location=self._artifact_location())
                 if not self.project.store:

@@ -64,3 +64,30 @@ def test_an_interrupted_sweep_gives_its_server_little_time(tmp_path, monkeypatch
     with pytest.raises(error), commands._server(project, CompareConfig(), RunOptions()):
         raise error
     assert left == [error is KeyboardInterrupt]
+
+
+@pytest.mark.parametrize(("continued", "words"), [("", "--resume`"), ("0123456789abcdef", "--resume 01234567`")])
+def test_a_stopped_sweep_is_resumed_by_its_id_if_it_is_not_the_newest(tmp_path, monkeypatch, continued, words):
+    @contextmanager
+    def interrupted(*_):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "_server", interrupted)
+    project = Project(tmp_path, Path("mlruns").absolute())
+    monkeypatch.setattr("flows.shell._store_options", lambda project: ([], ""))
+    with pytest.raises(KeyboardInterrupt, match=words):
+        commands._sweep(project, CompareConfig(), RunOptions(), continued)
+
+
+def test_next_seeds_pass_the_sweep_that_they_extend_to_the_printed_command(tmp_path, monkeypatch):
+    continued = []
+    project = Project(tmp_path, tmp_path)
+    monkeypatch.setattr(commands, "_writable_project", lambda: project)
+    monkeypatch.setattr("flows.sweep.checks.check_sweep", lambda config: None)
+    monkeypatch.setattr(commands, "existing_store", lambda: None)
+    monkeypatch.setattr(commands, "_extend", lambda *_: (None, None, "older"))
+    monkeypatch.setattr(commands, "_sweep", lambda *words: continued.append(words[-1]))
+    commands.run_comparison(CompareConfig(), RunOptions(next_seeds=True))
+    assert continued == ["older"]
