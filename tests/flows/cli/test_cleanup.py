@@ -66,7 +66,7 @@ def test_an_interrupted_deletion_prints_the_command_that_deletes_the_rest(store,
 
     with monkeypatch.context() as patched:
         patched.setattr(archive, "delete_runs", interrupt)
-        with pytest.raises(KeyboardInterrupt, match=f"stopped; `.*keyhole delete {sweep[:8]}.*` deletes what is left"):
+        with pytest.raises(KeyboardInterrupt, match=f"stopped; `.* delete {sweep[:8]}.*` deletes what is left"):
             cleanup.delete_sweep("stale", yes=True)
     archive.delete_runs(store, sweep)
 
