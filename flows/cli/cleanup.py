@@ -43,7 +43,11 @@ def delete_sweep(name: str, yes: bool) -> None:
             print("nothing was deleted")
             return
         shown = printable(store.client.get_run(sweep).info.run_name)
-        runs = archive.delete_runs(store, sweep)
+        try:
+            runs = archive.delete_runs(store, sweep)
+        except KeyboardInterrupt:
+            again = shell_command("delete", sweep[:8], project=store.project)
+            raise KeyboardInterrupt(f"stopped; {again} deletes what is left of sweep {shown}") from None
     print(f"deleted sweep {shown} and its {runs} runs")
 
 

@@ -42,13 +42,14 @@ def run_comparison(config: CompareConfig, options: RunOptions) -> None:
     project, config = _writable_project(), with_start(config)
     with sweep_lock(project):
         check_sweep(config)
+        sweep = ""
         if options.next_seeds:
-            _extend(existing_store(), config, options)
+            sweep = _extend(existing_store(), config, options)[2]
         else:
             runs = len(config.runs())
             print(f"{runs} runs of {config.steps:,} steps each, {min(runs, config.workers)} side by side")
         _print_budget(config)
-        _sweep(project, config, options)
+        _sweep(project, config, options, sweep)
 
 
 def with_start(config: Settings) -> Settings:
@@ -60,15 +61,15 @@ def with_start(config: Settings) -> Settings:
     return config.model_copy(update={"start": str(find_agent(config.start)[0].resolve())})
 
 
-def _extend(store: "Store", config: CompareConfig, options: RunOptions) -> "tuple[CompareConfig, Plan]":
-    """Prints which runs `--next-seeds` adds to which sweep; returns the settings of the whole sweep and its plan."""
+def _extend(store: "Store", config: CompareConfig, options: RunOptions) -> "tuple[CompareConfig, Plan, str]":
+    """Prints which runs `--next-seeds` adds to which sweep; returns its whole settings, its plan and its run id."""
     from flows.running.worker import TRAIN
     from flows.sweep import earlier
     from flows.tracking.cache_key import code_digest
 
     digest = code_digest(config.env, TRAIN)
     extended, resumed = earlier.with_next_seeds(store, config, options, digest)
-    return extended, _print_plan(store, extended, resumed, digest)
+    return extended, _print_plan(store, extended, resumed, digest), resumed.resume
 
 
 def _print_plan(store: "Store", config: CompareConfig, options: RunOptions, digest: str) -> "Plan":
@@ -94,7 +95,7 @@ def preview_sweep(config: CompareConfig, options: RunOptions) -> None:
     check_sweep(config)
     if options.next_seeds:
         store = existing_store(writes=False)
-        extended, planned = _extend(store, config, options)
+        extended, planned, _ = _extend(store, config, options)
         _print_preview(extended, len(planned.todo), store)
         return
     found = Store(project) if project.store or project.database.exists() else None
@@ -147,11 +148,12 @@ def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool
             _print_preview(config, len(planned.todo), store)
         else:
             _print_budget(config)
-            _sweep(store.project, config, options)
+            _sweep(store.project, config, options, parent.info.run_id)
 
 
-def _sweep(project: Project, config: CompareConfig, options: Any) -> None:
-    resume = shell_command("compare", "--resume", project=project)
+def _sweep(project: Project, config: CompareConfig, options: Any, continued: str = "") -> None:
+    """Runs a sweep; `continued` is the run id of an existing one, which need not be the newest unfinished sweep."""
+    resume = shell_command("compare", "--resume", *filter(None, [continued[:8]]), project=project)
     try:
         with _server(project, config, options) as unchanged:
             failure = _run_flow(config, options) if unchanged is None else _point_to(unchanged)
@@ -207,6 +209,7 @@ def _server(project: Project, config: CompareConfig, options: RunOptions) -> Ite
     from flows.running.runners import open_pool
 
     server = Server(project.prefect_home)
+    interrupted = False
     try:
         with ExitStack() as stack:
             with Console().status("Prefect server starting"):
@@ -217,8 +220,11 @@ def _server(project: Project, config: CompareConfig, options: RunOptions) -> Ite
                     with suppress(ServerError):  # the sweep then runs without it, and says so
                         server.wait()
             yield unchanged
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
     finally:
-        server.leave()
+        server.leave(interrupted)
 
 
 def _unchanged(project: Project, config: CompareConfig, options: RunOptions) -> Any:
@@ -432,7 +438,7 @@ def existing_store(writes: bool = True) -> "Store":
 
     project = require_runs(current_project())
     (check_writable if writes else check_answers)(project)
-    return Store(project)
+    return Store(project, creates=writes)
 
 
 def _show(store: "Store", run_id: str) -> None:

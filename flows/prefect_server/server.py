@@ -29,7 +29,8 @@ from flows.tracking.process_owner import is_alive, owner_tags
 
 PAGES_API = "PREFECT_SERVER_UI_API_URL"  # the API address that its pages use; it does not follow --port
 FOREIGN_TIMEOUT = 4.0  # seconds for a server that the user names in PREFECT_API_URL
-STOP_TIMEOUT = 3.0  # seconds; its database survives a kill
+STOP_TIMEOUT = 3.0  # seconds until the server is killed; its database survives that
+INTERRUPTED_STOP_TIMEOUT = 0.7  # the same after Ctrl-C, which has to end the command within 5 s
 START_TIMEOUT = 180.0  # seconds; a first start creates the database: 15 s on an idle machine, minutes on a busy one
 
 
@@ -102,13 +103,17 @@ class Server:
                 )
             time.sleep(0.2)
 
-    def leave(self) -> None:
-        """Release the server; stop it if no other client uses it."""
+    def leave(self, interrupted: bool = False) -> None:
+        """Release the server; stop it if no other client uses it.
+
+        Args:
+            interrupted: Whether the user has stopped the command, so that the server gets less time to end by itself.
+        """
         if self._users is None:
             return
         with self._users, suppress(BlockingIOError):
             fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._stop()
+            self._stop(INTERRUPTED_STOP_TIMEOUT if interrupted else STOP_TIMEOUT)
         self._users = None
         os.environ.pop("PREFECT_API_URL", None)
 
@@ -167,16 +172,19 @@ class Server:
                 return port
         return _free_port()
 
-    def _stop(self) -> None:
+    def _stop(self, timeout: float) -> None:
         record = self._read_record()
         if is_alive(record):  # else its number may belong to another process by now
             with suppress(OSError, psutil.Error):
                 server = psutil.Process(int(record["pid"]))
                 family = [server, *server.children(recursive=True)]
                 os.killpg(server.pid, signal.SIGINT)
-                _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT)
-                for process in alive:
-                    process.kill()
+                try:
+                    _, family = psutil.wait_procs(family, timeout=timeout)
+                finally:  # also if a second Ctrl-C ends the wait
+                    for process in family:
+                        with suppress(psutil.NoSuchProcess):
+                            process.kill()
         self._record.unlink(missing_ok=True)
         if self._child is not None:
             self._child.wait()

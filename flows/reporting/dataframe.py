@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flows.project import project_with
 from flows.reporting.report import COLUMNS
 from flows.tracking.access import check_answers, require_runs
-from flows.tracking.results import find_sweep, read_results
+from flows.tracking.results import child_runs, find_sweep, last_attempts, run_rows
 from flows.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -40,15 +40,18 @@ def sweep_dataframe(
 
     project = require_runs(project_with(mlruns, store))
     check_answers(project)
-    opened = Store(project)
-    found = read_results(opened, find_sweep(opened, sweep))
+    opened = Store(project, creates=False)
+    found = opened.client.get_run(find_sweep(opened, sweep))
+    # without the sweep's folder, which may have to be downloaded, and without the curves
+    rows = [row for run in last_attempts(child_runs(opened, found.info.run_id)) for row in run_rows(run)]
+    blocks = sorted({block for row in rows for block in row.without})
     lines = [
         {
             **{name: getattr(row, name) for name in COLUMNS},
-            **{f"without_{block}": row.without.get(block, math.nan) for block in found.blocks},
+            **{f"without_{block}": row.without.get(block, math.nan) for block in blocks},
         }
-        for row in found.rows
+        for row in rows
     ]
-    frame = pandas.DataFrame(lines, columns=[*COLUMNS, *(f"without_{block}" for block in found.blocks)])
-    frame.attrs.update(sweep=found.name, run_id=found.run_id)
+    frame = pandas.DataFrame(lines, columns=[*COLUMNS, *(f"without_{block}" for block in blocks)])
+    frame.attrs.update(sweep=found.info.run_name, run_id=found.info.run_id)
     return frame

@@ -145,17 +145,16 @@ def open_sweep(store: Store, config: CompareConfig, options: RunOptions, digest:
         open_pool(config) as pool,  # workers import their libraries while the sweep is planned
         ThreadPoolTaskRunner[Any](max_workers=config.workers + EXTRA_THREADS) as threads,
     ):
-        plan = make_plan(store, config, options, digest)
         tags = {"kind": "sweep", CONFIG: config.model_dump_json(), REUSE_TAG: str(options.reuse and not options.force)}
-        with (
-            store.run(sweep_name(config), run_params(config), tags, resume_id=options.resume) as record,
-            open_display([todo.config for todo in plan.todo]) as display,
-        ):
+        with store.run(sweep_name(config), run_params(config), tags, resume_id=options.resume) as record:
+            # planned once this process owns the sweep, since another one may have added runs until then
+            plan = make_plan(store, config, options, digest)
             planned = {run_title(todo.config): todo for todo in plan.todo}
-            try:
-                yield Sweep(store, record, threads, pool, display, plan, planned, {}, set(), module_digests(), {})
-            finally:
-                pool.stop()  # before anything else closes: threads wait for its jobs
+            with open_display([todo.config for todo in plan.todo]) as display:
+                try:
+                    yield Sweep(store, record, threads, pool, display, plan, planned, {}, set(), module_digests(), {})
+                finally:
+                    pool.stop()  # before anything else closes: threads wait for its jobs
 
 
 def _interrupt_once() -> None:

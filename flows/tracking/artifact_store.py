@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from flows.errors import UserError
+from flows.text import exception_line
+from flows.tracking.client import RetryingClient
 
 PACKAGES = {"s3": "boto3"}  # URI scheme -> package; the pip extra has the scheme's name
 
@@ -116,7 +118,15 @@ class RemoteArtifacts:
     def delete(self, info: Any) -> None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        get_artifact_repository(info.artifact_uri).delete_artifacts()
+        repository = RetryingClient(get_artifact_repository(info.artifact_uri), self.client.files)
+        try:
+            repository.delete_artifacts()
+        except UserError:
+            raise
+        except Exception as error:  # of the library for this kind of address: no permission, no such bucket
+            raise UserError(
+                f"cannot delete the files of run {info.run_id} at {self.client.files} ({exception_line(error)})"
+            ) from error
         _remove(_run_folder(self.root, info.run_id).parent)
 
     def source(self, info: Any, folder: Path) -> str:

@@ -2,7 +2,8 @@
 
 MLflow's own client repeats a failed request for many minutes without a message. Here a request is repeated for
 `RETRY_SECONDS`, one line informs the user, and `stop` ends every wait. Once that time is over, later calls are made
-only once, so a sweep ends instead of waiting for each of its runs.
+only once, so a sweep ends instead of waiting for each of its runs. After `stop`, an address that has hung gets no more
+requests.
 """
 
 import functools
@@ -10,8 +11,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any
+from uuid import uuid4
 
 from flows.errors import UserError
 from flows.text import one_line
@@ -20,7 +23,9 @@ from flows.tracking.database import without_passwords
 from flows.tracking.notice import notice
 
 RETRY_SECONDS = 120.0  # longest time that a store may be locked or away
-TRANSFERS = ("log_artifacts", "download_artifacts", "list_artifacts")  # methods that use the address of the files
+# methods that use the address of the files
+TRANSFERS = ("log_artifacts", "download_artifacts", "list_artifacts", "delete_artifacts")
+REQUEST = "request"  # tag of a run at a server: identifies the request that created it
 TRANSFER_SECONDS = 1800.0  # longest time that they may take, which depends on the files' size
 NOTICE_SECONDS = 8.0  # after which a notice says that the store has not answered
 STOP_SECONDS = 1.5  # that a request may take once the user has stopped the command
@@ -74,6 +79,7 @@ class RetryingClient:
         self.files = ""
         self._stopped = False
         self._lost: set[str] = set()  # addresses
+        self._hung: set[str] = set()  # addresses of which a request has hung after `stop`
         self._noticed: set[str] = set()
         self._lock = threading.Lock()
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it would print every retry
@@ -86,9 +92,25 @@ class RetryingClient:
         """Allow waits again, for the next command of this process."""
         self._stopped = False
         self._lost.clear()
+        self._hung.clear()
 
     def __getattr__(self, name: str) -> Any:
         return functools.partial(self._transfer if name in TRANSFERS else self._call, getattr(self._client, name))
+
+    def create_run(self, experiment_id: str, tags: Mapping[str, str], run_name: str | None = None) -> Any:
+        """Create a run once, even if the request is repeated because its answer was lost."""
+        request = uuid4().hex if self._remote else ""
+        attempts = count()
+
+        def create() -> Any:
+            if request and next(attempts):
+                found = self._client.search_runs([experiment_id], f"tags.{REQUEST} = '{request}'")
+                if found:
+                    return found[0]
+            new = {**tags, REQUEST: request} if request else dict(tags)
+            return self._client.create_run(experiment_id, tags=new, run_name=run_name)
+
+        return self._call(create)
 
     def _transfer(self, method: Callable, *args: Any, **kwargs: Any) -> Any:
         call = functools.partial(method, *args, **kwargs)
@@ -132,6 +154,8 @@ class RetryingClient:
 
     def _in_thread(self, call: Callable[[], Any], name: str, limit: float, text: str) -> Any:
         """Run the call in a thread that is abandoned if the store hangs, or after `limit` seconds."""
+        if self._stopped and name in self._hung:
+            raise HungError(f"the request {AWAY[0]}: not sent, since an earlier one has hung")
         start = time.monotonic()
         outcome: dict[str, Any] = {}
         ended = threading.Event()
@@ -151,6 +175,8 @@ class RetryingClient:
                 self._notice(name, text)
             stopping = (stopping or now) if self._stopped or name in self._lost else None
             if now - start > limit or (stopping and now - stopping > STOP_SECONDS):
+                if self._stopped:
+                    self._hung.add(name)
                 raise HungError(f"the request {AWAY[0]}: no response")
         if "error" in outcome:
             raise outcome["error"]

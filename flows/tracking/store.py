@@ -11,6 +11,7 @@ import logging
 import shutil
 import sqlite3
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -18,10 +19,11 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
+from uuid import uuid4
 
 from flows.errors import DeadWorkerError, FailedJobError, StoppedError, UserError, log_suppressed
 from flows.project import Project
-from flows.shell import mlflow_command
+from flows.shell import mlflow_command, shell_command
 from flows.text import exception_line, one_line
 from flows.tracking import addresses, artifact_store, database, local_database, process_owner
 from flows.tracking.artifact_store import Artifacts, LocalArtifacts, RemoteArtifacts
@@ -34,15 +36,22 @@ EXPERIMENT = "keyhole"
 PARENT = "mlflow.parentRunId"
 SOURCE = {"mlflow.source.name": "keyhole", "mlflow.source.type": "LOCAL"}
 NOTE = "mlflow.note.content"
+CLAIM = "claim"  # tag of a sweep at a server: the process that reopens it
+CLAIM_SECONDS = 4.0  # from a claim until it is checked
 log = logging.getLogger(__name__)
 CONFIG = "config"  # tag of a sweep that holds its settings as JSON
 
 
 class Store:
-    """The project's MLflow store."""
+    """The project's MLflow store.
 
-    def __init__(self, project: Project) -> None:
-        self.project = project
+    Args:
+        project: the project.
+        creates: whether to create the experiment where the store has none; a command that reads does not.
+    """
+
+    def __init__(self, project: Project, creates: bool = True) -> None:
+        self.project, self._creates = project, creates
         self.uri = database.database_uri(project.store) if project.store else f"sqlite:///{project.database}"
 
     @cached_property
@@ -63,6 +72,9 @@ class Store:
                 self._prepare_file()
             client = self._connect(self.uri)
             experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None and not self._creates:
+                compare = shell_command("compare", project=self.project)
+                raise UserError(f"{self.name} has no experiment {EXPERIMENT}, so no runs; {compare} makes the first")
             if experiment is None:
                 client.create_experiment(EXPERIMENT, artifact_location=self._artifact_location())
                 if not self.project.store:
@@ -149,6 +161,8 @@ class Store:
         if not parent:
             self.client.start()
         if resume_id:
+            if not parent and self.project.store:
+                self._claim(resume_id)
             recorder = self._reopen(resume_id, all_tags, on_progress)
         else:
             recorder = self._create(name, all_tags, on_progress)
@@ -186,6 +200,38 @@ class Store:
         if isinstance(artifacts, LocalArtifacts) and not self.project.store and info.artifact_uri != str(folder):
             local_database.place_run(self.project.database, info.run_id, folder)  # the store is a copy of another
         return RunRecorder(self.client, info.run_id, folder, on_progress, artifacts.upload)
+
+    def _claim(self, run_id: str) -> None:
+        """Make this process the only one that reopens a sweep; the lock of `mlruns` covers one folder, not a server.
+
+        This is Fischer's algorithm with measured times: a process writes its claim at most `CLAIM_SECONDS / 2` after it
+        has seen that the sweep is free, waits `CLAIM_SECONDS`, and owns the sweep if the claim is still its own and no
+        other process has become the owner. It then records itself as the owner within `CLAIM_SECONDS / 2`.
+
+        Raises:
+            UserError: another process owns the sweep or claims it, or the store answers too slowly to find out.
+        """
+        from mlflow.entities import RunTag
+
+        before = self.client.get_run(run_id)
+        name = before.info.run_name
+        if before.info.status == "RUNNING" and self.is_alive(before):
+            raise UserError(f"sweep {name} is running in another process; wait until it ends")
+        claim, start = uuid4().hex, time.monotonic()
+        seen = self.client.get_run(run_id)
+        self.client.set_tag(run_id, CLAIM, claim)
+        wrote = time.monotonic()
+        time.sleep(CLAIM_SECONDS)
+        checked = time.monotonic()
+        after = self.client.get_run(run_id)
+        owners = {_owner(run) for run in (before, seen, after)}
+        if len(owners) > 1 or after.data.tags[CLAIM] != claim:
+            raise UserError(f"another process has just continued sweep {name}; wait until it ends, then try again")
+        self.client.log_batch(run_id, tags=[RunTag(*tag) for tag in owner_tags().items()])
+        self.client.update_run(run_id, "RUNNING")
+        if wrote - start > CLAIM_SECONDS / 2 or time.monotonic() - checked > CLAIM_SECONDS / 2:
+            self.client.update_run(run_id, before.info.status)
+            raise UserError(f"{self.name} answers too slowly to continue sweep {name} safely; try again")
 
     def _reopen(self, run_id: str, tags: Mapping[str, str], on_progress: ProgressCallback) -> "RunRecorder":
         run = self.client.get_run(run_id)
@@ -253,6 +299,11 @@ class Store:
             self.client.set_terminated(run.info.run_id, "KILLED")
             self.client.set_tag(run.info.run_id, STATUS, "killed")
         return len(abandoned)
+
+
+def _owner(run: Any) -> tuple[str | None, ...]:
+    """Return what changes in an MLflow run when another process reopens it."""
+    return run.info.status, *(run.data.tags.get(name) for name in (*owner_tags(), HEARTBEAT))
 
 
 def _final_status(error: BaseException) -> tuple[str, str, str]:

@@ -60,6 +60,17 @@ def test_the_question_names_the_model_versions_that_would_be_lost(store, sweep):
     archive.delete_runs(store, sweep)
 
 
+def test_an_interrupted_deletion_prints_the_command_that_deletes_the_rest(store, sweep, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(archive, "delete_runs", interrupt)
+        with pytest.raises(KeyboardInterrupt, match=f"stopped; `.* delete {sweep[:8]}.*` deletes what is left"):
+            cleanup.delete_sweep("stale", yes=True)
+    archive.delete_runs(store, sweep)
+
+
 def test_an_archived_sweep_can_be_deleted(store, sweep):
     archive.archive_runs(store, sweep)
     cleanup.delete_sweep("stale", yes=True)

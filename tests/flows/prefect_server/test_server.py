@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import stat
 from collections.abc import Iterator
@@ -106,6 +107,37 @@ def test_the_last_client_stops_the_server(home):
         second.leave()
         first.leave()
     assert not healthy(first.url)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_an_interrupted_command_gives_its_server_less_time_to_end_and_leaves_no_process(home, monkeypatch, interrupted):
+    waits = []
+
+    def wait(family, timeout):
+        waits.append(timeout)
+        return [], family  # none has ended in time
+
+    server = Server(home)
+    server.start_own()
+    monkeypatch.setattr(psutil, "wait_procs", wait)
+    server.leave(interrupted)
+    assert waits == [0.7 if interrupted else 3.0]
+    assert not healthy(server.url)
+    assert server.found_own() is None
+
+
+def test_a_second_ctrl_c_while_the_server_ends_kills_it(home, monkeypatch):
+    def interrupt(family, timeout):
+        raise KeyboardInterrupt
+
+    server = Server(home)
+    server.start_own()
+    monkeypatch.setattr(os, "killpg", lambda *_: None)  # a server that does not end by itself
+    monkeypatch.setattr(psutil, "wait_procs", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        server.leave(interrupted=True)
+    assert server._child is not None
+    assert server._child.wait(60) == -signal.SIGKILL
 
 
 def test_a_running_server_does_not_move_to_a_requested_port(home, taken):

@@ -4,11 +4,13 @@ import math
 
 import pandas
 import pytest
+from mlflow import MlflowClient
 
 import flows
 from flows.config import TrainConfig, run_title
 from flows.errors import UserError
 from flows.reporting.report import write_csv
+from flows.tracking.artifact_store import LocalArtifacts
 from flows.tracking.provenance import run_tags
 from flows.tracking.results import read_results
 from tests.flows import doubles
@@ -51,6 +53,21 @@ def test_it_equals_results_csv(store, sweep, by, tmp_path):
 def test_a_folder_is_read_even_if_the_shell_selects_a_server(store, sweep, monkeypatch):
     monkeypatch.setenv("KEYHOLE_STORE", "http://127.0.0.1:1")
     assert flows.results(sweep, mlruns=store.project.mlruns).attrs["run_id"] == sweep
+
+
+def test_no_file_is_downloaded(store, sweep, monkeypatch):
+    monkeypatch.setattr(LocalArtifacts, "folder", lambda *_: pytest.fail("the files of a run were requested"))
+    assert len(flows.results(sweep, mlruns=store.project.mlruns)) >= 3
+
+
+def test_a_database_without_keyholes_experiment_gets_none(tmp_path):
+    (tmp_path / "mlruns").mkdir()
+    database = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    client = MlflowClient(tracking_uri=database)
+    assert [experiment.name for experiment in client.search_experiments()] == ["Default"]
+    with pytest.raises(UserError, match=r"has no experiment keyhole, so no runs; `.*compare.*` makes the first"):
+        flows.results(mlruns=tmp_path / "mlruns")
+    assert [experiment.name for experiment in client.search_experiments()] == ["Default"]
 
 
 def test_failed_runs_have_no_return_and_name_their_error(store, sweep):

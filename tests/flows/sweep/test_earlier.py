@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from flows import compare
 from flows.config import CompareConfig, RunOptions, TrainConfig, run_title
 from flows.errors import UserError
-from flows.sweep import earlier, plan, prefect_artifacts
+from flows.sweep import earlier, plan, prefect_artifacts, session
 from flows.tracking import cache_key
 from flows.tracking.provenance import run_tags
 from flows.tracking.results import child_runs, read_results
@@ -212,3 +212,28 @@ def test_invalid_next_seeds_are_rejected_with_one_line(keyhole, words, message):
     code, _, err = keyhole(*words)
     assert (code, err.count("\n")) == (2, 1)
     assert message in err
+
+
+def test_a_continued_sweep_is_planned_after_its_process_owns_it(store, sweep, monkeypatch):
+    """Another machine may add runs until then."""
+    owned = []
+
+    @contextmanager
+    def run(*_, resume_id, **__):
+        owned.append(resume_id)
+        yield None
+
+    def planned(*_):
+        assert owned == [sweep]
+        raise KeyError("planned")
+
+    @contextmanager
+    def pool(_):
+        yield None
+
+    monkeypatch.setattr(Store, "run", run)
+    monkeypatch.setattr(session, "open_pool", pool)
+    monkeypatch.setattr(session, "make_plan", planned)
+    extended, options = earlier.with_next_seeds(store, CONFIGURATION, NEXT, DIGEST)
+    with pytest.raises(KeyError, match="planned"), session.open_sweep(store, extended, options, DIGEST):
+        pass

@@ -8,6 +8,7 @@ import pytest
 
 from flows.errors import UserError
 from flows.project import ARTIFACTS, Project, current_project
+from flows.tracking import archive
 from flows.tracking.artifact_store import PACKAGES
 from flows.tracking.database import check_database, database_uri, without_password
 from flows.tracking.store import Store
@@ -47,6 +48,53 @@ def test_a_run_whose_upload_fails_has_failed_and_keeps_its_files(shared, monkeyp
         (record.folder / "agent.zip").write_bytes(b"weights")
     assert shared.client.get_run(record.run_id).info.status == "FAILED"
     assert (record.folder / "agent.zip").exists()
+
+
+def failing_repository(monkeypatch, *errors: str) -> list[str]:
+    """Lets MLflow's access to an address fail with these errors, then succeed; returns the addresses of its calls."""
+    left, addresses = iter(errors), []
+
+    class Repository:
+        def __init__(self, address: str) -> None:
+            self.address = address
+
+        def delete_artifacts(self) -> None:
+            addresses.append(self.address)
+            if error := next(left, ""):
+                raise ConnectionError(error)
+
+    monkeypatch.setattr("mlflow.store.artifact.artifact_repository_registry.get_artifact_repository", Repository)
+    return addresses
+
+
+def test_files_at_an_address_are_deleted_when_it_answers_again(shared, monkeypatch, capsys):
+    with shared.run("run", {}, {}) as record:
+        pass
+    info = shared.client.get_run(record.run_id).info
+    addresses = failing_repository(monkeypatch, 'Could not connect to the endpoint URL: "http://s3"')
+    shared.artifacts.delete(info)
+    assert addresses == [info.artifact_uri] * 2
+    assert "elsewhere does not answer; waiting up to 120 s" in capsys.readouterr().err
+    assert not record.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("(AccessDenied) when calling DeleteObjects", "cannot delete the files of run {}"),
+        ('Could not connect to the endpoint URL: "http://s3"', "elsewhere does not answer"),
+    ],
+)
+def test_files_at_an_address_that_cannot_be_deleted_are_one_line_and_the_run_stays(shared, monkeypatch, error, message):
+    with shared.run("run", {}, {"kind": "sweep"}) as record:
+        pass
+    monkeypatch.setattr("flows.tracking.client.RETRY_SECONDS", 0.3)
+    failing_repository(monkeypatch, *[error] * 99)
+    with pytest.raises(UserError, match=message.format(record.run_id)) as refused:
+        archive.delete_runs(shared, record.run_id)
+    assert "\n" not in str(refused.value)
+    assert shared.client.get_run(record.run_id).info.status == "FINISHED"
+    assert record.folder.exists()
 
 
 def test_a_store_refuses_another_artifact_address_than_its_own(shared):

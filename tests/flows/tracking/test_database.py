@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.project import Project
+from flows.tracking import archive
 from flows.tracking.results import find_sweep, read_results
 from flows.tracking.store import Store
 from tests.flows.postgres import postgres
@@ -71,3 +72,9 @@ def test_a_sweep_stores_its_record_in_postgresql_and_its_files_at_the_address(se
     results = read_results(other, find_sweep(other, "shared"))
     assert len({row.run_id for row in results.finished}) == 2
     assert (results.folder / "report.html").read_text() == next(destination.rglob("report.html")).read_text()
+    # deletion leaves neither rows nor files
+    assert archive.delete_runs(other, results.run_id) == 2
+    counts = [query(f"{server}/mlflow", f"SELECT count(*) FROM {table}") for table in ("runs", "metrics", "params")]
+    assert counts == [[(0,)]] * 3
+    assert [path for path in destination.rglob("*") if path.is_file()] == []
+    assert not list(other.project.artifacts.iterdir())

@@ -136,6 +136,24 @@ def test_a_call_that_waits_ends_within_seconds_of_a_stop(client):
     assert time.monotonic() - start < 5
 
 
+def test_after_a_stop_a_store_that_hangs_gets_one_more_request_and_an_address_of_files_its_own(monkeypatch):
+    monkeypatch.setattr(module, "STOP_SECONDS", 0.2)
+    requests = []
+
+    def hang(run_id):
+        requests.append(run_id)
+        time.sleep(60)
+
+    client = RetryingClient(SimpleNamespace(get_run=hang, log_artifacts=lambda run_id, folder: run_id), "db", True)
+    client.files = "s3://bucket"
+    client.stop()
+    for run_id in ("a", "b", "c"):
+        with pytest.raises(StoreLostError, match="db does not answer"):
+            client.get_run(run_id)
+    assert requests == ["a"]
+    assert client.log_artifacts("a", "folder") == "a"
+
+
 def test_an_interrupt_stops_the_waiting_of_every_run(store, monkeypatch):
     stopped = []
     monkeypatch.setattr(type(store.client), "stop", lambda client: stopped.append(client))
