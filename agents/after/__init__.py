@@ -5,8 +5,8 @@ The part `after` of an arm names a function of `AFTER`.
 
 from collections.abc import Callable
 
-from agents.after.ablate_random import ablate_random
-from agents.after.distil import distil
+from agents.after.distillation import distil
+from agents.after.random_ablation import ablate_random
 from agents.policies.policy import BlockPolicy
 
 AFTER: dict[str, Callable[..., BlockPolicy]] = {"ablate_random": ablate_random, "distil": distil}

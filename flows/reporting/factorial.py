@@ -16,6 +16,7 @@ from flows.reporting.numbers import number, p_value, plusminus
 from flows.reporting.statistics import Interval
 
 Parts = Mapping[str, str]  # kind -> part
+INTERACTION = "interaction"
 
 
 class Effect(NamedTuple):
@@ -30,8 +31,9 @@ class Effect(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Better, worse or undecided."""
-        return statistics.verdict(self.adjusted, self.difference.mean)
+        """Better, worse or undecided; of the interaction positive, negative or undecided."""
+        word = statistics.verdict(self.adjusted, self.difference.mean)
+        return {"better": "positive", "worse": "negative"}.get(word, word) if self.name == INTERACTION else word
 
 
 class TwoByTwo(NamedTuple):
@@ -119,7 +121,7 @@ def _table(
         f"{kinds[1]}: {d} - {c}, at {kinds[0]}={a}": minus(at[a, d], at[a, c]),
         f"{kinds[1]}: {d} - {c}, at {kinds[0]}={b}": minus(at[b, d], at[b, c]),
     }
-    changes["interaction"] = minus(minus(at[b, d], at[a, d]), minus(at[b, c], at[a, c]))
+    changes[INTERACTION] = minus(minus(at[b, d], at[a, d]), minus(at[b, c], at[a, c]))
     p_values = [statistics.sign_flip_test(values) for values in changes.values()]
     effects = [
         Effect(name, statistics.interval(values), p, float(adjusted))

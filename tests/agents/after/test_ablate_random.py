@@ -8,7 +8,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from agents import BlockPolicy, BlockUse
-from agents.after.ablate_random import ablate_random
+from agents.after.random_ablation import ablate_random
 
 ROWS = torch.rand(16, 3, generator=torch.Generator().manual_seed(1))
 WIDTH = 10

@@ -8,8 +8,8 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from agents import BlockPolicy, BlockUse
-from agents.after import distil as distil_file
-from agents.after.distil import distil
+from agents.after import distillation
+from agents.after.distillation import distil
 
 OBSERVATIONS = Box(0, 1, (3,), np.float32)
 ROWS = torch.eye(3)
@@ -79,9 +79,11 @@ def test_an_observation_of_weight_0_is_not_learned():
 
 
 def test_minibatches_are_drawn_in_proportion_to_the_weights(monkeypatch):
-    monkeypatch.setattr(distil_file, "ROWS", 2)
+    monkeypatch.setattr(distillation, "ROWS", 2)
     teacher, weights = make(), torch.tensor([1.0, 0.0, 3.0])
-    drawn = torch.cat([distil_file._batch(weights / 4, torch.Generator().manual_seed(seed))[0] for seed in range(2000)])
+    drawn = torch.cat(
+        [distillation._batch(weights / 4, torch.Generator().manual_seed(seed))[0] for seed in range(2000)]
+    )
     assert not (drawn == 1).any()
     assert (drawn == 2).float().mean() == pytest.approx(0.75, abs=0.03)
     student = distil(teacher, ALONE, ROWS, weights, seed=5, updates=400, learning_rate=2e-2)
