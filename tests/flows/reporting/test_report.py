@@ -165,7 +165,7 @@ def test_the_page_names_failed_runs_settings_and_leaky_rows(store, sweep):
     assert "1 run without a result" in " ".join(text.split())
     assert "naive, oversight 0.1, seed 2" in text
     assert "training.width" in text
-    assert re.search(r"early/best<span class=\"leaky hatched\">leaky</span>", text)
+    assert re.search(r"early/<wbr>best<span class=\"leaky hatched\">leaky</span>", text)
     assert "0.932" in text
     assert "estimated from sampled episodes" in text
 
