@@ -18,6 +18,8 @@ from routing.oversight.parts import KINDS, PARTS, part
 from routing.oversight.registry import METHODS, differing_parts, find, method
 from routing.oversight.treatment import (
     BLOCKS,
+    GATE,
+    RETAIN,
     Feedback,
     Rollout,
     Treat,
@@ -36,9 +38,11 @@ from routing.surgery import contract, expand
 
 __all__ = [
     "BLOCKS",
+    "GATE",
     "KINDS",
     "METHODS",
     "PARTS",
+    "RETAIN",
     "After",
     "Audit",
     "Composition",

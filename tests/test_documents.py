@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import routing
 from flows.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
@@ -35,3 +37,22 @@ def test_the_methods_page_lists_what_the_command_lists(option):
     listed = [line.rstrip() for line in found.output.splitlines()]
     shown = [line.rstrip() for line in (ROOT / "docs/methods.md").read_text(encoding="utf-8").splitlines()]
     assert "\n".join(listed) in "\n".join(shown)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/methods.md"])
+def test_the_example_of_a_part_works_in_every_method(document):
+    """The example is executed as it stands, then used."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    (example,) = [code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "bad_only" in code]
+    names = {name: getattr(routing, name) for name in routing.__all__}
+    try:
+        exec(example, {**names, "routing": routing, "np": np})
+        feedback = routing.Feedback(np.array([[1.0, -1.0, np.nan]]), np.ones((1, 3), bool))
+        rollout = routing.Rollout(np.ones((1, 3)), np.zeros((3, 1)), np.zeros(1, bool), feedback)
+        masks = routing.find("my_routing").make(0)(rollout).masks
+        np.testing.assert_array_equal(masks[0], [[1, 1, 1], [0, 1, 1], [1, 1, 1]])
+        assert routing.find("gradient_routing_weighted(masks=bad_only)").names != routing.find("my_routing").names
+    finally:
+        routing.METHODS.pop("my_routing", None)
+        routing.PARTS["masks"].pop("bad_only", None)
+        routing.find.cache_clear()

@@ -34,7 +34,6 @@ from agents.policies.policy import BlockPolicy, Evaluated
 from agents.vec_env import GymnasiumVecEnv, find_overseer
 from envs.snapshot import require_snapshots
 from routing import blocks_of, find
-from routing.oversight.composition import GATE
 
 PROXY = "proxy"  # the method that treats nothing
 log = logging.getLogger(__name__)
@@ -162,7 +161,7 @@ class RoutedPPO(PPO):
         """Raise ValueError if a part of the method needs a gate that the policy lacks."""
         method = find(self.method)
         gated = isinstance(self.policy, BlockPolicy) and self.policy.mlp_extractor.gate is not None
-        if GATE in method.only("gate_loss").part.needs and not gated:
+        if "gate" in method.only("gate_loss").part.needs and not gated:
             raise ValueError(
                 f"method {self.method!r} trains a gate, which {type(self.policy).__name__} lacks; "
                 "use BlockPolicy with a gated network"

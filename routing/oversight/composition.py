@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 from routing.oversight.grammar import Call, parse_call, split_outside
 from routing.oversight.overseer import Overseer
-from routing.oversight.parts import KINDS, Bound, bind
+from routing.oversight.parts import KINDS, NEEDS, Bound, bind
 from routing.oversight.treatment import Rollout, Treatment, blocks_of
 
-FORGET, GATE, LAYERS = "a forget block", "a gate", "layers of each expert's own"  # what a network may give
 SEVERAL = "deploy"  # the only kind of which an arm may have several, separated by +
 
 
@@ -49,8 +48,8 @@ class Network(NamedTuple):
 
     @property
     def gives(self) -> frozenset[str]:
-        """What parts can rely on, of `FORGET`, `GATE` and `LAYERS`."""
-        found = {FORGET: self.experts > 1, GATE: self.gate, LAYERS: self.name != "adapters"}
+        """What parts can rely on, of the keys of `NEEDS`."""
+        found = {"forget": self.experts > 1, "gate": self.gate, "layers": self.name != "adapters"}
         return frozenset(name for name, given in found.items() if given)
 
 
@@ -193,7 +192,7 @@ def _check(composition: Composition) -> None:
         for bound in bounds:
             for missing in sorted(bound.part.needs - network.gives):
                 name = composition.only("network").name
-                raise ValueError(f"{kind}={bound.name} needs {missing}, which network={name} lacks")
+                raise ValueError(f"{kind}={bound.name} needs {NEEDS[missing]}, which network={name} lacks")
     rules = [rule.name for rule in composition.deployments]
     if len(set(rules)) < len(rules):
         raise ValueError(f"deploy={'+'.join(rules)} has a rule twice")

@@ -45,6 +45,7 @@ KINDS: dict[str, Kind] = {
     "after": Kind("what happens to the policy once training has ended: () -> After or None", "nothing"),
     "deploy": Kind("how the policy is used, and which checkpoint: (experts) -> Deployment; several with +", "whole"),
 }
+NEEDS = {"forget": "a forget block", "gate": "a gate", "layers": "layers of each expert's own"}  # of a network
 ACCEPTED: dict[Any, tuple[type, ...]] = {float: (float, int), int: (int,), str: (str,), bool: (bool,)}
 
 
@@ -57,7 +58,7 @@ class Part:
     summary: str
     function: Callable
     needs: frozenset[str] = frozenset()
-    """what it requires of the network: see `routing.oversight.composition.Network.gives`"""
+    """what it requires of the network, of the keys of `NEEDS`"""
 
     @property
     def learns(self) -> bool:
@@ -87,15 +88,18 @@ def part(kind: str, name: str = "", needs: tuple[str, ...] = ()) -> Callable:
         kind: a key of `KINDS`, which states the arguments and the result. Parameters with a default follow the
             arguments; a class takes the run's seed, then the parameters.
         name: by default that of the function.
-        needs: what it requires of the network: of `FORGET`, `GATE` and `LAYERS` in `routing.oversight.composition`.
+        needs: what it requires of the network, of the keys of `NEEDS`.
 
     Raises:
-        ValueError: (on decoration) the kind is unknown, or the name is registered already.
+        ValueError: (on decoration) the kind or a need is unknown, or the name is registered already.
     """
 
     def register(function: Callable) -> Callable:
         if kind not in KINDS:
             raise unknown_name("kind of part", kind, KINDS)
+        for need in needs:
+            if need not in NEEDS:
+                raise unknown_name("need of a part", need, NEEDS)
         chosen = name or function.__name__
         if chosen in PARTS[kind]:
             before = PARTS[kind][chosen].function

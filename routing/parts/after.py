@@ -1,6 +1,6 @@
 """What happens to the policy once training has ended: () -> After or None. `agents.AFTER` has the functions."""
 
-from routing.oversight.composition import FORGET, LAYERS, After
+from routing.oversight.composition import After
 from routing.oversight.parts import part
 
 
@@ -15,7 +15,7 @@ def distil(updates: int = 2000, learning_rate: float = 2e-3) -> After:
     return After("distil", {"updates": updates, "learning_rate": learning_rate})
 
 
-@part("after", needs=(FORGET, LAYERS))
+@part("after", needs=("forget", "layers"))
 def ablate_random() -> After:
     """Control for ablation: as many hidden units as a forget expert has are ablated at random over all experts."""
     return After("ablate_random", {})

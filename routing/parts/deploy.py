@@ -4,7 +4,7 @@ The first rule decides the weights that are saved, and gives the arm its row in 
 own, arm/rule, and cost no training.
 """
 
-from routing.oversight.composition import FORGET, WHOLE, Deployment
+from routing.oversight.composition import WHOLE, Deployment
 from routing.oversight.parts import part
 
 
@@ -18,19 +18,19 @@ def whole(experts: int) -> Deployment:
     return WHOLE
 
 
-@part("deploy", needs=(FORGET,))
+@part("deploy", needs=("forget",))
 def retain(experts: int) -> Deployment:
     """The retain expert alone: gate 1, forget experts ablated."""
     return Deployment("retain", _retain_at(1.0, experts))
 
 
-@part("deploy", needs=(FORGET,))
+@part("deploy", needs=("forget",))
 def half(experts: int) -> Deployment:
     """The retain expert alone at coefficient 1/2, as it was trained without a gate."""
     return Deployment("half", _retain_at(0.5, experts))
 
 
-@part("deploy", needs=(FORGET,))
+@part("deploy", needs=("forget",))
 def full(experts: int) -> Deployment:
     """The retain expert alone at coefficient 1, as with a gate; another policy than half."""
     return Deployment("full", _retain_at(1.0, experts))

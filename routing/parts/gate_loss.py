@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from routing.oversight.composition import GATE
 from routing.oversight.parts import part
 from routing.oversight.treatment import Rollout, episode_labels
 
@@ -13,7 +12,7 @@ def none(rollout: Rollout) -> np.ndarray:
     return np.zeros(rollout.rewards.shape)
 
 
-@part("gate_loss", needs=(GATE,))
+@part("gate_loss", needs=("gate",))
 def verdict(rollout: Rollout) -> np.ndarray:
     """The gate is trained to tell good from bad episodes, on those with a verdict."""
     return np.nan_to_num(episode_labels(rollout.feedback))

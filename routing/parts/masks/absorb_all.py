@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from routing.oversight.composition import FORGET
 from routing.oversight.parts import part
 from routing.oversight.treatment import GATE, RETAIN, Rollout, unmasked
 
 
-@part("masks", needs=(FORGET,))
+@part("masks", needs=("forget",))
 def absorb_all(rollout: Rollout) -> np.ndarray:
     """Every sample trains the forget experts alone."""
     masks = unmasked(rollout)

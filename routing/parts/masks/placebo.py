@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from routing.oversight.composition import FORGET
 from routing.oversight.parts import part
 from routing.oversight.treatment import Rollout, episode_labels
 from routing.parts.masks.routed import masks_by_label
 
 
-@part("masks", needs=(FORGET,))
+@part("masks", needs=("forget",))
 class placebo:  # noqa: N801  (the name of the part)
     """As routed, with the verdicts of a rollout permuted over its episode ends."""
 

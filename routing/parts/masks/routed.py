@@ -8,11 +8,10 @@ shared action head W, are in no block and learn from all samples.
 
 import numpy as np
 
-from routing.oversight.composition import FORGET
 from routing.oversight.parts import part
 from routing.oversight.treatment import GATE, RETAIN, Rollout, episode_labels, unmasked
 
-FORGET_EXPERTS = slice(RETAIN + 1, GATE)
+FORGET = slice(RETAIN + 1, GATE)
 
 
 def masks_by_label(rollout: Rollout, labels: np.ndarray) -> np.ndarray:
@@ -20,12 +19,12 @@ def masks_by_label(rollout: Rollout, labels: np.ndarray) -> np.ndarray:
     masks = unmasked(rollout)
     good, bad = labels > 0, labels < 0  # nan compares false: episodes without a verdict train every block
     masks[good | bad, GATE] = 0
-    masks[good, FORGET_EXPERTS] = 0
+    masks[good, FORGET] = 0
     masks[bad, RETAIN] = 0
     return masks
 
 
-@part("masks", needs=(FORGET,))
+@part("masks", needs=("forget",))
 def routed(rollout: Rollout) -> np.ndarray:
     """Good episodes train the retain expert, bad ones the forget experts, those without a verdict every block."""
     return masks_by_label(rollout, episode_labels(rollout.feedback))
