@@ -26,8 +26,10 @@ class Effect(NamedTuple):
     difference: Interval
     p: float
     """of the sign-flip test"""
-    adjusted: float
-    """p after Holm's correction over the effects of the table"""
+    rows: frozenset[str]
+    """the rows that it compares: two, or four for the interaction"""
+    adjusted: float = float("nan")
+    """p after Holm's correction over all distinct effects of the sweep"""
 
     @property
     def verdict(self) -> str:
@@ -63,7 +65,19 @@ def two_by_two_tables(comparison: Comparison) -> list[TwoByTwo]:
         known = {row: parts for row in order if (parts := _parts(row))}
         for kinds in combinations(next(iter(known.values()), {}), 2):
             found += _tables_of(comparison, level, known, kinds)
-    return found
+    return _adjusted(found)
+
+
+def _adjusted(tables: list[TwoByTwo]) -> list[TwoByTwo]:
+    """Correct p values over all effects of the tables; an effect that two tables show is one test."""
+    effects = {(table.level, effect.rows): effect.p for table in tables for effect in table.effects}
+    corrected = dict(zip(effects, statistics.holm(list(effects.values())), strict=True))
+    return [
+        table._replace(
+            effects=tuple(e._replace(adjusted=float(corrected[table.level, e.rows])) for e in table.effects),
+        )
+        for table in tables
+    ]
 
 
 def _parts(row: str) -> Parts | None:
@@ -115,17 +129,17 @@ def _table(
     def minus(plus, less):
         return [x - y for x, y in zip(plus, less, strict=True)]
 
-    changes = {
-        f"{kinds[0]}: {b} - {a}, at {kinds[1]}={c}": minus(at[b, c], at[a, c]),
-        f"{kinds[0]}: {b} - {a}, at {kinds[1]}={d}": minus(at[b, d], at[a, d]),
-        f"{kinds[1]}: {d} - {c}, at {kinds[0]}={a}": minus(at[a, d], at[a, c]),
-        f"{kinds[1]}: {d} - {c}, at {kinds[0]}={b}": minus(at[b, d], at[b, c]),
-    }
+    sides = [((b, c), (a, c)), ((b, d), (a, d)), ((a, d), (a, c)), ((b, d), (b, c))]
+    names = [
+        *(f"{kinds[0]}: {b} - {a}, at {kinds[1]}={other}" for other in (c, d)),
+        *(f"{kinds[1]}: {d} - {c}, at {kinds[0]}={one}" for one in (a, b)),
+    ]
+    changes = {name: minus(at[plus], at[less]) for name, (plus, less) in zip(names, sides, strict=True)}
     changes[INTERACTION] = minus(minus(at[b, d], at[a, d]), minus(at[b, c], at[a, c]))
-    p_values = [statistics.sign_flip_test(values) for values in changes.values()]
+    compared = [[rows[plus], rows[less]] for plus, less in sides] + [list(map(rows.__getitem__, at))]
     effects = [
-        Effect(name, statistics.interval(values), p, float(adjusted))
-        for (name, values), p, adjusted in zip(changes.items(), p_values, statistics.holm(p_values), strict=True)
+        Effect(name, statistics.interval(values), statistics.sign_flip_test(values), frozenset(of))
+        for (name, values), of in zip(changes.items(), compared, strict=True)
     ]
     means = tuple(tuple(statistics.interval(at[x, y]) for y in (c, d)) for x in (a, b))
     return TwoByTwo(rows[b, d], level, kinds, parts, means, tuple(effects))  # type: ignore[arg-type]

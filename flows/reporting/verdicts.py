@@ -1,11 +1,12 @@
 """Verdicts of a sweep: every row against the reference arm at each oversight level.
 
 The family of tests is every row that is not leaky, other than the reference arm, at every level at which it shares a
-seed with the reference. Leaky rows have a difference but no test and no verdict, since no overseer could deploy them.
+seed with the reference. Rows that are equal on every seed, such as two rules that deploy the same checkpoint, share one
+test. Leaky rows have a difference but no test and no verdict, since no overseer could deploy them.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -60,9 +61,29 @@ def contrast_rows(returns: Mapping[Place, Seeds], leaky: set[str], reference: st
             for (row, _), values in zip(places, differences, strict=True)
         ]
     )
-    columns = zip(p_values, statistics.holm(p_values), statistics.holm_levels(p_values), strict=True)
+    counted, first = _distinct_tests([level for _, level in places], differences, p_values)
+    adjusted, levels = statistics.holm(counted)[first], statistics.holm_levels(counted)[first]
+    columns = zip(p_values, np.where(np.isnan(p_values), math.nan, adjusted), levels, strict=True)
     contrasts = (_contrast(values, *numbers) for values, numbers in zip(differences, columns, strict=True))
     return dict(zip(places, contrasts, strict=True))
+
+
+def _distinct_tests(
+    levels: Sequence[float], differences: Sequence[np.ndarray], p_values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count equal tests once: rows with the same returns on every seed, such as rules that choose the last checkpoint.
+
+    Returns:
+        The p values, nan where an earlier row has the same differences, and for each row the index of the first row
+        with its differences; both (n,).
+    """
+    first: dict[tuple[float, bytes], int] = {}
+    index = [
+        i if np.isnan(p) else first.setdefault((level, values.tobytes()), i)
+        for i, (level, values, p) in enumerate(zip(levels, differences, p_values, strict=True))
+    ]
+    order = np.array(index, int)
+    return np.where(order == np.arange(len(order)), p_values, math.nan), order
 
 
 def _contrast(differences: np.ndarray, p: float, adjusted: float, level: float) -> Contrast:

@@ -8,7 +8,8 @@ What an arm owes to a part is the difference to the control without it. The cont
     masks=swapped                       the channels swapped
     masks=absorb_all                    everything into the forget experts
     after=ablate_random, deploy=whole   a random block of equal size ablated instead of the forget experts
-    network=single                      one network with as many parameters, unrouted
+    masks=placebo(judged)               good and bad permuted among judged episodes: same samples, random direction
+    network=single                      one network with as many parameters; verdicts that were masks are the reward
     overseer=none                       no verdict at all, p = 0 in a world that is otherwise the same
 
 An arm without masks is controlled by the last two. A part that another cannot do without goes with it: one network has
@@ -22,7 +23,8 @@ from routing.oversight.parts import KINDS
 from routing.oversight.registry import EARLIER, METHODS, find, method_parts
 
 UNROUTED = {"masks": "none"}
-SINGLE = {"network": "single", "level": "activation", "masks": "none", "gate_loss": "none", "deploy": "whole"}
+SINGLE = {"network": "single"}
+WITHOUT_BLOCKS = {"reward": "verdict", "masks": "none", "gate_loss": "none", "level": "activation", "deploy": "whole"}
 RANDOM_BLOCK = {"after": "ablate_random", "deploy": "whole"}
 
 
@@ -46,14 +48,23 @@ def with_parts(text: str, changes: Mapping[str, str]) -> str:
 def control_changes(composition: Composition) -> list[dict[str, str]]:
     """Return, for each control, the parts that it replaces in an arm of this composition."""
     parts = dict(composition.names)
-    changes = [SINGLE, {"overseer": "none"}] if parts["network"] != "single" else [{"overseer": "none"}]
-    if parts["masks"] == "none":
+    routed = parts["masks"] != "none"
+    single = SINGLE | (WITHOUT_BLOCKS if routed else {}) | _without_needs(composition)
+    changes = [single, {"overseer": "none"}] if parts["network"] != "single" else [{"overseer": "none"}]
+    if not routed:
         return changes
     baseline = {"baseline": "all" if parts["baseline"] != "all" else "unjudged"}
     weights = {"weights": "one" if parts["weights"] != "one" else "ipw(10)"}
     tables = [UNROUTED, baseline, UNROUTED | baseline, weights, UNROUTED | weights]
-    masks = [{"masks": name} for name in ("placebo", "swapped", "absorb_all") if name != parts["masks"]]
+    placebos = ("placebo", "placebo(judged)", "swapped", "absorb_all")
+    masks = [{"masks": name} for name in placebos if name != parts["masks"]]
     return [*tables, *masks, RANDOM_BLOCK, *changes]
+
+
+def _without_needs(composition: Composition) -> dict[str, str]:
+    """The default in the place of each part that one network cannot serve."""
+    lacking = {kind for kind, bounds in composition.parts.items() for bound in bounds if bound.part.needs - {"layers"}}
+    return {kind: KINDS[kind].default for kind in lacking}
 
 
 def controls(text: str) -> list[str]:

@@ -1,7 +1,9 @@
 """Samples from whose return the critic's value is subtracted: (Rollout) -> (T, N) bool; the others use the return.
 
 A critic that learns from samples whose route depends on their outcome has learned the proxy return of that outcome, and
-subtracts it.
+subtracts it. More changes with the baseline: samples without one use the return of the whole episode (lambda 1 of
+generalised advantage estimation), the value of what follows where a rollout cuts the episode, and are not centred, so
+they may have a larger share of the loss.
 """
 
 import numpy as np
@@ -18,11 +20,11 @@ def every(rollout: Rollout) -> np.ndarray:
 
 @part("baseline")
 def unjudged(rollout: Rollout) -> np.ndarray:
-    """The critic's value is not subtracted on episodes with a good or bad verdict."""
+    """On episodes with a good or bad verdict no value is subtracted: their advantage is the return, not centred."""
     return ~judged(episode_labels(rollout.feedback))
 
 
 @part("baseline")
 def none(rollout: Rollout) -> np.ndarray:
-    """The critic's value is subtracted nowhere: plain returns."""
+    """No value is subtracted: advantages are returns, which go on with the critic's value where episodes are cut."""
     return np.zeros(rollout.rewards.shape, bool)

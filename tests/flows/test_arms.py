@@ -93,7 +93,7 @@ def test_controls_follow_the_arms_in_the_same_world_and_none_comes_twice():
     assert same_arms(found) is None
     config = CompareConfig(methods=("gradient_routing",), controls=True, oversight=(0.1,), seeds=1)
     assert [run.label for run in config.runs()] == list(config.arms)
-    assert len(config.arms) == 12
+    assert len(config.arms) == 13
 
 
 def test_a_row_is_reduced_to_its_method():

@@ -1,7 +1,9 @@
 """Control of gradient routing: verdicts are permuted over the episodes of a rollout.
 
-As many episodes are routed to each block as with the true verdicts, but whether an episode is routed, and where, is
-independent of how it ended. What remains of routing's effect comes from masking as such.
+As many episodes are routed to each block as with the true verdicts, but where an episode is routed is independent of
+how it ended. Permuted over all episodes, most of those that are masked have no verdict, so in an arm that weights judged
+episodes they have less weight than those that routing masks. Permuted over judged episodes, the masked samples and their
+weights are those of routing, and only the direction is random.
 """
 
 from typing import Any
@@ -9,21 +11,24 @@ from typing import Any
 import numpy as np
 
 from routing.oversight.parts import part
-from routing.oversight.treatment import Rollout, episode_labels
+from routing.oversight.treatment import Rollout, episode_labels, judged
 from routing.parts.masks.routed import masks_by_label
 
 
 @part("masks", needs=("forget",))
 class placebo:  # noqa: N801  (the name of the part)
-    """As routed, with the verdicts of a rollout permuted over its episode ends."""
+    """As routed, with the verdicts of a rollout permuted over its episode ends: "all", or "judged" ones only."""
 
-    def __init__(self, seed: int) -> None:
-        self.rng = np.random.default_rng([seed, 0x91ACEB0])
+    def __init__(self, seed: int, over: str = "all") -> None:
+        if over not in ("all", "judged"):
+            raise ValueError(f"placebo permutes over {over!r}; use all or judged")
+        self.rng, self.over = np.random.default_rng([seed, 0x91ACEB0]), over
 
     def __call__(self, rollout: Rollout) -> np.ndarray:
         score, dones, _ = rollout.feedback
         permuted = score.copy()
-        permuted[dones] = self.rng.permutation(score[dones])
+        exchanged = dones if self.over == "all" else dones & judged(score)
+        permuted[exchanged] = self.rng.permutation(score[exchanged])
         return masks_by_label(rollout, episode_labels(rollout.feedback._replace(score=permuted)))
 
     def snapshot(self) -> dict[str, Any]:

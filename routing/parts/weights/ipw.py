@@ -1,7 +1,8 @@
 """Inverse propensity weights: judged episodes count 1/p, so that rare verdicts are not outvoted.
 
-Without a cap and with the verdict as reward, the expected gradient on judged kinds of episode is that of full
-oversight. A cap trades this for variance: above it, the few judged episodes of a minibatch outweigh all others.
+Without a cap, with the verdict as reward, and where being judged does not depend on what the agent does, the expected
+gradient on judged kinds of episode is that of full oversight. An agent that sees what is watched can make it depend. A
+cap trades this for variance: above it, the few judged episodes of a minibatch outweigh all others.
 """
 
 import math
