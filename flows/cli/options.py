@@ -54,14 +54,14 @@ def _set_variable(variable: str, context: click.Context, parameter: click.Parame
 
 
 def _option(setting: Setting) -> Callable:
+    optional: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if setting.field.annotation is bool else {}
     return click.option(
         setting.option,
         setting.parameter,
         metavar=_metavar(setting.field),
         help=_help(setting.field),
         default=None,
-        is_flag=False,
-        flag_value="true" if setting.field.annotation is bool else None,  # --controls is --controls true
+        **optional,
     )
 
 

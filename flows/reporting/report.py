@@ -191,10 +191,11 @@ def headline(comparison: Comparison) -> str:
 
 def method_note(comparison: Comparison) -> str:
     """State how verdicts are made and what the columns mean."""
-    count = sum(contrast.tested for contrast in comparison.contrasts.values())
+    count = sum(contrast.tested and contrast.counted for contrast in comparison.contrasts.values())
     return (
         "Verdict: sign-flip test of the differences between paired seeds, with Holm's correction over a family of "
-        f"{count} test{'' if count == 1 else 's'}: every row against the reference at every level. Family-wise error "
+        f"{count} test{'' if count == 1 else 's'}: every row against the reference at every level, "
+        "rows that are equal on every seed once. Family-wise error "
         f"rate: {statistics.ALPHA}. Leaky rows are shown but not tested. Difference: mean ± half of its 95 % interval, "
         "not corrected. Pairs: seeds that both have. Needed: of an undecided row, estimated pairs that would decide "
         f"with power {statistics.POWER:g} if the true mean and sd were the observed ones; – above "

@@ -31,6 +31,8 @@ class Contrast(NamedTuple):
     verdict: Literal["better", "worse", "undecided", "not tested"]
     needed: int | None
     """estimated number of pairs that would decide an undecided contrast; None above `statistics.MOST_PAIRS`"""
+    counted: bool = True
+    """False: another row is equal on every seed, and their test is counted once"""
 
     @property
     def tested(self) -> bool:
@@ -64,7 +66,8 @@ def contrast_rows(returns: Mapping[Place, Seeds], leaky: set[str], reference: st
     counted, first = _distinct_tests([level for _, level in places], differences, p_values)
     adjusted, levels = statistics.holm(counted)[first], statistics.holm_levels(counted)[first]
     columns = zip(p_values, np.where(np.isnan(p_values), math.nan, adjusted), levels, strict=True)
-    contrasts = (_contrast(values, *numbers) for values, numbers in zip(differences, columns, strict=True))
+    made = (_contrast(values, *numbers) for values, numbers in zip(differences, columns, strict=True))
+    contrasts = (found._replace(counted=not np.isnan(p)) for found, p in zip(made, counted, strict=True))
     return dict(zip(places, contrasts, strict=True))
 
 
@@ -102,7 +105,7 @@ def seeds_needed(contrasts: Mapping[Place, Contrast]) -> int | None:
 
     Holm's procedure decides nothing unless the least p value is at most alpha / m.
     """
-    family = [contrast for contrast in contrasts.values() if contrast.tested]
+    family = [contrast for contrast in contrasts.values() if contrast.tested and contrast.counted]
     if not family:
         return None
     needed = statistics.least_pairs(statistics.ALPHA / len(family))

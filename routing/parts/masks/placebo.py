@@ -1,8 +1,8 @@
 """Control of gradient routing: verdicts are permuted over the episodes of a rollout.
 
 As many episodes are routed to each block as with the true verdicts, but where an episode is routed is independent of
-how it ended. Permuted over all episodes, most of those that are masked have no verdict, so in an arm that weights judged
-episodes they have less weight than those that routing masks. Permuted over judged episodes, the masked samples and their
+how it ended. Permuted over all episodes, most of those that are masked have no verdict; in an arm that weights judged
+episodes they weigh less than those that routing masks. Permuted over judged episodes, the masked samples and their
 weights are those of routing, and only the direction is random.
 """
 

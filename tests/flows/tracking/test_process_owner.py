@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from flows.errors import UserError
-from flows.prefect_server.server import Server
+from flows.prefect_server.server import STOP_TIMEOUT, Server
 from flows.sweep import plan
 from flows.tracking import process_owner
 from flows.tracking.process_owner import HEARTBEAT, PROCESS, beating, is_abandoned, is_alive, owner_tags
@@ -208,7 +208,7 @@ def test_prefects_server_is_found_after_a_clock_step_and_not_killed_when_its_num
     record = tmp_path / "server.json"
     record.write_text(f'{{"url": "http://127.0.0.1:1/api", "pid": {other.pid}, "started": 5.0}}')
     assert server.found() is None
-    server._stop()
+    server._stop(STOP_TIMEOUT)
     assert other.poll() is None
     record.write_text(json.dumps({"url": "http://127.0.0.1:1/api", **owner_tags(other.pid)}))
     clock = psutil.Process.create_time
