@@ -89,8 +89,10 @@ def with_controls(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         method = parse_arm(name).method
         found += [control + name.strip().removeprefix(method) for control in controls(method)]
-    keys = {_training(name, deploys=True): name for name in reversed(found)}
-    return tuple(name for name in dict.fromkeys(found) if keys[_training(name, deploys=True)] == name)
+    distinct: dict[Any, str] = {}
+    for name in found:
+        distinct.setdefault(_training(name, deploys=True), name)
+    return tuple(distinct.values())
 
 
 def trained_once(names: Sequence[str]) -> dict[str, str]:
@@ -120,24 +122,33 @@ def same_arms(names: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _training(name: str, deploys: bool = False) -> Any:
-    """What trains the policy of an arm, and optionally its deployment rules; the name itself for an unknown method."""
+    """What trains the policy of an arm, and optionally its deployment rules, as a key.
+
+    The key of a method that is not registered in this process is its text: a sweep is read without its environment.
+    """
     from routing import find
+    from routing.oversight.registry import method_parts
 
     method, arguments = parse_arm(name)
+    world = repr(sorted(arguments.items()))
     try:
         composition = find(method)
     except ValueError:
-        return name
-    return composition.names if deploys else composition.training, repr(sorted(arguments.items()))
+        base, changes = method_parts(method)
+        return base, tuple(sorted(pair for pair in changes.items() if deploys or pair[0] != "deploy")), world
+    return composition.names if deploys else composition.training, world
 
 
 def _with_rules(group: Sequence[str]) -> str:
-    """The method of the first arm, with the deployment rules of all."""
+    """The method of the first arm, with the deployment rules of all; as it is if it is not registered."""
     from routing import find
     from routing.oversight.controls import with_parts
 
     method = parse_arm(group[0]).method
     if len(group) == 1:
         return method
-    rules = dict.fromkeys(bound.name for name in group for bound in find(parse_arm(name).method).parts["deploy"])
-    return with_parts(method, {"deploy": "+".join(rules)})
+    try:
+        rules = dict.fromkeys(bound.name for name in group for bound in find(parse_arm(name).method).parts["deploy"])
+        return with_parts(method, {"deploy": "+".join(rules)})
+    except ValueError:
+        return method

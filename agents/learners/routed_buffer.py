@@ -17,13 +17,7 @@ from agents.tabular.rollout import Trajectories
 from agents.vec_env import GymnasiumVecEnv
 from routing import Feedback, Overseer, Rollout, Treat, View, blocks_of, judged
 
-SAMPLED = (
-    "weights",
-    "masks",
-    "critic_weights",
-    "gate",
-    "baselined",
-)  # arrays (T, N, ...) of which minibatches are drawn
+SAMPLED = ("weights", "masks", "critic_weights", "gate", "baselined")  # (T, N, ...), of which minibatches are drawn
 
 
 class RoutedSamples(NamedTuple):

@@ -5,19 +5,17 @@ Input is checked before anything starts. Slow imports run while the Prefect serv
 
 import errno
 import sys
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
 from flows import process_env
+from flows.cli.methods import print_list
 from flows.config import CompareConfig, Learner, RunOptions, SharedConfig, TrainConfig, run_title, with_module
-from flows.errors import UserError, unknown_name
+from flows.errors import UserError
 from flows.project import Project, current_project
 from flows.shell import shell_command
 from flows.sweep.lock import sweep_lock
@@ -340,30 +338,6 @@ def convert_agent(old: str, new: str | None) -> None:
     print(printable(f"converted {old}: {path} has the current format{kept}"))
 
 
-def print_effects(sweep: str | None, parts: str | None) -> None:
-    """`keyhole effects`: prints the two-by-two tables of a sweep."""
-    import routing
-    from flows.reporting.aggregate import compare_rows
-    from flows.reporting.factorial import markdown, two_by_two_tables
-    from flows.tracking.results import find_sweep, read_results
-
-    kinds = [kind.strip() for kind in parts.split(",")] if parts else []
-    for kind in kinds:
-        if kind not in routing.KINDS:
-            raise unknown_name("kind of part", kind, routing.KINDS)
-    if parts and len(set(kinds)) != 2:
-        raise UserError(f"--parts: found {parts!r}; name two kinds of parts, for example masks,baseline")
-    store = existing_store(writes=False)
-    tables = two_by_two_tables(compare_rows(read_results(store, find_sweep(store, sweep))))
-    shown = [table for table in tables if not kinds or set(table.kinds) == set(kinds)]
-    if not shown:
-        raise UserError(
-            "no two parts of which the sweep has all four combinations at one level; "
-            "`keyhole compare --controls` trains them"
-        )
-    print("\n\n".join(map(markdown, shown)))
-
-
 def open_page(host: str, port: int) -> None:
     """`keyhole ui`: serves the MLflow UI."""
     from flows.cli import mlflow_ui
@@ -378,52 +352,7 @@ def list_worlds() -> None:
     import envs  # noqa: F401  (registers)
 
     worlds = {name: spec for name, spec in gymnasium.registry.items() if name.startswith("keyhole/")}
-    _print_list({name: _statement(spec.vector_entry_point) for name, spec in sorted(worlds.items())})
-
-
-def list_methods() -> None:
-    """`keyhole methods`: lists the oversight methods with the parts that are not the default."""
-    import routing
-
-    entries = {}
-    for name, registered in sorted(routing.METHODS.items()):
-        parts = [f"{kind}={part}" for kind, part in registered.composition.names if part != routing.KINDS[kind].default]
-        entries[name] = f"{registered.summary} {' '.join(parts)}"
-    _print_list(entries)
-
-
-def list_parts() -> None:
-    """`keyhole methods --parts`: lists the parts by kind."""
-    import agents  # noqa: F401  (registers)
-    import routing
-
-    for kind, known in routing.KINDS.items():
-        print(f"{kind}: {known.summary}; default {known.default}")
-        _print_list({f"  {part.usage}": part.summary for part in routing.PARTS[kind].values()})
-
-
-def show_methods(first: str, second: str = "") -> None:
-    """`keyhole methods A B`: prints the parts of A, or those in which A and B differ."""
-    import agents  # noqa: F401  (registers)
-    import routing
-
-    try:
-        if not second:
-            _print_columns([("part", first), *routing.find(first).names])
-            return
-        differing = routing.differing_parts(first, second)
-    except ValueError as error:
-        raise UserError(one_line(error)) from None
-    if not differing:
-        print(f"{first} and {second} are the same composition")
-        return
-    _print_columns([("part", first, second), *((kind, *pair) for kind, pair in differing.items())])
-
-
-def _print_columns(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    print_list({name: _statement(spec.vector_entry_point) for name, spec in sorted(worlds.items())})
 
 
 def _writable_project() -> Project:
@@ -465,10 +394,3 @@ def _statement(world: Any) -> str:
     world = load_env_creator(world) if isinstance(world, str) else world
     text = sys.modules[world.__module__].__doc__ or world.__doc__ or ""
     return one_line(text.strip().partition("\n\n")[0])
-
-
-def _print_list(entries: dict[str, str]) -> None:
-    width = max(map(len, entries)) + 2
-    for name, text in entries.items():
-        print(textwrap.fill(name.ljust(width) + text, 110, subsequent_indent=" " * width))
-    click.echo(nl=False)

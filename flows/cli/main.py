@@ -141,9 +141,11 @@ def effects(sweep: str | None, parts: str | None) -> None:
     between its cells over paired seeds. `keyhole compare --controls` trains such arms. SWEEP is a run id, a prefix of
     one, or a sweep's name; default: the newest sweep.
     """
-    from flows.cli.commands import print_effects
+    from flows.cli.commands import existing_store
+    from flows.cli.show import print_effects, two_kinds
 
-    print_effects(sweep, parts)
+    kinds = two_kinds(parts)
+    print_effects(existing_store(writes=False), sweep, kinds)
 
 
 @cli.command()
@@ -268,7 +270,7 @@ def methods(names: tuple[str, ...], parts: bool) -> None:
     With METHOD, every part of it; with two, the parts in which they differ. A method may have parts replaced:
     `keyhole methods "naive(weights=ipw(10))" gradient_routing`.
     """
-    from flows.cli.commands import list_methods, list_parts, show_methods
+    from flows.cli.methods import list_methods, list_parts, show_methods
 
     if len(names) > 2 or (names and parts):
         raise UserError("name one method, or two to compare, or none; --parts takes no name")

@@ -11,9 +11,11 @@ from typing import Any
 
 from flows.cli.listing import started
 from flows.config import run_title
+from flows.errors import UserError, unknown_name
 from flows.output import can_print
 from flows.reporting import report
 from flows.reporting.aggregate import compare_rows
+from flows.reporting.factorial import markdown, two_by_two_tables
 from flows.sweep.plan import missing_runs
 from flows.text import format_duration, nan_to_none, printable
 from flows.tracking import results
@@ -128,3 +130,30 @@ def _block(value: float, low: float, high: float, blocks: str) -> str:
     if not math.isfinite(value):
         return " "
     return blocks[round((value - low) / (high - low) * (len(blocks) - 1))] if high > low else blocks[0]
+
+
+def two_kinds(text: str | None) -> set[str]:
+    """Parses `masks,baseline`; empty for None. Raises UserError if it does not name two kinds of parts."""
+    if text is None:
+        return set()
+    import routing
+
+    kinds = [kind.strip() for kind in text.split(",")]
+    for kind in kinds:
+        if kind not in routing.KINDS:
+            raise unknown_name("kind of part", kind, routing.KINDS)
+    if len(kinds) != 2 or kinds[0] == kinds[1]:
+        raise UserError(f"--parts: found {text!r}; name two kinds of parts, for example masks,baseline")
+    return set(kinds)
+
+
+def print_effects(store: Store, sweep: str | None, kinds: set[str]) -> None:
+    """Prints the two-by-two tables of a sweep, of all kinds of parts or of two. Raises UserError if there are none."""
+    tables = two_by_two_tables(compare_rows(results.read_results(store, results.find_sweep(store, sweep))))
+    shown = [table for table in tables if not kinds or set(table.kinds) == kinds]
+    if not shown:
+        raise UserError(
+            "no two parts of which the sweep has all four combinations at one level; "
+            "`keyhole compare --controls` trains them"
+        )
+    print("\n\n".join(map(markdown, shown)))

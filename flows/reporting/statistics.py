@@ -114,7 +114,7 @@ def paired_differences(scores: Mapping[int, float], reference: Mapping[int, floa
 
 
 def probability_of_improvement(differences: Sequence[float] | np.ndarray) -> PointEstimate:
-    """PointEstimate P(X > Y) from paired seeds: the share of positive differences, where a difference of 0 counts half.
+    """Estimate P(X > Y) from paired seeds: the share of positive differences, where a difference of 0 counts half.
 
     Agarwal et al. 2021 (arXiv 2108.13264, section 4.3) compare all pairs of runs; seeds are paired here. The interval
     is Wilson's score interval of a share (Wilson 1927). A bootstrap interval would have width 0 if all seeds agree.
@@ -232,7 +232,7 @@ def least_pairs(level: float) -> int:
 
 
 def pairs_to_decide(differences: Sequence[float] | np.ndarray, level: float) -> int | None:
-    """PointEstimate how many pairs would decide a comparison if its true mean and sd were the observed ones.
+    """Estimate how many pairs would decide a comparison if its true mean and sd were the observed ones.
 
     The number gives a two-sided paired t test, whose power the sign-flip test approaches, a power of `POWER`. It is
     ((z_{1-level/2} + z_{POWER}) sd / mean)^2 + z_{1-level/2}^2 / 2, rounded up (Guenther 1981, The American

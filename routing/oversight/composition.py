@@ -61,7 +61,7 @@ class Optimizer(NamedTuple):
 
 
 class After(NamedTuple):
-    """A function that is applied to the policy once training has ended, by its name in `agents.AFTER`."""
+    """A function that is applied to the policy once training has ended, by its name in `agents.after.AFTER`."""
 
     name: str
     arguments: dict[str, Any]

@@ -18,13 +18,13 @@ no blocks to mask, to gate or to ablate.
 
 from collections.abc import Mapping
 
-from routing.oversight.composition import Composition
+from routing.oversight.composition import Composition, compose
 from routing.oversight.parts import KINDS
 from routing.oversight.registry import EARLIER, METHODS, find, method_parts
 
 UNROUTED = {"masks": "none"}
 SINGLE = {"network": "single"}
-WITHOUT_BLOCKS = {"reward": "verdict", "masks": "none", "gate_loss": "none", "level": "activation", "deploy": "whole"}
+VERDICTS_AS_REWARD = {"reward": "verdict"}
 RANDOM_BLOCK = {"after": "ablate_random", "deploy": "whole"}
 
 
@@ -49,7 +49,7 @@ def control_changes(composition: Composition) -> list[dict[str, str]]:
     """Return, for each control, the parts that it replaces in an arm of this composition."""
     parts = dict(composition.names)
     routed = parts["masks"] != "none"
-    single = SINGLE | (WITHOUT_BLOCKS if routed else {}) | _without_needs(composition)
+    single = SINGLE | (VERDICTS_AS_REWARD if routed else {}) | _without_needs(composition)
     changes = [single, {"overseer": "none"}] if parts["network"] != "single" else [{"overseer": "none"}]
     if not routed:
         return changes
@@ -68,10 +68,18 @@ def _without_needs(composition: Composition) -> dict[str, str]:
 
 
 def controls(text: str) -> list[str]:
-    """Return the controls of a method, as a user writes them.
+    """Return the controls of a method, as a user writes them, without those whose parts do not hold together.
 
     Raises:
         ValueError: the method is unknown.
     """
-    composition = find(text)
-    return [with_parts(text, changes) for changes in control_changes(composition)]
+    return [with_parts(text, changes) for changes in control_changes(find(text)) if _holds(text, changes)]
+
+
+def _holds(text: str, changes: Mapping[str, str]) -> bool:
+    """Whether the control can be composed: adapters, for example, have no layers of their own to ablate."""
+    try:
+        compose(find(text), dict(changes))
+    except ValueError:
+        return False
+    return True

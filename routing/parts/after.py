@@ -1,4 +1,4 @@
-"""What happens to the policy once training has ended: () -> After or None. `agents.AFTER` has the functions."""
+"""What happens to the policy once training has ended: () -> After or None. `agents.after.AFTER` has the functions."""
 
 from routing.oversight.composition import After
 from routing.oversight.parts import part

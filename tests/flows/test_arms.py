@@ -77,6 +77,13 @@ def test_arms_that_differ_in_deployment_alone_share_a_run_with_the_rules_of_all(
     assert runs[0].method == "proxy(deploy=whole+early_stopping+best_checkpoint)"
 
 
+def test_arms_of_a_method_that_is_not_registered_here_are_grouped_by_their_text():
+    """A sweep is listed without importing its environment, and must not seem to lack the runs that arms share."""
+    names = ("theirs", "theirs(deploy=early_stopping)", "theirs(weights=ipw)", "theirs@size=3")
+    runs = CompareConfig(methods=names, oversight=(0.1,), seeds=1).runs()
+    assert [run.label for run in runs] == ["theirs", "theirs(weights=ipw)", "theirs@size=3"]
+
+
 def test_equal_compositions_are_found_by_their_parts_and_their_world():
     assert same_arms(("naive_weighted", "naive", "naive(weights=ipw,deploy=whole)")) == (
         "naive_weighted",

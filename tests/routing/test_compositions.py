@@ -8,6 +8,7 @@ import routing
 from routing import METHODS, PARTS, Feedback, Rollout, differing_parts, find, part
 from routing.oversight.controls import controls, with_parts
 from routing.oversight.parts import KINDS
+from routing.oversight.registry import EARLIER
 
 ROUTED = "gradient_routing_weighted"
 
@@ -168,6 +169,14 @@ def test_advantages_are_centred_scaled_or_left_alone():
     for normalise in (centred, scaled):
         torch.testing.assert_close(normalise(advantages, none), advantages / advantages.std())
         assert torch.equal(normalise(advantages[:1], every[:1]), advantages[:1])
+
+
+def test_every_control_holds_together():
+    texts = [*METHODS, *EARLIER, "gradient_routing(level=forward_ablated)", "naive(network=single)"]
+    assert all(find(control) for text in texts for control in controls(text))
+    adapters = controls("gradient_routing_adapter")
+    assert not any("ablate_random" in control for control in adapters)
+    assert len(adapters) == 11
 
 
 @pytest.mark.parametrize("text", [*METHODS, "naive(weights=ipw(10))", "gradient_routing(level=parameter)"])

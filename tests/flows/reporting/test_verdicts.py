@@ -63,6 +63,18 @@ def test_verdicts_follow_the_paired_differences(twelve):
     assert report.headline(twelve) == "against reference: 2 better, 2 worse, 2 undecided"
 
 
+def test_rows_that_are_equal_on_every_seed_are_one_test():
+    """A rule that deploys the same checkpoint must not make another row harder to decide."""
+    random = np.random.default_rng(1)
+    returns = {(name, 0.1): dict(enumerate(random.normal(mean, 0.1, 12))) for name, mean in (("r", 0.0), ("a", 0.2))}
+    returns["b", 0.1] = dict(enumerate(random.normal(0.1, 0.1, 12)))
+    alone = contrast_rows(returns, set(), "r")
+    twice = contrast_rows({**returns, ("a/rule", 0.1): returns["a", 0.1]}, set(), "r")
+    assert all(twice[place] == alone[place] for place in alone)
+    assert twice["a/rule", 0.1] == twice["a", 0.1]._replace(counted=False)
+    assert seeds_needed(twice) == seeds_needed(alone)
+
+
 def test_seeds_are_paired_by_number_and_not_by_place():
     reference, arm = {0: 0.1, 1: 0.5, 3: 0.9}, {3: 1.0, 0: 0.2, 1: NAN, 2: 5.0}
     contrast = contrast_rows({("a", 0.1): arm, ("r", 0.1): reference}, set(), "r")["a", 0.1]
