@@ -27,7 +27,7 @@ from flows.prefect_server.server import is_up
 from flows.reporting.report import PAGE
 from flows.running import worker
 from flows.sweep import earlier, prefect_artifacts
-from flows.sweep.checks import check_sweep
+from flows.sweep.checks import check_sweep, expand_controls
 from flows.sweep.finalize import finalize
 from flows.sweep.session import EXTRA_THREADS, Sweep, locked_store, open_sweep
 from flows.text import markdown_code
@@ -69,6 +69,7 @@ def compare(config: CompareConfig = DEFAULTS, options: RunOptions = NEW) -> str:
         UserError: A run of the sweep could not start.
         FailedRunsError: Some runs failed or were skipped.
     """
+    config = expand_controls(config)
     check_sweep(config)
     return run_sweep(config, options, _run_as_tasks).result()
 

@@ -35,9 +35,9 @@ AGAIN = "--force trains them again"
 
 def run_comparison(config: CompareConfig, options: RunOptions) -> None:
     """`keyhole compare`: runs the flow on the project's Prefect server."""
-    from flows.sweep.checks import check_sweep
+    from flows.sweep.checks import check_sweep, expand_controls
 
-    project, config = _writable_project(), with_start(config)
+    project, config = _writable_project(), expand_controls(with_start(config))
     with sweep_lock(project):
         check_sweep(config)
         sweep = ""
@@ -84,12 +84,12 @@ def preview_sweep(config: CompareConfig, options: RunOptions) -> None:
     """`keyhole compare --dry-run`: checks a sweep and prints its size; trains and writes nothing."""
     from flows.running.worker import TRAIN
     from flows.sweep import earlier
-    from flows.sweep.checks import check_sweep
+    from flows.sweep.checks import check_sweep, expand_controls
     from flows.tracking.cache_key import code_digest, run_key
     from flows.tracking.reuse import find_equal_run
     from flows.tracking.store import Store
 
-    project, config = current_project(), with_start(config)
+    project, config = current_project(), expand_controls(with_start(config))
     check_sweep(config)
     if options.next_seeds:
         store = existing_store(writes=False)

@@ -86,6 +86,18 @@ def check_sweep(config: CompareConfig) -> None:
     _passed.add(key)
 
 
+def expand_controls(config: CompareConfig) -> CompareConfig:
+    """Writes the controls of the arms out, so that a sweep records which it has: another version may have others.
+
+    Raises:
+        UserError: A method is unknown.
+    """
+    if not config.controls:
+        return config
+    _check_methods(config.env, [arms.parse_arm(name).method for name in config.methods])
+    return config.model_copy(update={"methods": config.arms, "controls": False})
+
+
 def check_reference(config: CompareConfig) -> None:
     """Raises UserError if the reference is set and is not one of the sweep's arms."""
     if config.reference and config.reference not in config.arms:

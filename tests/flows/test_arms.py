@@ -6,7 +6,7 @@ from flows.arms import base_method, parse_arm, same_arms, split_list, trained_on
 from flows.cli.settings import configuration
 from flows.config import CompareConfig, TrainConfig
 from flows.errors import UserError
-from flows.sweep.checks import check_sweep
+from flows.sweep.checks import check_sweep, expand_controls
 
 
 def arms_of(text: str, **options) -> tuple[str, ...]:
@@ -101,6 +101,17 @@ def test_controls_follow_the_arms_in_the_same_world_and_none_comes_twice():
     config = CompareConfig(methods=("gradient_routing",), controls=True, oversight=(0.1,), seeds=1)
     assert [run.label for run in config.runs()] == list(config.arms)
     assert len(config.arms) == 13
+
+
+def test_a_sweep_records_its_controls_by_name():
+    """Another version may have other controls; a sweep must not seem to lack them."""
+    config = CompareConfig(methods=("gradient_routing",), controls=True, oversight=(0.1,), seeds=1)
+    expanded = expand_controls(config)
+    assert (expanded.methods, expanded.controls) == (config.arms, False)
+    assert expanded.runs() == config.runs()
+    assert expand_controls(expanded) is expanded
+    with pytest.raises(UserError, match="did you mean 'naive'"):
+        expand_controls(CompareConfig(methods=("naiv",), controls=True))
 
 
 def test_a_row_is_reduced_to_its_method():
