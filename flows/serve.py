@@ -9,7 +9,7 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -137,9 +137,12 @@ def _run(project: Project, sweep: Any, *rest: Any) -> None:
 
 def _end_runs() -> None:
     """Terminate the flow runs' processes and wait until they have closed their MLflow runs."""
-    flow_runs = [child for child in psutil.Process().children() if "prefect.engine" in child.cmdline()]
-    for process in flow_runs:
-        process.terminate()
+    flow_runs = []
+    for process in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it has ended since, or nobody has read its exit code yet
+            if "prefect.engine" in process.cmdline():
+                process.terminate()
+                flow_runs.append(process)
     psutil.wait_procs(flow_runs, timeout=CLOSE_TIMEOUT)
 
 

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from flows.errors import UserError
 from flows.prefect_server import schedules
 from flows.prefect_server.schedules import Scheduled, schedule_table, select_schedules
+from flows.serve import _end_runs
 
 ROOT = Path(__file__).parents[3]
 NIGHTLY = Scheduled("compare/nightly", "0 3 * * *", "UTC", True, None, 1, 1)
@@ -152,6 +154,13 @@ def test_next_seeds_are_not_served_without_an_earlier_sweep(keyhole, checkout, m
     assert "no runs in" in err
 
 
+def test_a_flow_run_that_has_just_ended_does_not_disturb_the_end_of_serving():
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        _end_runs()
+
+
 def flow_runs(project: Path) -> list[tuple[str, str]]:
     """Flow name and state of the flow runs that have started."""
     with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
@@ -207,7 +216,7 @@ def test_a_schedule_starts_one_sweep_and_stays_paused_after_a_restart(tmp_path):
         assert paused.stdout == "compare/nightly (* * * * * */30): paused\n"
     finally:
         code = stop(serving)
-    assert code == 0
+    assert code == 0, (tmp_path / "first").read_text()
     with sqlite3.connect(tmp_path / "mlruns" / "mlflow.db") as database:
         runs = database.execute("SELECT name, status FROM runs").fetchall()
         assert runs.count(("nightly", "FINISHED")) == 1  # the second sweep had nothing new
