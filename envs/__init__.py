@@ -5,6 +5,7 @@ import pkgutil
 from typing import Any
 
 from envs import worlds
+from envs.audits import Audits
 from envs.enumeration import compile_world
 from envs.pomdp import POMDP
 from envs.registration import register
@@ -12,6 +13,7 @@ from envs.tables import NotEnumerable, Tables
 
 __all__ = [
     "POMDP",
+    "Audits",
     "NotEnumerable",
     "Tables",
     "certificate",

@@ -27,6 +27,10 @@ class World:
     knowledge: str = ""  # aware, blind or noisy: what the agent observes of the overseer; empty: not defined
     overseer_labels: tuple[str, ...] = ()  # the name of each overseer observation
     judgement: np.ndarray = np.zeros(0)  # (L,) float: the overseer's verdict on each; nan where it gives none
+    hidden: np.ndarray = np.zeros(0, np.int64)  # (L,) int: the label that each looks like if the overseer misses it;
+    # empty: the first label without verdict
+    audit_label: int | None = None  # the first label of audited steps, if there are audits: see `envs.audits`
+    audits_hidden: bool = False  # the agent cannot observe whether an episode is audited
     outcomes: tuple[str, ...] = ("end",)
     action_names: tuple[str, ...] = ()
     action_arrows: ClassVar[tuple[tuple[int, int], ...] | None] = None  # (drow, dcol) of each action
@@ -71,6 +75,10 @@ class World:
     def overseer_observation(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
         """The overseer's observation of a step, (N,) int: steps with equal numbers are aliased for the overseer."""
         raise NotImplementedError
+
+    def verdict(self, overseer_obs: np.ndarray) -> np.ndarray:
+        """The overseer's verdict on each of its observations: (N,) -> (N,) float, nan where it gives none."""
+        return self.judgement[overseer_obs]
 
     @functools.cached_property
     def _start_distribution(self) -> tuple[np.ndarray, np.ndarray]:

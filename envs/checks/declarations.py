@@ -54,14 +54,14 @@ def _check_numbers(env: Any) -> None:
 
 def _check_names(env: Any) -> None:
     """Labels, outcomes and actions have distinct names, and as many as there are."""
-    world, n_actions = env.unwrapped, int(env.single_action_space.n)
-    names = {"overseer_labels": env.overseer_labels, "outcomes": env.outcomes, "action_names": world.action_names}
+    n_actions = int(env.single_action_space.n)
+    names = {"overseer_labels": env.overseer_labels, "outcomes": env.outcomes, "action_names": env.action_names}
     for name, values in names.items():
         twice = _first_repeated(values)
         require(twice is None, f"{name} has {twice!r} twice: give distinct names")
     require(len(env.outcomes), "outcomes is empty: name at least one outcome")
     for name in ("action_names", "action_arrows"):
-        count = len(getattr(world, name) or ())
+        count = len(getattr(env, name) or ())
         require(count in (0, n_actions), f"{name} has {count} entries for {n_actions} actions: give one for each")
 
 

@@ -17,6 +17,7 @@ from gymnasium.vector.utils import batch_space
 from envs.checks.declarations import check_declarations
 from envs.checks.stepping import check_stepping
 from envs.checks.world import check_functions
+from envs.overseer_view import inside_overseer_views
 from envs.pomdp import POMDP
 from envs.tables import NotEnumerable
 from envs.validation import check_labels, described, prefixed, require
@@ -53,7 +54,7 @@ def findings(env: VectorEnv) -> list[str]:
         _check_steps(env)
         _check_repeats(env)
         if is_world and hasattr(type(env), "tabulate"):
-            check_stepping(env)
+            check_stepping(inside_overseer_views(env))
         else:
             _check_restarts(env)
     return _notes(env)

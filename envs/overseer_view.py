@@ -1,0 +1,74 @@
+"""Base class of vector wrappers that change what the overseer observes; the agent's observation is unchanged.
+
+Letters: N copies, K state variables.
+"""
+
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from envs import arguments
+from envs.snapshot import SnapshotState
+from envs.wrappers import AgentView, Seed
+
+
+class OverseerView(AgentView):
+    """A wrapper with a generator of its own, which the seed of `reset` also seeds."""
+
+    def __init__(self, env: VectorEnv, *stream: int) -> None:
+        """Wraps an environment; `stream` distinguishes the generator from those of other wrappers."""
+        super().__init__(env)
+        self._stream = stream
+        self._generator = np.random.default_rng()
+
+    def view(self, obs: np.ndarray) -> np.ndarray:
+        """(N, *obs), unchanged."""
+        return obs
+
+    def reset(self, *, seed: Seed = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Restarts every copy, or those marked by the option "reset_mask"."""
+        started = np.array((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))  # Gymnasium removes it
+        entropy = arguments.seed(seed, self.num_envs)
+        obs, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # a list is one of ours
+        if entropy is not None:
+            entropy = entropy if isinstance(entropy, list) else [entropy]
+            self._generator = np.random.default_rng((*entropy, *self._stream))
+        self.begin(started)
+        return self.view(obs), info
+
+    def snapshot(self) -> SnapshotState:
+        """The wrapped environment's snapshot and the state of the generator."""
+        return {**super().snapshot(), "generator": self._generator.bit_generator.state}
+
+    def restore(self, state: SnapshotState) -> None:
+        """Continues from a snapshot, with the same draws."""
+        super().restore(state)
+        self._generator.bit_generator.state = state["generator"]
+
+
+def inside_overseer_views(env: Any) -> Any:
+    """The environment inside every wrapper that changes what the overseer observes; env itself if there is none."""
+    inside = env
+    while env is not env.unwrapped:
+        inside = env.env if isinstance(env, OverseerView) else inside
+        env = env.env
+    return inside
+
+
+def last_info(info: dict[str, Any], name: str) -> Any:
+    """A value in the info of the step just made, before any restart; None if there is none.
+
+    Where an episode ended, Gymnasium's own vector environments have it in `final_info` alone.
+    """
+    values, final = info.get(name), info.get("final_info", {}).get(name)
+    if final is None or final is values:
+        return values
+    return final if values is None else np.where(info["_final_info"], final, values)
+
+
+def put_info(info: dict[str, Any], name: str, values: np.ndarray) -> None:
+    """Sets a value, (N, ...), in the info of a step, and in its `final_info`."""
+    info[name] = values
+    if "final_info" in info:
+        info["final_info"] |= {name: values, f"_{name}": info["_final_info"]}
