@@ -12,6 +12,7 @@ from agents.saving.archive import BadAgentError
 from agents.saving.run_state import StateFile
 from agents.vec_env import GymnasiumVecEnv, make_vec_env
 from agents.warm_start import warm_start
+from agents.worlds import make_world
 
 __all__ = [
     "Agent",
@@ -31,6 +32,7 @@ __all__ = [
     "load",
     "make_evaluator",
     "make_vec_env",
+    "make_world",
     "save",
     "warm_start",
 ]

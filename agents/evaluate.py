@@ -7,15 +7,18 @@ are free of the selection bias that "episodes whose end the overseer saw" would 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-import gymnasium
 import numpy as np
 import torch
+from gymnasium.vector import VectorEnv
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 import envs
 from agents.onednn import use_onednn
 from agents.policies.blocks import BlockUse
 from agents.policies.policy import BlockPolicy
+from agents.worlds import make_world
+from routing import parse_limits
+from routing.oversight.limits import WORLD
 
 ROWS = 4096  # observations in one forward pass: the activations stay in a processor's cache
 
@@ -58,6 +61,21 @@ def make_evaluator(env_id: str, seed: int, episodes: int = 4096, **env_kwargs) -
         return SampledEvaluator(env_id, seed, episodes, **env_kwargs), False
 
 
+def evaluated_world(env_id: str, copies: int, overseer: str = "", **env_kwargs) -> VectorEnv:
+    """Make the world that an agent is evaluated in: without audits and limits of the overseer, which it cannot observe.
+
+    Args:
+        env_id: Gymnasium id.
+        copies: N.
+        overseer: limits of the overseer. One that changes the world itself stays.
+        **env_kwargs: arguments of the environment.
+    """
+    asks = "|".join(bound.name for bound in parse_limits(overseer) if bound.part.kind == WORLD)
+    if not asks and not envs.takes_oversight_prob(env_id):
+        env_kwargs.pop("oversight_prob", None)
+    return make_world(env_id, copies, overseer=asks, **env_kwargs)
+
+
 def action_probabilities(policy: ActorCriticPolicy, observations: torch.Tensor) -> torch.Tensor:
     """(n, *obs) -> (n, A) of a policy over discrete actions."""
     with torch.no_grad():
@@ -76,7 +94,7 @@ class ExactEvaluator:
     """
 
     def __init__(self, env_id: str, **env_kwargs) -> None:
-        self.tables = envs.compile_world(gymnasium.make_vec(env_id, num_envs=1, **env_kwargs))
+        self.tables = envs.compile_world(evaluated_world(env_id, 1, **env_kwargs))
         self.occupancy = envs.exact.Occupancy.of(self.tables)
         self.observations = torch.as_tensor(self.tables.observations).float()
 
@@ -114,7 +132,7 @@ class SampledEvaluator:
     """
 
     def __init__(self, env_id: str, seed: int, episodes: int, **env_kwargs) -> None:
-        self.env = gymnasium.make_vec(env_id, num_envs=episodes, **env_kwargs)
+        self.env = evaluated_world(env_id, episodes, **env_kwargs)
         self.seed, self.episodes = seed, episodes
 
     def each(self, policy: BlockPolicy, uses: Sequence[BlockUse]) -> list[Evaluation]:

@@ -8,12 +8,12 @@ the agent's observation.
 from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.worlds import make_world
 from envs.snapshot import require_snapshots
 
 OVERSEER = ("judgement", "oversight_prob", "flags")  # what an environment with an overseer declares
@@ -42,9 +42,9 @@ def make_vec_env(env_id: str, n_envs: int, **env_kwargs) -> "GymnasiumVecEnv":
     Args:
         env_id: Gymnasium id.
         n_envs: N, number of copies.
-        **env_kwargs: arguments of the environment.
+        **env_kwargs: of `agents.make_world`: arguments of the environment, `oversight_prob` and `overseer`.
     """
-    return GymnasiumVecEnv(gymnasium.make_vec(env_id, num_envs=n_envs, **env_kwargs))
+    return GymnasiumVecEnv(make_world(env_id, n_envs, **env_kwargs))
 
 
 class GymnasiumVecEnv(VecEnv):
@@ -58,7 +58,10 @@ class GymnasiumVecEnv(VecEnv):
 
     Attributes:
         has_overseer: whether the environment has an overseer.
-        overseer_obs: (N,) int, overseer observation of the last step.
+        overseer_obs: (N,) int, overseer observation of the last step; (N, F) float where it is features.
+        audited: (N,) bool, whether the last step belongs to an audit; None where there are no audits.
+        outcome: (N,) int, outcome of an episode that ends in the state reached; None if the environment has none.
+        features: (N, F) float, features of the state reached that the overseer's limits read; None if there are none.
         true_reward: (N,) float, true reward of the last step. Only an all-seeing overseer may read it.
         raw_reward: (N,) float, proxy reward of the last step, before any bootstrap is added to it.
         reached: (N, *obs), observation of the state that the last step reached, before any reset.
@@ -117,6 +120,7 @@ class GymnasiumVecEnv(VecEnv):
             if "overseer_obs" not in info:
                 raise ValueError(f"{self.env} has no overseer_obs in its info; wrap it so that each step returns one")
             self.overseer_obs, self.true_reward = info["overseer_obs"], info["true_reward"]
+            self.audited, self.outcome, self.features = map(info.get, ("audited", "outcome", "features"))
             self.raw_reward, self.reached = reward, _reached_observations(obs, done, info)
         self.timeouts = truncated & ~terminated
         self._returns += reward

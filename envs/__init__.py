@@ -7,6 +7,7 @@ from typing import Any
 from envs import worlds
 from envs.audits import Audits
 from envs.enumeration import compile_world
+from envs.making import make_vec, takes_oversight_prob
 from envs.pomdp import POMDP
 from envs.registration import register
 from envs.tables import NotEnumerable, Tables
@@ -21,8 +22,10 @@ __all__ = [
     "check_vector_env",
     "compile_world",
     "exact",
+    "make_vec",
     "memoryless",
     "register",
+    "takes_oversight_prob",
 ]
 
 for _module in pkgutil.iter_modules(worlds.__path__):

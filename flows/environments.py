@@ -17,19 +17,24 @@ HIDDEN = ("num_envs", "render_mode")  # arguments of a constructor that users do
 
 
 def make_env(name: str, arguments: dict[str, Any], copies: int = 2) -> VectorEnv:
-    """Builds `copies` copies of a registered environment.
+    """Builds `copies` copies of a registered environment, with the limits of its overseer.
 
     Args:
         name: Gymnasium id, prefixed with "module:" if a module must be imported to register it.
-        arguments: Keyword arguments of the environment.
+        arguments: Keyword arguments of the environment, and those of `agents.make_world`: with `oversight_prob`, an
+            environment that does not take it is audited.
         copies: Number of copies.
 
     Raises:
         UserError: The environment is unknown, its module cannot be imported, or its constructor raises an exception.
     """
+    import agents
+
     entry = _entry(name)
+    if entry is None and "oversight_prob" in arguments:
+        raise UserError(f"environment {name!r} gives no overseer view: see {shell_command('envs')}")
     try:
-        return gymnasium.make_vec(name, num_envs=copies, **arguments)
+        return agents.make_world(name, copies, **arguments)
     except TypeError as error:
         raise _refused_argument(name, entry, arguments, error) from None
     except (Exception, SystemExit) as error:
@@ -81,11 +86,8 @@ def _refused_argument(name: str, build: Any, arguments: dict[str, Any], error: T
     known = list(parameters)
     if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return environment_error(name, error)
-    if build is None or ("oversight_prob" in arguments and known and "oversight_prob" not in known):
-        return UserError(
-            f"environment {name!r} gives no overseer view: it takes no oversight_prob; see {shell_command('envs')}"
-        )
-    wrong = next((key for key in arguments if known and key not in known), None)
+    ours = ("oversight_prob", "overseer")
+    wrong = next((key for key in arguments if known and key not in known and key not in ours), None)
     if wrong is None:
         return environment_error(name, error)
     return unknown_name(f"argument of {name}", wrong, [key for key in known if key not in HIDDEN])

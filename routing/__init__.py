@@ -5,13 +5,15 @@ Importing this package registers every part and every method.
 
 # ruff: noqa: I001  (parts are registered before the methods that are made of them)
 import routing.parts
-import routing.methods  # noqa: F401  (registers)
+import routing.methods
+import routing.limits  # noqa: F401  (registers)
 from routing.ablation import ablate, ablated, mean, reinit, zero
 from routing.audit import Audit, audit, moved, snapshot
 from routing.backward.linear import routed_linear
 from routing.backward.primitives import scale_grad
 from routing.lora import lora, set_scale, start_from_zero
 from routing.optim import optimizer_groups, penalty, silence
+from routing.oversight.limits import LIMITS, Change, Steps, limit, parse_limits
 from routing.oversight.overseer import Overseer, View, all_seeing, flipped, limited
 from routing.oversight.composition import After, Composition, Deployment, Network, Optimizer
 from routing.oversight.parts import KINDS, PARTS, part
@@ -21,6 +23,7 @@ from routing.oversight.treatment import (
     GATE,
     RETAIN,
     Feedback,
+    Labels,
     Rollout,
     Treat,
     Treatment,
@@ -40,14 +43,17 @@ __all__ = [
     "BLOCKS",
     "GATE",
     "KINDS",
+    "LIMITS",
     "METHODS",
     "PARTS",
     "RETAIN",
     "After",
     "Audit",
+    "Change",
     "Composition",
     "Deployment",
     "Feedback",
+    "Labels",
     "Network",
     "Optimizer",
     "Overseer",
@@ -55,6 +61,7 @@ __all__ = [
     "Rollout",
     "Router",
     "Rules",
+    "Steps",
     "Treat",
     "Treatment",
     "View",
@@ -71,6 +78,7 @@ __all__ = [
     "find",
     "flipped",
     "judged",
+    "limit",
     "limited",
     "lora",
     "mean",
@@ -79,6 +87,7 @@ __all__ = [
     "moved",
     "optimizer_groups",
     "params",
+    "parse_limits",
     "part",
     "penalty",
     "reinit",

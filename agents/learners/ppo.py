@@ -27,6 +27,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
+from agents.channel import Channel
 from agents.learners import losses
 from agents.learners.nan_guard import check_finite_loss
 from agents.learners.routed_buffer import RoutedRolloutBuffer, RoutedSamples, untreated_samples
@@ -36,6 +37,7 @@ from envs.snapshot import require_snapshots
 from routing import blocks_of, find
 
 PROXY = "proxy"  # the method that treats nothing
+LIMITS_SEED = 0x11A17  # added to a run's seed, for the limits of the overseer
 log = logging.getLogger(__name__)
 
 
@@ -128,6 +130,11 @@ class RoutedPPO(PPO):
         if self.overseer_env:
             self.rollout_buffer.labels_used = count
 
+    @property
+    def overseer_limits(self) -> dict[str, Any]:
+        """The limits of the overseer that have a history, by name."""
+        return self.rollout_buffer.channel.limits if self.overseer_env else {}
+
     def _setup_model(self) -> None:
         if self._method_of_treat != self.method:  # `load` replaced the saved method
             self.treat, self._method_of_treat = find(self.method).make(self.seed or 0), self.method
@@ -154,6 +161,7 @@ class RoutedPPO(PPO):
         self.rollout_buffer_kwargs = {
             "treat": self.treat,
             "overseer": find(self.method).overseer(world.judgement, world.oversight_prob),  # type: ignore[attr-defined]
+            "channel": Channel(world, (self.seed or 0) + LIMITS_SEED),
             "flags": world.flags,  # type: ignore[attr-defined]
         }
 

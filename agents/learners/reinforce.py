@@ -172,11 +172,27 @@ class RoutedReinforce(OnePassPPO):
         self.ep_info_buffer.append({"r": rollout.reward.sum() / ended, "l": rollout.live.sum() / ended})
         endings = self.tables.view[rollout.reached[rollout.dones]]
         timeout_values = values[self.tables.observation[rollout.reached[rollout.timeouts]]]
-        buffer.fill_from(rollout, endings, values[rollout.observation] * rollout.live, timeout_values)
+        buffer.fill_from(
+            rollout,
+            endings,
+            values[rollout.observation] * rollout.live,
+            timeout_values,
+            lambda: self.tables.view[rollout.reached],
+            self._states_read(rollout) if buffer.channel.reads_states else {},
+            self.whole_episodes,
+        )
         done = rollout.dones[-1] | ~rollout.live[-1]
         last_values = np.zeros(len(done), np.float32)
         last_values[~done] = values[self.tables.observation[rollout.next_state[~done]]]
         buffer.compute_returns_and_advantage(torch.as_tensor(last_values), done)
+
+    def _states_read(self, rollout: Trajectories) -> dict[str, np.ndarray]:
+        """Outcome and features of the state that each step reached, for the limits of the overseer."""
+        read = {"outcome": self.tables.outcome[rollout.reached]}
+        world: Any = self.env.env  # type: ignore[union-attr]
+        if getattr(world, "feature_names", ()):
+            read["features"] = world.state_features(self.tables.states)[rollout.reached]
+        return read
 
     @torch.no_grad()
     def _values(self, rollout: Trajectories) -> np.ndarray:

@@ -13,6 +13,7 @@ import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, RolloutBufferSamples
 
+from agents.channel import Channel
 from agents.tabular.rollout import Trajectories
 from agents.vec_env import GymnasiumVecEnv
 from routing import Feedback, Overseer, Rollout, Treat, View, blocks_of, judged
@@ -62,6 +63,7 @@ class RoutedRolloutBuffer(RolloutBuffer):
         *args, **kwargs: as RolloutBuffer's.
         treat: computes the treatment of a rollout.
         overseer: computes the feedback on a rollout.
+        channel: the overseer's side of the environment, with its limits.
         flags: (*obs,) bool, entries of an observation that show the agent what the overseer will see.
 
     Attributes:
@@ -69,8 +71,8 @@ class RoutedRolloutBuffer(RolloutBuffer):
         critic: (n, *obs) -> (n,) values, for the bootstrap at time-outs; None if rewards include it already.
     """
 
-    def __init__(self, *args, treat: Treat, overseer: Overseer, flags: np.ndarray, **kwargs):
-        self.treat, self.overseer, self.flags = treat, overseer, flags
+    def __init__(self, *args, treat: Treat, overseer: Overseer, channel: Channel, flags: np.ndarray, **kwargs):
+        self.treat, self.overseer, self.channel, self.flags = treat, overseer, channel, flags
         self.labels_used = 0
         self.critic: Callable[[np.ndarray], np.ndarray] | None = None
         super().__init__(*args, **kwargs)
@@ -80,12 +82,16 @@ class RoutedRolloutBuffer(RolloutBuffer):
         super().reset()
         shape = (self.buffer_size, self.n_envs)
         self.overseer_obs = np.zeros(shape, dtype=np.int64)
+        self.audited: np.ndarray | None = None
+        self.states_read: dict[str, np.ndarray] = {}  # of outcome and features, each (T, N, ...)
+        self.whole_episodes = False
         self.true_reward = np.zeros(shape, dtype=np.float64)
         self.raw_reward = np.zeros(shape, dtype=np.float64)
         self.dones = np.zeros(shape, dtype=bool)
         self.live = np.ones(shape, dtype=bool)
         self.timeouts = np.zeros(shape, dtype=bool)
         self.endings: list[np.ndarray] = []
+        self.reached: Callable[[], np.ndarray] = self._reached_by_stepping
         self._view_recorded = False
 
     def record_overseer_view(self, env: GymnasiumVecEnv, dones: np.ndarray) -> None:
@@ -101,11 +107,34 @@ class RoutedRolloutBuffer(RolloutBuffer):
         if self._view_recorded:
             raise RuntimeError("two overseer views without an add between them; record one view before each add")
         self._view_recorded = True
-        self.overseer_obs[self.pos] = env.overseer_obs
+        self._record_overseer_obs(env)
         self.true_reward[self.pos] = env.true_reward
         self.raw_reward[self.pos] = env.raw_reward
         self.endings.append(env.reached[dones])
+        self._last_reached = env.reached
         self.dones[self.pos], self.timeouts[self.pos] = dones, env.timeouts
+
+    def _record_overseer_obs(self, env: GymnasiumVecEnv) -> None:
+        """Store what the overseer observed in the step: numbers or features, audits, and what its limits read."""
+        shape = (self.buffer_size, self.n_envs)
+        if self.pos == 0:
+            seen = np.asarray(env.overseer_obs)
+            self.overseer_obs = np.zeros((*shape, *seen.shape[1:]), np.float64 if seen.ndim > 1 else np.int64)
+            self.audited = None if env.audited is None else np.zeros(shape, bool)
+        self.overseer_obs[self.pos] = env.overseer_obs
+        if self.audited is not None:
+            self.audited[self.pos] = env.audited
+        for name in ("outcome", "features") if self.channel.reads_states else ():
+            values = getattr(env, name)
+            if values is not None:
+                stored = self.states_read.setdefault(name, np.zeros((*shape, *values.shape[1:]), values.dtype))
+                stored[self.pos] = values
+
+    def _reached_by_stepping(self) -> np.ndarray:
+        """(T, N, *obs) agent's observation of the state that each step reached, before any reset."""
+        reached = np.concatenate([self.observations[1:], self._last_reached[None]]).astype(self._last_reached.dtype)
+        reached[self.dones] = np.concatenate(self.endings)
+        return reached
 
     def add(self, *args, **kwargs) -> None:
         """Store a step, as RolloutBuffer does.
@@ -119,7 +148,14 @@ class RoutedRolloutBuffer(RolloutBuffer):
         super().add(*args, **kwargs)
 
     def fill_from(
-        self, rollout: Trajectories, endings: np.ndarray, values: np.ndarray, timeout_values: np.ndarray
+        self,
+        rollout: Trajectories,
+        endings: np.ndarray,
+        values: np.ndarray,
+        timeout_values: np.ndarray,
+        reached: Callable[[], np.ndarray],
+        states_read: dict[str, np.ndarray],
+        whole: bool,
     ) -> None:
         """Store a whole rollout as if the environment had been stepped.
 
@@ -128,12 +164,16 @@ class RoutedRolloutBuffer(RolloutBuffer):
             endings: (E, *obs) agent's observation of each episode's last state.
             values: (T, N) the critic's values of the observations.
             timeout_values: (n,) the critic's values of the states reached at time-outs.
+            reached: computes (T, N, *obs) agent's observation of the state that each step reached.
+            states_read: outcome (T, N) and features (T, N, F), if limits of the overseer read them.
+            whole: the columns hold whole episodes, which do not continue those of the last rollout.
         """
         self.buffer_size, self.n_envs = rollout.reward.shape
         self.reset()
         self.overseer_obs, self.true_reward, self.dones = rollout.overseer_obs, rollout.true_reward, rollout.dones
         self.raw_reward, self.live = rollout.reward, rollout.live
         self.endings = [endings]
+        self.reached, self.states_read, self.whole_episodes = reached, states_read, whole
         self.episode_starts[1:] = rollout.dones[:-1]
         self.values = values
         bootstrap = np.zeros(rollout.reward.shape, np.float32)
@@ -147,9 +187,12 @@ class RoutedRolloutBuffer(RolloutBuffer):
             last_values: (N,) values of the observations after the last step.
             dones: (N,) bool, whether the last step ended an episode.
         """
-        feedback = self.overseer(View(self.overseer_obs, self.true_reward, self.dones))
+        view = View(self.overseer_obs, self.true_reward, self.dones, audited=self.audited, live=self.live)
+        feedback = self.overseer(self.channel.view(view._replace(whole=self.whole_episodes, **self.states_read)))
         endings = np.concatenate(self.endings)
-        treatment = self.treat(Rollout(self.raw_reward, endings, self.flags, feedback, self.live))
+        rollout = Rollout(self.raw_reward, endings, self.flags, feedback, self.live)
+        observed = self.channel.features(self.overseer_obs)
+        treatment = self.treat(rollout._replace(overseer_obs=observed, reached=self.reached))
         self.rewards += (treatment.rewards - self.raw_reward).astype(np.float32)
         if self.critic is not None and self.timeouts.any():
             self.rewards[self.timeouts] += self.gamma * self.critic(endings[self.timeouts[self.dones]])
@@ -174,7 +217,7 @@ class RoutedRolloutBuffer(RolloutBuffer):
 
     def _record_metrics(self, feedback: Feedback) -> None:
         """Store the verdicts on this rollout's episode ends, and the metrics of oversight and routing."""
-        scores = feedback.score[feedback.dones]
+        scores = feedback.seen[feedback.dones]
         self.verdicts = scores[judged(scores)]
         self.labels_used += len(self.verdicts)
         mean_masks, blocks = self.masks[self.live].mean(0), blocks_of(self.masks.shape[-1] - 1)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
@@ -25,6 +24,7 @@ from agents.saving import archive, spaces
 from agents.saving.archive import unreadable
 from agents.saving.manifest import Description, Scales, parse_manifest
 from agents.saving.weights import decode_tensors, encode_tensors, tensor_bytes
+from agents.worlds import make_world
 from routing import find
 from routing.errors import unknown_name
 
@@ -89,7 +89,7 @@ class Agent:
         Raises:
             ValueError: the spaces of the world differ from the policy's.
         """
-        world = gymnasium.make_vec(self.env, num_envs=copies, **{**self.world, **changed})
+        world = make_world(self.env, copies, **{**self.world, **changed})
         ours = self.policy.observation_space, self.policy.action_space
         theirs = world.single_observation_space, world.single_action_space
         if ours != theirs:

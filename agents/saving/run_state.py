@@ -134,8 +134,9 @@ def snapshot_learner(model: RoutedPPO) -> State:
     """Return the state of learner, environment, method and random generators as plain data.
 
     Raises:
-        SnapshotUnsupported: the environment or the method has no snapshot.
+        SnapshotUnsupported: the environment, the method or a limit of the overseer has no snapshot.
     """
+    limits = {name: require_snapshots(limit).snapshot() for name, limit in model.overseer_limits.items()}
     method = {kind: require_snapshots(learning).snapshot() for kind, learning in model.treat.learning.items()}
     return {
         "policy": model.policy.state_dict(),
@@ -147,6 +148,7 @@ def snapshot_learner(model: RoutedPPO) -> State:
         "episode_starts": model._last_episode_starts,
         "logged": dict(model.logger.name_to_value),
         "method": method,
+        "limits": limits,
         "world": model.world_snapshot(),
         "chance": rng_state(),
     }
@@ -172,6 +174,8 @@ def restore_learner(model: RoutedPPO, state: State) -> None:
     model.logger.name_to_value.update(state["logged"])
     for kind, learning in model.treat.learning.items():
         require_snapshots(learning).restore(state["method"][kind])
+    for name, limit in model.overseer_limits.items():
+        require_snapshots(limit).restore(state["limits"][name])
     model.world_restore(state["world"])
     set_rng_state(state["chance"])
 

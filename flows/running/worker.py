@@ -65,12 +65,12 @@ def redirect_output(path: Path) -> Iterator[None]:
 
 def compute_certificate(config: TrainConfig, send: Send) -> dict[str, Any]:
     """Certifies the world of a run; returns plain data, empty for a world that cannot be enumerated."""
-    import gymnasium
-
+    import agents
     import envs
     from envs.certificate.certify import certify
+    from flows.running.train import world_arguments
 
-    world = gymnasium.make_vec(config.env, num_envs=1, oversight_prob=config.oversight, **config.env_kwargs)
+    world = agents.make_world(config.env, 1, **world_arguments(config))
     try:
         return certify(world).to_dict()
     except envs.NotEnumerable:

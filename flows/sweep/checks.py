@@ -161,8 +161,9 @@ def _find_methods(names: Sequence[str]) -> None:
 
 def check_run_environment(name: str, arguments: dict[str, Any], oversight: float, learner: Learner) -> None:
     """Raises UserError if the environment cannot be trained in under oversight at this level."""
-    if "oversight_prob" in arguments:
-        raise UserError("oversight_prob is set twice; use --oversight and leave it out of the environment's arguments")
+    for given, option in (("oversight_prob", "--oversight"), ("overseer", "--overseer")):
+        if given in arguments:
+            raise UserError(f"{given} is set twice; use {option} and leave it out of the environment's arguments")
     check_environment(name, {"oversight_prob": oversight, **arguments}, learner)
 
 
@@ -185,7 +186,9 @@ def check_environment(name: str, arguments: dict[str, Any], learner: Learner = "
     Raises:
         UserError: The first fault found.
     """
-    world = make_env(name, arguments, COPIES)
+    audited = "oversight_prob" in arguments and _is_audited(name)
+    own = {key: value for key, value in arguments.items() if not (audited and key == "oversight_prob")}
+    world = make_env(name, own, COPIES)
     try:
         _check_autoreset(name, world)
         _check_view(name, world)
@@ -199,6 +202,17 @@ def check_environment(name: str, arguments: dict[str, Any], learner: Learner = "
         if _is_bug(name, error):
             raise
         raise environment_error(name, error) from None
+
+
+def _is_audited(name: str) -> bool:
+    """Whether `--oversight` means audits in an environment, because it does not take `oversight_prob`."""
+    import envs
+
+    import_environment(name)
+    try:
+        return not envs.takes_oversight_prob(name)
+    except gymnasium.error.Error:
+        return False  # making it explains what is wrong
 
 
 def _check(world: VectorEnv) -> tuple[str, ...]:
@@ -216,7 +230,7 @@ def _is_bug(name: str, error: BaseException) -> bool:
 
 @_quiet()
 def check_for_training(name: str, arguments: dict[str, Any], learner: Learner = "reinforce") -> Findings:
-    """Checks an environment and rehearses a run in it, if it takes `oversight_prob` as every run's environment must.
+    """Checks an environment and rehearses a run in it.
 
     Raises:
         UserError: The first fault found.
@@ -224,11 +238,9 @@ def check_for_training(name: str, arguments: dict[str, Any], learner: Learner = 
     findings = check_environment(name, arguments, learner)
     rest = {key: value for key, value in arguments.items() if key != "oversight_prob"}
     oversight = arguments.get("oversight_prob", TrainConfig().oversight)
-    try:
-        make_env(name, {"oversight_prob": oversight, **rest}, COPIES).close()
-    except UserError:
-        return findings._replace(notes=(*findings.notes, "takes no oversight_prob: cannot be used by compare or train"))
     rehearse(TrainConfig(env=name, env_kwargs=rest, oversight=oversight, learner=learner))
+    if _is_audited(name):
+        findings = findings._replace(notes=(*findings.notes, "takes no oversight_prob: its overseer audits episodes"))
     return findings
 
 
@@ -361,7 +373,9 @@ def _rehearse(config: TrainConfig, folder: Path, evaluates: bool) -> None:
 
 def _step_all_copies(config: TrainConfig) -> None:
     """Builds as many copies as the run does and takes a step: some environments work only for few."""
-    world = make_env(config.env, {"oversight_prob": config.oversight, **config.env_kwargs}, config.training.n_envs)
+    from flows.running.train import world_arguments
+
+    world = make_env(config.env, world_arguments(config), config.training.n_envs)
     world.reset(seed=0)
     world.step(world.action_space.sample())
     world.close()

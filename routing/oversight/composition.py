@@ -4,6 +4,7 @@ The learner reads the treatment that a composition computes for a rollout, and t
 head, level, optimiser, deployment rules). It never branches on the name of a method.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -145,14 +146,15 @@ class Method:
     """
 
     def __init__(self, composition: Composition, seed: int) -> None:
-        kinds = ("reward", "weights", "scale", "masks", "critic", "baseline", "gate_loss")
+        kinds = ("label", "reward", "weights", "scale", "masks", "critic", "baseline", "gate_loss")
         self.functions = {kind: composition.only(kind).make(seed) for kind in kinds}
         self.learning = {kind: self.functions[kind] for kind in kinds if composition.only(kind).part.learns}
         self.blocks = composition.blocks
 
     def __call__(self, rollout: Rollout) -> Treatment:
-        rollout = rollout._replace(blocks=self.blocks)
         read = self.functions
+        labelled = functools.cache(lambda: read["label"](rollout.feedback))
+        rollout = rollout._replace(blocks=self.blocks, labelled=labelled)
         weights, masks = read["weights"](rollout), read["masks"](rollout)
         return Treatment(
             rewards=read["reward"](rollout),

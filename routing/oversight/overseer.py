@@ -1,6 +1,7 @@
 """Overseers: functions from a view of a rollout to feedback.
 
-A limit of an overseer (noise, budget, delay) is a wrapper: a function from overseer to overseer.
+What an overseer observes is the world's affair, and what it makes of that too: the view has the verdict on each step.
+Limits with a history change the view before the overseer reads it; see `routing.oversight.limits`.
 """
 
 from collections.abc import Callable
@@ -14,9 +15,17 @@ from routing.oversight.treatment import Feedback
 class View(NamedTuple):
     """The data of a rollout that an overseer may read. Only the all-seeing overseer reads the true reward."""
 
-    overseer_obs: np.ndarray  # (T, N) int
+    overseer_obs: np.ndarray  # (T, N) int or (T, N, F) float, nan where a feature was not observed
     true_reward: np.ndarray  # (T, N) float
     dones: np.ndarray  # (T, N) bool
+    verdict: np.ndarray | None = (
+        None  # (T, N) float: the world's verdict, the true reward where it was audited; nan: none
+    )
+    audited: np.ndarray | None = None  # (T, N) bool: the step belongs to an audit; None: there are no audits
+    outcome: np.ndarray | None = None  # (T, N) int: outcome of an episode that ends with this step; None: not known
+    features: np.ndarray | None = None  # (T, N, F) float: state features exposed to the overseer; None: there are none
+    live: np.ndarray | None = None  # (T, N) bool: the copy took this step; None: all did
+    whole: bool = False  # columns hold whole episodes, which do not continue those of the last rollout
 
 
 Overseer = Callable[[View], Feedback]
@@ -26,12 +35,13 @@ def limited(judgement: np.ndarray, propensity: float) -> Overseer:
     """Build the world's own overseer, whose verdict depends on the overseer observation alone.
 
     Args:
-        judgement: (O,) float, the verdict on each overseer observation; nan: no verdict.
+        judgement: (O,) float, the verdict on each overseer observation; nan: no verdict. Read if the view has none.
         propensity: probability that an episode end is judged.
     """
 
     def judge(view: View) -> Feedback:
-        return Feedback(judgement[view.overseer_obs], view.dones, propensity)
+        verdict = judgement[view.overseer_obs] if view.verdict is None else view.verdict
+        return Feedback(verdict, view.dones, propensity, view.audited)
 
     return judge
 

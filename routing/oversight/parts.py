@@ -12,7 +12,7 @@ Every arm may use every part: `naive(weights=ipw(10))`.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "overseer": Kind("whose verdicts are read: (judgement (O,), propensity) -> Overseer", "own"),
+    "label": Kind("the verdict that filters, weights or routes a sample: (Feedback) -> Labels", "ending"),
     "reward": Kind("the reward of each step: (Rollout) -> (T, N)", "proxy"),
     "weights": Kind("the weight of each sample's loss: (Rollout) -> (T, N)", "one"),
     "scale": Kind("the factor of the loss, whose weights have mean 1: (weights (n,)) -> float", "one"),
@@ -46,7 +47,13 @@ KINDS: dict[str, Kind] = {
     "deploy": Kind("how the policy is used, and which checkpoint: (experts) -> Deployment; several with +", "whole"),
 }
 NEEDS = {"forget": "a forget block", "gate": "a gate", "layers": "layers of each expert's own"}  # of a network
-ACCEPTED: dict[Any, tuple[type, ...]] = {float: (float, int), int: (int,), str: (str,), bool: (bool,)}
+ACCEPTED: dict[Any, tuple[type, ...]] = {
+    float: (float, int),
+    int: (int,),
+    str: (str,),
+    bool: (bool,),
+    tuple: (list, tuple),  # JSON has lists only
+}
 
 
 @dataclass(frozen=True)
@@ -141,9 +148,14 @@ def bind(kind: str, call: Call) -> Bound:
     Raises:
         ValueError: the part or a parameter is unknown, or a value has the wrong type.
     """
-    if call.name not in PARTS[kind]:
-        raise unknown_name(kind, call.name, PARTS[kind])
-    found = PARTS[kind][call.name]
+    return bind_to(PARTS[kind], kind, call)
+
+
+def bind_to(registered: Mapping[str, Part], kind: str, call: Call) -> Bound:
+    """As `bind`, for other registered functions with parameters; `kind` is what an error calls them."""
+    if call.name not in registered:
+        raise unknown_name(kind, call.name, registered)
+    found = registered[call.name]
     known = found.parameters
     if len(call.args) > len(known):
         raise ValueError(f"{kind} {call} has {len(call.args)} values; {found.usage} takes {len(known)} at most")

@@ -26,7 +26,20 @@ class Feedback(NamedTuple):
 
     score: np.ndarray  # (T, N) float: verdict on the step; nan: no verdict
     dones: np.ndarray  # (T, N) bool: the episode ended with this step, by termination or truncation
-    propensity: float = float("nan")  # probability that an episode end is judged; nan: unknown
+    propensity: float = float("nan")  # probability that an episode is seen or audited; nan: unknown
+    audited: np.ndarray | None = None  # (T, N) bool: the step belongs to an audit; None: there are no audits
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(T, N) the verdicts that rest on a look: in a world with audits those of audits alone, nan elsewhere."""
+        return self.score if self.audited is None else np.where(self.audited, self.score, np.nan)
+
+
+class Labels(NamedTuple):
+    """The verdict by which each sample is filtered, weighted or routed."""
+
+    values: np.ndarray  # (T, N) float: positive: good, negative: bad, 0: neither, nan: no verdict
+    by_step: bool = False  # each step has a label of its own; else all steps of an episode share one
 
 
 class Rollout(NamedTuple):
@@ -38,6 +51,19 @@ class Rollout(NamedTuple):
     feedback: Feedback
     live: np.ndarray | None = None  # (T, N) bool: the copy took this step; None: all did
     blocks: tuple[str, ...] = BLOCKS  # of the policy, in the order of a mask's columns
+    overseer_obs: np.ndarray | None = None  # (T, N) int or (T, N, F) float, nan where a feature was not observed
+    reached: Callable[[], np.ndarray] | None = None  # () -> (T, N, *obs): agent's observation of each state reached
+    labelled: Callable[[], Labels] | None = None  # by the arm's part `label`; None: the verdict on the episode's end
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(T, N) the verdict that labels each sample; nan: none."""
+        return episode_labels(self.feedback) if self.labelled is None else self.labelled().values
+
+    @property
+    def labelled_by_step(self) -> bool:
+        """Whether each step has a label of its own."""
+        return self.labelled is not None and self.labelled().by_step
 
 
 class Treatment(NamedTuple):
@@ -74,14 +100,28 @@ def believed_rewards(rollout: Rollout) -> np.ndarray:
     return np.where(np.isnan(score), rollout.rewards, score)
 
 
+def seen_rewards(rollout: Rollout) -> np.ndarray:
+    """Return (T, N) rewards: the verdict where it rests on a look, the proxy reward elsewhere."""
+    seen = rollout.feedback.seen
+    return np.where(np.isnan(seen), rollout.rewards, seen)
+
+
 def episode_labels(feedback: Feedback) -> np.ndarray:
-    """Return the (T, N) verdict on the end of each step's episode; nan if there is no verdict or no end yet."""
-    labels = np.empty_like(feedback.score)
-    label = np.full(feedback.score.shape[1], np.nan)
-    for t in reversed(range(len(labels))):
-        label = np.where(feedback.dones[t], feedback.score[t], label)
-        labels[t] = label
-    return labels
+    """Return the (T, N) verdict on the end of each step's episode; nan if there is no verdict or no end yet.
+
+    In a world with audits, the verdict on an episode that was not audited is none.
+    """
+    return spread_from_ends(feedback.seen, feedback.dones)
+
+
+def spread_from_ends(values: np.ndarray, dones: np.ndarray) -> np.ndarray:
+    """Give each step the value, (T, N), at the end of its episode; nan if the episode does not end in the rollout."""
+    spread = np.empty_like(values)
+    value = np.full(values.shape[1], np.nan)
+    for t in reversed(range(len(values))):
+        value = np.where(dones[t], values[t], value)
+        spread[t] = value
+    return spread
 
 
 def unfinished(feedback: Feedback) -> np.ndarray:
@@ -94,19 +134,19 @@ def judged(labels: np.ndarray) -> np.ndarray:
     return ~np.isnan(labels) & (labels != 0)
 
 
-def inverse_propensity(feedback: Feedback) -> np.ndarray:
-    """Compute inverse propensity weights: 1/p on the steps of judged episodes, 1 elsewhere.
+def inverse_propensity(rollout: Rollout) -> np.ndarray:
+    """Compute inverse propensity weights: 1/p on judged samples, 1 elsewhere.
 
     Returns:
         (T, N) weights.
 
     Raises:
-        ValueError: an episode end was judged although the overseer's propensity is unknown or 0.
+        ValueError: a sample was judged although the overseer's propensity is unknown or 0.
     """
-    labelled = judged(episode_labels(feedback))
-    if labelled.any() and not feedback.propensity > 0:
+    labelled, propensity = judged(rollout.labels), rollout.feedback.propensity
+    if labelled.any() and not propensity > 0:
         raise ValueError(
-            f"an episode end was judged, but the propensity is {feedback.propensity}; "
+            f"an episode end was judged, but the propensity is {propensity}; "
             "weighting by 1/p needs an environment that declares a positive oversight_prob"
         )
-    return np.where(labelled, 1 / (feedback.propensity or np.nan), 1.0)
+    return np.where(labelled, 1 / (propensity or np.nan), 1.0)

@@ -9,7 +9,7 @@ they may have a larger share of the loss.
 import numpy as np
 
 from routing.oversight.parts import part
-from routing.oversight.treatment import Rollout, episode_labels, judged
+from routing.oversight.treatment import Rollout, judged
 
 
 @part("baseline", "all")
@@ -21,7 +21,7 @@ def every(rollout: Rollout) -> np.ndarray:
 @part("baseline")
 def unjudged(rollout: Rollout) -> np.ndarray:
     """On episodes with a good or bad verdict no value is subtracted: their advantage is the return, not centred."""
-    return ~judged(episode_labels(rollout.feedback))
+    return ~judged(rollout.labels)
 
 
 @part("baseline")

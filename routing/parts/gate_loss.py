@@ -3,7 +3,7 @@
 import numpy as np
 
 from routing.oversight.parts import part
-from routing.oversight.treatment import Rollout, episode_labels
+from routing.oversight.treatment import Rollout
 
 
 @part("gate_loss")
@@ -15,4 +15,4 @@ def none(rollout: Rollout) -> np.ndarray:
 @part("gate_loss", needs=("gate",))
 def verdict(rollout: Rollout) -> np.ndarray:
     """The gate is trained to tell good from bad episodes, on those with a verdict."""
-    return np.nan_to_num(episode_labels(rollout.feedback))
+    return np.nan_to_num(rollout.labels)

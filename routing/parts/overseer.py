@@ -1,4 +1,9 @@
-"""Overseers: (judgement (O,), propensity) -> Overseer. `judgement` is the world's verdict on overseer observations."""
+"""Overseers: (judgement (O,), propensity) -> Overseer. `judgement` is the world's verdict on overseer observations.
+
+In a world with audits the overseer has two kinds of verdict: what it believes of an episode that it did not audit, and
+the true reward of each step of one that it did. Naive oversight is rewarded by both. Filters, weights, masks and reward
+models take a step that was not audited for one without a verdict, unless the overseer is `trusted`.
+"""
 
 import numpy as np
 
@@ -9,8 +14,19 @@ from routing.oversight.treatment import Feedback
 
 @part("overseer")
 def own(judgement: np.ndarray, propensity: float) -> Overseer:
-    """The world's own overseer, whose verdict depends on its observation alone."""
+    """The world's own overseer; where it audits, only what it audited counts as seen."""
     return limited(judgement, propensity)
+
+
+@part("overseer")
+def trusted(judgement: np.ndarray, propensity: float) -> Overseer:
+    """As own, and every verdict counts as seen, also on episodes that were not audited."""
+    own_overseer = limited(judgement, propensity)
+
+    def judge(view: View) -> Feedback:
+        return own_overseer(view)._replace(audited=None)
+
+    return judge
 
 
 @part("overseer", "all_seeing")

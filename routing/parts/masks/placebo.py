@@ -3,7 +3,8 @@
 As many episodes are routed to each block as with the true verdicts, but where an episode is routed is independent of
 how it ended. Permuted over all episodes, most of those that are masked have no verdict; in an arm that weights judged
 episodes they weigh less than those that routing masks. Permuted over judged episodes, the masked samples and their
-weights are those of routing, and only the direction is random.
+weights are those of routing, and only the direction is random. In an arm with `label=step`, steps take the place of
+episodes.
 """
 
 from typing import Any
@@ -11,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from routing.oversight.parts import part
-from routing.oversight.treatment import Rollout, episode_labels, judged
+from routing.oversight.treatment import Rollout, judged, spread_from_ends
 from routing.parts.masks.routed import masks_by_label
 
 
 @part("masks", needs=("forget",))
 class placebo:  # noqa: N801  (the name of the part)
-    """As routed, with the verdicts of a rollout permuted over its episode ends: "all", or "judged" ones only."""
+    """As routed, with the verdicts of a rollout permuted over its episodes: "all", or "judged" ones only."""
 
     def __init__(self, seed: int, over: str = "all") -> None:
         if over not in ("all", "judged"):
@@ -25,11 +26,18 @@ class placebo:  # noqa: N801  (the name of the part)
         self.rng, self.over = np.random.default_rng([seed, 0x91ACEB0]), over
 
     def __call__(self, rollout: Rollout) -> np.ndarray:
-        score, dones, _ = rollout.feedback
-        permuted = score.copy()
-        exchanged = dones if self.over == "all" else dones & judged(score)
-        permuted[exchanged] = self.rng.permutation(score[exchanged])
-        return masks_by_label(rollout, episode_labels(rollout.feedback._replace(score=permuted)))
+        labels, dones = rollout.labels, rollout.feedback.dones
+        by_step = rollout.labelled_by_step
+        exchanged = self._steps(rollout) if by_step else dones
+        if self.over == "judged":
+            exchanged = exchanged & judged(labels)
+        permuted = labels.copy()
+        permuted[exchanged] = self.rng.permutation(labels[exchanged])
+        return masks_by_label(rollout, permuted if by_step else spread_from_ends(permuted, dones))
+
+    def _steps(self, rollout: Rollout) -> np.ndarray:
+        """(T, N) bool: the steps that the copies took."""
+        return np.ones(rollout.rewards.shape, bool) if rollout.live is None else rollout.live
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state of the generator."""

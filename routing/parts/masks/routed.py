@@ -9,7 +9,7 @@ shared action head W, are in no block and learn from all samples.
 import numpy as np
 
 from routing.oversight.parts import part
-from routing.oversight.treatment import GATE, RETAIN, Rollout, episode_labels, unmasked
+from routing.oversight.treatment import GATE, RETAIN, Rollout, unmasked
 
 FORGET = slice(RETAIN + 1, GATE)
 
@@ -27,4 +27,4 @@ def masks_by_label(rollout: Rollout, labels: np.ndarray) -> np.ndarray:
 @part("masks", needs=("forget",))
 def routed(rollout: Rollout) -> np.ndarray:
     """Good episodes train the retain expert, bad ones the forget experts, those without a verdict every block."""
-    return masks_by_label(rollout, episode_labels(rollout.feedback))
+    return masks_by_label(rollout, rollout.labels)

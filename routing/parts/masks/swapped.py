@@ -3,11 +3,11 @@
 import numpy as np
 
 from routing.oversight.parts import part
-from routing.oversight.treatment import Rollout, episode_labels
+from routing.oversight.treatment import Rollout
 from routing.parts.masks.routed import masks_by_label
 
 
 @part("masks", needs=("forget",))
 def swapped(rollout: Rollout) -> np.ndarray:
     """Good episodes train the forget experts, bad ones the retain expert."""
-    return masks_by_label(rollout, -episode_labels(rollout.feedback))
+    return masks_by_label(rollout, -rollout.labels)

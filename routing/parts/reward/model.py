@@ -1,4 +1,4 @@
-"""Reward model: a network fitted to verdicts predicts the reward of episode ends without one.
+"""Reward model: a network fitted to verdicts predicts the reward where there is none, at episode ends or at all steps.
 
 The model reads the agent's observation of the episode's last state, without the entries that reveal what is watched.
 With these entries it would be fitted on watched episode ends only and applied to unwatched ones. Until the first
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from routing.oversight.parts import part
-from routing.oversight.treatment import Rollout, believed_rewards, judged
+from routing.oversight.treatment import Rollout, judged, seen_rewards
 
 WIDTH, BATCH = 64, 512
 SAMPLES_PER_STEP = 1024  # samples of the rollout per optimiser step, so its share of the time is constant
@@ -20,9 +20,12 @@ SAMPLES_PER_STEP = 1024  # samples of the rollout per optimiser step, so its sha
 
 @part("reward", "model")
 class RewardModel:
-    """The verdict where there is one; a model fitted to judged episode ends rewards the others."""
+    """The verdict where there is one; a model fitted to judged `endings`, or all judged `steps`, rewards the others."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, of: str = "endings") -> None:
+        if of not in ("endings", "steps"):
+            raise ValueError(f"model is fitted to {of!r}; use endings or steps")
+        self.of = of
         self.rng = np.random.default_rng(seed)
         self.seed = seed
         self.model: nn.Sequential | None = None
@@ -30,14 +33,29 @@ class RewardModel:
         self.verdicts = np.zeros(0)  # (n,)
 
     def __call__(self, rollout: Rollout) -> np.ndarray:
-        score, dones, _ = rollout.feedback
-        features, verdicts = rollout.endings[..., ~rollout.flags], score[dones]  # (E, d), (E,)
-        self.remember(features[judged(verdicts)], verdicts[judged(verdicts)])
-        rewards = believed_rewards(rollout)
+        seen, rewarded = rollout.feedback.seen, self._rewarded(rollout)
+        features, verdicts = self._features(rollout), seen[rewarded]  # (n, d), (n,)
+        known = ~np.isnan(verdicts) if self.of == "steps" else judged(verdicts)
+        self.remember(features[known], verdicts[known])
+        rewards = seen_rewards(rollout)
         if self.model is not None:
             self.fit(self.model, max(rollout.rewards.size // SAMPLES_PER_STEP, 1))
-            rewards[dones & np.isnan(score)] = self.predict(features[np.isnan(verdicts)])
+            rewards[rewarded & np.isnan(seen)] = self.predict(features[np.isnan(verdicts)])
         return rewards
+
+    def _rewarded(self, rollout: Rollout) -> np.ndarray:
+        """(T, N) bool: the steps whose reward the model may predict."""
+        if self.of == "endings":
+            return rollout.feedback.dones
+        return np.ones(rollout.rewards.shape, bool) if rollout.live is None else rollout.live
+
+    def _features(self, rollout: Rollout) -> np.ndarray:
+        """(n, d): the agent's observation of the state that each of these steps reached, without flags."""
+        if self.of == "endings":
+            return rollout.endings[..., ~rollout.flags]
+        if rollout.reached is None:
+            raise ValueError("reward=model(steps) needs the observation of every step, which this rollout lacks")
+        return rollout.reached()[self._rewarded(rollout)][..., ~rollout.flags]
 
     def remember(self, features: np.ndarray, verdicts: np.ndarray) -> None:
         """Store (n, d) judged episode ends and their (n,) verdicts; the first ones create the model."""

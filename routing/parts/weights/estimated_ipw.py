@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from routing.oversight.parts import part
-from routing.oversight.treatment import Rollout, episode_labels, judged
+from routing.oversight.treatment import Rollout, judged
 
 
 @part("weights")
@@ -24,12 +24,12 @@ class estimated_ipw:  # noqa: N801  (the name of the part)
         self.judged, self.rewarded = 0, 0
 
     def __call__(self, rollout: Rollout) -> np.ndarray:
-        score, dones, _ = rollout.feedback
-        labelled = dones & judged(score)
+        dones = rollout.feedback.dones
+        labelled = dones & judged(rollout.feedback.seen)
         self.judged += int(labelled.sum())
         self.rewarded += int((labelled | (dones & (rollout.rewards != 0))).sum())
         weight = min(self.rewarded / self.judged, self.cap) if self.judged else 1.0
-        return np.where(judged(episode_labels(rollout.feedback)), weight, 1.0)
+        return np.where(judged(rollout.labels), weight, 1.0)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the counts."""

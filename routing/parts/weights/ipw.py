@@ -18,4 +18,4 @@ def ipw(rollout: Rollout, cap: float = math.inf) -> np.ndarray:
     """Weight 1/p, at most `cap`, on judged episodes, p being the overseer's declared propensity."""
     if cap < 1:
         raise ValueError(f"ipw has cap {cap:g}; a weight is at least 1, and `weights=one` weighs nothing")
-    return np.minimum(inverse_propensity(rollout.feedback), cap)
+    return np.minimum(inverse_propensity(rollout), cap)

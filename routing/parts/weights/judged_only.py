@@ -3,10 +3,10 @@
 import numpy as np
 
 from routing.oversight.parts import part
-from routing.oversight.treatment import Rollout, episode_labels, judged
+from routing.oversight.treatment import Rollout, judged
 
 
 @part("weights")
 def judged_only(rollout: Rollout) -> np.ndarray:
     """Only episodes with a good or bad verdict train."""
-    return judged(episode_labels(rollout.feedback)).astype(np.float32)
+    return judged(rollout.labels).astype(np.float32)

@@ -7,10 +7,10 @@ ending that could be seen and is dropped: `seen_or_unfinished` keeps it, as the 
 import numpy as np
 
 from routing.oversight.parts import part
-from routing.oversight.treatment import Rollout, episode_labels
+from routing.oversight.treatment import Rollout
 
 
 @part("weights")
 def seen(rollout: Rollout) -> np.ndarray:
     """Only episodes whose end the overseer saw train, including those that reached nothing."""
-    return (~np.isnan(episode_labels(rollout.feedback))).astype(np.float32)
+    return (~np.isnan(rollout.labels)).astype(np.float32)

@@ -7,11 +7,11 @@ overseer sees. Where rollouts are short, such fragments are most of what is kept
 import numpy as np
 
 from routing.oversight.parts import part
-from routing.oversight.treatment import Rollout, episode_labels, unfinished
+from routing.oversight.treatment import Rollout, unfinished
 
 
 @part("weights")
 def seen_or_unfinished(rollout: Rollout) -> np.ndarray:
     """Episodes whose end the overseer saw train, and those that are unfinished at the end of the rollout."""
-    kept = ~np.isnan(episode_labels(rollout.feedback)) | unfinished(rollout.feedback)
+    kept = ~np.isnan(rollout.labels) | unfinished(rollout.feedback)
     return kept.astype(np.float32)

@@ -9,4 +9,4 @@ from routing.oversight.treatment import Rollout
 @part("weights")
 def seen_steps(rollout: Rollout) -> np.ndarray:
     """Only steps with a verdict of their own train."""
-    return (~np.isnan(rollout.feedback.score)).astype(np.float32)
+    return (~np.isnan(rollout.feedback.seen)).astype(np.float32)

@@ -19,6 +19,8 @@ from routing import Deployment
 
 TABLES = {"env_id": "envs:keyhole/DiamondGhost-v0", "size": 3, "oversight_prob": 0.4}
 NO_TABLES = {**TABLES, "env_id": "odd/Noisy-v0"}
+LIMITED = {**TABLES, "overseer": "recall(0.5,ghost)|noise(0.1)|budget(150)|delay(3)"}
+AUDITED = {"env_id": "envs:keyhole/HideErrors-v0", "oversight_prob": 0.4, "overseer": "budget(300)"}
 ROLLOUTS, CHECKPOINTS = 8, 4
 STEPS = 64 * 16 * ROLLOUTS
 RULES = (Deployment("best", selects_by="seen"), Deployment("last"))
@@ -108,6 +110,11 @@ def interrupted(path: Path, killed_at: int, *run, **settings) -> Watcher:
         ("naive", "reinforce", NO_TABLES),
         ("gradient_routing", "ppo", TABLES),
         ("reward_model", "ppo", NO_TABLES),
+        ("gradient_routing", "reinforce", LIMITED),
+        ("naive", "ppo", LIMITED),
+        ("naive", "ppo", {**NO_TABLES, "overseer": LIMITED["overseer"]}),
+        ("gradient_routing(masks=placebo,label=step)", "reinforce", AUDITED),
+        ("reward_model(reward=model(steps))", "ppo", AUDITED),
     ],
 )
 def test_a_resumed_run_continues_bit_for_bit(tmp_path, method, algorithm, world):

@@ -1,0 +1,26 @@
+"""Label noise: a good verdict is taken for bad and a bad one for good, each with the same probability.
+
+The overseer then observes what has the verdict nearest to the opposite one: the noise is a stochastic matrix between
+labels. Verdicts of 0, on steps that reached nothing, do not change.
+"""
+
+import numpy as np
+
+from routing.oversight.limits import Change, Steps, limit, probability
+
+
+@limit
+def noise(steps: Steps, rate: float = 0.1) -> Change:
+    """A good or bad verdict is reversed with probability `rate`."""
+    opposite = np.array([_opposite(steps.judgement, label) for label in range(len(steps.labels))])
+    label = opposite[steps.label]
+    return Change(probability("rate", rate) * (label != steps.label), label)
+
+
+def _opposite(judgement: np.ndarray, label: int) -> int:
+    """The label of the other sign whose verdict is nearest to the opposite; the label itself if there is none."""
+    verdict = judgement[label]
+    others = np.flatnonzero(judgement * np.sign(verdict) < 0)
+    if not len(others):
+        return label
+    return int(others[np.abs(judgement[others] + verdict).argmin()])
