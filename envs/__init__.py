@@ -7,20 +7,25 @@ from typing import Any
 from envs import worlds
 from envs.audits import Audits
 from envs.enumeration import compile_world
+from envs.limited import LimitedOverseer, hidden_labels
 from envs.pomdp import POMDP
+from envs.queried import Queried
 from envs.registration import register
 from envs.tables import NotEnumerable, Tables
 
 __all__ = [
     "POMDP",
     "Audits",
+    "LimitedOverseer",
     "NotEnumerable",
+    "Queried",
     "Tables",
     "certificate",
     "certify",
     "check_vector_env",
     "compile_world",
     "exact",
+    "hidden_labels",
     "memoryless",
     "register",
 ]
