@@ -29,7 +29,8 @@ class Channel:
         self.env: Any = env
         self.limits = {f"{i}: {bound.name}": bound.make(seed + i) for i, bound in enumerate(history_limits(env))}
         self.audit_label: int | None = getattr(env, "audit_label", None)
-        self.codebook: np.ndarray | None = getattr(env, "overseer_codebook", None)  # (L, F)
+        codebook = getattr(env, "overseer_codebook", None)  # (L, F); empty if the overseer observes numbers
+        self.codebook: np.ndarray | None = codebook if codebook is not None and codebook.size else None
 
     @property
     def reads_states(self) -> bool:

@@ -7,21 +7,26 @@ from typing import Any
 from envs import worlds
 from envs.audits import Audits
 from envs.enumeration import compile_world
+from envs.limited import LimitedOverseer, hidden_labels
 from envs.making import make_vec, takes_oversight_prob
 from envs.pomdp import POMDP
+from envs.queried import Queried
 from envs.registration import register
 from envs.tables import NotEnumerable, Tables
 
 __all__ = [
     "POMDP",
     "Audits",
+    "LimitedOverseer",
     "NotEnumerable",
+    "Queried",
     "Tables",
     "certificate",
     "certify",
     "check_vector_env",
     "compile_world",
     "exact",
+    "hidden_labels",
     "make_vec",
     "memoryless",
     "register",

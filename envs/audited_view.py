@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 from envs import drawing
 from envs.audit_labels import AuditLabels, make_audit_labels
 from envs.enumeration import compile_world
-from envs.overseer_view import OverseerView, last_info, put_info
+from envs.overseer_view import OverseerView, put_info
 from envs.snapshot import SnapshotState
 from envs.tables import Tables
 
@@ -59,7 +59,7 @@ class AuditedView(OverseerView):
 
     def verdict(self, overseer_obs: np.ndarray) -> np.ndarray:
         """The verdict on each overseer observation: (N,) -> (N,) float, nan for none."""
-        return self.judgement[overseer_obs]
+        return self.env.verdict(overseer_obs) if self.overseer_features else self.judgement[overseer_obs]  # type: ignore[attr-defined]
 
     @property
     def beliefs(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
@@ -81,9 +81,8 @@ class AuditedView(OverseerView):
 
     def _put_overseer_obs(self, info: dict[str, Any], true_reward: np.ndarray, audited: np.ndarray) -> None:
         """Sets the overseer observations and the audits of the step just made, (N,) both, in its info."""
-        overseer_obs = last_info(info, "overseer_obs")
-        overseer_obs = np.zeros(self.num_envs, np.int64) if overseer_obs is None else np.array(overseer_obs)
-        if audited.any():
+        overseer_obs = self._inner_overseer_obs(info)
+        if audited.any() and not self.overseer_features:
             overseer_obs[audited] = self._labels.of(true_reward[audited])
         put_info(info, "overseer_obs", overseer_obs)
         put_info(info, "audited", audited.copy())

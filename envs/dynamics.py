@@ -21,7 +21,7 @@ class StepResult(NamedTuple):
     reward: np.ndarray  # (N,) float
     true_reward: np.ndarray  # (N,) float
     terminated: np.ndarray  # (N,) bool
-    overseer_obs: np.ndarray  # (N,) int
+    overseer_obs: np.ndarray  # (N,) int, or (N, F) float
     outcome: np.ndarray  # (N,) int
 
 
@@ -121,12 +121,13 @@ class TableDynamics:
             at = at * len(p) + sample(self.world.np_random, p, len(state))
         after = self._successor.take(at).astype(np.intp)  # converted once instead of in each look-up
         output = self._outputs.take(self._output.take(at))
+        codebook = self.tables.overseer_codebook
         return StepResult(
             after,
             output["reward"],
             output["true_reward"],
             after >= self._n_acting,
-            output["overseer_obs"],
+            output["overseer_obs"] if codebook is None else codebook.take(output["overseer_obs"], 0),
             output["outcome"],
         )
 

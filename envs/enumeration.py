@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from envs import validation
+from envs.codebook import make_codes
 from envs.tables import NotEnumerable, RowSet, Tables, distinct_rows, make_index
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _tables(world: "World", starts: np.ndarray, probabilities: np.ndarray) -> Ta
     found = _closure(world, starts, progress)
     states, n_acting = found.states, found.n_acting
     keys = make_index(states)
-    steps = _step_tables(world, found, keys.lookup, progress)
+    steps, codebook = _step_tables(world, found, keys.lookup, progress)
     view = validation.evaluate_function(world, "observation", states)
     first, observation = distinct_rows(view[:n_acting])
     return Tables(
@@ -99,6 +100,7 @@ def _tables(world: "World", starts: np.ndarray, probabilities: np.ndarray) -> Ta
         outcomes=world.outcomes,
         keys=keys,
         is_closed=bool(found.has_successors.all()),
+        overseer_codebook=codebook,
     )
 
 
@@ -170,8 +172,8 @@ def _transitions(world: "World", states: np.ndarray) -> Iterator[tuple[np.ndarra
 
 def _step_tables(
     world: "World", found: _Closure, row: Callable[[np.ndarray], np.ndarray], progress: _Progress
-) -> dict[str, np.ndarray]:
-    """Successors, rewards and overseer observations, (S_A, A, Z) each."""
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Successors, rewards and overseer observations, (S_A, A, Z) each, and the codebook of the last, if any."""
     acting = found.states[: found.n_acting][found.has_successors]
     columns: dict[str, list[np.ndarray]] = {
         name: [] for name in ("successor", "reward", "true_reward", "overseer_observation")
@@ -183,12 +185,17 @@ def _step_tables(
         progress(f"{len(acting)} states, {len(columns['reward'])} moves tabulated")
     _refuse_impure(world, validation.sample_states(acting), validation.sample_states(found.states))
     shape = (len(acting), int(world.single_action_space.n), -1)  # type: ignore[attr-defined]
+    seen = np.stack(columns.pop("overseer_observation"), 1)
+    validation.check_overseer_observation(world, seen)
+    codebook = None
+    if world.overseer_features:
+        codebook, codes = make_codes(seen.reshape(-1, seen.shape[2]))
+        seen = codes.reshape(seen.shape[:2])
     tables = {name: np.stack(column, 1).reshape(shape) for name, column in columns.items()}
+    tables["overseer_observation"] = seen.reshape(shape)
     validation.check_finite("reward", tables["reward"])
     validation.check_finite("true_reward", tables["true_reward"])
-    if world.overseer_labels:
-        validation.check_labels("overseer_observation", tables["overseer_observation"], world.overseer_labels)
-    return tables if found.has_successors.all() else _with_self_loops(tables, found)
+    return tables if found.has_successors.all() else _with_self_loops(tables, found), codebook
 
 
 def _with_self_loops(tables: dict[str, np.ndarray], found: _Closure) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 Letters: N copies, K state variables.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,23 @@ class OverseerView(AgentView):
             self._generator = np.random.default_rng((*entropy, *self._stream))
         self.begin(started)
         return self.view(obs), info
+
+    @property
+    def overseer_features(self) -> tuple[str, ...]:
+        """The features that the overseer observes, if they have no labels."""
+        return () if self._has_codes else getattr(self.env, "overseer_features", ())
+
+    @functools.cached_property
+    def _has_codes(self) -> bool:
+        """Whether the wrapped environment's overseer observes features that have labels."""
+        return bool(getattr(self.env, "overseer_features", ())) and len(self.env.overseer_codebook) > 0  # type: ignore[attr-defined]
+
+    def _inner_overseer_obs(self, info: dict[str, Any]) -> np.ndarray:
+        """The wrapped environment's overseer observations in the info of a step, (N,) int; features without labels."""
+        found = last_info(info, "overseer_obs")
+        if found is None:
+            return np.zeros(self.num_envs, np.int64)
+        return self.env.overseer_codes(found) if self._has_codes else np.array(found)  # type: ignore[attr-defined]
 
     def snapshot(self) -> SnapshotState:
         """The wrapped environment's snapshot and the state of the generator."""

@@ -3,6 +3,7 @@
 Letters: N copies, K state variables, obs the shape of one observation.
 """
 
+import functools
 import inspect
 import logging
 from collections.abc import Hashable, Sequence
@@ -16,7 +17,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envs import arguments, drawing, enumeration
-from envs.dynamics import Dynamics, FunctionDynamics, TableDynamics
+from envs.dynamics import Dynamics, FunctionDynamics, StepResult, TableDynamics
 from envs.snapshot import SnapshotState
 from envs.tables import NotEnumerable, Tables
 from envs.world import World
@@ -60,6 +61,8 @@ class POMDP(World, VectorEnv):
         self._until_lookup = WARM_UP  # steps
         self._state: np.ndarray | None = None  # (N, ...) in the form of the dynamics
         self._unused_starts: np.ndarray = np.zeros(0)  # start states drawn but not yet used
+        self.expose_features = False  # whether the info of a step has `state_features` of the state reached
+        self.held: np.ndarray | None = None  # (N,) bool: the copies that the next step leaves in their state
         self._now, self._due = 0, np.full(self.num_envs, self.max_episode_steps)  # see _set_elapsed
 
     @property
@@ -74,6 +77,15 @@ class POMDP(World, VectorEnv):
         if all(isinstance(value, Hashable) for value in parameters.values()):
             return enumeration.cached_tables(type(self), **parameters)  # type: ignore[arg-type]  # a class is hashable
         return enumeration.make_tables(type(self)(1, **parameters))
+
+    @functools.cached_property
+    def overseer_codebook(self) -> np.ndarray:
+        """(L, F) float: the features of each overseer observation; empty without features or without tables."""
+        try:
+            codebook = self.tabulate().overseer_codebook if self.overseer_features else None
+        except NotEnumerable:
+            codebook = None
+        return super().overseer_codebook if codebook is None else codebook
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -174,20 +186,35 @@ class POMDP(World, VectorEnv):
         if self._until_lookup > 0:
             self._warm_up()
         result = self.dynamics.step(self._state, self._checked_actions(actions))
+        if self.held is not None:
+            result, self.held = self._hold(result, self.held), None
         self._state, terminated = result.state, result.terminated
         self._now += 1
         truncated = (self._due <= self._now) > terminated
         info = {"overseer_obs": result.overseer_obs, "true_reward": result.true_reward, "outcome": result.outcome}
+        if self.expose_features:
+            info["features"] = np.array(self.state_features(self.dynamics.decode(result.state)), np.float64)
         done = terminated | truncated
         ended = done.nonzero()[0]
         if len(ended):
             self._restart(done, ended, info)
         return self.dynamics.observe(self._state), result.reward, terminated, truncated, info
 
+    def _hold(self, result: StepResult, held: np.ndarray) -> StepResult:
+        """The result of a step in which the copies marked by held, (N,) bool, stay in their state without reward."""
+        assert self._state is not None  # step() has checked
+        result.state[held] = self._state[held]
+        return result._replace(
+            reward=np.where(held, 0.0, result.reward),
+            true_reward=np.where(held, 0.0, result.true_reward),
+            terminated=result.terminated & ~held,
+            outcome=self.outcome(self.dynamics.decode(result.state)),
+        )
+
     def _restart(self, done: np.ndarray, ended: np.ndarray, info: dict[str, Any]) -> None:
         """Restarts the copies whose episode ended, and adds their final observations and info to `info`."""
         last = self.dynamics.observe(self._state[ended])  # type: ignore[index]  # step() has set it
-        info["final_info"] = info | {"_overseer_obs": done, "_true_reward": done, "_outcome": done}
+        info["final_info"] = info | {f"_{name}": done for name in info}
         info["final_obs"] = np.empty(self.num_envs, object)  # None where no episode ended
         info["final_obs"][ended] = np.fromiter(last, object, len(ended))
         info["_final_obs"] = info["_final_info"] = done

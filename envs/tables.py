@@ -41,6 +41,7 @@ class Tables(NamedTuple):
     outcomes: tuple[str, ...]
     keys: "HashedIndex | DenseIndex"
     is_closed: bool = True  # False: states first reached at the time limit have no real successors, only themselves
+    overseer_codebook: np.ndarray | None = None  # (L, F): the features that each value of overseer_obs stands for
 
     @property
     def n_actions(self) -> int:

@@ -26,7 +26,7 @@ KINDS = {  # of the results of functions; others are numbers
     "outcome": "iu",
     "overseer_observation": "iu",
 }
-KIND_NAMES = {"b": "bool", "iu": "integers", "fiub": "numbers"}
+KIND_NAMES = {"b": "bool", "f": "floats", "iu": "integers", "fiub": "numbers"}
 
 
 class CheckFailed(ValueError):  # noqa: N818  (named after the event)
@@ -72,6 +72,10 @@ def evaluate_function(world: "World", name: str, *arrays: np.ndarray, **noise: n
     shape, n = np.shape(result), len(arrays[0])
     expected = arrays[0].shape if name == "transition" else (n, *shape[1:]) if name == "observation" else (n,)
     kinds = "fiu" if name == "transition" and arrays[0].dtype.kind == "f" else KINDS.get(name, "fiub")
+    if name == "overseer_observation" and world.overseer_features:
+        expected, kinds = (n, len(world.overseer_features)), "f"
+    if name == "state_features":
+        expected = (n, len(world.feature_names))
     if shape != expected:
         raise CheckFailed(f"{name} returns {described(result)} for {n} states: return shape {expected}")
     if not isinstance(result, np.ndarray) or result.dtype.kind not in kinds:
@@ -145,6 +149,17 @@ def check_labels(name: str, values: np.ndarray, labels: tuple[str, ...]) -> None
             low >= 0 and high < len(labels),
             f"{name} returns {low} to {high}, but only {len(labels)} have a name: {labels}",
         )
+
+
+def check_overseer_observation(world: "World", values: np.ndarray) -> None:
+    """Checks that overseer observations have names; of features, (..., F), that they are finite or nan."""
+    if world.overseer_features:
+        require(
+            not np.isinf(values).any(),
+            "overseer_observation returns an infinite feature: return finite numbers, or nan for what is not observed",
+        )
+    elif world.overseer_labels:
+        check_labels("overseer_observation", values, world.overseer_labels)
 
 
 def check_repeatable(name: str, states: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium import Space
 
 from envs import drawing
+from envs.codebook import Codebook, feature_labels
 from envs.tables import NotEnumerable
 
 
@@ -25,8 +26,9 @@ class World:
     gamma: float = 1.0
     oversight_prob: float = math.nan  # probability that an episode end is judged; nan: not defined for this world
     knowledge: str = ""  # aware, blind or noisy: what the agent observes of the overseer; empty: not defined
-    overseer_labels: tuple[str, ...] = ()  # the name of each overseer observation
-    judgement: np.ndarray = np.zeros(0)  # (L,) float: the overseer's verdict on each; nan where it gives none
+    overseer_features: tuple[str, ...] = ()  # (F,) the names of the features that the overseer observes, if it does not
+    # observe labels
+    feature_names: tuple[str, ...] = ()  # the names of `state_features`
     hidden: np.ndarray = np.zeros(0, np.int64)  # (L,) int: the label that each looks like if the overseer misses it;
     # empty: the first label without verdict
     audit_label: int | None = None  # the first label of audited steps, if there are audits: see `envs.audits`
@@ -73,12 +75,51 @@ class World:
         raise NotImplementedError
 
     def overseer_observation(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
-        """The overseer's observation of a step, (N,) int: steps with equal numbers are aliased for the overseer."""
+        """The overseer's observation of a step, (N,) int: steps with equal numbers are aliased for the overseer.
+
+        With `overseer_features` it is (N, F) float, nan for each feature that is not observed.
+        """
         raise NotImplementedError
 
     def verdict(self, overseer_obs: np.ndarray) -> np.ndarray:
-        """The overseer's verdict on each of its observations: (N,) -> (N,) float, nan where it gives none."""
+        """The overseer's verdict on each of its observations: (N,) or (N, F) -> (N,) float, nan where it gives none.
+
+        A world whose overseer observes features implements it.
+        """
         return self.judgement[overseer_obs]
+
+    @functools.cached_property
+    def overseer_labels(self) -> tuple[str, ...]:
+        """The name of each overseer observation; those of features are read from the tables."""
+        return feature_labels(self.overseer_features, self.overseer_codebook)
+
+    @functools.cached_property
+    def judgement(self) -> np.ndarray:
+        """(L,) float: the overseer's verdict on each overseer observation; nan where it gives none."""
+        return self.verdict(self.overseer_codebook) if len(self.overseer_codebook) else np.zeros(0)
+
+    @functools.cached_property
+    def overseer_codebook(self) -> np.ndarray:
+        """(L, F) float: the features of each overseer observation; empty without features or without tables."""
+        return np.zeros((0, len(self.overseer_features)))
+
+    @functools.cached_property
+    def _codebook(self) -> Codebook:
+        return Codebook(self.overseer_codebook)
+
+    def overseer_codes(self, features: np.ndarray) -> np.ndarray:
+        """The code of each overseer observation of features, (N, F) -> (N,) int: an index of `overseer_labels`.
+
+        Raises:
+            ValueError: the world has no tables, or an observation is not in them.
+        """
+        if not len(self.overseer_codebook):
+            raise ValueError(f"{type(self).__name__} has no tables, so its overseer observations have no labels")
+        return self._codebook.codes(features)
+
+    def state_features(self, state: np.ndarray) -> np.ndarray:
+        """The features of a state that a limit of the overseer can depend on: (N, K) -> (N, F), `feature_names`."""
+        return np.zeros((len(state), 0))
 
     @functools.cached_property
     def _start_distribution(self) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ import numpy as np
 from envs import validation
 from envs.pomdp import POMDP
 from envs.validation import require
+from envs.world import World
 
 READ_BY_TRAINING = ("gamma", "judgement", "overseer_labels", "flags", "watched", "outcomes", "observation")
 
@@ -26,10 +27,15 @@ def check_declarations(env: Any) -> None:
     _check_names(env)
     _check_beliefs(env)
     validation.check_noise(world)
+    _check_state_features(world)
     _check_parameters(world)
 
 
 def _check_overseer(env: Any) -> None:
+    if env.overseer_features:
+        _check_features(env)
+        if not len(env.overseer_codebook):
+            return  # without tables there are no labels
     labels, judgement = env.overseer_labels, env.judgement
     require(
         isinstance(judgement, np.ndarray) and judgement.ndim == 1 and judgement.dtype.kind in "fiu",
@@ -39,7 +45,34 @@ def _check_overseer(env: Any) -> None:
         len(labels) == len(judgement) > 0,
         f"judgement has {len(judgement)} verdicts for {len(labels)} overseer_labels: give one for each",
     )
+    hidden = np.asarray(env.hidden)
+    require(
+        not len(hidden)
+        or (
+            hidden.shape == judgement.shape
+            and hidden.dtype.kind in "iu"
+            and 0 <= hidden.min() <= hidden.max() < len(labels)
+        ),
+        f"hidden is {validation.described(hidden)}: give the index of a label for each of the {len(labels)} labels",
+    )
     require(not np.isinf(judgement).any(), "judgement has an infinite verdict: give finite numbers, or nan for none")
+
+
+def _check_features(env: Any) -> None:
+    """The overseer's features have distinct names, and a verdict of their own."""
+    world = env.unwrapped
+    twice = _first_repeated(env.overseer_features)
+    require(twice is None, f"overseer_features has {twice!r} twice: give distinct names")
+    require(
+        type(world).verdict is not World.verdict,
+        f"{type(world).__name__} has overseer_features and no verdict(overseer_obs): implement it",
+    )
+
+
+def _check_state_features(world: POMDP) -> None:
+    """State features have distinct names."""
+    twice = _first_repeated(world.feature_names)
+    require(twice is None, f"feature_names has {twice!r} twice: give distinct names")
 
 
 def _check_numbers(env: Any) -> None:

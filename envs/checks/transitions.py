@@ -12,6 +12,8 @@ from envs.pomdp import POMDP
 from envs.validation import CheckFailed
 from envs.world import sample
 
+OF_STATES = ("terminal", "observation", "watched", "outcome", "state_features")  # functions of the state reached
+
 
 class Transitions(NamedTuple):
     """Transitions of a world from states that are not terminal."""
@@ -43,7 +45,7 @@ def evaluate_functions(world: POMDP, steps: Transitions) -> dict[str, np.ndarray
     values = {"transition": evaluate_read_only(world, "transition", steps.state, steps.action, **steps.noise)}
     for name in ("reward", "true_reward", "overseer_observation"):
         values[name] = evaluate_read_only(world, name, *steps[:3])
-    for name in ("terminal", "observation", "watched", "outcome"):
+    for name in OF_STATES if world.feature_names else OF_STATES[:-1]:
         values[name] = evaluate_read_only(world, name, steps.next_state)
     return values
 

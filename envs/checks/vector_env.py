@@ -161,9 +161,18 @@ def _check_overseer_view(env: VectorEnv, info: dict[str, Any]) -> None:
     judgement, labels = getattr(env, "judgement", None), getattr(env, "overseer_labels", None)
     if judgement is None or labels is None:
         return
-    for name, kinds in (("overseer_obs", "iu"), ("true_reward", "fiu")):
+    for name in ("overseer_obs", "true_reward"):
         require(name in info, f"the info of step() lacks {name!r}, which training reads: add it")
-        _check_column(env, f"info[{name!r}]", info[name], kinds)
+    _check_column(env, "info['true_reward']", info["true_reward"], "fiu")
+    features = getattr(env, "overseer_features", ())
+    if features:
+        shape, found = (env.num_envs, len(features)), info["overseer_obs"]
+        require(
+            np.shape(found) == shape and found.dtype.kind == "f",
+            f"step() returns info['overseer_obs'] as {described(found)}: return floats of shape {shape}",
+        )
+        return
+    _check_column(env, "info['overseer_obs']", info["overseer_obs"], "iu")
     check_labels("info['overseer_obs']", info["overseer_obs"], tuple(labels))
     require(
         info["overseer_obs"].max() < len(judgement),

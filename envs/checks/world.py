@@ -13,7 +13,14 @@ import numpy as np
 
 from envs import validation
 from envs.checks.declarations import check_declarations
-from envs.checks.transitions import Transitions, evaluate_functions, evaluate_read_only, fresh_copy, sample_transitions
+from envs.checks.transitions import (
+    OF_STATES,
+    Transitions,
+    evaluate_functions,
+    evaluate_read_only,
+    fresh_copy,
+    sample_transitions,
+)
 from envs.pomdp import POMDP
 from envs.tables import NotEnumerable, distinct_rows, hashed
 from envs.validation import CheckFailed, differing_rows, require
@@ -100,7 +107,7 @@ def _check_pure(world: POMDP, steps: Transitions) -> dict[str, np.ndarray]:
     )
     second = evaluate_functions(world, steps)
     for name, value in values.items():
-        states = steps.next_state if name in ("terminal", "observation", "watched", "outcome") else steps.state
+        states = steps.next_state if name in OF_STATES else steps.state
         validation.check_repeatable(name, states, value, second[name])
     evaluate_functions(world, steps.rows(slice(None, None, -1)))
     for name, value in values.items():
@@ -124,8 +131,8 @@ def _check_alike(world: POMDP, steps: Transitions, values: dict[str, np.ndarray]
 
 def _check_ranges(world: POMDP, values: dict[str, np.ndarray]) -> None:
     """Overseer observations and outcomes have names, rewards are finite, observations lie in their space."""
-    for name, labels in (("overseer_observation", world.overseer_labels), ("outcome", world.outcomes)):
-        validation.check_labels(name, values[name], labels)
+    validation.check_overseer_observation(world, values["overseer_observation"])
+    validation.check_labels("outcome", values["outcome"], world.outcomes)
     for name in ("reward", "true_reward"):
         validation.check_finite(name, values[name])
     space, obs = world.single_observation_space, values["observation"]

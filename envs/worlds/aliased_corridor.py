@@ -31,6 +31,8 @@ class AliasedCorridor(POMDP):
     gamma = 0.9
     overseer_labels = ("nothing", "goal")
     judgement = np.array([0.0, 1.0])
+    hidden = np.array([0, 0])
+    feature_names = ("cell",)
     outcomes = ("nothing", "goal")
     action_names = ("left", "right")
     action_arrows: ClassVar = ((0, -1), (0, 1))
@@ -63,6 +65,10 @@ class AliasedCorridor(POMDP):
     def overseer_observation(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
         """Whether the goal was reached."""
         return self.outcome(next_state)
+
+    def state_features(self, state: np.ndarray) -> np.ndarray:
+        """The agent's cell, (N, 1) int."""
+        return state
 
     def outcome(self, state: np.ndarray) -> np.ndarray:
         """An index of `outcomes`."""

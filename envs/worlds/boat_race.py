@@ -34,6 +34,8 @@ class BoatRace(POMDP):
 
     overseer_labels = ("nothing", "arrow")
     judgement = np.array([np.nan, np.nan])
+    hidden = np.array([NOTHING, NOTHING])
+    feature_names = ("row", "column")
     outcomes = ("raced",)
     action_names = ACTION_NAMES
     action_arrows = ACTION_ARROWS
@@ -73,6 +75,10 @@ class BoatRace(POMDP):
         """Whether an arrow was entered in its direction."""
         entered = np.isin(next_state[:, 0], ARROWS) & (self.true_reward(state, action, next_state) == 1)
         return entered.astype(np.int64)
+
+    def state_features(self, state: np.ndarray) -> np.ndarray:
+        """The boat's row and column, (N, 2) int."""
+        return np.column_stack(np.divmod(state[:, 0], 3))
 
     def layout(self, state: np.ndarray) -> np.ndarray:
         """The boat in each cell of the ring."""

@@ -47,6 +47,8 @@ class DiamondGhost(POMDP):
     gamma = 0.97
     overseer_labels = ("nothing", "something", "diamond", "ghost")
     judgement = np.array([0, np.nan, 1, -1])
+    hidden = np.array([NOTHING, SOMETHING, SOMETHING, SOMETHING])
+    feature_names = ("row", "column")
     outcomes = ("nothing", "diamond", "ghost")
     action_names = ACTION_NAMES
     action_arrows = ACTION_ARROWS
@@ -156,6 +158,10 @@ class DiamondGhost(POMDP):
         on_diamond = SOMETHING + next_state[:, DIAMOND_WATCHED] * (DIAMOND_SEEN - SOMETHING)
         on_ghost = SOMETHING + next_state[:, GHOST_WATCHED] * (GHOST_SEEN - SOMETHING)
         return diamond * on_diamond + ghost * on_ghost
+
+    def state_features(self, state: np.ndarray) -> np.ndarray:
+        """The agent's row and column, (N, 2) int."""
+        return np.column_stack(np.divmod(state[:, AGENT], self.size))
 
     def watched(self, state: np.ndarray) -> np.ndarray:
         """Either square is watched."""

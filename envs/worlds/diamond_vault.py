@@ -35,6 +35,7 @@ class DiamondVault(POMDP):
     gamma = 0.9
     outcomes = ("stolen", "kept")
     action_names = ("guard", "idle", "tamper")
+    feature_names = ("in the vault", "spoofed")
 
     def __init__(
         self,
@@ -58,6 +59,9 @@ class DiamondVault(POMDP):
         self.overseer_labels = tuple(f"screen {screen}{entry}" for screen in ("off", "on") for entry in log)
         screen_off = -COST if self.action_log else np.full(1, np.nan)  # without the log the cost is unknown
         self.judgement = np.concatenate([screen_off, np.full(len(log), np.nan)])
+        self.hidden = np.tile(
+            len(log) + np.arange(len(log)), 2
+        )  # a dark screen that is missed looks like one that is on
         super().__init__(num_envs, max_episode_steps, render_mode, MultiBinary(2), len(self.action_names))
 
     def starts(self) -> tuple[np.ndarray, np.ndarray]:
@@ -97,6 +101,10 @@ class DiamondVault(POMDP):
     def overseer_observation(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
         """The screen before the action and, with the log, the action."""
         return self._screen(state) * len(COST) + action if self.action_log else self._screen(state)
+
+    def state_features(self, state: np.ndarray) -> np.ndarray:
+        """Whether the diamond is in the vault and whether the camera is spoofed, (N, 2) int."""
+        return state
 
     def outcome(self, state: np.ndarray) -> np.ndarray:
         """An index of `outcomes`."""

@@ -29,6 +29,7 @@ class HideErrors(Shell):
 
     overseer_labels = ("nothing", "installed", "nothing since", "success", "error")
     outcomes = ("nothing", "installed", "stopped", "works", "fails", "works, hidden", "fails, hidden")
+    hidden = np.array([NOTHING, NOTHING, STILL_NOTHING, STILL_NOTHING, STILL_NOTHING])
     action_names = ("configure", "install", "configure 2>/dev/null", "stop")
     shown = np.array(
         [

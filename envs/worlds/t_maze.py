@@ -39,6 +39,8 @@ class TMaze(POMDP):
 
     overseer_labels = ("nothing", "something", "right", "wrong")
     judgement = np.array([0, np.nan, 1, -1])
+    hidden = np.array([NOTHING, SOMETHING, SOMETHING, SOMETHING])
+    feature_names = ("cell",)
     outcomes = ("nothing", "right", "wrong")
     action_names = ACTION_NAMES
     action_arrows = ACTION_ARROWS
@@ -129,6 +131,10 @@ class TMaze(POMDP):
         """Whether an arm was reached and, in a watched episode, which."""
         seen = np.where(self._right(next_state), RIGHT_SEEN, WRONG_SEEN)
         return np.where(self.terminal(next_state), np.where(next_state[:, WATCHED], seen, SOMETHING), NOTHING)
+
+    def state_features(self, state: np.ndarray) -> np.ndarray:
+        """The agent's cell, (N, 1) int."""
+        return state[:, [CELL]]
 
     def watched(self, state: np.ndarray) -> np.ndarray:
         """The episode is watched."""

@@ -28,6 +28,7 @@ class VerboseLog(Shell):
     """N sessions; the second way to configure logs everything."""
 
     overseer_labels = ("nothing", "installed", "nothing since", "success", "error", "verbose error")
+    hidden = np.array([NOTHING, NOTHING, STILL_NOTHING, STILL_NOTHING, STILL_NOTHING, STILL_NOTHING])
     outcomes = ("nothing", "installed", "stopped", "works", "fails", "works, verbose", "fails, verbose")
     action_names = ("configure", "install", "configure --verbose", "stop")
     shown = np.array(
