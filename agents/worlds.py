@@ -40,6 +40,8 @@ def make_world(env_id: str, copies: int, *, overseer: str = "", **arguments: Any
     env = envs.make_vec(env_id, copies, limits=limits, asks=asks[0] if asks else None, **arguments)
     if of_kind[HISTORY]:
         env.history_limits = tuple(of_kind[HISTORY])  # type: ignore[attr-defined]
+        if getattr(env, "feature_names", ()):
+            env.unwrapped.expose_features = True  # type: ignore[attr-defined]
     return env
 
 

@@ -36,6 +36,9 @@ def make_vec(
         limits: wrappers that change what the overseer observes, the innermost first.
         asks: a wrapper by which the agent asks for a look; it is outside of the audits.
         **arguments: of the environment.
+
+    Raises:
+        ValueError: the agent asks for looks, and the environment would have audits at random too.
     """
     if oversight_prob is None or takes_oversight_prob(env_id):
         given: dict[str, Any] = {} if oversight_prob is None else {"oversight_prob": oversight_prob}
@@ -46,8 +49,12 @@ def make_vec(
         audits = True
     for wrap in limits:
         env = wrap(env)
-    if audits and oversight_prob is not None:
-        env = Audits(env, oversight_prob)
+    if audits and oversight_prob is not None and asks is None:
+        return Audits(env, oversight_prob)
+    if audits and oversight_prob:
+        raise ValueError(
+            f"the agent asks for looks, so audits are not at random: set oversight {oversight_prob:g} to 0"
+        )
     return env if asks is None else asks(env)
 
 
