@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from routing.errors import unknown_name
 from routing.oversight.grammar import Call
+from routing.oversight.plugins import METHOD_GROUP, add, look_up, qualified
 
 
 class Kind(NamedTuple):
@@ -61,6 +62,11 @@ class Part:
     """what it requires of the network, of the keys of `NEEDS`"""
 
     @property
+    def module(self) -> str:
+        """The module that defines it."""
+        return getattr(self.function, "__module__", None) or ""
+
+    @property
     def learns(self) -> bool:
         """Whether an instance is created for each run."""
         return inspect.isclass(self.function)
@@ -101,11 +107,8 @@ def part(kind: str, name: str = "", needs: tuple[str, ...] = ()) -> Callable:
             if need not in NEEDS:
                 raise unknown_name("need of a part", need, NEEDS)
         chosen = name or function.__name__
-        if chosen in PARTS[kind]:
-            before = PARTS[kind][chosen].function
-            raise ValueError(f"{kind} {chosen!r} is already registered by {before.__module__}; choose another name")
         summary = (inspect.getdoc(function) or "").partition("\n\n")[0].replace("\n", " ")
-        PARTS[kind][chosen] = Part(kind, chosen, summary, function, frozenset(needs))
+        add(kind, chosen, Part(kind, chosen, summary, function, frozenset(needs)), PARTS[kind])
         return function
 
     return register
@@ -120,12 +123,13 @@ class Bound(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The part with its values, as a composition writes it."""
+        """The part with its values, as a composition writes it, with its module if it is not ours."""
+        called = qualified(self.part.name, self.part.module)
         given = dict(self.values)
         leading = list(self.part.parameters)[: len(given)]
         if set(leading) == set(given):
-            return str(Call(self.part.name, tuple(given[name] for name in leading)))
-        return str(Call(self.part.name, (), self.values))
+            return str(Call(called, tuple(given[name] for name in leading)))
+        return str(Call(called, (), self.values))
 
     def make(self, seed: int) -> Callable:
         """Return the part's function for one run."""
@@ -139,11 +143,10 @@ def bind(kind: str, call: Call) -> Bound:
     """Look a part up and check the values of its parameters.
 
     Raises:
-        ValueError: the part or a parameter is unknown, or a value has the wrong type.
+        ValueError: the part's module cannot be imported, the part or a parameter is unknown, or a value has the wrong
+            type.
     """
-    if call.name not in PARTS[kind]:
-        raise unknown_name(kind, call.name, PARTS[kind])
-    found = PARTS[kind][call.name]
+    found = look_up(kind, call.name, METHOD_GROUP, PARTS[kind])
     known = found.parameters
     if len(call.args) > len(known):
         raise ValueError(f"{kind} {call} has {len(call.args)} values; {found.usage} takes {len(known)} at most")
