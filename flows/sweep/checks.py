@@ -215,12 +215,21 @@ def _is_bug(name: str, error: BaseException) -> bool:
 
 
 @_quiet()
-def check_for_training(name: str, arguments: dict[str, Any], learner: Learner = "reinforce") -> Findings:
+def check_for_training(
+    name: str, arguments: dict[str, Any], learner: Learner = "reinforce", method: str = TrainConfig().method
+) -> Findings:
     """Checks an environment and rehearses a run in it, if it takes `oversight_prob` as every run's environment must.
+
+    Args:
+        name: Gymnasium id, prefixed with "module:" if a module must be imported to register it.
+        arguments: Keyword arguments of the environment.
+        learner: The learner of the run.
+        method: The oversight method of the run.
 
     Raises:
         UserError: The first fault found.
     """
+    _check_methods(name, [method])
     findings = check_environment(name, arguments, learner)
     rest = {key: value for key, value in arguments.items() if key != "oversight_prob"}
     oversight = arguments.get("oversight_prob", TrainConfig().oversight)
@@ -228,7 +237,7 @@ def check_for_training(name: str, arguments: dict[str, Any], learner: Learner = 
         make_env(name, {"oversight_prob": oversight, **rest}, COPIES).close()
     except UserError:
         return findings._replace(notes=(*findings.notes, "takes no oversight_prob: cannot be used by compare or train"))
-    rehearse(TrainConfig(env=name, env_kwargs=rest, oversight=oversight, learner=learner))
+    rehearse(TrainConfig(env=name, env_kwargs=rest, oversight=oversight, learner=learner, method=method))
     return findings
 
 

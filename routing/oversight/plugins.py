@@ -11,8 +11,11 @@ import importlib
 import logging
 import sys
 import traceback
-from collections.abc import Container, Mapping, MutableMapping
+from collections.abc import Container, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from routing.errors import unknown_name
@@ -22,6 +25,7 @@ METHOD_GROUP = "keyhole.methods"  # modules that register methods and parts
 LIMIT_GROUP = "keyhole.limits"
 OURS = ("agents", "envs", "flows", "routing")
 
+_may_import = ContextVar("may_import", default=True)
 _added: list[tuple[MutableMapping[str, Any], str]] = []
 
 
@@ -51,13 +55,23 @@ def resolve(name: str, group: str, known: Container[str] = ()) -> str:
         ValueError: the module is not found, or raises an exception when it is imported.
     """
     module, colon, bare = name.rpartition(":")
-    if colon:
-        if not (module and bare):
-            raise ValueError(f"{name!r} is not of the form MODULE:NAME")
+    if colon and not (module and bare):
+        raise ValueError(f"{name!r} is not of the form MODULE:NAME")
+    if module:
         import_plugin(name, module)
-    elif bare not in known:
+    elif bare not in known and _may_import.get():
         load_entry_points(group)
     return bare
+
+
+@contextmanager
+def without_imports() -> Iterator[None]:
+    """Find only what loaded modules register: a record is read without executing the modules that it names."""
+    token = _may_import.set(False)
+    try:
+        yield
+    finally:
+        _may_import.reset(token)
 
 
 def look_up(kind: str, name: str, group: str, registry: Mapping[str, Entry], shown: int = 8) -> Entry:
@@ -80,7 +94,7 @@ def look_up(kind: str, name: str, group: str, registry: Mapping[str, Entry], sho
     if bare in registry:
         return registry[bare]
     error = unknown_name(kind, bare, registry, shown)
-    failed = "".join(f"; {line}" for line in load_entry_points(group))
+    failed = "".join(f"; {line}" for line in load_entry_points(group)) if _may_import.get() else ""
     raise ValueError(f"{error}{failed}") if failed else error
 
 
@@ -112,6 +126,10 @@ def import_plugin(name: str, module: str) -> None:
     Raises:
         ValueError: the module is not found or raises an exception; the text starts with `name`.
     """
+    if not _may_import.get():
+        if module in sys.modules:
+            return
+        raise ValueError(f"{name}: {module} is not imported")
     before = len(_added)
     try:
         importlib.import_module(module)
@@ -162,9 +180,15 @@ def _reason(module: str, error: BaseException) -> str:
         return (
             f"no module named {missing!r}; is its file in the current folder, in a folder of PYTHONPATH, or installed?"
         )
-    text = " ".join(str(error).split())
-    line = f"importing {module} failed: {type(error).__name__}{text and ': '}{text}"
-    bodies = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == "<module>"]
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"importing {module} failed: {type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
-    return f"{line} ({bodies[-1].filename}:{bodies[-1].lineno})" if bodies else line
+    text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+    bodies = [
+        (frame.filename, frame.lineno)
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.name == "<module>"
+    ]
+    file, line = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (bodies or [("", 0)])[-1]
+    name = str(getattr(error, "name", "")).partition(".")[0] if isinstance(error, ImportError) else ""
+    hidden = name in OURS and any(Path(path).exists() for path in (name, f"{name}.py"))
+    hint = f"; keyhole's own package {name} hides yours: rename yours" if hidden else ""
+    described = f"{type(error).__name__}: {text}".removesuffix(": ") + (f" ({file}:{line})" if file else "")
+    return f"importing {module} failed: {described}{hint}"
