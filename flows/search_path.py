@@ -45,7 +45,8 @@ def hidden_package() -> str:
     """Describe the first of our packages whose name another package has that comes first; empty if there is none."""
     for package in PACKAGES:
         spec = find_spec(package)
-        found = next(iter((spec and spec.submodule_search_locations) or ()), spec and spec.origin)
+        places = [*(spec.submodule_search_locations or ()), spec.origin] if spec else []
+        found = places[0] if places else None
         if found is None or Path(found).resolve().parent != Path(OWN_FOLDER):
             line = f"keyhole's package {package} is hidden by {found}"
             return f"{line}; rename that, or take its folder off PYTHONPATH"
