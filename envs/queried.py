@@ -164,5 +164,5 @@ def _extended_space(space: Space) -> Space:
         return MultiBinary(space.n + 1 if isinstance(space.n, int) else (space.shape[0] + 1, *space.shape[1:]))
     if isinstance(space, Box) and space.shape:
         plane = np.zeros((1, *space.shape[1:]), space.dtype)
-        return Box(np.concatenate([space.low, plane]), np.concatenate([space.high, plane + 1]), dtype=space.dtype)  # type: ignore[arg-type]
+        return Box(np.concatenate([space.low, plane]), np.concatenate([space.high, plane + 1]), dtype=space.dtype)
     raise ValueError(f"observations in {space} cannot show whether the agent has asked: use MultiBinary or Box")

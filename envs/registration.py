@@ -89,17 +89,22 @@ def register(world_class: type[World], namespace: str = "keyhole", version: int 
     The entry points of a class at the top level of a module are strings, so that its `EnvSpec` can be saved as JSON.
 
     Raises:
-        ValueError: the constructor has no max_episode_steps with a default.
+        ValueError: the constructor has no max_episode_steps with a default, or another module has registered the id.
     """
     limit = inspect.signature(world_class).parameters.get("max_episode_steps")
     if limit is None or limit.default is inspect.Parameter.empty:
         raise ValueError(
             f"{world_class.__name__} has no max_episode_steps: give its __init__ that keyword and a default"
         )
+    name = f"{namespace}/{world_class.__name__}-v{version}"
+    before = gymnasium.registry[name].vector_entry_point if name in gymnasium.registry else None
+    other = before.partition(":")[0] if isinstance(before, str) else getattr(before, "__module__", None)
+    if other not in (None, world_class.__module__):
+        raise ValueError(f"{name} is already registered by {other}; choose another name or namespace")
     is_importable = "." not in world_class.__qualname__
     path = f"{world_class.__module__}.{world_class.__qualname__}"
     gymnasium.register(
-        id=f"{namespace}/{world_class.__name__}-v{version}",
+        id=name,
         entry_point=f"{__name__}:{path}" if is_importable else single_creator(world_class),
         vector_entry_point=f"{world_class.__module__}:{world_class.__qualname__}" if is_importable else world_class,  # type: ignore[arg-type]
         max_episode_steps=limit.default,

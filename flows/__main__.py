@@ -6,11 +6,17 @@ import signal
 import sys
 from typing import NoReturn
 
-from flows.cli import main as command_line
+from flows import search_path
 
 
 def main() -> None:
     """Runs the command line. After Ctrl-C or SIGTERM the process ends without the interpreter's own shutdown."""
+    search_path.use_current_folder()
+    if hidden := search_path.hidden_package():
+        print(f"keyhole: {hidden}", file=sys.stderr)
+        sys.exit(2)
+    from flows.cli import main as command_line  # after that, or modules of the current folder might replace libraries
+
     try:
         command_line.main()
     except SystemExit as end:

@@ -124,15 +124,18 @@ def same_arms(names: Sequence[str]) -> tuple[str, str] | None:
 def _training(name: str, deploys: bool = False) -> Any:
     """What trains the policy of an arm, and optionally its deployment rules, as a key.
 
-    The key of a method that is not registered in this process is its text: a sweep is read without its environment.
+    The key of a method that is not registered in this process is its text: a sweep is read without its environment and
+    without the modules that its methods name.
     """
     from routing import find
+    from routing.oversight.plugins import without_imports
     from routing.oversight.registry import method_parts
 
     method, arguments = parse_arm(name)
     world = repr(sorted(arguments.items()))
     try:
-        composition = find(method)
+        with without_imports():
+            composition = find(method)
     except ValueError:
         base, changes = method_parts(method)
         return base, tuple(sorted(pair for pair in changes.items() if deploys or pair[0] != "deploy")), world
@@ -143,12 +146,15 @@ def _with_rules(group: Sequence[str]) -> str:
     """The method of the first arm, with the deployment rules of all; as it is if it is not registered."""
     from routing import find
     from routing.oversight.controls import with_parts
+    from routing.oversight.plugins import without_imports
 
     method = parse_arm(group[0]).method
     if len(group) == 1:
         return method
     try:
-        rules = dict.fromkeys(bound.name for name in group for bound in find(parse_arm(name).method).parts["deploy"])
-        return with_parts(method, {"deploy": "+".join(rules)})
+        with without_imports():
+            compositions = [find(parse_arm(name).method) for name in group]
+            rules = dict.fromkeys(bound.name for found in compositions for bound in found.parts["deploy"])
+            return with_parts(method, {"deploy": "+".join(rules)})
     except ValueError:
         return method

@@ -1,10 +1,12 @@
 """The Prefect flow that computes the certificate of a world and publishes it as an artifact."""
 
+import os
 from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
+from flows import search_path
 from flows.config import EnvironmentId
 from flows.tracking.certificates import certificate_of
 
@@ -25,6 +27,7 @@ def certify(env: EnvironmentId = WORLD, env_kwargs: dict[str, Any] | None = None
     Raises:
         UserError: The environment cannot be built, has no tables or fails its checks.
     """
+    search_path.append_folder(os.getcwd())
     from envs.certificate.report import certificate_text
 
     certificate = certificate_of(env, env_kwargs or {})

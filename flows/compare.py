@@ -5,6 +5,7 @@ random generators of its process. A failed run does not end the sweep; the sweep
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_threads
@@ -20,6 +21,7 @@ from prefect.exceptions import MissingContextError
 from prefect.futures import PrefectFuture, wait
 from prefect.utilities.annotations import quote
 
+from flows import search_path
 from flows.config import CompareConfig, RunOptions, TrainConfig, run_title
 from flows.errors import DeadWorkerError, UserError
 from flows.prefect_server.history import record_history, without_owner_tags
@@ -69,6 +71,7 @@ def compare(config: CompareConfig = DEFAULTS, options: RunOptions = NEW) -> str:
         UserError: A run of the sweep could not start.
         FailedRunsError: Some runs failed or were skipped.
     """
+    search_path.append_folder(os.getcwd())
     config = expand_controls(config)
     check_sweep(config)
     return run_sweep(config, options, _run_as_tasks).result()

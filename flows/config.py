@@ -11,6 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from flows import arms
+from flows.plugins import registering_module
 from flows.prefect_form import arrange_schema, group_settings, ungroup_settings
 from flows.processor import computes_bf16
 
@@ -19,8 +20,11 @@ Learner = Literal["reinforce", "ppo"]
 
 
 def with_module(name: str) -> str:
-    """Prefixes the id of one of our worlds with `envs:`, the module that registers it."""
-    return f"envs:{name}" if name.startswith("keyhole/") else name
+    """Prefixes the id of a world of ours, or of an installed distribution, with the module that registers it."""
+    if name.startswith("keyhole/"):
+        return f"envs:{name}"
+    module = "" if ":" in name else registering_module(name)
+    return f"{module}:{name}" if module else name
 
 
 def check_distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:

@@ -9,6 +9,8 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import VectorEnv
 
 from flows.errors import UserError, nearest_hint, unknown_name
+from flows.plugins import load_worlds
+from flows.search_path import hidden_by_ours
 from flows.shell import shell_command
 from flows.text import one_line
 from flows.user_code import error_line, raised_by_user
@@ -58,9 +60,11 @@ def import_environment(name: str) -> None:
             import_module(module)
     except ModuleNotFoundError as error:
         found = error_line(error) if raised_by_user(error) else f"no module named {error.name!r}"
-        raise UserError(f"environment {name!r}: {found}; is it on PYTHONPATH?") from None
+        hint = hidden_by_ours(error) or "; is it installed, in the current folder or on PYTHONPATH?"
+        raise UserError(f"environment {name!r}: {found}{hint}") from None
     except (Exception, SystemExit) as error:
-        raise UserError(f"environment {name!r}: importing {module} failed: {error_line(error)}") from None
+        hint = hidden_by_ours(error)
+        raise UserError(f"environment {name!r}: importing {module} failed: {error_line(error)}{hint}") from None
 
 
 def _entry(name: str) -> Any:
@@ -72,9 +76,10 @@ def _entry(name: str) -> Any:
     try:
         entry = gymnasium.spec(short).vector_entry_point
     except gymnasium.error.Error:
+        failed = "".join(f"; {line}" for line in load_worlds())
         ours = sorted(world for world in gymnasium.registry if world.startswith("keyhole/"))
         hint = nearest_hint(short, gymnasium.registry) or ";"
-        raise UserError(f"unknown environment {short!r}{hint} one of {', '.join(ours)}") from None
+        raise UserError(f"unknown environment {short!r}{hint} one of {', '.join(ours)}{failed}") from None
     try:
         return load_env_creator(entry) if isinstance(entry, str) else entry
     except (Exception, SystemExit) as error:

@@ -1,8 +1,11 @@
 """The report flow: writes a sweep's report from MLflow alone and shows its table as an artifact in the Prefect UI."""
 
+import os
+
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
+from flows import search_path
 from flows.project import current_project
 from flows.reporting import report as pages
 from flows.reporting.aggregate import compare_rows
@@ -19,6 +22,7 @@ def report(sweep: str = "") -> str:
     Args:
         sweep: run id, start of a run id, or name of the sweep; empty for the newest.
     """
+    search_path.append_folder(os.getcwd())
     store = Store(require_runs(current_project()))
     run_id = results.find_sweep(store, sweep or None)
     comparison = compare_rows(results.read_results(store, run_id))

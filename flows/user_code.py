@@ -16,9 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from flows.search_path import PACKAGES
 from flows.text import exception_line, one_line
 
-PACKAGES = ("agents", "envs", "flows", "routing")
 INSTALLED = ("site-packages", "dist-packages")
 
 

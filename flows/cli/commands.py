@@ -13,7 +13,6 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flows import process_env
-from flows.cli.methods import print_list
 from flows.config import CompareConfig, Learner, RunOptions, SharedConfig, TrainConfig, run_title, with_module
 from flows.errors import UserError
 from flows.project import Project, current_project
@@ -285,12 +284,13 @@ def certify_world(env: str, arguments: tuple[str, ...], as_json: bool, html: str
         Path(html).write_text(page(certificate), encoding="utf-8")
 
 
-def print_findings(env: str, arguments: tuple[str, ...], learner: Learner) -> None:
-    """`keyhole check`: prints what the check of an environment finds."""
-    from flows.cli.settings import parse_arguments
+def print_findings(env: str, arguments: tuple[str, ...], learner: Learner, method: str | None) -> None:
+    """`keyhole check`: prints what the check of an environment, and of a method in it, finds."""
+    from flows.cli.settings import configuration, parse_arguments
     from flows.sweep.checks import check_for_training
 
-    print(check_for_training(with_module(env), parse_arguments(arguments), learner))
+    name = configuration(TrainConfig, {"method": method}).method
+    print(check_for_training(with_module(env), parse_arguments(arguments), learner, name))
 
 
 def make_report(sweep: str | None) -> None:
@@ -346,13 +346,22 @@ def open_page(host: str, port: int) -> None:
 
 
 def list_worlds() -> None:
-    """`keyhole envs`: lists the worlds."""
+    """`keyhole envs`: lists the worlds by origin."""
     import gymnasium
 
     import envs  # noqa: F401  (registers)
+    from flows.cli import origins
+    from flows.plugins import defining_module, load_worlds
 
-    worlds = {name: spec for name, spec in gymnasium.registry.items() if name.startswith("keyhole/")}
-    print_list({name: _statement(spec.vector_entry_point) for name, spec in sorted(worlds.items())})
+    theirs = set(gymnasium.registry)
+    failed = load_worlds()
+    theirs = set(gymnasium.registry) - theirs
+    entries = origins.local_worlds()
+    for name, spec in gymnasium.registry.items():
+        if name.startswith("keyhole/") or name in theirs:
+            entries.append(origins.Entry(name, _statement(spec), origins.origin(defining_module(spec))))
+    origins.print_by_origin(entries)
+    origins.print_failures(failed)
 
 
 def _writable_project() -> Project:
@@ -387,10 +396,11 @@ def _show(store: "Store", run_id: str) -> None:
         print(f"keyhole: the numbers are complete, but missing: {'; '.join(found.missing)}; {again}", file=sys.stderr)
 
 
-def _statement(world: Any) -> str:
+def _statement(spec: Any) -> str:
     """The first paragraph of the docstring of the world's module."""
     from gymnasium.envs.registration import load_env_creator
 
-    world = load_env_creator(world) if isinstance(world, str) else world
+    entry = spec.vector_entry_point or spec.entry_point
+    world = load_env_creator(entry) if isinstance(entry, str) else entry
     text = sys.modules[world.__module__].__doc__ or world.__doc__ or ""
     return one_line(text.strip().partition("\n\n")[0])

@@ -98,11 +98,12 @@ def train(**values: Any) -> None:
 @click.option(
     "--learner", type=click.Choice(LEARNERS), default=LEARNERS[0], show_default=True, help="learner to rehearse"
 )
-def check(env: str, arguments: tuple[str, ...], learner: Any) -> None:
+@click.option("--method", metavar="METHOD", help="oversight method to rehearse  [default: gradient_routing]")
+def check(env: str, arguments: tuple[str, ...], learner: Any, method: str | None) -> None:
     """Check that agents can be trained in the environment ENV, as `compare` and `train` do before they start."""
     from flows.cli.commands import print_findings
 
-    print_findings(env, arguments, learner)
+    print_findings(env, arguments, learner, method)
 
 
 @cli.command()
@@ -280,6 +281,20 @@ def methods(names: tuple[str, ...], parts: bool) -> None:
         show_methods(*names)
     else:
         list_methods()
+
+
+@cli.command()
+@click.argument("kind", metavar="world|method", type=click.Choice(("world", "method")))
+@click.argument("name", metavar="NAME")
+@click.option("--force", is_flag=True, help="replace files that exist")
+def new(kind: str, name: str, force: bool) -> None:
+    """Write a commented, working world or oversight method with its test into the current folder.
+
+    The files are NAME.py and test_NAME.py. The commands that check, use and test them are printed.
+    """
+    from flows.cli.new import write_template
+
+    write_template(kind, name, force)
 
 
 for command in (serve, schedule, server):

@@ -1,32 +1,42 @@
 """Implements `keyhole methods`: what methods are made of."""
 
-import textwrap
 from collections.abc import Sequence
 
-import click
-
+from flows.cli import origins
 from flows.errors import UserError
 from flows.text import one_line
 
 
 def list_methods() -> None:
-    """`keyhole methods`: lists the oversight methods with the parts that are not the default."""
+    """`keyhole methods`: lists the oversight methods with the parts that are not the default, by origin."""
     import routing
+    from routing.oversight.plugins import METHOD_GROUP, load_entry_points, qualified
 
-    entries = {}
-    for name, registered in sorted(routing.METHODS.items()):
+    failed = load_entry_points(METHOD_GROUP)
+    entries = origins.local_methods()
+    for name, registered in routing.METHODS.items():
         parts = [f"{kind}={part}" for kind, part in registered.composition.names if part != routing.KINDS[kind].default]
-        entries[name] = f"{registered.summary} {' '.join(parts)}"
-    print_list(entries)
+        text = " ".join([registered.summary, *parts])
+        entries.append(origins.Entry(qualified(name, registered.module), text, origins.origin(registered.module)))
+    origins.print_by_origin(entries)
+    origins.print_failures(failed)
 
 
 def list_parts() -> None:
-    """`keyhole methods --parts`: lists the parts by kind."""
+    """`keyhole methods --parts`: lists the parts by kind; those that are not keyhole's with their origin."""
     import routing
+    from routing.oversight.plugins import METHOD_GROUP, load_entry_points, qualified
 
+    failed = load_entry_points(METHOD_GROUP)
     for kind, known in routing.KINDS.items():
         print(f"{kind}: {known.summary}; default {known.default}")
-        print_list({f"  {part.usage}": part.summary for part in routing.PARTS[kind].values()})
+        parts = {entry.name: f"{entry.text} (from {entry.origin})" for entry in origins.local_parts(kind)}
+        for part in routing.PARTS[kind].values():
+            where = origins.origin(part.module)
+            suffix = "" if where == origins.OURS else f" (from {where})"
+            parts[qualified(part.usage, part.module)] = part.summary + suffix
+        origins.print_list({f"  {name}": text for name, text in parts.items()})
+    origins.print_failures(failed)
 
 
 def show_methods(first: str, second: str = "") -> None:
@@ -50,11 +60,3 @@ def _print_columns(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
     for row in rows:
         print("".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-
-
-def print_list(entries: dict[str, str]) -> None:
-    """Prints names and what they are, in two columns."""
-    width = max(map(len, entries)) + 2
-    for name, text in entries.items():
-        print(textwrap.fill(name.ljust(width) + text, 110, subsequent_indent=" " * width))
-    click.echo(nl=False)

@@ -165,7 +165,8 @@ def _all_methods(values: Values) -> Values:
         return values
     import routing
 
-    return {**values, "methods": tuple(sorted(routing.METHODS))}
+    ours = sorted(name for name, registered in routing.METHODS.items() if registered.module.startswith("routing."))
+    return {**values, "methods": tuple(ours)}
 
 
 def _validated(model: type[Model], values: Values, source: str | None = None) -> Model:

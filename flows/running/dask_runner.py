@@ -5,6 +5,7 @@ a second time is reported as a death too. Messages of a job arrive as Dask event
 """
 
 import logging
+import os
 import queue
 import threading
 import uuid
@@ -16,7 +17,7 @@ from typing import Any
 import dask
 from distributed import Client, Future, LocalCluster, get_worker
 
-from flows import process_env
+from flows import process_env, search_path
 from flows.config import CompareConfig
 from flows.errors import DeadWorkerError, FailedJobError, UserError, log_suppressed
 from flows.running.pool import MessageHandler, execute
@@ -134,7 +135,7 @@ class DaskWorker:
             raise DeadWorkerError("the sweep was stopped before the job was sent")
         messages = self._mailbox.queue_of(self._job)
         future = self._client.submit(
-            _work, self._mailbox.topic, self._job, target, arguments, key=self._job, pure=False
+            _work, self._mailbox.topic, self._job, target, arguments, os.getcwd(), key=self._job, pure=False
         )
         future.add_done_callback(lambda _: messages.put(ENDED))
         self._future = future
@@ -176,8 +177,9 @@ class DaskWorker:
         return payload
 
 
-def _work(topic: str, name: str, target: str, arguments: tuple) -> tuple[str, Any]:
-    """Executes a job in a Dask worker; messages and result are plain data."""
+def _work(topic: str, name: str, target: str, arguments: tuple, folder: str) -> tuple[str, Any]:
+    """Executes a job in a Dask worker, with user modules of `folder`; messages and result are plain data."""
+    search_path.append_folder(folder)
     worker = get_worker()
 
     def send(kind: str, *payload: Any) -> None:

@@ -4,6 +4,7 @@ Messages of a job arrive as a stream that ends with its result.
 """
 
 import logging
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
-from flows import process_env
+from flows import process_env, search_path
 from flows.config import CompareConfig
 from flows.errors import DeadWorkerError, FailedJobError, UserError
 from flows.running.pool import MessageHandler, execute
@@ -44,8 +45,9 @@ def open_workers(config: CompareConfig, size: int) -> Iterator[Callable[[], "Ray
 class Actor:
     """A Ray actor that executes one job after another."""
 
-    def do(self, target: str, arguments: tuple) -> Iterator[tuple[str, Any]]:
-        """Yields each message of the job, then "done" or "failed" with its result."""
+    def do(self, target: str, arguments: tuple, folder: str) -> Iterator[tuple[str, Any]]:
+        """Yields each message of the job, then "done" or "failed" with its result; it may use modules of `folder`."""
+        search_path.append_folder(folder, is_first=True)  # Ray puts the driver's folder first
         messages: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
         def send(kind: str, *payload: Any) -> None:
@@ -71,7 +73,7 @@ class RayWorker:
     def do(self, target: str, arguments: tuple, on_message: MessageHandler) -> Any:
         """Runs a job in the actor; see Worker."""
         try:
-            for reference in self._actor.do.options(num_returns="streaming").remote(target, arguments):
+            for reference in self._actor.do.options(num_returns="streaming").remote(target, arguments, os.getcwd()):
                 kind, payload = ray.get(reference)
                 if kind == "done":
                     return payload

@@ -229,16 +229,25 @@ def _is_bug(name: str, error: BaseException) -> bool:
 
 
 @_quiet()
-def check_for_training(name: str, arguments: dict[str, Any], learner: Learner = "reinforce") -> Findings:
+def check_for_training(
+    name: str, arguments: dict[str, Any], learner: Learner = "reinforce", method: str = TrainConfig().method
+) -> Findings:
     """Checks an environment and rehearses a run in it.
+
+    Args:
+        name: Gymnasium id, prefixed with "module:" if a module must be imported to register it.
+        arguments: Keyword arguments of the environment.
+        learner: The learner of the run.
+        method: The oversight method of the run.
 
     Raises:
         UserError: The first fault found.
     """
+    _check_methods(name, [method])
     findings = check_environment(name, arguments, learner)
     rest = {key: value for key, value in arguments.items() if key != "oversight_prob"}
     oversight = arguments.get("oversight_prob", TrainConfig().oversight)
-    rehearse(TrainConfig(env=name, env_kwargs=rest, oversight=oversight, learner=learner))
+    rehearse(TrainConfig(env=name, env_kwargs=rest, oversight=oversight, learner=learner, method=method))
     if _is_audited(name):
         findings = findings._replace(notes=(*findings.notes, "takes no oversight_prob: its overseer audits episodes"))
     return findings

@@ -32,7 +32,8 @@ from pathlib import Path
 from types import ModuleType
 
 from flows.config import TrainConfig
-from flows.user_code import PACKAGES, module_digest, module_digests, user_modules
+from flows.search_path import PACKAGES
+from flows.user_code import module_digest, module_digests, user_modules
 
 CODE = ("agents", "envs", "routing")
 LIBRARIES = ("torch", "numpy", "scipy", "gymnasium", "stable-baselines3")

@@ -6,7 +6,7 @@ labels. Verdicts of 0, on steps that reached nothing, do not change.
 
 import numpy as np
 
-from routing.oversight.limits import Change, Steps, limit, probability
+from routing.oversight.limits import Change, Steps, as_probability, limit
 
 
 @limit
@@ -14,7 +14,7 @@ def noise(steps: Steps, rate: float = 0.1) -> Change:
     """A good or bad verdict is reversed with probability `rate`."""
     opposite = np.array([_opposite(steps.judgement, label) for label in range(len(steps.labels))])
     label = opposite[steps.label]
-    return Change(probability("rate", rate) * (label != steps.label), label)
+    return Change(as_probability("rate", rate) * (label != steps.label), label)
 
 
 def _opposite(judgement: np.ndarray, label: int) -> int:

@@ -7,7 +7,7 @@ oversight. (Imperfect monitors: "recall" of a monitor on a class of bad acts.)
 
 import math
 
-from routing.oversight.limits import Change, Steps, concerned, limit, probability
+from routing.oversight.limits import Change, Steps, as_probability, concerned, limit
 
 
 @limit
@@ -15,5 +15,5 @@ def recall(
     steps: Steps, rate: float = 0.5, of: str = "", feature: str = "", low: float = -math.inf, high: float = math.inf
 ) -> Change:
     """What the overseer would have seen, of one outcome or region if named, it sees with probability `rate` only."""
-    missed = (1 - probability("rate", rate)) * concerned(steps, of, feature, low, high)
+    missed = (1 - as_probability("rate", rate)) * concerned(steps, of, feature, low, high)
     return Change(missed, steps.hidden[steps.label])

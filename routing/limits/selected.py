@@ -5,13 +5,13 @@ Verdicts are then missing not at random but as the state decides, which an agent
 
 import numpy as np
 
-from routing.oversight.limits import Change, Steps, feature_values, limit, probability
+from routing.oversight.limits import Change, Steps, as_probability, feature_values, limit
 
 
 @limit
 def selected(steps: Steps, rates: tuple = (1.0,), feature: str = "") -> Change:
     """What it would have seen the overseer sees with probability `rates[v]`, v being the value of a state feature."""
-    chances = np.array([probability("rates", rate) for rate in rates], float)
+    chances = np.array([as_probability("rates", rate) for rate in rates], float)
     if not len(chances):
         raise ValueError("selected has no rates; give one for each value of the feature, as in rates=[1,0.5]")
     if not feature:

@@ -26,6 +26,7 @@ import numpy as np
 from routing.errors import unknown_name
 from routing.oversight.grammar import parse_call, split_outside
 from routing.oversight.parts import Bound, Part, bind_to
+from routing.oversight.plugins import LIMIT_GROUP, add, look_up
 
 MEMORYLESS, HISTORY, WORLD = "memoryless", "history", "world"
 SEPARATOR = "|"
@@ -70,11 +71,9 @@ def limit(function: Callable | None = None, *, wraps: bool = False) -> Any:
 
     def register(function: Callable) -> Callable:
         name = function.__name__
-        if name in LIMITS:
-            raise ValueError(f"limit {name!r} is registered already, by {LIMITS[name].function.__module__}")
         summary = (inspect.getdoc(function) or "").partition("\n\n")[0].replace("\n", " ")
         kind = WORLD if wraps else HISTORY if inspect.isclass(function) else MEMORYLESS
-        LIMITS[name] = Part(kind, name, summary, function)
+        add("limit", name, Part(kind, name, summary, function), LIMITS)
         return function
 
     return register if function is None else register(function)
@@ -96,7 +95,8 @@ def parse_limits(text: str) -> tuple[Bound, ...]:
         raise ValueError(
             f"{text!r} has an empty limit; write LIMIT(VALUE,...)|LIMIT, for example recall(0.5)|noise(0.1)"
         )
-    bounds = [bind_to(LIMITS, "limit", parse_call(one)) for one in pieces]
+    calls = [parse_call(one) for one in pieces]
+    bounds = [bind_to(look_up("limit", call.name, LIMIT_GROUP, LIMITS), "limit", call) for call in calls]
     kinds = [bound.part.kind for bound in bounds]
     if kinds.count(WORLD) > 1:
         raise ValueError(f"{text!r} changes the world twice; name one of its limits that do")
@@ -173,7 +173,7 @@ def feature_values(steps: Steps, name: str) -> np.ndarray:
     return steps.features[:, steps.feature_names.index(name)]
 
 
-def probability(name: str, value: float) -> float:
+def as_probability(name: str, value: float) -> float:
     """Return a value in [0, 1]; raise ValueError otherwise."""
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must be a probability between 0 and 1, found {value!r}")

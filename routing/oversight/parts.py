@@ -12,13 +12,14 @@ Every arm may use every part: `naive(weights=ipw(10))`.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 from routing.errors import unknown_name
 from routing.oversight.grammar import Call
+from routing.oversight.plugins import METHOD_GROUP, add, look_up, qualified
 
 
 class Kind(NamedTuple):
@@ -68,6 +69,11 @@ class Part:
     """what it requires of the network, of the keys of `NEEDS`"""
 
     @property
+    def module(self) -> str:
+        """The module that defines it."""
+        return getattr(self.function, "__module__", None) or ""
+
+    @property
     def learns(self) -> bool:
         """Whether an instance is created for each run."""
         return inspect.isclass(self.function)
@@ -108,11 +114,8 @@ def part(kind: str, name: str = "", needs: tuple[str, ...] = ()) -> Callable:
             if need not in NEEDS:
                 raise unknown_name("need of a part", need, NEEDS)
         chosen = name or function.__name__
-        if chosen in PARTS[kind]:
-            before = PARTS[kind][chosen].function
-            raise ValueError(f"{kind} {chosen!r} is already registered by {before.__module__}; choose another name")
         summary = (inspect.getdoc(function) or "").partition("\n\n")[0].replace("\n", " ")
-        PARTS[kind][chosen] = Part(kind, chosen, summary, function, frozenset(needs))
+        add(kind, chosen, Part(kind, chosen, summary, function, frozenset(needs)), PARTS[kind])
         return function
 
     return register
@@ -127,12 +130,13 @@ class Bound(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The part with its values, as a composition writes it."""
+        """The part with its values, as a composition writes it, with its module if it is not ours."""
+        called = qualified(self.part.name, self.part.module)
         given = dict(self.values)
         leading = list(self.part.parameters)[: len(given)]
         if set(leading) == set(given):
-            return str(Call(self.part.name, tuple(given[name] for name in leading)))
-        return str(Call(self.part.name, (), self.values))
+            return str(Call(called, tuple(given[name] for name in leading)))
+        return str(Call(called, (), self.values))
 
     def make(self, seed: int) -> Callable:
         """Return the part's function for one run."""
@@ -146,16 +150,18 @@ def bind(kind: str, call: Call) -> Bound:
     """Look a part up and check the values of its parameters.
 
     Raises:
-        ValueError: the part or a parameter is unknown, or a value has the wrong type.
+        ValueError: the part's module cannot be imported, the part or a parameter is unknown, or a value has the wrong
+            type.
     """
-    return bind_to(PARTS[kind], kind, call)
+    return bind_to(look_up(kind, call.name, METHOD_GROUP, PARTS[kind]), kind, call)
 
 
-def bind_to(registered: Mapping[str, Part], kind: str, call: Call) -> Bound:
-    """As `bind`, for other registered functions with parameters; `kind` is what an error calls them."""
-    if call.name not in registered:
-        raise unknown_name(kind, call.name, registered)
-    found = registered[call.name]
+def bind_to(found: Part, kind: str, call: Call) -> Bound:
+    """Check the values that a call gives to the parameters of a registered function; `kind` is what errors call it.
+
+    Raises:
+        ValueError: a parameter is unknown, or a value has the wrong type.
+    """
     known = found.parameters
     if len(call.args) > len(known):
         raise ValueError(f"{kind} {call} has {len(call.args)} values; {found.usage} takes {len(known)} at most")

@@ -4,12 +4,14 @@
 """
 
 import functools
+import sys
 from dataclasses import dataclass
 
 from routing.errors import unknown_name
 from routing.oversight.composition import Composition, compose
 from routing.oversight.grammar import parse_name, split_outside
 from routing.oversight.parts import KINDS
+from routing.oversight.plugins import METHOD_GROUP, add, look_up
 
 EARLIER: dict[str, str] = {  # names of earlier versions -> what they were
     "gradient_routing_paper": "gradient_routing(baseline=unjudged)",
@@ -25,6 +27,8 @@ class Registered:
     name: str
     summary: str
     composition: Composition
+    module: str = ""
+    """the module that registered it"""
 
 
 METHODS: dict[str, Registered] = {}
@@ -45,13 +49,12 @@ def method(name: str, summary: str, base: str = "", **parts: str) -> Composition
     Raises:
         ValueError: the name is taken, a part is unknown, or the parts do not hold together.
     """
-    if name in METHODS:
-        raise ValueError(f"method {name!r} is already registered; choose another name")
     for kind in parts:
         if kind not in KINDS:
             raise unknown_name("kind of part", kind, KINDS)
     composition = compose(find(base) if base else None, parts)
-    METHODS[name] = Registered(name, summary, composition)
+    module = sys._getframe(1).f_globals.get("__name__", "")
+    add("method", name, Registered(name, summary, composition, module), METHODS)
     find.cache_clear()
     return composition
 
@@ -60,16 +63,18 @@ def method(name: str, summary: str, base: str = "", **parts: str) -> Composition
 def find(text: str) -> Composition:
     """Return the composition of a method, as a user writes it: `name` or `name(part=value,...)`.
 
+    A name may have a module that registers it: `my_module:my_method`.
+
     Raises:
-        ValueError: the text is not of that form, a name is unknown, or the parts do not hold together.
+        ValueError: the text is not of that form, a module cannot be imported, a name is unknown, or the parts do not
+            hold together.
     """
     name, changes = method_parts(text)
     if name in EARLIER and name not in METHODS:
         return compose(find(EARLIER[name]), changes)
-    if name not in METHODS:
-        raise unknown_name("method", name, METHODS, shown=len(METHODS))
+    composition = look_up("method", name, METHOD_GROUP, METHODS, shown=len(METHODS)).composition
     try:
-        return compose(METHODS[name].composition, changes) if changes else METHODS[name].composition
+        return compose(composition, changes) if changes else composition
     except ValueError as error:
         raise ValueError(f"{text}: {error}") from None
 

@@ -227,7 +227,7 @@ def test_a_registered_name_is_not_registered_again():
         return Change(np.zeros(len(steps.label)), steps.label)
 
     try:
-        with pytest.raises(ValueError, match="limit 'twice' is registered already"):
+        with pytest.raises(ValueError, match="limit 'twice' is already registered by"):
             limit(twice)
     finally:
         LIMITS.pop("twice")

@@ -36,7 +36,7 @@ FAULTS = {  # changes of a world without faults, and the message
     "exit on import": ([("LOSS = -1.0", "raise SystemExit(3)")], "importing {module} failed: SystemExit: 3 ({file}:"),
     "missing import": (
         [("import numpy as np\n", "import numpy as np\nimport no_such\n")],
-        "No module named 'no_such' ({file}:3); is it on PYTHONPATH?",
+        "No module named 'no_such' ({file}:3); is it installed, in the current folder or on PYTHONPATH?",
     ),
     "circular import": ([("import numpy as np\n", "import numpy as np\nfrom {module} import x\n")], "ImportError"),
     "keyword not kept": ([("self.length", "self.n")], "length"),
