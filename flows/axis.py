@@ -3,7 +3,7 @@
     size=3,4,5    knowledge=aware,blind    recall.rate=0.2,0.5
 
 Every table, figure, certificate and tag of a sweep is keyed by a `Level` of its axis. `routing.oversight.grammar` splits
-the values. It is imported inside functions, because importing routing imports torch, which help texts do without.
+values. It is imported inside functions, because importing routing imports torch, which help texts do without.
 """
 
 import json
@@ -89,9 +89,12 @@ class Axis:
         return Level(_number(text) if self.numeric else float(index), text, self.name, self.numeric)
 
 
+OVERSIGHT_AXIS = Axis()  # oversight levels need not be listed
+
+
 def oversight_level(probability: float) -> Level:
     """The level of an axis of oversight levels."""
-    return Axis().level(f"{probability:g}")
+    return OVERSIGHT_AXIS.level(f"{probability:g}")
 
 
 def value_text(value: Any) -> str:

@@ -162,8 +162,8 @@ class SharedConfig(Settings):
     def _leave_out_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leaves out what is unset and earlier versions lack, so that their cache keys and saved states stay valid."""
         values = serialize(self)
-        without_axis = {"axis", "level"} if not values.get("axis") else set()
-        unset = {*without_axis, *({"overseer"} if not values["overseer"] else ())}
+        unset = set() if values.get("axis") else {"axis", "level"}
+        unset |= set() if values.get("overseer") else {"overseer"}
         return {name: value for name, value in values.items() if name not in unset}
 
 
@@ -247,7 +247,9 @@ class CompareConfig(SharedConfig):
         levels = info.data.get("oversight", ())
         if len(levels) > 1:
             found = ", ".join(f"{level:g}" for level in levels)
-            raise ValueError(f"a sweep with an axis has one oversight level, found {found}; write --oversight {ONE_LEVEL:g}")
+            raise ValueError(
+                f"a sweep with an axis has one oversight level, found {found}; write --oversight {ONE_LEVEL:g}"
+            )
         return str(axis)
 
     @classmethod

@@ -15,7 +15,10 @@ RUNS = hashlib.sha256("".join(run.model_dump_json() for run in PLAIN.runs()).enc
 
 
 def test_runs_without_an_axis_have_the_settings_of_earlier_versions():
-    assert hashlib.sha256(PLAIN.model_dump_json().encode()).hexdigest() == "6ccfd09f9a69949908dca49009ef1154025965927b5fbb3dd8888c2849f36998"
+    assert (
+        hashlib.sha256(PLAIN.model_dump_json().encode()).hexdigest()
+        == "6ccfd09f9a69949908dca49009ef1154025965927b5fbb3dd8888c2849f36998"
+    )
     assert RUNS == "a25be9c5f7290d4c49143ca4ad207aa03dc2d22610ec9686cf419d556304b567"
     assert not {"axis", "level", "overseer"} & run_params(PLAIN.runs()[0]).keys()
     assert set(run_params(PLAIN)) - set(provenance()) == {
@@ -25,7 +28,12 @@ def test_runs_without_an_axis_have_the_settings_of_earlier_versions():
 
 
 def test_runs_without_an_axis_have_the_cache_keys_of_earlier_versions():
-    assert [run_key(run, "digest")[:12] for run in PLAIN.runs()[:4]] == ["7d70853d18c0", "393a2ea94a32", "5a66ee240e89", "ffe43895ca5c"]
+    assert [run_key(run, "digest")[:12] for run in PLAIN.runs()[:4]] == [
+        "7d70853d18c0",
+        "393a2ea94a32",
+        "5a66ee240e89",
+        "ffe43895ca5c",
+    ]
 
 
 def test_runs_without_an_axis_have_the_titles_and_tags_of_earlier_versions():
