@@ -2,7 +2,7 @@
 
     size=3,4,5    knowledge=aware,blind    recall.rate=0.2,0.5
 
-Every table, figure, certificate and tag of a sweep is keyed by a `Level` of its axis. `routing.oversight.grammar` splits
+A `Level` of the axis is the key of a sweep's tables, figures, certificates and tags. `routing.oversight.grammar` splits
 values. It is imported inside functions, because importing routing imports torch, which help texts do without.
 """
 

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from flows.config import CompareConfig, TrainConfig, run_title
+from flows.config import CompareConfig, run_title
 from flows.tracking.cache_key import run_key
 from flows.tracking.certificates import certificate_path
 from flows.tracking.provenance import provenance, run_params, run_tags
@@ -11,15 +11,15 @@ from flows.tracking.provenance import provenance, run_params, run_tags
 PLAIN = CompareConfig(
     methods=("naive", "naive(weights=ipw(10))@knowledge=blind"), oversight=(0.1, 1.0), seeds=2, env_kwargs={"size": 3}
 )
-RUNS = hashlib.sha256("".join(run.model_dump_json() for run in PLAIN.runs()).encode()).hexdigest()
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def test_runs_without_an_axis_have_the_settings_of_earlier_versions():
-    assert (
-        hashlib.sha256(PLAIN.model_dump_json().encode()).hexdigest()
-        == "6ccfd09f9a69949908dca49009ef1154025965927b5fbb3dd8888c2849f36998"
-    )
-    assert RUNS == "a25be9c5f7290d4c49143ca4ad207aa03dc2d22610ec9686cf419d556304b567"
+    assert sha(PLAIN.model_dump_json()) == "6ccfd09f9a69"
+    assert sha("".join(run.model_dump_json() for run in PLAIN.runs())) == "a25be9c5f729"
     assert not {"axis", "level", "overseer"} & run_params(PLAIN.runs()[0]).keys()
     assert set(run_params(PLAIN)) - set(provenance()) == {
         "checkpoints", "controls", "dask_address", "env", "env_kwargs", "learner", "methods", "name", "oversight",
@@ -53,4 +53,4 @@ def test_runs_without_an_axis_have_the_titles_and_tags_of_earlier_versions():
 
 
 def test_certificates_of_oversight_levels_have_the_file_names_of_earlier_versions():
-    assert certificate_path(Path("sweep"), 0.1) == Path("sweep/certificate-0.1.json")
+    assert certificate_path(Path("sweep"), PLAIN.runs()[0].at) == Path("sweep/certificate-0.1.json")
