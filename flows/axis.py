@@ -149,10 +149,11 @@ def with_limit(overseer: str, name: str, value: Any) -> str:
     limit, _, parameter = name.partition(".")
     calls = [parse_call(text) for text in split_outside(overseer, "|")] if overseer.strip() else []
     count = sum(call.name == limit for call in calls)
-    if count != 1:
-        found = f"--overseer has {limit} {count} times" if count else f"--overseer has no limit {limit}"
-        limits = ", ".join(dict.fromkeys(call.name for call in calls)) or "none"
-        raise ValueError(f"{found}; name a limit that it has once, found {limits}")
+    if not count:
+        limits = ", ".join(call.name for call in calls) or "no limits"
+        raise ValueError(f"--overseer lacks the limit {limit!r}, found {limits}")
+    if count > 1:
+        raise ValueError(f"--overseer has the limit {limit!r} {count} times; an axis changes a limit that it has once")
     changed = [
         call._replace(kwargs=tuple(sorted({**dict(call.kwargs), parameter: value}.items())))
         if call.name == limit
