@@ -62,7 +62,7 @@ def oversight_figure(cells: Sequence[Cell], references: Mapping[Level, Reference
     ends = _references(axes, references) if references else []
     colours, linestyles = row_styles([line[0].row for line in lines])
     for index, (line, colour, linestyle) in enumerate(zip(lines, colours, linestyles, strict=True)):
-        x = _dodge(np.array([cell.level.position for cell in line]), index, len(lines), logarithmic)
+        x = _dodge([cell.level for cell in line], index, len(lines), logarithmic)
         leaky = line[0].leaky
         style = {"color": colour, "linestyle": linestyle, "marker": MARKERS[index % len(MARKERS)]}
         (_draw_leaky_line if leaky else _draw_line)(axes, x, line, style)
@@ -136,9 +136,12 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_TICK else text[: LONGEST_TICK - 1] + "…"
 
 
-def _dodge(x: np.ndarray, index: int, count: int, logarithmic: bool) -> np.ndarray:
-    """Shift `x` so that the error bars of `count` lines do not overlap."""
+def _dodge(levels: Sequence[Level], index: int, count: int, logarithmic: bool) -> np.ndarray:
+    """Return the positions of levels, shifted so that the error bars of `count` lines do not overlap."""
+    x = np.array([level.position for level in levels])
     shift = (index - (count - 1) / 2) / max(count, 12)
+    if not levels[0].numeric:
+        return x + 0.3 * shift  # of levels at distance 1
     return x * (1 + 0.12 * shift) if logarithmic else x + 0.03 * (np.ptp(x) or 0.1) * shift
 
 
@@ -213,10 +216,19 @@ def _zoom(axes: Axes, means: Sequence[float] | np.ndarray) -> None:
 def _references(axes: Axes, references: Mapping[Level, Reference]) -> list[LineEnd]:
     """Draw the returns known before training over the levels; return the ends of the lines."""
     levels = [level.position for level in references]
+    steps = "default" if all(level.numeric for level in references) else "steps-mid"
     ends = []
     for name, label in REFERENCES.items():
         values = [getattr(known, name) for known in references.values()]
-        axes.plot(levels, values, marker="_" if len(levels) == 1 else "", zorder=1, gid=REFERENCE_LINE, **DOTS)
+        axes.plot(
+            levels,
+            values,
+            marker="_" if len(levels) == 1 else "",
+            zorder=1,
+            gid=REFERENCE_LINE,
+            drawstyle=steps,
+            **DOTS,
+        )
         ends.append(LineEnd(levels[-1], values[-1], label, REFERENCE_LABEL))
     return ends
 
