@@ -114,8 +114,6 @@ def of_run(run: Any) -> dict[str, Any]:
         "id": run.info.run_id,
         "method": run.data.tags.get("arm") or run.data.tags.get("method", ""),
         "oversight": tag_number(run.data.tags, "oversight", NAN),
-        "axis": run.data.tags.get("axis", ""),
-        "level": run.data.tags.get("level", ""),
         "seed": int(tag_number(run.data.tags, "seed", -1)),
         "status": run.info.status,
         "true return": row and row.true_return,
@@ -125,6 +123,8 @@ def of_run(run: Any) -> dict[str, Any]:
         "exactness": run.data.tags.get("exactness", ""),
         "started": started(run),
         "env": environment(run),
+        "axis": run.data.tags.get("axis", ""),
+        "level": run.data.tags.get("level", ""),
     }
 
 
@@ -174,6 +174,8 @@ def _table(entries: Sequence[dict[str, Any]]) -> None:
     shared = {name: value for name, value in lines[0].items() if name in FACTORED and _all_equal(lines, name)}
     short = [{**line, "id": line["id"][:SHORT], "started": line["started"].partition("-")[2]} for line in lines]
     names = [name for name in lines[0] if name not in shared]
+    if "level" in names:  # last in a pipe, where scripts select columns by number
+        names.insert(names.index("oversight") + 1, names.pop(names.index("level")))
     fitting = fitting_columns({name: [name, *(line[name] for line in short)] for name in names}, console.width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in fitting:

@@ -76,8 +76,8 @@ def test_a_failed_run_is_named_and_the_others_finish(project):
 
 
 def test_a_sweep_with_an_axis_is_certified_and_trained_at_each_level(project):
-    words = [word for word in TINY if word not in ("--set", "size=2", "tiny")]
-    code, out, err = keyhole(project, "learns", "compare", *words, "sizes", "--axis", "size=3,2")
+    words = [word for word in TINY if word not in ("--set", "size=2")]
+    code, out, err = keyhole(project, "learns", "compare", *words, "--name", "sizes", "--axis", "size=3,2")
     assert (code, err) == (0, "")
     assert [name for name, _ in sorted(runs(project))] == sorted(
         f"{method} size={size} seed={seed}" for method in ("naive", "filtering") for size in (2, 3) for seed in (0, 1)
