@@ -1,4 +1,4 @@
-"""Prefect flow that trains every method at every oversight level with every seed, then writes the report.
+"""Prefect flow that trains every method at every level with every seed, then writes the report.
 
 Prefect supplies the history and the threads. Training happens in worker processes, because a learner seeds the global
 random generators of its process. A failed run does not end the sweep; the sweep lists it when it ends.
@@ -185,7 +185,7 @@ def _run_opened(sweep: Sweep, config: CompareConfig, start: Start) -> Outcome:
     missing = Missing()
     for job in certified:
         if error := sweep.outcomes[job.key]:
-            missing.add(f"certificate at p={job.config.oversight:g}", error)
+            missing.add(f"certificate at {job.config.at}", error)
     comparison = finalize(sweep.store, sweep.record.run_id, missing)
     prefect_artifacts.publish_results(comparison, comparison.results.folder / PAGE)
     if missing:
@@ -232,13 +232,13 @@ def _outcome(sweep: Sweep, job: Job) -> Iterator[None]:
 
 
 def uncertified(config: CompareConfig, folder: Path) -> list[TrainConfig]:
-    """Returns one run for each oversight level that has no certificate yet in the sweep's folder."""
+    """Returns one run for each level that has no certificate yet in the sweep's folder."""
     plainest = sorted(config.runs(), key=lambda run: not run.arm)  # prefers a run in the sweep's own world
-    levels = {run.oversight: run for run in plainest}
-    return [levels[level] for level in config.oversight if not certificates.certificate_path(folder, level).exists()]
+    levels = {run.at: run for run in plainest}
+    return [run for level, run in levels.items() if not certificates.certificate_path(folder, level).exists()]
 
 
-@task(task_run_name="{config.label} p={config.oversight} seed={config.seed}", cache_policy=NO_CACHE)
+@task(task_run_name="{config.label} {config.at} seed={config.seed}", cache_policy=NO_CACHE)
 def train(config: TrainConfig, sweep: Sweep) -> str:
     """Trains one run and returns its MLflow run id. A run whose process dies is resumed once in another process."""
     todo = sweep.todo(config)
@@ -252,14 +252,14 @@ def train(config: TrainConfig, sweep: Sweep) -> str:
     return run_id
 
 
-@task(task_run_name="p={config.oversight}", cache_policy=NO_CACHE)
+@task(task_run_name="{config.at}", cache_policy=NO_CACHE)
 def certify(config: TrainConfig, sweep: Sweep) -> None:
     """Certifies the world of a run, if it can be enumerated, and stores the certificate with the sweep."""
     with _outcome(sweep, Job(certify, config)):
         certificate = sweep.pool.do("flows.running.worker:compute_certificate", config)
         if certificate:
-            sweep.record.params(certificates.certificate_params(config.oversight, certificate))
-            path = certificates.certificate_path(sweep.record.folder, config.oversight)
+            sweep.record.params(certificates.certificate_params(config.at, certificate))
+            path = certificates.certificate_path(sweep.record.folder, config.at)
             path.write_text(json.dumps(certificate, indent=2) + "\n")
 
 

@@ -6,16 +6,29 @@ replaces defaults; explicit values replace both.
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from flows import arms
+from flows.axis import Axis, Level, oversight_level, parse_axis, value_text, with_limit
 from flows.plugins import registering_module
-from flows.prefect_form import arrange_schema, group_settings, ungroup_settings
+from flows.prefect_form import MORE, arrange_schema, group_settings, ungroup_settings
 from flows.processor import computes_bf16
 
 Item = TypeVar("Item")
+ONE_LEVEL = 0.1  # oversight of a sweep with an axis, unless it is set
 Learner = Literal["reinforce", "ppo"]
 
 
@@ -125,6 +138,9 @@ class SharedConfig(Settings):
         default="envs:keyhole/DiamondGhost-v0", description="Gymnasium id, as 'module:id' if a module registers it"
     )
     env_kwargs: dict[str, Any] = Field(default_factory=dict, description="other arguments of the environment")
+    overseer: str = Field(
+        default="", description="limits of the overseer, LIMIT(VALUE,...)|LIMIT(...); see `keyhole limits`"
+    )
     steps: int = Field(default=1_000_000, ge=1, description="environment steps of a run, over all copies")
     start: str = Field(
         default="",
@@ -146,12 +162,20 @@ class SharedConfig(Settings):
             return values
         return {**values, "training": {**defaults, **training}}
 
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out what is unset and earlier versions lack, so that their cache keys and saved states stay valid."""
+        values = serialize(self)
+        unset = set() if values.get("axis") else {"axis", "level"}
+        unset |= set() if values.get("overseer") else {"overseer"}
+        return {name: value for name, value in values.items() if name not in unset}
+
 
 Methods = Annotated[tuple[str, ...], AfterValidator(check_distinct), AfterValidator(arms.check_arms)]
 
 
 class TrainConfig(SharedConfig):
-    """One run: one arm, one oversight level, one seed."""
+    """One run: one arm, one level, one seed."""
 
     method: Annotated[str, AfterValidator(arms.check_method)] = Field(
         default="gradient_routing", description="oversight method, METHOD(PART=VALUE,...); see `keyhole methods`"
@@ -159,15 +183,25 @@ class TrainConfig(SharedConfig):
     arm: str = Field(default="", description="name of the run in tables and figures; unset: the method")
     oversight: Probability = Field(default=0.1, description="probability p that the overseer sees")
     seed: int = Field(default=0, ge=0, description="seed of the run")
+    axis: str = Field(default="", description="what the sweep of the run changes; unset: the oversight level")
+    level: Any = Field(default=None, description="the run's value of the axis, which env_kwargs or overseer has too")
 
     @property
     def label(self) -> str:
         """The name of the run in tables and figures."""
         return self.arm or self.method
 
+    @property
+    def at(self) -> Level:
+        """The run's level of the sweep's axis."""
+        if not self.axis:
+            return oversight_level(self.oversight)
+        text = value_text(self.level)
+        return Axis(self.axis, (text,)).level(text)
+
 
 class CompareConfig(SharedConfig):
-    """A sweep: every arm at every oversight level with every seed."""
+    """A sweep: every arm at every level of the axis, by default every oversight level, with every seed."""
 
     methods: Methods = Field(
         default=("gradient_routing", "filtering"),
@@ -177,6 +211,11 @@ class CompareConfig(SharedConfig):
     )
     oversight: Annotated[tuple[Probability, ...], AfterValidator(check_distinct)] = Field(
         default=(0.03, 0.1, 0.3), min_length=1, description="oversight levels"
+    )
+    axis: str = Field(
+        default="",
+        description="argument of the environment, or LIMIT.PARAMETER of the overseer, to sweep in place of the "
+        f"oversight level: NAME=VALUE,VALUE,...; --oversight is then one level, by default {ONE_LEVEL:g}",
     )
     controls: bool = Field(default=False, description="also train the attribution controls of each arm")
     reference: str = Field(
@@ -194,7 +233,28 @@ class CompareConfig(SharedConfig):
     @model_validator(mode="before")
     @classmethod
     def _ungroup(cls, values: Any) -> Any:
-        return ungroup_settings(values, lambda: cls().model_dump(mode="json"))
+        ungrouped = ungroup_settings(values, lambda: cls().model_dump(mode="json"))
+        if not isinstance(ungrouped, dict) or not ungrouped.get("axis"):
+            return ungrouped
+        default = cls.model_fields["oversight"].default
+        prefilled = MORE in values and tuple(ungrouped.get("oversight", ())) == default  # by Prefect's form
+        unset = "oversight" not in ungrouped or prefilled
+        return {**ungrouped, "oversight": (ONE_LEVEL,)} if unset else ungrouped
+
+    @field_validator("axis")
+    @classmethod
+    def _check_axis(cls, text: str, info: ValidationInfo) -> str:
+        """Writes the axis in one form, so that sweeps with equal axes are equal."""
+        if not text.strip():
+            return ""
+        axis = parse_axis(text)
+        levels = info.data.get("oversight", ())
+        if len(levels) > 1:
+            found = ", ".join(f"{level:g}" for level in levels)
+            raise ValueError(
+                f"a sweep with an axis has one oversight level, found {found}; write --oversight {ONE_LEVEL:g}"
+            )
+        return str(axis)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -221,12 +281,37 @@ class CompareConfig(SharedConfig):
         """
         shared = {name: getattr(self, name) for name in SharedConfig.model_fields}
         found = [self._arm(name, method) for name, method in arms.trained_once(self.arms).items()]
+        if not self.axis:
+            return [
+                TrainConfig(oversight=oversight, seed=seed, **(shared | arm))
+                for seed in range(self.seeds)
+                for oversight in self.oversight
+                for arm in found
+            ]
+        (oversight,) = self.oversight
         return [
-            TrainConfig(oversight=oversight, seed=seed, **(shared | arm))
+            TrainConfig(oversight=oversight, seed=seed, **(shared | arm | self._at(value, arm["env_kwargs"])))
             for seed in range(self.seeds)
-            for oversight in self.oversight
+            for value in self.sweep_axis.values
             for arm in found
         ]
+
+    @property
+    def sweep_axis(self) -> Axis:
+        """What the sweep changes from level to level."""
+        if self.axis:
+            return parse_axis(self.axis)
+        return Axis(texts=tuple(oversight_level(level).text for level in self.oversight))
+
+    def _at(self, value: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The settings in which the runs at one level of the axis differ from the sweep."""
+        name = self.sweep_axis.name
+        changed = (
+            {"overseer": with_limit(self.overseer, name, value)}
+            if "." in name
+            else {"env_kwargs": {**arguments, name: value}}
+        )
+        return {**changed, "axis": name, "level": value}
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -259,4 +344,4 @@ class RunOptions(Settings):
 
 def run_title(run: TrainConfig) -> str:
     """The run's name in MLflow and Prefect, unique within a sweep."""
-    return f"{run.label} p={run.oversight:g} seed={run.seed}"
+    return f"{run.label} {run.at} seed={run.seed}"

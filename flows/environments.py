@@ -43,6 +43,16 @@ def make_env(name: str, arguments: dict[str, Any], copies: int = 2) -> VectorEnv
         raise environment_error(name, error) from None
 
 
+def check_argument(name: str, argument: str) -> None:
+    """Raises UserError if the environment is unknown or takes no such argument."""
+    entry = _entry(name)
+    parameters = signature(entry).parameters if callable(entry) else {}
+    takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values())
+    known = [key for key in parameters if key not in HIDDEN]
+    if known and argument not in known and not takes_any:
+        raise unknown_name(f"argument of {name}", argument, known)
+
+
 def environment_error(name: str, error: BaseException) -> UserError:
     """Describes an exception that an environment raised; one of user code with its type, file and line."""
     if error.__cause__ is not None and raised_by_user(error.__cause__):

@@ -24,7 +24,7 @@ LIBRARIES = {  # the only files that import a library, as path prefixes
     "safetensors": ("agents/saving/weights.py",),
 }
 LAYERS = (  # of flows, from ground to top: a file imports its own room and those of lower layers
-    {"arms", "errors", "output", "presets", "process_env", "processor", "project", "search_path", "text"},
+    {"arms", "axis", "errors", "output", "presets", "process_env", "processor", "project", "search_path", "text"},
     {"plugins", "prefect_form", "shell", "user_code"},
     {"config", "environments"},
     {"tracking"},

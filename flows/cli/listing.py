@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from rich.cells import cell_len
 
+from flows.axis import Axis, Level
 from flows.sweep.plan import missing_runs
 from flows.text import cell_text, nan_to_none
 from flows.tracking.results import NAN, Row, child_runs, last_attempts, run_rows, search_runs, tag_number
@@ -20,10 +21,17 @@ from flows.tracking.store import PARENT, Store
 SHORT = 8  # characters of a run id in a table
 NUMBERS = ("runs", "best", "oversight", "seed", "true return", "seen", "unseen")
 WRAPPED = ("name", "method", "of", "env")  # columns that may take two lines
-FACTORED = ("status", "env", "knowledge", "exactness")  # printed once below the table if equal in every row
+FACTORED = (
+    "axis",
+    "level",
+    "status",
+    "env",
+    "knowledge",
+    "exactness",
+)  # printed once below if equal in every row
 IMPORTANT = (  # most important first; where the terminal is too narrow for all columns, the last of these are left out
-    "id", "best", "true return", "name", "method", "oversight", "seed", "runs", "status", "of", "seen", "unseen",
-    "started", "env", "exactness", "knowledge",
+    "id", "best", "true return", "name", "method", "level", "oversight", "seed", "runs", "status", "of", "seen",
+    "unseen", "started", "axis", "env", "exactness", "knowledge",
 )  # fmt: skip
 MIN_WRAPPED, GAP, EDGES = 12, 3, 2  # characters: of a wrapped column, between two columns, of both edges
 
@@ -36,11 +44,12 @@ class Filters(NamedTuple):
     status: str | None = None
     oversight: float | None = None
     seed: int | None = None
+    level: str | None = None  # of another axis, VALUE or NAME=VALUE
 
     @property
     def of_runs(self) -> bool:
         """Whether a condition is set that only applies to runs, not to sweeps."""
-        return (self.method, self.oversight, self.seed) != (None, None, None)
+        return (self.method, self.oversight, self.seed, self.level) != (None, None, None, None)
 
     def admit(self, run: Any) -> bool:
         """Returns whether the MLflow run meets every condition."""
@@ -52,6 +61,7 @@ class Filters(NamedTuple):
                 self.status in (None, run.info.status),
                 self.oversight is None or self.oversight == tag_number(tags, "oversight", NAN),
                 self.seed is None or str(self.seed) == tags.get("seed"),
+                self.level in (None, tags.get("level"), f"{tags.get('axis')}={tags.get('level')}"),
             )
         )
 
@@ -92,7 +102,7 @@ def of_top(run: Any, children: Sequence[Any]) -> dict[str, Any]:
         "status": run.info.status,
         "runs": f"{done}/{total}" if run.data.tags.get("kind") == "sweep" else "",
         "best": best and best.true_return,
-        "of": f"{best.method} p={best.oversight:g} seed={best.seed}" if best else "",
+        "of": f"{best.method} {run_level(best)} seed={best.seed}" if best else "",
         "env": environment(run),
     }
 
@@ -113,7 +123,14 @@ def of_run(run: Any) -> dict[str, Any]:
         "exactness": run.data.tags.get("exactness", ""),
         "started": started(run),
         "env": environment(run),
+        "axis": run.data.tags.get("axis", ""),
+        "level": run.data.tags.get("level", ""),
     }
+
+
+def run_level(row: Row) -> Level:
+    """The level of a row, without the other levels of its sweep."""
+    return Axis(row.axis, (row.level,)).level(row.level)
 
 
 def first_rows(run: Any) -> list[Row]:
@@ -157,6 +174,8 @@ def _table(entries: Sequence[dict[str, Any]]) -> None:
     shared = {name: value for name, value in lines[0].items() if name in FACTORED and _all_equal(lines, name)}
     short = [{**line, "id": line["id"][:SHORT], "started": line["started"].partition("-")[2]} for line in lines]
     names = [name for name in lines[0] if name not in shared]
+    if "level" in names:  # last in a pipe, where scripts select columns by number
+        names.insert(names.index("oversight") + 1, names.pop(names.index("level")))
     fitting = fitting_columns({name: [name, *(line[name] for line in short)] for name in names}, console.width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in fitting:

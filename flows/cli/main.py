@@ -54,7 +54,7 @@ def cli(context: click.Context) -> None:
 )
 @store_option
 def compare(resume: str | None, force: bool, next_seeds: bool, only_failed: bool, dry_run: bool, **values: Any) -> None:
-    """Compare oversight methods: every method at every oversight level with every seed.
+    """Compare oversight methods: every method at every oversight level, or level of --axis, with every seed.
 
     `--methods all` selects every method. Nested runs, figures and report.html go to MLflow. A run that finished before
     with equal settings, code and libraries is reused. If an earlier sweep has the same settings and all of its runs are
@@ -184,6 +184,7 @@ def delete(sweep: str, yes: bool) -> None:
 @click.option("--status", type=click.Choice(STATUSES, case_sensitive=False), help="runs with this status")
 @click.option("--oversight", type=float, metavar="NUMBER", help="runs at this oversight level")
 @click.option("--seed", type=int, metavar="INTEGER", help="runs with this seed")
+@click.option("--level", metavar="VALUE", help="runs at this level of their sweep's axis, VALUE or NAME=VALUE")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="number of entries to show")
 @click.option("--archived", is_flag=True, help="list archived sweeps instead")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
@@ -191,7 +192,7 @@ def delete(sweep: str, yes: bool) -> None:
 def runs(sweep: str | None, limit: int, archived: bool, as_json: bool, **values: Any) -> None:
     """List sweeps and single runs, newest first, or the runs of SWEEP in order of start.
 
-    --method, --oversight and --seed select runs of all sweeps. In a pipe, columns are separated by tabs.
+    --method, --oversight, --seed and --level select runs of all sweeps. In a pipe, columns are separated by tabs.
     """
     from flows.cli.commands import list_runs
 

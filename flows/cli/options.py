@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from flows.cli.settings import ARGUMENTS, Setting, is_list, settings
+from flows.config import TrainConfig
 from flows.presets import DESCRIPTIONS, PRESETS
 from flows.project import ARTIFACTS, MLRUNS, STORE
 
@@ -24,12 +25,14 @@ STORE_OPTIONS = (
         f"where a new store keeps the runs' files, s3://... or file://...; also ${ARTIFACTS}",
     ),
 )
+SET_BY_SWEEPS = (("axis",), ("level",))  # settings of a run without an option
 BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 
 
 def options(model: type[BaseModel]) -> Callable[[Callable], Callable]:
     """Decorates a click command with an option for each setting of the model, and --set, --preset, --config."""
-    known = [setting for setting in settings(model) if setting.path != (ARGUMENTS,)]
+    hidden = {(ARGUMENTS,), *(SET_BY_SWEEPS if issubclass(model, TrainConfig) else ())}
+    known = [setting for setting in settings(model) if setting.path not in hidden]
 
     def decorate(command: Callable) -> Callable:
         for option in reversed([*map(_option, known), *_common()]):

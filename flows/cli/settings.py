@@ -60,6 +60,8 @@ def configuration(model: type[Model], options: Mapping[str, Any]) -> Model:
     _validated(model, explicit)
     if "methods" in file or "methods" in explicit:
         preset.pop("reference", None)  # one of the preset's own methods
+    if file.get("axis") or explicit.get("axis"):
+        preset.pop("oversight", None)  # one level, unless it is set
     return _validated(model, _all_methods(_merged(_merged(preset, file), explicit)))
 
 

@@ -74,7 +74,7 @@ def _sweep(store: Store, run: Any) -> list[str]:
     ]
     for row in found.unfinished:
         reason = f"{row.status.lower()}{': ' * bool(row.error)}{row.error}"
-        lines.append(f"{row.method} p={row.oversight:g} seed={row.seed}   {reason}")
+        lines.append(f"{row.method} {found.level_of(row)} seed={row.seed}   {reason}")
     return lines + [f"{run_title(config)}   missing" for config in missing]
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from flows.axis import Level
 from flows.reporting.statistics import Interval, PointEstimate, interquartile_interval, interval
 from flows.reporting.verdicts import Contrast, Place, contrast_rows
 from flows.tracking.results import Results, Row
@@ -14,11 +15,13 @@ COINCIDENCE = 0.015  # of the true return: closer lines cannot be distinguished 
 
 
 class Cell(NamedTuple):
-    """One row name at one oversight level, aggregated over seeds."""
+    """One row name at one level, aggregated over seeds."""
 
     row: str
     leaky: bool
     oversight: float
+    level: Level
+    """of the sweep's axis; with another axis than oversight, `oversight` is the same in every cell"""
     returns: Mapping[int, float]
     """seed -> true return"""
     true_return: Interval
@@ -34,18 +37,18 @@ class Comparison(NamedTuple):
 
     results: Results
     cells: tuple[Cell, ...]
-    """sorted by oversight level, lowest first, then by true return, highest first"""
+    """sorted by level, lowest first, then by true return, highest first"""
     contrasts: Mapping[Place, Contrast]
-    """(row name, oversight level) -> the row against the reference arm; empty if the reference has no result"""
+    """(row name, level) -> the row against the reference arm; empty if the reference has no result"""
 
     @property
-    def levels(self) -> list[float]:
-        """The oversight levels, lowest first."""
-        return sorted({cell.oversight for cell in self.cells})
+    def levels(self) -> list[Level]:
+        """The levels of the axis: numbers lowest first, others in the given order."""
+        return sorted({cell.level for cell in self.cells})
 
     @property
     def rows(self) -> list[str]:
-        """The row names, ranked by true return at the lowest oversight level."""
+        """The row names, ranked by true return at the first level."""
         return rank_rows(self.cells)
 
     @property
@@ -58,28 +61,28 @@ class Comparison(NamedTuple):
             if all(cells)
         }
 
-    def at_level(self, level: float) -> list[Cell]:
-        """The cells of one oversight level, best first."""
-        return [cell for cell in self.cells if cell.oversight == level]
+    def at_level(self, level: Level) -> list[Cell]:
+        """The cells of one level, best first."""
+        return [cell for cell in self.cells if cell.level == level]
 
-    def cell(self, row: str, level: float) -> Cell | None:
-        """The cell of a row name at an oversight level, if a run finished there."""
-        return next((cell for cell in self.cells if (cell.row, cell.oversight) == (row, level)), None)
+    def cell(self, row: str, level: Level) -> Cell | None:
+        """The cell of a row name at a level, if a run finished there."""
+        return next((cell for cell in self.cells if (cell.row, cell.level) == (row, level)), None)
 
 
 def compare_rows(results: Results) -> Comparison:
     """Aggregate the finished runs of a sweep over their seeds."""
-    groups: dict[tuple[float, str], list[Row]] = {}
+    groups: dict[tuple[Level, str], list[Row]] = {}
     for row in results.finished:
-        groups.setdefault((row.oversight, row.row), []).append(row)
-    cells = [_cell(rows, results.blocks) for rows in groups.values()]
-    cells.sort(key=lambda cell: (cell.oversight, -cell.true_return.mean))
-    returns = {(cell.row, cell.oversight): cell.returns for cell in cells}
+        groups.setdefault((results.level_of(row), row.row), []).append(row)
+    cells = [_cell(level, rows, results.blocks) for (level, _), rows in groups.items()]
+    cells.sort(key=lambda cell: (cell.level, -cell.true_return.mean))
+    returns = {(cell.row, cell.level): cell.returns for cell in cells}
     leaky = {cell.row for cell in cells if cell.leaky}
     return Comparison(results, tuple(cells), contrast_rows(returns, leaky, results.reference_arm))
 
 
-def _cell(rows: list[Row], blocks: list[str]) -> Cell:
+def _cell(level: Level, rows: list[Row], blocks: list[str]) -> Cell:
     def over_seeds(value: Callable[[Row], float]) -> Interval:
         return interval([value(row) for row in rows])
 
@@ -90,6 +93,7 @@ def _cell(rows: list[Row], blocks: list[str]) -> Cell:
         row=rows[0].row,
         leaky=rows[0].leaky,
         oversight=rows[0].oversight,
+        level=level,
         returns=returns,
         interquartile_mean=interquartile_interval([[row.true_return for row in rows]]),
         true_return=over_seeds(lambda row: row.true_return),
@@ -110,12 +114,12 @@ class Curve(NamedTuple):
     """whether the method's first deployment rule reads what no overseer can know"""
 
 
-def learning_curves(results: Results) -> dict[tuple[str, float], Curve]:
-    """Return the curve of each (method, oversight level) over the seeds that finished."""
-    groups: dict[tuple[str, float], list[dict[int, float]]] = {}
+def learning_curves(results: Results) -> dict[tuple[str, Level], Curve]:
+    """Return the curve of each (method, level) over the seeds that finished."""
+    groups: dict[tuple[str, Level], list[dict[int, float]]] = {}
     leaky = {row.row for row in results.finished if row.leaky}
     for run_id, row in {row.run_id: row for row in results.finished}.items():
-        groups.setdefault((row.method, row.oversight), []).append(dict(results.curves[run_id]))
+        groups.setdefault((row.method, results.level_of(row)), []).append(dict(results.curves[run_id]))
     return {(method, level): _curve(runs, method in leaky) for (method, level), runs in groups.items()}
 
 
@@ -132,10 +136,10 @@ def _curve(runs: list[dict[int, float]], leaky: bool) -> Curve:
 
 def without_coinciding(cells: Sequence[Cell]) -> list[Cell]:
     """Drop the rows that differ nowhere by more than `COINCIDENCE` from their method's first deployment rule."""
-    means = {(cell.row, cell.oversight): cell.true_return.mean for cell in cells}
+    means = {(cell.row, cell.level): cell.true_return.mean for cell in cells}
 
     def distance(cell: Cell) -> float:
-        first = means.get((cell.row.partition("/")[0], cell.oversight), math.inf)
+        first = means.get((cell.row.partition("/")[0], cell.level), math.inf)
         return abs(cell.true_return.mean - first)
 
     distinct = {cell.row for cell in cells if "/" not in cell.row or distance(cell) > COINCIDENCE}
@@ -143,8 +147,9 @@ def without_coinciding(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def rank_rows(cells: Sequence[Cell]) -> list[str]:
-    """Rank the row names by true return at the lowest oversight level, highest first."""
-    best: dict[str, tuple[float, float]] = {}
+    """Rank the row names by true return at the first level, highest first."""
+    best: dict[str, tuple[Level, float]] = {}
     for cell in cells:
-        best[cell.row] = min(best.get(cell.row, (math.inf, 0.0)), (cell.oversight, -cell.true_return.mean))
+        found = cell.level, -cell.true_return.mean
+        best[cell.row] = min(best.get(cell.row, found), found)
     return sorted(best, key=lambda name: best[name])

@@ -31,7 +31,9 @@ def sweep_dataframe(
         status of the run; whether the rule is leaky; true return per episode, discounted, over all episodes and over
         those that start watched (seen) or unwatched (unseen); the checkpoint used; the true return of the final policy
         with each block ablated (without_BLOCK), the same in all rows of a run; proxy return, labels used, exactness,
-        run id and error. A number that a run has not recorded is nan. `attrs` holds the sweep's name and run id.
+        run id and error; the axis of the sweep (oversight, or the argument that it changes) and the run's level of it,
+        as numbers if all levels are. A number that a run has not recorded is nan. `attrs` holds the sweep's name and
+        run id.
 
     Raises:
         flows.errors.UserError: there is no such sweep or store.
@@ -53,5 +55,8 @@ def sweep_dataframe(
         for row in rows
     ]
     frame = pandas.DataFrame(lines, columns=[*COLUMNS, *(f"without_{block}" for block in blocks)])
+    numbers = pandas.to_numeric(frame["level"], errors="coerce")
+    if numbers.notna().all():
+        frame["level"] = numbers
     frame.attrs.update(sweep=found.info.run_name, run_id=found.info.run_id)
     return frame

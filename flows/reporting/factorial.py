@@ -10,6 +10,7 @@ from itertools import combinations, product
 from typing import NamedTuple
 
 from flows import arms
+from flows.axis import Level
 from flows.reporting import statistics
 from flows.reporting.aggregate import Comparison
 from flows.reporting.numbers import number, p_value, plusminus
@@ -39,11 +40,11 @@ class Effect(NamedTuple):
 
 
 class TwoByTwo(NamedTuple):
-    """The table of two kinds of parts at one oversight level."""
+    """The table of two kinds of parts at one level."""
 
     arm: str
     """the arm with the second part of both kinds"""
-    level: float
+    level: Level
     kinds: tuple[str, str]
     parts: tuple[tuple[str, str], tuple[str, str]]
     """of each kind, the two parts"""
@@ -92,7 +93,7 @@ def _parts(row: str) -> Parts | None:
 
 
 def _tables_of(
-    comparison: Comparison, level: float, known: Mapping[str, Parts], kinds: tuple[str, str]
+    comparison: Comparison, level: Level, known: Mapping[str, Parts], kinds: tuple[str, str]
 ) -> list[TwoByTwo]:
     first, second = kinds
     groups: dict[tuple[tuple[str, str], ...], dict[tuple[str, str], str]] = {}
@@ -116,7 +117,7 @@ def _distinct(parts: Sequence[str], last: str | None) -> list[str]:
 
 def _table(
     comparison: Comparison,
-    level: float,
+    level: Level,
     kinds: tuple[str, str],
     parts: tuple[tuple[str, str], tuple[str, str]],
     rows: Mapping[tuple[str, str], str],
@@ -149,7 +150,7 @@ def markdown(table: TwoByTwo) -> str:
     """Format a table and its effects as Markdown, which is readable as text."""
     (first, second), (ones, others) = table.kinds, table.parts
     pairs = table.effects[0].difference.n
-    title = f"{first} x {second} at oversight {table.level:g}, {pairs} paired seeds; {second}, {first} of {table.arm}"
+    title = f"{first} x {second} at {table.level.title}, {pairs} paired seeds; {second}, {first} of {table.arm}"
     lines = [title, "", "| | " + " | ".join(f"{second}={part}" for part in others) + " |", "|---|---|---|"]
     for part, cells in zip(ones, table.cells, strict=True):
         lines.append(f"| {first}={part} | " + " | ".join(map(plusminus, cells)) + " |")

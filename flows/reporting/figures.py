@@ -1,4 +1,4 @@
-"""Figures of a sweep: true return against oversight level, and learning curves."""
+"""Figures of a sweep: true return against the levels of its axis, and learning curves."""
 
 import io
 import math
@@ -11,9 +11,10 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import TickedStroke
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from flows import arms
+from flows.axis import OVERSIGHT, Level
 from flows.reporting.aggregate import Cell, Curve, rank_rows, without_coinciding
 from flows.tracking.certificates import Reference
 
@@ -33,6 +34,8 @@ LINES: tuple[Any, ...] = (  # of the rows that share a colour, in order
 )  # fmt: skip
 REFERENCES = {"optimal_return": "optimum", "enforceable": "enforceable return", "naive_optimum": "naive optimum"}
 REFERENCE_LABEL = "#767d86"
+OVERSIGHT_MEANING = ": probability that the overseer sees how an episode ends"
+LONGEST_TICK = 24  # characters of a level below the x axis and in a legend
 
 
 class LineEnd(NamedTuple):
@@ -44,22 +47,22 @@ class LineEnd(NamedTuple):
     colour: str
 
 
-def oversight_figure(cells: Sequence[Cell], references: Mapping[float, Reference]) -> bytes:
-    """Draw true return against oversight level as a PNG: a line for each row, mean and 95 % interval over seeds.
+def oversight_figure(cells: Sequence[Cell], references: Mapping[Level, Reference]) -> bytes:
+    """Draw true return against the level as a PNG: a line for each row, mean and 95 % interval over seeds.
 
-    Lines and markers of leaky rows are hatched.
+    Levels that are numbers are placed by value, others at equal distances. Lines and markers of leaky rows are hatched.
     A row that coincides with its method's first deployment rule, within `COINCIDENCE`, is not drawn.
     """
     cells = without_coinciding(cells)
     figure = Figure(figsize=(10.5, 6.4), layout="constrained", dpi=150)
     axes = figure.subplots()
-    levels = sorted({cell.oversight for cell in cells})
+    levels = sorted({cell.level for cell in cells})
     lines = [[cell for cell in cells if cell.row == name] for name in rank_rows(cells)]
     logarithmic = _x_axis(axes, levels)
     ends = _references(axes, references) if references else []
     colours, linestyles = row_styles([line[0].row for line in lines])
     for index, (line, colour, linestyle) in enumerate(zip(lines, colours, linestyles, strict=True)):
-        x = _dodge(np.array([cell.oversight for cell in line]), index, len(lines), logarithmic)
+        x = _dodge([cell.level for cell in line], index, len(lines), logarithmic)
         leaky = line[0].leaky
         style = {"color": colour, "linestyle": linestyle, "marker": MARKERS[index % len(MARKERS)]}
         (_draw_leaky_line if leaky else _draw_line)(axes, x, line, style)
@@ -71,24 +74,25 @@ def oversight_figure(cells: Sequence[Cell], references: Mapping[float, Reference
     return _png(figure)
 
 
-def curves_figure(curves: Mapping[tuple[str, float], Curve], references: Mapping[float, Reference]) -> bytes:
+def curves_figure(curves: Mapping[tuple[str, Level], Curve], references: Mapping[Level, Reference]) -> bytes:
     """Draw learning curves as a PNG: a panel for each method, a line for each level, mean and 95 % band over seeds.
 
     Lines and bands of leaky methods are hatched.
     """
     methods = list(dict.fromkeys(method for method, _ in curves))
     levels = sorted({level for _, level in curves})
+    colours = dict(zip(levels, _shades(len(levels)), strict=True))
     columns = min(4, max(1, len(methods)))
     lines = math.ceil(len(methods) / columns)
     figure = Figure(figsize=(0.6 + 2.9 * columns, 0.9 + 2.3 * lines), layout="constrained", dpi=150)
     panels = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
     for axes, method in zip(panels, methods, strict=False):
-        _panel(axes, method, {level: curves[method, level] for level in levels if (method, level) in curves})
-        _optimum(axes, references)
+        _panel(axes, method, {level: curves[method, level] for level in levels if (method, level) in curves}, colours)
+        _optima(axes, references, colours)
     _zoom(panels[0], np.concatenate([curve.mean for curve in curves.values()]))
     for axes in panels[len(methods) :]:
         axes.set_visible(False)
-    _legend(figure, levels)
+    _legend(figure, colours)
     figure.supxlabel("environment steps", **STYLE)
     figure.supylabel("true return of the deployed policy", **STYLE)
     return _png(figure)
@@ -110,20 +114,34 @@ def spread_labels(positions: Sequence[float], gap: float) -> list[float]:
     return placed
 
 
-def _x_axis(axes: Axes, levels: Sequence[float]) -> bool:
-    logarithmic = levels[0] > 0 and levels[-1] / levels[0] >= 4
+def _x_axis(axes: Axes, levels: Sequence[Level]) -> bool:
+    """Mark the levels on the x axis; return whether it is logarithmic."""
+    first, last = levels[0], levels[-1]
+    logarithmic = first.numeric and first.position > 0 and last.position / first.position >= 4
     axes.set_xscale("log" if logarithmic else "linear")
-    axes.xaxis.set_major_locator(FixedLocator(list(levels)))
+    axes.set_xticks(
+        [level.position for level in levels], [_shortened(level.text) for level in levels], parse_math=False
+    )
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlabel("oversight: probability that the overseer sees how an episode ends", **STYLE)
+    if not first.numeric:
+        axes.set_xlim(first.position - 0.5, last.position + 0.5)
+    meaning = OVERSIGHT_MEANING if first.axis == OVERSIGHT else ""
+    axes.set_xlabel(first.axis + meaning, parse_math=False, **STYLE)
     _plain(axes)
     return logarithmic
 
 
-def _dodge(x: np.ndarray, index: int, count: int, logarithmic: bool) -> np.ndarray:
-    """Shift `x` so that the error bars of `count` lines do not overlap."""
+def _shortened(text: str) -> str:
+    """Return the text of a level, cut to the room below the x axis."""
+    return text if len(text) <= LONGEST_TICK else text[: LONGEST_TICK - 1] + "…"
+
+
+def _dodge(levels: Sequence[Level], index: int, count: int, logarithmic: bool) -> np.ndarray:
+    """Return the positions of levels, shifted so that the error bars of `count` lines do not overlap."""
+    x = np.array([level.position for level in levels])
     shift = (index - (count - 1) / 2) / max(count, 12)
+    if not levels[0].numeric:
+        return x + 0.3 * shift  # of levels at distance 1
     return x * (1 + 0.12 * shift) if logarithmic else x + 0.03 * (np.ptp(x) or 0.1) * shift
 
 
@@ -195,28 +213,41 @@ def _zoom(axes: Axes, means: Sequence[float] | np.ndarray) -> None:
     axes.set_ylim(max(low, min(values) - margin), min(high, max(values) + margin))
 
 
-def _references(axes: Axes, references: Mapping[float, Reference]) -> list[LineEnd]:
-    """Draw the returns known before training over the oversight levels; return the ends of the lines."""
-    levels = list(references)
+def _references(axes: Axes, references: Mapping[Level, Reference]) -> list[LineEnd]:
+    """Draw the returns known before training over the levels; return the ends of the lines."""
+    levels = [level.position for level in references]
+    steps = "default" if all(level.numeric for level in references) else "steps-mid"
     ends = []
     for name, label in REFERENCES.items():
         values = [getattr(known, name) for known in references.values()]
-        axes.plot(levels, values, marker="_" if len(levels) == 1 else "", zorder=1, gid=REFERENCE_LINE, **DOTS)
+        axes.plot(
+            levels,
+            values,
+            marker="_" if len(levels) == 1 else "",
+            zorder=1,
+            gid=REFERENCE_LINE,
+            drawstyle=steps,
+            **DOTS,
+        )
         ends.append(LineEnd(levels[-1], values[-1], label, REFERENCE_LABEL))
     return ends
 
 
-def _optimum(axes: Axes, references: Mapping[float, Reference]) -> None:
-    for known in list(references.values())[:1]:
-        axes.axhline(known.optimal_return, zorder=1, gid=REFERENCE_LINE, **DOTS)
+def _optima(axes: Axes, references: Mapping[Level, Reference], colours: Mapping[Level, Any]) -> None:
+    """Draw the optimum of each level in its colour, or of oversight levels, which share it, the first in grey."""
+    for index, (level, known) in enumerate(references.items()):
+        if level.axis != OVERSIGHT or not index:
+            colour = {"color": colours[level]} if level.axis != OVERSIGHT and level in colours else {}
+            axes.axhline(known.optimal_return, zorder=1, gid=REFERENCE_LINE, **{**DOTS, **colour})
 
 
-def _panel(axes: Axes, method: str, curves: Mapping[float, Curve]) -> None:
+def _panel(axes: Axes, method: str, curves: Mapping[Level, Curve], colours: Mapping[Level, Any]) -> None:
     _plain(axes)
     leaky = any(curve.leaky for curve in curves.values())
     axes.set_title(f"{method} (leaky)" if leaky else method, loc="left", fontsize=9, color=INK, parse_math=False)
-    for (level, curve), colour in zip(curves.items(), _shades(len(curves)), strict=True):
-        axes.plot(curve.step, curve.mean, color=colour, linewidth=0.7 if curve.leaky else 1.4, label=f"{level:g}")
+    for level, curve in curves.items():
+        colour = colours[level]
+        axes.plot(curve.step, curve.mean, color=colour, linewidth=0.7 if curve.leaky else 1.4, label=level.text)
         low, high = curve.mean - curve.half, curve.mean + curve.half
         axes.fill_between(curve.step, low, high, color=colour, alpha=0.18, lw=0)
         if curve.leaky:
@@ -227,14 +258,15 @@ def _panel(axes: Axes, method: str, curves: Mapping[float, Curve]) -> None:
     axes.locator_params(axis="x", nbins=4)
 
 
-def _legend(figure: Figure, levels: Sequence[float]) -> None:
+def _legend(figure: Figure, colours: Mapping[Level, Any]) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=colour, linewidth=2) for colour in _shades(len(levels))]
-    figure.legend(
+    levels = list(colours)
+    handles = [Line2D([], [], color=colour, linewidth=2) for colour in colours.values()]
+    legend = figure.legend(
         handles,
-        [f"{level:g}" for level in levels],
-        title="oversight",
+        [_shortened(level.text) for level in levels],
+        title=levels[0].axis,
         loc="outside upper right",
         ncols=len(levels),
         frameon=False,
@@ -242,10 +274,12 @@ def _legend(figure: Figure, levels: Sequence[float]) -> None:
         title_fontsize=9,
         alignment="right",
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _shades(count: int) -> list[Any]:
-    """Return a colour for each oversight level: light for low levels, dark for high ones."""
+    """Return a colour for each level: light for low levels, dark for high ones."""
     return [colormaps["viridis_r"](0.15 + 0.8 * index / max(1, count - 1)) for index in range(count)]
 
 

@@ -84,7 +84,7 @@ def write_csv(results: Results, path: Path) -> None:
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
-    """Write one line for each row name and oversight level; nan and what was not tested become empty cells."""
+    """Write one line for each row name and level; nan and what was not tested become empty cells."""
     lines = [comparison_line(comparison, cell) for cell in comparison.cells]
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(comparison_line(comparison, None)))
@@ -98,7 +98,7 @@ def comparison_line(comparison: Comparison, cell: Cell | None) -> dict[str, Any]
     Intervals are 95 % intervals and are not corrected for the number of tests. `p` is that of the sign-flip test and
     `adjusted_p` is corrected over the family.
     """
-    contrast = comparison.contrasts.get((cell.row, cell.oversight)) if cell else None
+    contrast = comparison.contrasts.get((cell.row, cell.level)) if cell else None
     difference, improvement = (contrast.difference, contrast.improvement) if contrast else (None, None)
     mean, middle = (cell.true_return, cell.interquartile_mean) if cell else (None, None)
     return {
@@ -124,6 +124,8 @@ def comparison_line(comparison: Comparison, cell: Cell | None) -> dict[str, Any]
         "interquartile_mean_low": middle and middle.low,
         "interquartile_mean_high": middle and middle.high,
         "seeds": mean and mean.n,
+        "axis": cell and cell.level.axis,
+        "level": cell and cell.level.text,
     }
 
 
@@ -131,7 +133,7 @@ def verdict_word(comparison: Comparison, cell: Cell) -> str:
     """Return the verdict of a cell, "reference" for the reference arm, or an empty string without a reference."""
     if cell.row == comparison.results.reference_arm:
         return "reference"
-    contrast = comparison.contrasts.get((cell.row, cell.oversight))
+    contrast = comparison.contrasts.get((cell.row, cell.level))
     return contrast.verdict if contrast else ""
 
 
@@ -163,6 +165,7 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
     drawn = {cell.row for cell in without_coinciding(comparison.cells)}
     return engine.get_template(PAGE).render(
         results=results,
+        axis=results.axis,
         comparison=comparison,
         headline=headline(comparison),
         method_note=method_note(comparison),
@@ -204,7 +207,7 @@ def method_note(comparison: Comparison) -> str:
 
 
 def summary(comparison: Comparison) -> str:
-    """Format verdicts and results as text of at most 80 columns: a line for each row name at each oversight level."""
+    """Format verdicts and results as text of at most 80 columns: a line for each row name at each level."""
     if not comparison.cells:
         return "no run has a result"
     parts = [headline(comparison)]
@@ -227,16 +230,16 @@ def _by_level(
         cells = [
             cell
             for cell in comparison.at_level(level)
-            if not contrasted or (cell.row, cell.oversight) in comparison.contrasts
+            if not contrasted or (cell.row, cell.level) in comparison.contrasts
         ]
-        lines.append((f"oversight {level:g}", []))
+        lines.append((level.title, []))
         lines += [(f" {label(cell)}", columns(comparison, cell)) for cell in cells]
     return lines
 
 
 def verdict_columns(comparison: Comparison, cell: Cell) -> list[str]:
     """Return verdict, difference, adjusted p, number of pairs and pairs needed of a cell that has a contrast."""
-    contrast = comparison.contrasts[cell.row, cell.oversight]
+    contrast = comparison.contrasts[cell.row, cell.level]
     return [
         contrast.verdict,
         plusminus(contrast.difference),

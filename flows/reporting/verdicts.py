@@ -1,4 +1,4 @@
-"""Verdicts of a sweep: every row against the reference arm at each oversight level.
+"""Verdicts of a sweep: every row against the reference arm at each level of the sweep's axis.
 
 The family of tests is every row that is not leaky, other than the reference arm, at every level at which it shares a
 seed with the reference. Rows that are equal on every seed, such as two rules that deploy the same checkpoint, share one
@@ -11,15 +11,16 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from flows.axis import Level
 from flows.reporting import statistics
 from flows.reporting.statistics import Interval, PointEstimate
 
-Place = tuple[str, float]  # row name and oversight level
+Place = tuple[str, Level]  # row name and level
 Seeds = Mapping[int, float]  # seed -> true return
 
 
 class Contrast(NamedTuple):
-    """A row against the reference arm at one oversight level, over the seeds that both have."""
+    """A row against the reference arm at one level, over the seeds that both have."""
 
     difference: Interval
     improvement: PointEstimate
@@ -41,7 +42,7 @@ class Contrast(NamedTuple):
 
 
 def contrast_rows(returns: Mapping[Place, Seeds], leaky: set[str], reference: str) -> dict[Place, Contrast]:
-    """Compare every row with the reference arm at each oversight level.
+    """Compare every row with the reference arm at each level.
 
     Args:
         returns: true returns of the finished runs.
@@ -72,7 +73,7 @@ def contrast_rows(returns: Mapping[Place, Seeds], leaky: set[str], reference: st
 
 
 def _distinct_tests(
-    levels: Sequence[float], differences: Sequence[np.ndarray], p_values: np.ndarray
+    levels: Sequence[Level], differences: Sequence[np.ndarray], p_values: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Count equal tests once: rows with the same returns on every seed, such as rules that choose the last checkpoint.
 
@@ -80,7 +81,7 @@ def _distinct_tests(
         The p values, nan where an earlier row has the same differences, and for each row the index of the first row
         with its differences; both (n,).
     """
-    first: dict[tuple[float, bytes], int] = {}
+    first: dict[tuple[Level, bytes], int] = {}
     index = [
         i if np.isnan(p) else first.setdefault((level, values.tobytes()), i)
         for i, (level, values, p) in enumerate(zip(levels, differences, p_values, strict=True))

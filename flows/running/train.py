@@ -58,7 +58,7 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
         recorder.metrics(model.num_timesteps, selected_metrics(policy, use, evaluate, choice))
     save_agent(config, policy, recorder.folder)
     (recorder.folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-    title = f"{config.label}, oversight {config.oversight:g}, seed {config.seed}"
+    title = f"{config.label}, {config.at.title}, seed {config.seed}"
     missing = Missing()
     with missing.part("learning_curve.png"):
         learning_curve_figure(evaluator.curve, title, recorder.folder / "learning_curve.png")
@@ -72,7 +72,8 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
 
 def world_arguments(config: TrainConfig) -> dict[str, Any]:
     """The keyword arguments of a run's environment."""
-    return {"oversight_prob": config.oversight, **config.env_kwargs}
+    limits = {"overseer": config.overseer} if config.overseer else {}
+    return {"oversight_prob": config.oversight, **limits, **config.env_kwargs}
 
 
 def build_learner(config: TrainConfig) -> tuple[agents.GymnasiumVecEnv, agents.RoutedPPO]:

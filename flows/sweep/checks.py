@@ -19,8 +19,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from flows import arms
+from flows.axis import value_text, with_limit
 from flows.config import CompareConfig, Learner, TrainConfig, Training
-from flows.environments import environment_error, import_environment, make_env
+from flows.environments import check_argument, environment_error, import_environment, make_env
 from flows.errors import UserError, log_suppressed, unknown_name
 from flows.running.runners import check_runner
 from flows.text import one_line
@@ -68,19 +69,22 @@ def check_sweep(config: CompareConfig) -> None:
     if same := arms.same_arms(config.methods):
         raise UserError(f"--methods: {same[0]} and {same[1]} are the same composition; leave one out")
     check_reference(config)
+    check_axis(config)
     worlds: set[str] = set()
     arguments: set[str] = set()
     methods: set[str] = set()
     for run in config.runs():
-        world = f"{run.oversight} {run.env_kwargs}"
-        if world not in worlds:
-            check_run_environment(run.env, run.env_kwargs, run.oversight, run.learner)
-        if str(run.env_kwargs) not in arguments:
-            rehearse(run)
-        elif run.method not in methods:
-            rehearse(run, evaluates=False)
+        argument = f"{run.overseer} {run.env_kwargs}"
+        world = f"{run.oversight} {argument}"
+        with _at_level(run):
+            if world not in worlds:
+                check_run_environment(run.env, run.env_kwargs, run.oversight, run.learner)
+            if argument not in arguments:
+                rehearse(run)
+            elif run.method not in methods:
+                rehearse(run, evaluates=False)
         worlds.add(world)
-        arguments.add(str(run.env_kwargs))
+        arguments.add(argument)
         methods.add(run.method)
     cached_tables.cache_clear()  # the workers have their own; tables of a large world take hundreds of megabytes
     _passed.add(key)
@@ -102,6 +106,39 @@ def check_reference(config: CompareConfig) -> None:
     """Raises UserError if the reference is set and is not one of the sweep's arms."""
     if config.reference and config.reference not in config.arms:
         raise unknown_name("reference arm", config.reference, config.arms)
+
+
+def check_axis(config: CompareConfig) -> None:
+    """Raises UserError if the axis is no argument of the environment or limit of the overseer, or is set elsewhere."""
+    if not config.axis:
+        return
+    name = config.sweep_axis.name
+    if "." in name:
+        try:
+            with_limit(config.overseer, name, None)
+        except ValueError as error:
+            raise UserError(f"--axis {name}: {one_line(error)}") from None
+        return
+    if name in config.env_kwargs:
+        raise UserError(f"--axis: {name} is set twice; leave out --set {name}={value_text(config.env_kwargs[name])}")
+    for arm in config.methods:
+        if name in arms.parse_arm(arm).env_kwargs:
+            raise UserError(f"--methods: {arm} sets {name}, which --axis changes; leave out one of them")
+    try:
+        check_argument(config.env, name)
+    except UserError as error:
+        raise UserError(f"--axis: {error}") from None
+
+
+@contextmanager
+def _at_level(run: TrainConfig) -> Iterator[None]:
+    """Adds the level of a sweep with an axis to an error."""
+    try:
+        yield
+    except UserError as error:
+        if not run.axis:
+            raise
+        raise UserError(f"--axis {run.at}: {error}") from None
 
 
 def check_run(config: TrainConfig) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.config import CompareConfig, RunOptions
 from flows.errors import UserError
-from flows.sweep.plan import RUN_IDENTITY, stored_config
+from flows.sweep.plan import identity, stored_config
 from flows.text import printable
 from flows.tracking import cache_key, results
 from flows.tracking.provenance import run_tags
@@ -126,17 +126,13 @@ def _reusable_keys(store: Store, sweep: Any) -> set[str]:
 
 def _seeds_of_this_code(store: Store, sweep: Any, earlier: CompareConfig, digest: str) -> int | None:
     """The number of seeds of a sweep; None unless it has finished runs, all of them trained by this code."""
-    keys = {_identity(run_tags(run)): cache_key.run_key(run, digest) for run in earlier.runs()}
+    keys = {identity(run_tags(run)): cache_key.run_key(run, digest) for run in earlier.runs()}
     runs = results.last_attempts(results.child_runs(store, sweep.info.run_id))
     finished = [run.data.tags for run in runs if run.info.status == "FINISHED"]
     for tags in finished:
-        if tags.get(cache_key.CACHE_KEY) != keys.get(_identity(tags)) or cache_key.NOT_REUSABLE in tags:
+        if tags.get(cache_key.CACHE_KEY) != keys.get(identity(tags)) or cache_key.NOT_REUSABLE in tags:
             return None
     if not finished:
         return None
     largest = max((int(results.tag_number(run.data.tags, "seed", -1)) for run in runs), default=-1)
     return max(earlier.seeds, largest + 1)
-
-
-def _identity(tags: Any) -> tuple[str | None, ...]:
-    return tuple(tags.get(name) for name in RUN_IDENTITY)

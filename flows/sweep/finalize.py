@@ -1,7 +1,7 @@
 """Tags a finished sweep with its certificates' hashes and best run, logs its metrics, and registers the best agents.
 
 The hash of a certificate is the SHA-256 of its JSON with sorted keys and no spaces. A sweep is tagged with one hash for
-each oversight level, a run with that of its own level. Results of two sweeps are comparable where the hashes are equal.
+each level, a run with that of its own level. Results of two sweeps are comparable where the hashes are equal.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows import arms
+from flows.axis import Level
 from flows.reporting import report
 from flows.reporting.aggregate import Comparison, compare_rows
 from flows.tracking import certificates, model_registry, results
@@ -45,12 +46,12 @@ def finalize(store: Store, run_id: str, missing: Missing) -> Comparison:
 def tag_sweep(store: Store, found: results.Results) -> None:
     """Tags a sweep with its certificates' hashes and best run, and its runs with the hash of their certificate."""
     hashes = certificate_hashes(found)
-    tags = {f"{certificates.PREFIX}{level:g}": digest for level, digest in hashes.items()}
+    tags = {f"{certificates.PREFIX}{level.key}": digest for level, digest in hashes.items()}
     if best := best_row(found):
-        tags["best"] = f"{best.row} {best.true_return:.3f} (p={best.oversight:g})"
+        tags["best"] = f"{best.row} {best.true_return:.3f} ({found.level_of(best)})"
     for name, value in tags.items():
         store.client.set_tag(found.run_id, name, value)
-    for run, level in {row.run_id: row.oversight for row in found.rows if in_sweep_world(row)}.items():
+    for run, level in {row.run_id: found.level_of(row) for row in found.rows if in_sweep_world(row)}.items():
         if level in hashes:
             store.client.set_tag(run, "certificate", hashes[level])
 
@@ -85,10 +86,10 @@ def in_sweep_world(row: results.Row) -> bool:
     return not arms.parse_arm(row.method).env_kwargs
 
 
-def certificate_hashes(found: results.Results) -> dict[float, str]:
-    """Maps oversight levels to the hashes of the sweep's certificates."""
+def certificate_hashes(found: results.Results) -> dict[Level, str]:
+    """Maps levels to the hashes of the sweep's certificates."""
     paths = {
-        level: certificates.certificate_path(found.folder, level) for level in {row.oversight for row in found.rows}
+        level: certificates.certificate_path(found.folder, level) for level in set(map(found.level_of, found.rows))
     }
     return {level: digest(json.loads(path.read_text())) for level, path in sorted(paths.items()) if path.exists()}
 

@@ -1,6 +1,6 @@
 """Plans a sweep: finished runs are kept, unfinished ones resumed, missing ones started."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -10,8 +10,6 @@ from flows.errors import UserError
 from flows.tracking import cache_key, results
 from flows.tracking.provenance import run_tags
 from flows.tracking.store import CONFIG, PARENT, Store
-
-RUN_IDENTITY = ("arm", "oversight", "seed")  # tags that identify a run within its sweep
 
 REUSE_TAG = "reuses"  # tag of a sweep: whether it reuses the results of equal runs
 
@@ -50,13 +48,16 @@ def make_plan(store: Store, config: CompareConfig, options: RunOptions, digest: 
         digest: Digest of the code, from `cache_key.code_digest`.
     """
     past = results.last_attempts(results.child_runs(store, options.resume)) if options.resume else []
-    previous = {tuple(run.data.tags.get(name) for name in RUN_IDENTITY): run for run in past}
+    previous = {identity(run.data.tags): run for run in past}
     plan = Plan([], [], [])
     for run in config.runs():
-        tags = run_tags(run)
-        identity = tuple(tags[name] for name in RUN_IDENTITY)
-        _add(plan, run, cache_key.run_key(run, digest), previous.get(identity), options)
+        _add(plan, run, cache_key.run_key(run, digest), previous.get(identity(run_tags(run))), options)
     return plan
+
+
+def identity(tags: Mapping[str, str]) -> tuple[str | None, ...]:
+    """Returns what identifies a run within its sweep. `axis` and `level` are None in a sweep of oversight levels."""
+    return tuple(tags.get(name) for name in results.RUN_IDENTITY)
 
 
 def _add(plan: Plan, run: TrainConfig, key: str, previous: Any, options: RunOptions) -> None:
@@ -117,12 +118,12 @@ def missing_runs(sweep: Any, children: Iterable[Any]) -> list[TrainConfig]:
         sweep: MLflow run of the sweep.
         children: MLflow runs of its runs.
     """
-    found = {tuple(child.data.tags.get(name) for name in RUN_IDENTITY) for child in children}
+    found = {identity(child.data.tags) for child in children}
     try:
         runs = stored_config(sweep).runs()
     except UserError:  # made by another version
         return []
-    return [run for run in runs if tuple(run_tags(run)[name] for name in RUN_IDENTITY) not in found]
+    return [run for run in runs if identity(run_tags(run)) not in found]
 
 
 def _finished_but_incomplete(store: Store) -> Any:

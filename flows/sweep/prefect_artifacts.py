@@ -81,12 +81,12 @@ def publish_report(page: Path, description: str) -> None:
 
 
 def results_table(comparison: Comparison) -> list[dict[str, str]]:
-    """The table: a row for each deployed policy and oversight level, with its verdict first."""
+    """The table: a row for each deployed policy and level, with its verdict first."""
     return [_results_row(comparison, cell) for cell in comparison.cells]
 
 
 def _results_row(comparison: Comparison, cell: Cell) -> dict[str, str]:
-    contrasted = (cell.row, cell.oversight) in comparison.contrasts
+    contrasted = (cell.row, cell.level) in comparison.contrasts
     _, *contrast = verdict_columns(comparison, cell) if contrasted else [""] * 5
     columns = [verdict_word(comparison, cell), *contrast, *result_columns(comparison, cell)]
-    return {"oversight": f"{cell.oversight:g}", "deployed": label(cell), **dict(zip(COLUMNS, columns, strict=True))}
+    return {cell.level.axis: cell.level.text, "deployed": label(cell), **dict(zip(COLUMNS, columns, strict=True))}

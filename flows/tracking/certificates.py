@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flows.axis import OVERSIGHT_AXIS, Axis, Level, oversight_level
 from flows.errors import UserError
 
 PREFIX = "certificate."
@@ -55,30 +56,37 @@ class Reference(NamedTuple):
         return self.enforceable - self.naive_optimum
 
 
-def certificate_params(oversight: float, certificate: Mapping[str, Any]) -> dict[str, Any]:
-    """The params that a sweep logs for the certificate of one oversight level."""
-    return {f"{PREFIX}{oversight:g}.{name}": certificate[name] for name in Reference._fields if name in certificate}
+def certificate_params(level: Level, certificate: Mapping[str, Any]) -> dict[str, Any]:
+    """The params that a sweep logs for the certificate of one level."""
+    return {f"{PREFIX}{level.key}.{name}": certificate[name] for name in Reference._fields if name in certificate}
 
 
-def certificate_path(folder: Path, oversight: float) -> Path:
-    """The file of the certificate of one oversight level in a sweep's artifact folder."""
-    return folder / f"certificate-{oversight:g}.json"
+def certificate_path(folder: Path, level: Level) -> Path:
+    """The file of the certificate of one level in a sweep's artifact folder."""
+    return folder / f"certificate-{level.key}.json"
 
 
-def references(params: Mapping[str, str]) -> dict[float, Reference]:
-    """Reads the references of a sweep from its params, by oversight level.
+def references(params: Mapping[str, str], axis: Axis = OVERSIGHT_AXIS) -> dict[Level, Reference]:
+    """Reads the references of a sweep from its params, by level of its axis, lowest first.
 
     Params of another version may have other fields: unknown ones are ignored, a level that lacks one is left out.
     """
-    values: dict[float, dict[str, Any]] = {}
-    for key, text in params.items():
-        level, _, name = key.removeprefix(PREFIX).rpartition(".")
-        if key.startswith(PREFIX) and name in Reference._fields:
-            with suppress(ValueError):  # a level or value that is not a number
-                values.setdefault(float(level), {})[name] = _parse(name, text)
+    values: dict[Level, dict[str, Any]] = {}
+    for param, text in params.items():
+        key, _, name = param.removeprefix(PREFIX).rpartition(".")
+        if param.startswith(PREFIX) and name in Reference._fields:
+            with suppress(ValueError):  # a level or value of another form
+                values.setdefault(_level(axis, key), {})[name] = _parse(name, text)
     required = set(Reference._fields) - Reference._field_defaults.keys()
     complete = [level for level in sorted(values) if required <= values[level].keys()]
     return {level: Reference(**values[level]) for level in complete}
+
+
+def _level(axis: Axis, key: str) -> Level:
+    """The level with this key; raises ValueError if the axis has none."""
+    if axis.is_oversight:
+        return oversight_level(float(key))
+    return axis.levels[[level.key for level in axis.levels].index(key)]
 
 
 def _parse(name: str, text: str) -> Any:

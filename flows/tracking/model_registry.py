@@ -94,10 +94,12 @@ def _register_version(store: Store, results: Results, row: Row, run: Any, model:
     if not versions:
         _create_model(store, name, {"env": run.data.params["env"], "method": row.method})
     run_tags = {name: run.data.tags[name] for name in ("knowledge", "certificate") if name in run.data.tags}
+    axis = {} if results.axis.is_oversight else {"axis": row.axis, "level": row.level}
     tags = {
         **run_tags,
         "sweep": results.name,
         "oversight": f"{row.oversight:g}",
+        **axis,
         "seed": str(row.seed),
         "deployment": row.deployment,
         "true_return": f"{row.true_return:.6g}",

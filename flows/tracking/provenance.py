@@ -54,11 +54,13 @@ def run_params(config: CompareConfig | TrainConfig) -> dict[str, Any]:
 
 def run_tags(config: TrainConfig) -> dict[str, str]:
     """Return the tags by which the MLflow UI filters and groups runs."""
+    axis = {"axis": config.axis, "level": config.at.text} if config.axis else {}
     return {
         "kind": "run",
         "env": config.env,
         "method": config.method,
         "arm": config.label,
         "oversight": f"{config.oversight:g}",
+        **axis,
         "seed": str(config.seed),
     }

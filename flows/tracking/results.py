@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flows.axis import OVERSIGHT, OVERSIGHT_AXIS, Axis, Level, oversight_level, parse_axis
 from flows.errors import UserError, nearest_hint
 from flows.shell import shell_command
 from flows.tracking.certificates import Reference, references
@@ -21,6 +22,7 @@ from flows.tracking.store import CONFIG, PARENT, Store
 CURVE = "eval/true_return"
 ARCHIVED = "archived"  # tag of an archived run: when it was archived
 WITHOUT = "eval/true_return/without_"
+RUN_IDENTITY = ("arm", "oversight", "axis", "level", "seed")  # tags that identify a run within its sweep
 NAN = float("nan")
 
 
@@ -44,6 +46,10 @@ class Row(NamedTuple):
     exactness: str
     run_id: str
     error: str
+    axis: str = OVERSIGHT
+    """what the sweep of the run changes from level to level"""
+    level: str = ""
+    """the value of the axis, as text"""
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,8 @@ class Results:
     started: float
     folder: Path
     params: Mapping[str, str]
-    references: Mapping[float, Reference]
-    """oversight level -> known returns; empty for a world that is too large to enumerate"""
+    references: Mapping[Level, Reference]
+    """level of the axis -> known returns; empty for a world that is too large to enumerate"""
     rows: tuple[Row, ...]
     curves: Mapping[str, tuple[tuple[int, float], ...]] = field(repr=False)
     """run id -> (step, true return) pairs of its checkpoints"""
@@ -67,6 +73,12 @@ class Results:
     """number of runs that are copies of earlier ones"""
     missing: tuple[str, ...] = ()
     """optional parts of the sweep and its runs that could not be made, each with its reason"""
+    axis: Axis = OVERSIGHT_AXIS
+    """what the sweep changes from level to level"""
+
+    def level_of(self, row: Row) -> Level:
+        """The row's level of the sweep's axis."""
+        return oversight_level(row.oversight) if self.axis.is_oversight else self.axis.level(row.level)
 
     @property
     def finished(self) -> tuple[Row, ...]:
@@ -89,6 +101,7 @@ def read_results(store: Store, run_id: str) -> Results:
     """Read the sweep with this run id."""
     parent = store.client.get_run(run_id)
     children = last_attempts(child_runs(store, run_id))
+    axis = _axis(parent, children)
     return Results(
         run_id=run_id,
         name=parent.info.run_name,
@@ -96,12 +109,13 @@ def read_results(store: Store, run_id: str) -> Results:
         started=parent.info.start_time / 1000,
         folder=store.folder(parent),
         params=_params(parent),
-        references=references(parent.data.params),
+        references=references(parent.data.params, axis),
         rows=tuple(row for child in children for row in run_rows(child)),
         curves={child.info.run_id: _curve(store, child.info.run_id) for child in children},
         reference_arm=_reference_arm(parent),
         reused=sum("reused_from" in child.data.tags for child in children),
         missing=_missing(parent, children),
+        axis=axis,
     )
 
 
@@ -121,6 +135,15 @@ def _reference_arm(parent: Any) -> str:
         return str(settings.get("reference") or settings["methods"][0])
     except (KeyError, ValueError, TypeError, IndexError, AttributeError):
         return ""
+
+
+def _axis(parent: Any, children: Iterable[Any]) -> Axis:
+    """Returns the axis of a sweep's settings; if they cannot be read, that of its runs."""
+    try:
+        return parse_axis(text) if (text := json.loads(parent.data.tags[CONFIG]).get("axis")) else OVERSIGHT_AXIS
+    except (KeyError, ValueError, TypeError, AttributeError):
+        tags = [child.data.tags for child in children if child.data.tags.get("axis")]
+    return Axis(tags[0]["axis"], tuple(dict.fromkeys(found.get("level", "") for found in tags))) if tags else Axis()
 
 
 def _missing(parent: Any, children: Iterable[Any]) -> tuple[str, ...]:
@@ -186,11 +209,11 @@ def _unknown(kind: str, name: str, names: list[str]) -> UserError:
 
 
 def last_attempts(children: Iterable[Any]) -> list[Any]:
-    """Return the last attempt of each arm, oversight level and seed, sorted by start time."""
+    """Return the last attempt of each arm, level and seed, sorted by start time."""
     latest: dict[tuple, Any] = {}
     # of equal attempts the newest counts: a request to create a run can be repeated after a lost answer
     for child in sorted(children, key=lambda run: (tag_number(run.data.tags, "attempt", 1), run.info.start_time)):
-        latest[tuple(child.data.tags.get(key) for key in ("arm", "method", "oversight", "seed"))] = child
+        latest[tuple(child.data.tags.get(key) for key in ("method", *RUN_IDENTITY))] = child
     return sorted(latest.values(), key=lambda run: run.info.start_time)
 
 
@@ -223,6 +246,8 @@ def run_rows(run: Any) -> list[Row]:
             exactness=tags.get("exactness", ""),
             run_id=run.info.run_id,
             error=tags.get("error", ""),
+            axis=tags.get("axis") or OVERSIGHT,
+            level=tags.get("level", "") if tags.get("axis") else f"{tag_number(tags, 'oversight', NAN):g}",
         )
         for rule in rules
     ]

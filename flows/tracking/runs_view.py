@@ -17,6 +17,8 @@ COLUMNS = {
     "tags.`oversight`": 80,
     "tags.`seed`": 55,
     "tags.`status`": 80,
+    "tags.`axis`": 80,
+    "tags.`level`": 80,
     "tags.`best`": 220,
     "metrics.`eval/true_return/seen`": 160,
     "metrics.`eval/true_return/unseen`": 170,

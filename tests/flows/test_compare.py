@@ -73,3 +73,18 @@ def test_a_failed_run_is_named_and_the_others_finish(project):
     assert code == 1
     assert err == "keyhole: 2 of 4 runs failed: filtering p=0.1 seed=0, filtering p=0.1 seed=1\n"
     assert sorted(status for _, status in runs(project)) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
+
+
+def test_a_sweep_with_an_axis_is_certified_and_trained_at_each_level(project):
+    words = [word for word in TINY if word not in ("--set", "size=2")]
+    code, out, err = keyhole(project, "learns", "compare", *words, "--name", "sizes", "--axis", "size=3,2")
+    assert (code, err) == (0, "")
+    assert [name for name, _ in sorted(runs(project))] == sorted(
+        f"{method} size={size} seed={seed}" for method in ("naive", "filtering") for size in (2, 3) for seed in (0, 1)
+    )
+    folder = Path(out.partition("report: ")[2].splitlines()[0]).parent
+    assert {file.name for file in folder.glob("certificate-*")} == {
+        "certificate-size-2.json",
+        "certificate-size-3.json",
+    }
+    assert (folder / "report.html").read_text().count(">size 2<small>") == 1

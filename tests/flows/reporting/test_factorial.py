@@ -37,7 +37,7 @@ def test_the_effects_of_a_table_are_those_that_made_its_returns():
     (table,) = two_by_two_tables(compare_rows(sweep()))
     assert table.kinds == ("masks", "baseline")
     assert table.parts == (("none", "routed"), ("all", "unjudged"))
-    assert (table.arm, table.level) == (ARM, 0.1)
+    assert (table.arm, table.level.title) == (ARM, "oversight 0.1")
     assert [effect.difference.mean for effect in table.effects] == pytest.approx([0.3, 0.4, 0.2, 0.3, 0.1])
     assert table.cells[1][1].mean == pytest.approx(0.61)
     assert [effect.verdict for effect in table.effects] == ["better"] * 4 + ["positive"]

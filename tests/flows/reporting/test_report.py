@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from flows.axis import oversight_level
 from flows.cli import listing
 from flows.config import TrainConfig
 from flows.errors import UserError
@@ -60,7 +61,7 @@ KNOWN = {
 
 def test_references_are_read_from_params_and_the_parts_of_regret_add_up(store, sweep):
     (level, known), *others = results.read_results(store, sweep).references.items()
-    assert (level, others) == (0.1, [])
+    assert (level, others) == (oversight_level(0.1), [])
     assert known == certificates.Reference(**KNOWN)
     total = known.unenforceable + known.misspecified
     assert total == pytest.approx(KNOWN["optimal_return"] - KNOWN["naive_optimum_return"])
@@ -69,7 +70,7 @@ def test_references_are_read_from_params_and_the_parts_of_regret_add_up(store, s
 @pytest.fixture(scope="module")
 def sweep(store) -> str:
     with store.run(EVIL, {"env": EVIL, "training": {"width": 64}}, {"kind": "sweep"}) as parent:
-        parent.params(certificates.certificate_params(0.1, KNOWN))
+        parent.params(certificates.certificate_params(oversight_level(0.1), KNOWN))
         for seed in (0, 1):
             for oversight in (0.1, 0.3):
                 train(store, parent.run_id, seed, oversight=oversight)
@@ -128,7 +129,7 @@ def test_cells_aggregate_seeds_and_keep_the_leaky_mark(store, sweep):
 
 
 def test_learning_curves_aggregate_the_seeds_of_a_method_and_level(store, sweep):
-    curve = learning_curves(results.read_results(store, sweep))["naive", 0.3]
+    curve = learning_curves(results.read_results(store, sweep))["naive", oversight_level(0.3)]
     assert list(curve.step) == [25, 50, 75, 100]
     assert curve.mean.shape == curve.half.shape == (4,)
 
@@ -258,7 +259,7 @@ def test_a_rule_is_drawn_unless_it_coincides_with_its_methods_first_rule(store, 
 
     def rule(name, by, oversight=0.1):
         moved = plain.true_return._replace(mean=plain.true_return.mean + by)
-        return plain._replace(row=name, oversight=oversight, true_return=moved)
+        return plain._replace(row=name, level=oversight_level(oversight), true_return=moved)
 
     far = [rule("naive/far", 0.0), rule("naive/far", 2 * COINCIDENCE, 0.3)]  # apart at one level is apart
     table = [plain, rule("naive", 0.0, 0.3), rule("naive/near", COINCIDENCE / 2), *far, rule("naive@path=a/b", 0.0)]

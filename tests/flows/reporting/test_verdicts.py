@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flows.axis import oversight_level
 from flows.config import CompareConfig, TrainConfig
 from flows.reporting import figures, numbers, report
 from flows.reporting.aggregate import Comparison, compare_rows, learning_curves
@@ -56,7 +57,7 @@ def twelve() -> Comparison:
 
 def test_verdicts_follow_the_paired_differences(twelve):
     found = {place: contrast.verdict for place, contrast in twelve.contrasts.items()}
-    for level in (0.1, 0.3):
+    for level in map(oversight_level, (0.1, 0.3)):
         assert found["good", level] == "better"
         assert found["bad", level] == "worse"
         assert found["equal", level] == "undecided"
@@ -84,7 +85,7 @@ def test_seeds_are_paired_by_number_and_not_by_place():
 
 def test_leaky_rows_have_a_difference_and_are_not_in_the_family(twelve):
     without = sweep({name: mean for name, mean in ARMS.items() if name != "good/best"}, 12)
-    for level in (0.1, 0.3):
+    for level in map(oversight_level, (0.1, 0.3)):
         leaky = twelve.contrasts["good/best", level]
         assert (leaky.verdict, leaky.needed) == ("not tested", None)
         assert leaky.difference.mean == pytest.approx(0.4, abs=0.02)
@@ -156,11 +157,11 @@ def test_no_line_of_the_summary_is_longer_than_80_characters_whatever_the_names(
 def test_the_summary_leads_with_verdicts_and_shows_both_means(twelve):
     lines = report.summary(twelve).splitlines()
     good = next(line for line in lines if line.split()[:1] == ["good"])
-    contrast = twelve.contrasts["good", 0.1]
+    contrast = twelve.contrasts["good", oversight_level(0.1)]
     assert good.split()[1:] == [
         "better", *numbers.plusminus(contrast.difference).split(), f"{contrast.adjusted:.4f}", "12", "–"
     ]  # fmt: skip
-    cell = twelve.cell("good", 0.1)
+    cell = twelve.cell("good", oversight_level(0.1))
     assert any(
         numbers.plusminus(cell.true_return) in line and numbers.bracketed(cell.interquartile_mean) in line
         for line in lines
@@ -184,7 +185,8 @@ def test_the_csv_file_has_a_line_for_each_row_name_and_level(twelve, tmp_path):
         lines = {(line["row"], float(line["oversight"])): line for line in csv.DictReader(file)}
     assert lines.keys() == {(cell.row, cell.oversight) for cell in twelve.cells}
     good, leaky, reference = lines["good", 0.1], lines["good/best", 0.1], lines["reference", 0.1]
-    pairs = [twelve.cell("good", 0.1).returns[seed] - twelve.cell("reference", 0.1).returns[seed] for seed in range(12)]
+    returns = [twelve.cell(name, oversight_level(0.1)).returns for name in ("good", "reference")]
+    pairs = [returns[0][seed] - returns[1][seed] for seed in range(12)]
     assert float(good["p"]) == sign_flip_test(pairs)
     assert float(good["difference"]) == pytest.approx(np.mean(pairs))
     assert float(good["difference_low"]) < float(good["difference"]) < float(good["difference_high"])

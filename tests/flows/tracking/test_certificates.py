@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from flows.axis import oversight_level
 from flows.tracking import certificates
 
 OLD = {
@@ -17,8 +18,8 @@ NEW = {**OLD, "naive_optimum_return_worst_ties": 0.05, "agent_class": "history",
 
 
 def read_back(certificate):
-    params = certificates.certificate_params(0.1, certificate)
-    return certificates.references({name: str(value) for name, value in params.items()})[0.1]
+    params = certificates.certificate_params(oversight_level(0.1), certificate)
+    return certificates.references({name: str(value) for name, value in params.items()})[oversight_level(0.1)]
 
 
 def test_params_give_back_the_reference():
