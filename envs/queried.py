@@ -58,6 +58,11 @@ class Queried(AuditedView):
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
     @property
+    def described(self) -> dict[str, Any]:
+        """The arguments of the wrappers by their names in reports."""
+        return super().described | {"cost_of_asking": self.cost}
+
+    @property
     def action_names(self) -> tuple[str, ...]:
         """The names of the world's actions, and "ask"."""
         names = self.env.action_names or tuple(map(str, range(self._ask)))  # type: ignore[attr-defined]
@@ -164,5 +169,5 @@ def _extended_space(space: Space) -> Space:
         return MultiBinary(space.n + 1 if isinstance(space.n, int) else (space.shape[0] + 1, *space.shape[1:]))
     if isinstance(space, Box) and space.shape:
         plane = np.zeros((1, *space.shape[1:]), space.dtype)
-        return Box(np.concatenate([space.low, plane]), np.concatenate([space.high, plane + 1]), dtype=space.dtype)  # type: ignore[arg-type]
+        return Box(np.concatenate([space.low, plane]), np.concatenate([space.high, plane + 1]), dtype=space.dtype)
     raise ValueError(f"observations in {space} cannot show whether the agent has asked: use MultiBinary or Box")
