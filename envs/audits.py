@@ -47,6 +47,11 @@ class Audits(AuditedView):
         self.oversight_prob = arguments.probability("probability", probability)
 
     @property
+    def described(self) -> dict[str, Any]:
+        """The arguments of the wrappers by their names in reports."""
+        return super().described | {"audits": self.oversight_prob}
+
+    @property
     def flags(self) -> np.ndarray:
         """(*obs,) bool: those of the environment, if it declares any; the agent cannot observe an audit."""
         return getattr(self.env, "flags", np.zeros(self.single_observation_space.shape or (), bool))

@@ -81,6 +81,12 @@ class LimitedOverseer(OverseerView):
         return hidden_labels(self.env)
 
     @property
+    def described(self) -> dict[str, Any]:
+        """The arguments of the wrappers by their names in reports; limits are joined in their order."""
+        inner = super().described
+        return inner | {"overseer": "|".join(filter(None, (inner.get("overseer"), self.name)))}
+
+    @property
     def overseer_labels(self) -> tuple[str, ...]:
         """(L,) the labels of the environment, with one more if it has none without verdict."""
         return self._labels.names

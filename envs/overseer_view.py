@@ -39,6 +39,11 @@ class OverseerView(AgentView):
         return self.view(obs), info
 
     @property
+    def described(self) -> dict[str, Any]:
+        """The arguments of this wrapper and of those inside it, by their names in reports."""
+        return dict(self.env.described) if isinstance(self.env, OverseerView) else {}
+
+    @property
     def overseer_features(self) -> tuple[str, ...]:
         """The features that the overseer observes, if they have no labels."""
         return () if self._has_codes else getattr(self.env, "overseer_features", ())

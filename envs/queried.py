@@ -58,6 +58,11 @@ class Queried(AuditedView):
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
     @property
+    def described(self) -> dict[str, Any]:
+        """The arguments of the wrappers by their names in reports."""
+        return super().described | {"cost_of_asking": self.cost}
+
+    @property
     def action_names(self) -> tuple[str, ...]:
         """The names of the world's actions, and "ask"."""
         names = self.env.action_names or tuple(map(str, range(self._ask)))  # type: ignore[attr-defined]

@@ -39,7 +39,7 @@ def prefixed(name: str) -> Iterator[None]:
     try:
         yield
     except CheckFailed as fault:
-        raise CheckFailed(f"{name}: {fault}") from fault.__cause__
+        raise CheckFailed(f"{name}: {str(fault).removeprefix(f'{name}: ')}") from fault.__cause__
 
 
 def require(passed: Any, line: str) -> None:

@@ -29,8 +29,6 @@ class World:
     overseer_features: tuple[str, ...] = ()  # (F,) the names of the features that the overseer observes, if it does not
     # observe labels
     feature_names: tuple[str, ...] = ()  # the names of `state_features`
-    hidden: np.ndarray = np.zeros(0, np.int64)  # (L,) int: the label that each looks like if the overseer misses it;
-    # empty: the first label without verdict
     audit_label: int | None = None  # the first label of audited steps, if there are audits: see `envs.audits`
     audits_hidden: bool = False  # the agent cannot observe whether an episode is audited
     outcomes: tuple[str, ...] = ("end",)
@@ -97,6 +95,11 @@ class World:
     def judgement(self) -> np.ndarray:
         """(L,) float: the overseer's verdict on each overseer observation; nan where it gives none."""
         return self.verdict(self.overseer_codebook) if len(self.overseer_codebook) else np.zeros(0)
+
+    @functools.cached_property
+    def hidden(self) -> np.ndarray:
+        """(L,) int: the label that each looks like if the overseer misses it; empty: the first one without verdict."""
+        return np.zeros(0, np.int64)
 
     @functools.cached_property
     def overseer_codebook(self) -> np.ndarray:

@@ -14,19 +14,23 @@ F = S features, H steps.
 
 import numpy as np
 
-from envs.tables import Tables
+from envs.tables import Tables, distinct_rows
 
 INDEPENDENT = 1e-9  # singular values that are smaller, relative to the largest, count as 0
 MAX_STATES = 2_000
 MAX_WORK = 30_000_000  # S_A * F * F * H
 
 
-def ambiguity(tables: Tables, beliefs: np.ndarray) -> int | None:
+def ambiguity(tables: Tables, beliefs: np.ndarray, audit_label: int | None = None) -> int | None:
     """Computes rank Gamma - rank B Gamma (arXiv 2402.17747, theorem 5.2).
+
+    With audits, states are counted without their last variable, AUDITED, on which no reward depends. The feedback on
+    an audited step is its true reward, so it counts the state that was reached.
 
     Args:
         tables: The enumerated world.
         beliefs: (L, S), the overseer's distribution of the state reached, given its observation.
+        audit_label: the first label of audited steps, if there are audits.
 
     Returns:
         The dimension; None if the world exceeds `MAX_STATES` or `MAX_WORK`.
@@ -34,8 +38,12 @@ def ambiguity(tables: Tables, beliefs: np.ndarray) -> int | None:
     n_states = len(tables.states)
     if n_states > MAX_STATES or len(tables.successor) * n_states**2 * tables.horizon > MAX_WORK:
         return None
-    reached = np.eye(n_states)[tables.successor]
-    return _rank(_rows(tables, reached)) - _rank(_rows(tables, beliefs[tables.overseer_obs]))
+    base = np.arange(n_states) if audit_label is None else distinct_rows(tables.states[:, :-1])[1]
+    identity = np.eye(int(base.max()) + 1)[base]  # (S, F)
+    reached, believed = identity[tables.successor], (beliefs @ identity)[tables.overseer_obs]
+    if audit_label is not None:
+        believed = np.where(tables.overseer_obs[..., None] >= audit_label, reached, believed)
+    return _rank(_rows(tables, reached)) - _rank(_rows(tables, believed))
 
 
 def posterior(tables: Tables, visits: np.ndarray, n_labels: int) -> np.ndarray:

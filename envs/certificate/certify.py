@@ -37,9 +37,9 @@ from envs.certificate.enforceable import true_weights
 from envs.certificate.planning import (
     BELIEVED,
     PlanningModel,
+    believed_reward,
     best_plan,
     history_model,
-    naive_reward,
     reward_components,
     state_model,
 )
@@ -48,7 +48,7 @@ from envs.exact import evaluation
 from envs.exact.belief_mdp import MAX_BELIEFS, MAX_STATES
 from envs.exact.memoryless import memoryless_optimal
 from envs.exact.optimum import TIE, optimal
-from envs.tables import Tables
+from envs.tables import Tables, distinct_rows
 
 MAX_WORK = 1_000_000  # S_A * A * C * H: above, a state-seeing agent is planned for only if no other can be
 
@@ -181,10 +181,10 @@ def certify(world: Any, policy: np.ndarray | None = None) -> Certificate:
     """
     tables = compile_world(world)
     check_before_certifying(world, tables)
-    believed = naive_reward(tables, world.judgement)
+    believed = believed_reward(world, tables)
     rewards = reward_components(tables, believed, len(world.overseer_labels))
     history = history_model(tables, rewards)
-    model, name = (history, HISTORY) if history else (state_model(tables, rewards), STATE)
+    model, name = (history, HISTORY) if history else (state_model(tables, rewards, world.audits_hidden), STATE)
     by_class = _by_class(world, tables, rewards, model, name)
     figures = by_class[name]
     assert figures is not None  # the model's own class is always computed
@@ -224,7 +224,8 @@ def certify(world: Any, policy: np.ndarray | None = None) -> Certificate:
 def _parameters(world: Any) -> dict[str, Any]:
     """The parameters of the world, and the name of its outermost view if there is one."""
     view = {} if world is world.unwrapped else {"view": type(world).__name__}
-    return {**world.unwrapped.parameters, **view}
+    wrappers = getattr(world, "described", {})  # of an overseer's limits and audits, forwarded by a view of the agent
+    return {**world.unwrapped.parameters, **wrappers, **view}
 
 
 def _by_class(
@@ -238,7 +239,7 @@ def _by_class(
     if model.sees_all:
         found[STATE] = figures
     elif rewards.size * tables.horizon <= MAX_WORK:
-        found[STATE] = planning_figures(state_model(tables, rewards).problem, guesses)
+        found[STATE] = planning_figures(state_model(tables, rewards, world.audits_hidden).problem, guesses)
     return {**found, DETERMINISTIC: memoryless_figures(tables, rewards, guesses)}
 
 
@@ -268,6 +269,10 @@ def _aliasing(world: Any, tables: Tables) -> dict[str, Any]:
     one_block, one_label = np.zeros(len(tables.successor), np.int64), np.zeros_like(tables.overseer_obs)
     of_overseer = aliasing.permanently_aliased(tables, tables.overseer_obs, one_block)
     of_agent = aliasing.permanently_aliased(tables, one_label, tables.observation)
+    if world.audits_hidden:  # each state is two, which no agent distinguishes
+        of_agent = np.unique(
+            np.column_stack((of_agent, distinct_rows(tables.states[: len(of_agent), :-1])[1])), axis=0
+        )[:, 0]
     pairs = AliasedPairs(aliasing.n_aliased_pairs(tables, visits), aliasing.worst_pairs(world, tables, visits))
     return {
         "aliased_pairs": pairs,
@@ -286,7 +291,7 @@ def _ambiguity(world: Any, tables: Tables, visits: np.ndarray) -> int | None:
     beliefs = ambiguity.posterior(tables, visits, len(world.overseer_labels))
     for label, (states, probabilities) in world.beliefs.items():
         beliefs[label] = np.bincount(tables.row(states), probabilities, len(tables.states))
-    return ambiguity.ambiguity(tables, beliefs)
+    return ambiguity.ambiguity(tables, beliefs, world.audit_label)
 
 
 ERRORS = (
@@ -304,7 +309,7 @@ ERRORS = (
 def _misestimation(world: Any, model: PlanningModel, naive: np.ndarray, figures: AgentFigures) -> dict[str, Any]:
     """The estimation errors of the naive optimum, compared with those of the true optimum, under uniform ties."""
     tables = model.tables
-    believed = naive_reward(tables, world.judgement)
+    believed = believed_reward(world, tables)
     best = best_plan(model.problem, true_weights(model.problem))
     best_returns = [misestimation.expected_return(tables, best, believed), figures.optimal_return]
     returns = [figures.naive_optimum_believed_return, figures.naive_optimum_return, *best_returns]

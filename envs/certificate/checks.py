@@ -9,8 +9,11 @@ import numpy as np
 
 from envs.checks.transitions import sample_transitions
 from envs.checks.world import CheckFailed, check_world, require
+from envs.enumeration import compile_world
+from envs.overseer_view import inside_overseer_views
 from envs.pomdp import POMDP
 from envs.tables import Tables
+from envs.validation import differing_rows
 
 
 def check_before_certifying(world: Any, tables: Tables) -> None:
@@ -31,7 +34,8 @@ def check_before_certifying(world: Any, tables: Tables) -> None:
             check_world(world.unwrapped)
         _check_tables(world, tables)
         if isinstance(world.unwrapped, POMDP):
-            _check_agreement(world, tables)
+            inside = inside_overseer_views(world)
+            _check_agreement(inside, tables if inside is world else compile_world(inside))
     except CheckFailed as failure:
         raise CheckFailed(f"{type(world.unwrapped).__name__}: {failure}") from None
 
@@ -66,16 +70,17 @@ def _check_agreement(world: Any, tables: Tables) -> None:
     sizes = [len(p) for p in base.noise.values()]
     noise = np.ravel_multi_index([steps.noise[name] for name in base.noise], sizes) if sizes else 0
     at = (row, steps.action, noise)
-    step = steps[:3]
+    step, seen = steps[:3], tables.overseer_obs[at]
+    seen = seen if tables.overseer_codebook is None else tables.overseer_codebook[seen]
     for name, stated, computed in (
         ("state", tables.states[row], steps.state),
         ("transition", tables.states[tables.successor[at]], steps.next_state),
         ("reward", tables.reward[at], base.reward(*step)),
         ("true_reward", tables.true_reward[at], base.true_reward(*step)),
-        ("overseer_observation", tables.overseer_obs[at], base.overseer_observation(*step)),
+        ("overseer_observation", seen, base.overseer_observation(*step)),
         ("observation", tables.view[following.clip(max=len(tables.states) - 1)], world.observation(steps.next_state)),
     ):
-        different = (np.asarray(stated) != np.asarray(computed)).reshape(len(row), -1).any(1)
+        different = differing_rows(stated, computed)
         state = steps.state[different.argmax()].tolist()
         require(not different.any(), f"{name} differs between the world and its tables in state {state}: {REMEDY}")
 

@@ -12,7 +12,7 @@ Letters: X planning states, A actions, C = 2 + L reward components, L overseer o
 limit, S_A non-terminal states, Z values of the noise.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -67,6 +67,22 @@ def naive_reward(tables: Tables, judgement: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(verdict), tables.reward, verdict)
 
 
+def believed_reward(world: Any, tables: Tables) -> np.ndarray:
+    """The naive reward in a world that may have audits: audited steps without verdict have their true reward.
+
+    Args:
+        world: Declares `judgement` and `audit_label`.
+        tables: Its tables, or tables with the same overseer observations.
+
+    Returns:
+        (S_A, A, Z).
+    """
+    naive = naive_reward(tables, world.judgement)
+    if world.audit_label is None:
+        return naive
+    return np.where(tables.overseer_obs >= world.audit_label, tables.true_reward, naive)
+
+
 def reward_components(tables: Tables, believed: np.ndarray, n_labels: int) -> np.ndarray:
     """The expected reward components of a step in every state.
 
@@ -105,10 +121,25 @@ def history_model(tables: Tables, rewards: np.ndarray) -> PlanningModel | None:
     return PlanningModel(world.tables, problem, bool(world.belief.min(initial=1) == 1))
 
 
-def state_model(tables: Tables, rewards: np.ndarray) -> PlanningModel:
-    """Builds the planning problem of an agent that sees the state; `rewards` is (S_A, A, C)."""
+def state_model(tables: Tables, rewards: np.ndarray, audits_hidden: bool = False) -> PlanningModel:
+    """Builds the planning problem of an agent that sees the state.
+
+    Args:
+        tables: The enumerated world.
+        rewards: (S_A, A, C), the expected reward components.
+        audits_hidden: Whether the agent does not see the last state variable, AUDITED (`envs.audits`). It is
+            independent of everything else, so the agent's belief about it is its distribution at the start.
+
+    Returns:
+        The problem over states, or over states without AUDITED.
+    """
     n_acting = len(tables.successor)
-    return PlanningModel(tables, _aggregate(tables, rewards, np.arange(n_acting), np.ones(n_acting)), True)
+    planning_state, belief = np.arange(n_acting), np.ones(n_acting)
+    if audits_hidden:
+        audited = tables.states[:, -1]
+        planning_state = distinct_rows(tables.states[:n_acting, :-1])[1]
+        belief = np.bincount(audited[tables.start], tables.start_probability, 2)[audited[:n_acting]]
+    return PlanningModel(tables, _aggregate(tables, rewards, planning_state, belief), True)
 
 
 def _aggregate(tables: Tables, rewards: np.ndarray, planning_state: np.ndarray, belief: np.ndarray) -> PlanningProblem:

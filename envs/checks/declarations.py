@@ -16,6 +16,8 @@ READ_BY_TRAINING = ("gamma", "judgement", "overseer_labels", "flags", "watched",
 def check_declarations(env: Any) -> None:
     """Checks a world, or a wrapper around one; raises CheckFailed at the first fault."""
     world = env.unwrapped
+    if world.overseer_features:
+        _check_features(world)  # first: labels and verdicts are read from the tables
     hidden = [name for name in READ_BY_TRAINING if not hasattr(env, name)]
     require(
         not hidden,
@@ -32,10 +34,8 @@ def check_declarations(env: Any) -> None:
 
 
 def _check_overseer(env: Any) -> None:
-    if env.overseer_features:
-        _check_features(env)
-        if not len(env.overseer_codebook):
-            return  # without tables there are no labels
+    if env.overseer_features and not len(env.overseer_codebook):
+        return  # without tables there are no labels
     labels, judgement = env.overseer_labels, env.judgement
     require(
         isinstance(judgement, np.ndarray) and judgement.ndim == 1 and judgement.dtype.kind in "fiu",
@@ -58,10 +58,9 @@ def _check_overseer(env: Any) -> None:
     require(not np.isinf(judgement).any(), "judgement has an infinite verdict: give finite numbers, or nan for none")
 
 
-def _check_features(env: Any) -> None:
+def _check_features(world: POMDP) -> None:
     """The overseer's features have distinct names, and a verdict of their own."""
-    world = env.unwrapped
-    twice = _first_repeated(env.overseer_features)
+    twice = _first_repeated(world.overseer_features)
     require(twice is None, f"overseer_features has {twice!r} twice: give distinct names")
     require(
         type(world).verdict is not World.verdict,
