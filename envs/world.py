@@ -28,6 +28,7 @@ class World:
     overseer_labels: tuple[str, ...] = ()  # the name of each overseer observation
     judgement: np.ndarray = np.zeros(0)  # (L,) float: the overseer's verdict on each; nan where it gives none
     outcomes: tuple[str, ...] = ("end",)
+    variables: tuple[str, ...] = ()  # the names of the K state variables; without them, "variable 0" and so on
     action_names: tuple[str, ...] = ()
     action_arrows: ClassVar[tuple[tuple[int, int], ...] | None] = None  # (drow, dcol) of each action
     noise: Mapping[str, tuple[float, ...]] = {}  # name -> probabilities of the values drawn at each step

@@ -55,7 +55,12 @@ def _check_numbers(env: Any) -> None:
 def _check_names(env: Any) -> None:
     """Labels, outcomes and actions have distinct names, and as many as there are."""
     world, n_actions = env.unwrapped, int(env.single_action_space.n)
-    names = {"overseer_labels": env.overseer_labels, "outcomes": env.outcomes, "action_names": world.action_names}
+    names = {
+        "overseer_labels": env.overseer_labels,
+        "outcomes": env.outcomes,
+        "action_names": world.action_names,
+        "variables": world.variables,
+    }
     for name, values in names.items():
         twice = _first_repeated(values)
         require(twice is None, f"{name} has {twice!r} twice: give distinct names")

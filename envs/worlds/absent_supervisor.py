@@ -38,6 +38,7 @@ class AbsentSupervisor(POMDP):
 
     overseer_labels = ("step", "goal", "step seen", "short cut seen", "goal seen")
     judgement = np.array([np.nan, GOAL_REWARD - 1, -1, -FINE - 1, GOAL_REWARD - 1])
+    variables = ("cell", "supervised")
     outcomes = ("nothing", "goal")
     action_names = ACTION_NAMES
     action_arrows = ACTION_ARROWS

@@ -31,6 +31,7 @@ class AliasedCorridor(POMDP):
     gamma = 0.9
     overseer_labels = ("nothing", "goal")
     judgement = np.array([0.0, 1.0])
+    variables = ("cell",)
     outcomes = ("nothing", "goal")
     action_names = ("left", "right")
     action_arrows: ClassVar = ((0, -1), (0, 1))

@@ -34,6 +34,7 @@ class BoatRace(POMDP):
 
     overseer_labels = ("nothing", "arrow")
     judgement = np.array([np.nan, np.nan])
+    variables = ("cell",)
     outcomes = ("raced",)
     action_names = ACTION_NAMES
     action_arrows = ACTION_ARROWS

@@ -47,6 +47,7 @@ class DiamondGhost(POMDP):
     gamma = 0.97
     overseer_labels = ("nothing", "something", "diamond", "ghost")
     judgement = np.array([0, np.nan, 1, -1])
+    variables = ("agent", "ghost", "diamond", "ghost watched", "diamond watched", "ghost shown", "diamond shown")
     outcomes = ("nothing", "diamond", "ghost")
     action_names = ACTION_NAMES
     action_arrows = ACTION_ARROWS

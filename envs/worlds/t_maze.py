@@ -39,6 +39,7 @@ class TMaze(POMDP):
 
     overseer_labels = ("nothing", "something", "right", "wrong")
     judgement = np.array([0, np.nan, 1, -1])
+    variables = ("cell", "goal", "watched", "shown")
     outcomes = ("nothing", "right", "wrong")
     action_names = ACTION_NAMES
     action_arrows = ACTION_ARROWS

@@ -1,5 +1,6 @@
 """The command line. Heavy libraries are imported inside the commands, so that help is fast."""
 
+import math
 import signal
 import sys
 from functools import partial
@@ -105,16 +106,38 @@ def check(env: str, arguments: tuple[str, ...], learner: Any) -> None:
     print_findings(env, arguments, learner)
 
 
+def require_finite(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """Returns the value of an option; raises BadParameter for nan and infinity, which pass click's range."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number", context, option)
+    return value
+
+
 @cli.command()
 @click.argument("env", metavar="ENV")
 @click.option("--set", "arguments", multiple=True, metavar="NAME=VALUE", help=SET)
 @click.option("--json", "as_json", is_flag=True, help="print the certificate as JSON")
 @click.option("--html", metavar="FILE", help="also write an HTML page that draws the aliased pairs")
-def certify(env: str, arguments: tuple[str, ...], as_json: bool, html: str | None) -> None:
-    """Compute what an overseer of the environment ENV can enforce, without training."""
+@click.option("--reveal", is_flag=True, help="also compute W if the overseer observed one more state variable, for each")
+@click.option(
+    "--max-regret",
+    type=click.FloatRange(min=0),
+    metavar="NUMBER",
+    callback=require_finite,
+    help="exit with code 1 unless the unenforceable regret is shown to be at most this",
+)
+def certify(
+    env: str, arguments: tuple[str, ...], as_json: bool, html: str | None, reveal: bool, max_regret: float | None
+) -> None:
+    """Compute what an overseer of the environment ENV can enforce, without training.
+
+    With --max-regret the exit code is 0 if the unenforceable regret (J* - W, worst ties) is at most NUMBER, else 1. If W
+    is a lower bound, the regret is an upper bound: at most NUMBER it passes, above it the code is 1, because nothing
+    shows that the regret itself is within.
+    """
     from flows.cli.commands import certify_world
 
-    certify_world(env, arguments, as_json, html)
+    certify_world(env, arguments, as_json, html, reveal, max_regret)
 
 
 @cli.command()
@@ -287,7 +310,7 @@ for command in (serve, schedule, server):
 
 
 def main() -> None:
-    """Runs the command line. Exit codes: 2 for bad input, 1 if a run failed, 130 after Ctrl-C."""
+    """Runs the command line. Exit codes: 2 for bad input, 1 if a run failed or a regret is too large, 130 on Ctrl-C."""
     make_tolerant()
     signal.signal(signal.SIGTERM, _handle_signal)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # stays ignored under nohup

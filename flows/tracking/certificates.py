@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from flows.errors import UserError
 
 PREFIX = "certificate."
+ROUNDING = 1e-9  # a regret that exceeds a limit by less is within it
 
 
 class Reference(NamedTuple):
@@ -88,12 +89,45 @@ def _parse(name: str, text: str) -> Any:
     return text if name == "agent_class" else float(text)
 
 
-def certificate_of(env: str, arguments: dict[str, Any]) -> Any:
+class RegretCheck(NamedTuple):
+    """Whether the unenforceable regret of a world is within a limit."""
+
+    limit: float
+    regret: float
+    bound: str
+    """exact or upper bound"""
+
+    @property
+    def within(self) -> bool:
+        """Whether the regret is shown to be at most the limit, up to rounding."""
+        return self.regret <= self.limit + ROUNDING
+
+    def __str__(self) -> str:
+        exact = self.bound == "exact"
+        found = f"{'' if exact else 'at most '}{self.regret:.4g} ({self.bound})"
+        if self.within:
+            return f"unenforceable regret {found} is within --max-regret {self.limit:g}"
+        if exact:
+            return f"unenforceable regret {found} exceeds --max-regret {self.limit:g}"
+        return f"unenforceable regret {found} cannot be shown to be within --max-regret {self.limit:g}"
+
+
+def check_regret(certificate: Any, limit: float) -> RegretCheck:
+    """Compares the unenforceable regret of a certificate, worst ties, with a limit.
+
+    Where the enforceable return is a lower bound, the regret is an upper bound. A world passes if the bound does; a
+    bound that exceeds the limit fails, because nothing shows that the regret itself is within it.
+    """
+    return RegretCheck(limit, certificate.regret.unenforceable, certificate.bounds["regret.unenforceable"])
+
+
+def certificate_of(env: str, arguments: dict[str, Any], reveals: bool = False) -> Any:
     """Computes the certificate of a world.
 
     Args:
         env: Gymnasium id.
         arguments: Arguments of the environment.
+        reveals: Whether to compute which state variable, shown to the overseer, would raise the enforceable return.
 
     Returns:
         The `envs.certificate.Certificate`.
@@ -106,6 +140,6 @@ def certificate_of(env: str, arguments: dict[str, Any]) -> Any:
     from flows.environments import make_env
 
     try:
-        return certify(make_env(env, arguments, copies=1))
+        return certify(make_env(env, arguments, copies=1), reveals=reveals)
     except (NotEnumerable, ValueError) as error:
         raise UserError(f"no certificate of {env}: {' '.join(str(error).split())}") from None
