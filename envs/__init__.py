@@ -41,3 +41,26 @@ def __getattr__(name: str) -> Any:
     if name not in LAZY:
         raise AttributeError(f"module 'envs' has no attribute {name!r}")
     return pkgutil.resolve_name(LAZY[name])
+
+
+def _without_oversight_prob(make_vec: Any) -> Any:
+    """Temporary: `gymnasium.make_vec` for our worlds that take no oversight_prob, with which the argument is dropped."""
+    import inspect
+
+    import gymnasium
+    from gymnasium.envs.registration import load_env_creator
+
+    def patched(name: Any, *args: Any, **arguments: Any) -> Any:
+        if str(name).rpartition(":")[2].startswith("keyhole/") and "oversight_prob" in arguments:
+            entry = gymnasium.spec(str(name).rpartition(":")[2]).vector_entry_point
+            creator = load_env_creator(entry) if isinstance(entry, str) else entry
+            if "oversight_prob" not in inspect.signature(creator).parameters:
+                del arguments["oversight_prob"]
+        return make_vec(name, *args, **arguments)
+
+    return patched
+
+
+import gymnasium  # noqa: E402
+
+gymnasium.make_vec = _without_oversight_prob(gymnasium.make_vec)
