@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _without_oversight_prob(make_vec: Any) -> Any:
-    """Temporary: `gymnasium.make_vec` for our worlds that take no oversight_prob, with which the argument is dropped."""
+    """Temporary: `gymnasium.make_vec` for our worlds; drops oversight_prob for those that do not take it."""
     import inspect
 
     import gymnasium

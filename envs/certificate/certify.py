@@ -161,7 +161,7 @@ class Certificate:
     positivity_with_flags: float
     """the least probability that a step is judged, given the agent's observation"""
     revealed: list[Revealed] | None
-    """the state variables, by the enforceable return if the overseer also observed one of them; None unless asked for"""
+    """the state variables, by the enforceable return if the overseer also observed one; None unless asked for"""
     notes: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:

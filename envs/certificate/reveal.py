@@ -22,7 +22,7 @@ from envs.certificate.planning import history_model, merge_equivalent, reward_co
 from envs.tables import Tables
 
 MAX_SIZE = 50_000_000  # S_A * A * C: above, the enforceable return is not computed
-MAX_SEARCH = 4_000_000_000  # S_A * A * (C + H) * rewards that are tried if vertices are not enumerated
+MAX_SEARCH = 150_000_000  # S_A * A * (C + H) * rewards that are tried if vertices are not enumerated
 
 
 @dataclass(frozen=True)

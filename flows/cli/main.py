@@ -118,7 +118,9 @@ def require_finite(context: click.Context, option: click.Parameter, value: float
 @click.option("--set", "arguments", multiple=True, metavar="NAME=VALUE", help=SET)
 @click.option("--json", "as_json", is_flag=True, help="print the certificate as JSON")
 @click.option("--html", metavar="FILE", help="also write an HTML page that draws the aliased pairs")
-@click.option("--reveal", is_flag=True, help="also compute W if the overseer observed one more state variable, for each")
+@click.option(
+    "--reveal", is_flag=True, help="also compute W if the overseer observed one more state variable, for each"
+)
 @click.option(
     "--max-regret",
     type=click.FloatRange(min=0),
@@ -131,9 +133,9 @@ def certify(
 ) -> None:
     """Compute what an overseer of the environment ENV can enforce, without training.
 
-    With --max-regret the exit code is 0 if the unenforceable regret (J* - W, worst ties) is at most NUMBER, else 1. If W
-    is a lower bound, the regret is an upper bound: at most NUMBER it passes, above it the code is 1, because nothing
-    shows that the regret itself is within.
+    With --max-regret the exit code is 0 if the unenforceable regret (J* - W, worst ties) is at most NUMBER, else 1.
+    Where W is a lower bound, the regret is an upper bound. A bound above NUMBER gives 1, because it does not show that
+    the regret is within. The certificate is printed either way.
     """
     from flows.cli.commands import certify_world
 
@@ -169,6 +171,21 @@ def effects(sweep: str | None, parts: str | None) -> None:
 
     kinds = two_kinds(parts)
     print_effects(existing_store(writes=False), sweep, kinds)
+
+
+@cli.command()
+@click.argument("sweep", required=False)
+@store_option
+def predictions(sweep: str | None) -> None:
+    """Print what the certificates of SWEEP predict beside what its agents reached, as Markdown.
+
+    Every world of the sweep that has a certificate gives a table. SWEEP is a run id, a prefix of one, or a sweep's
+    name; default: the newest sweep.
+    """
+    from flows.cli.commands import existing_store
+    from flows.cli.show import print_predictions
+
+    print_predictions(existing_store(writes=False), sweep)
 
 
 @cli.command()

@@ -7,10 +7,14 @@ One tie rule holds for all parts: ties among optimal plans are broken to the wor
 whose params lack the naive optimum under worst ties.
 """
 
+import hashlib
+import json
 import math
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from flows.errors import UserError
@@ -61,9 +65,24 @@ def certificate_params(oversight: float, certificate: Mapping[str, Any]) -> dict
     return {f"{PREFIX}{oversight:g}.{name}": certificate[name] for name in Reference._fields if name in certificate}
 
 
-def certificate_path(folder: Path, oversight: float) -> Path:
-    """The file of the certificate of one oversight level in a sweep's artifact folder."""
-    return folder / f"certificate-{oversight:g}.json"
+def certificate_path(folder: Path, oversight: float, changes: Mapping[str, Any] = MappingProxyType({})) -> Path:
+    """The file of a certificate in a sweep's artifact folder.
+
+    Args:
+        folder: The artifact folder.
+        oversight: The oversight level.
+        changes: The arguments of the environment in which an arm differs from the sweep.
+    """
+    text = "".join(f"@{name}={value}" for name, value in sorted(changes.items()))
+    if not re.fullmatch(r"[\w.=@+-]{0,100}", text):
+        text = "@" + hashlib.sha256(text.encode()).hexdigest()[:16]
+    return folder / f"certificate-{oversight:g}{text}.json"
+
+
+def read_certificate(folder: Path, oversight: float, changes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Reads the certificate of a world from a sweep's artifact folder; None if the sweep has none."""
+    path = certificate_path(folder, oversight, changes)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def references(params: Mapping[str, str]) -> dict[float, Reference]:
