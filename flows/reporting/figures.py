@@ -120,7 +120,7 @@ PREDICTION_LINES: dict[str, dict[str, Any]] = {
     OPTIMUM: {"color": "#222831", "linestyle": "-"},
     ENFORCEABLE: {"color": "#767d86", "linestyle": (0, (1, 1.5))},
     LOWER_BOUND: {"color": "#767d86", "linestyle": (0, (1, 1.5))},
-    NAIVE: {"color": "#a51d2d", "linestyle": (0, (4, 2))},
+    NAIVE: {"color": "#e08e00", "linestyle": (0, (4, 2))},
 }
 
 

@@ -65,7 +65,7 @@ def predictions(comparison: Comparison) -> list[Setting]:
     """
     groups: dict[tuple[float, str], list[Row]] = {}
     for row in comparison.results.finished:
-        if row.deployment == row.first_deployment:
+        if row.row == row.method:  # not under a further deployment rule
             groups.setdefault((row.oversight, repr(_changes(row))), []).append(row)
     found = []
     for (level, _), rows in sorted(groups.items(), key=lambda item: item[0][0]):

@@ -26,7 +26,7 @@ from flows.tracking.missing import Missing
 from flows.tracking.results import Results, Row
 from flows.tracking.store import Store
 
-COLUMNS = tuple(name for name in Row._fields if name not in ("without", "evaluation", "first_deployment"))
+COLUMNS = tuple(name for name in Row._fields if name not in ("without", "evaluation"))
 PAGE = "report.html"
 PREDICTIONS = "predictions.png"
 COMPARISON = "comparison.csv"

@@ -46,7 +46,6 @@ class Row(NamedTuple):
     error: str
     evaluation: Mapping[str, float] = {}
     """metric -> value at the last checkpoint, of the policy as the method's first rule deploys it"""
-    first_deployment: str = ""
 
 
 @dataclass(frozen=True)
@@ -227,7 +226,6 @@ def run_rows(run: Any) -> list[Row]:
             run_id=run.info.run_id,
             error=tags.get("error", ""),
             evaluation={name: value for name, value in metrics.items() if name.startswith("eval/")},
-            first_deployment=rules[0],
         )
         for rule in rules
     ]
