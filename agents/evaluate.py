@@ -2,10 +2,13 @@
 
 Returns are stratified by whether the start state is watched. The start is drawn before the agent acts, so the strata
 are free of the selection bias that "episodes whose end the overseer saw" would have.
+
+The believed return sums what a naive overseer takes for the reward of each step: its verdict, or the proxy reward where
+it gives none.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,9 +20,13 @@ from agents.onednn import use_onednn
 from agents.policies.blocks import BlockUse
 from agents.policies.policy import BlockPolicy
 from agents.worlds import make_world
+from envs.certificate import misestimation
+from envs.certificate.planning import naive_reward
 from routing import parse_limits
 from routing.oversight.limits import WORLD
 
+NAN = float("nan")
+MAX_PREFIXES = 2_000  # of episodes: above, over- and underestimation of a policy are not computed
 ROWS = 4096  # observations in one forward pass: the activations stay in a processor's cache
 
 
@@ -31,6 +38,10 @@ class Evaluation(NamedTuple):
     true_return_unseen: float  # nan where every episode starts watched
     proxy_return: float
     episode_length: float
+    believed_return: float = NAN  # nan in an environment without verdicts
+    overestimation: float = NAN  # of an episode's return: E max(believed - true, 0); nan where it is not computed
+    underestimation: float = NAN  # E max(true - believed, 0)
+    outcomes: Mapping[str, float] = {}  # outcome -> probability that an episode ends with it; empty without outcomes
 
 
 class Evaluator(Protocol):
@@ -94,9 +105,13 @@ class ExactEvaluator:
     """
 
     def __init__(self, env_id: str, **env_kwargs) -> None:
-        self.tables = envs.compile_world(evaluated_world(env_id, 1, **env_kwargs))
-        self.occupancy = envs.exact.Occupancy.of(self.tables)
+        world: Any = evaluated_world(env_id, 1, **env_kwargs)
+        self.tables = envs.compile_world(world)
+        self.believed = naive_reward(self.tables, world.judgement)
+        self.occupancy = envs.exact.Occupancy.of(self.tables, self.believed)
         self.observations = torch.as_tensor(self.tables.observations).float()
+        self.is_one_sided = misestimation.is_one_sided(self.believed - self.tables.true_reward)
+        self.counts_prefixes = not self.is_one_sided and self._errors(self._random_policy()) is not None
 
     def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
         with use_onednn():
@@ -116,9 +131,32 @@ class ExactEvaluator:
         return self.observations.split(ROWS if policy.device.type == "cpu" else len(self.observations))
 
     def _evaluation(self, probabilities: torch.Tensor) -> Evaluation:
-        exact = envs.exact.evaluate_along(self.occupancy, probabilities.double().cpu().numpy())
-        strata = exact.true_return_seen, exact.true_return_unseen
-        return Evaluation(exact.true_return, *strata, exact.proxy_return, exact.length)
+        policy = probabilities.double().cpu().numpy()
+        exact = envs.exact.evaluate_along(self.occupancy, policy)
+        errors = (NAN, NAN)
+        if self.is_one_sided:
+            errors = misestimation.one_sided(exact.believed_return - exact.true_return)
+        elif self.counts_prefixes:
+            errors = self._errors(policy) or errors
+        return Evaluation(
+            exact.true_return,
+            exact.true_return_seen,
+            exact.true_return_unseen,
+            exact.proxy_return,
+            exact.length,
+            exact.believed_return,
+            *errors,
+            exact.outcomes,
+        )
+
+    def _errors(self, policy: np.ndarray) -> misestimation.Misestimation | None:
+        """The estimation errors of a policy (O, A) whose prefixes of episodes are few, else None."""
+        plan = policy[self.tables.observation][None]
+        return misestimation.misestimation_of(self.tables, self.believed, plan, MAX_PREFIXES)
+
+    def _random_policy(self) -> np.ndarray:
+        """(O, A): it has every prefix that another policy can have."""
+        return np.ones((len(self.tables.observations), self.tables.n_actions)) / self.tables.n_actions
 
 
 class SampledEvaluator:
@@ -147,18 +185,43 @@ class SampledEvaluator:
         obs, info = self.env.reset(seed=self.seed)
         watched = np.asarray(info["watched"])
         live, discount = np.ones(self.episodes, dtype=bool), 1.0
-        true, proxy, length = np.zeros((3, self.episodes))
+        true, proxy, believed, length = np.zeros((4, self.episodes))
+        ended = np.zeros(self.episodes, np.int64)  # the outcome of each episode
         while live.any():
             probabilities = action_probabilities(policy, torch.as_tensor(obs, device=policy.device)).cpu()
             actions = torch.multinomial(probabilities, 1, generator=generator).squeeze(-1).numpy()
             obs, reward, terminated, truncated, info = self.env.step(actions)
             true += live * discount * info["true_reward"]
             proxy += live * discount * reward
+            believed += live * discount * self._believed_reward(reward, info)
+            ended = np.where(live, info.get("outcome", 0), ended)
             length += live
             live &= ~(terminated | truncated)
             discount *= self.env.gamma  # type: ignore[attr-defined]
         strata = _mean(true[watched]), _mean(true[~watched])
-        return Evaluation(true.mean(), *strata, proxy.mean(), length.mean())
+        return Evaluation(
+            true.mean(),
+            *strata,
+            proxy.mean(),
+            length.mean(),
+            believed.mean(),
+            np.maximum(believed - true, 0).mean(),
+            np.maximum(true - believed, 0).mean(),
+            self._outcome_rates(ended) if "outcome" in info else {},
+        )
+
+    def _believed_reward(self, reward: np.ndarray, info: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The verdict on each step, or the proxy reward where there is none; nan without verdicts, (N,)."""
+        if "overseer_obs" not in info or not hasattr(self.env, "judgement"):
+            return np.full(self.episodes, NAN)
+        verdict = self.env.judgement[info["overseer_obs"]]
+        return np.where(np.isnan(verdict), reward, verdict)
+
+    def _outcome_rates(self, outcome: np.ndarray) -> dict[str, float]:
+        """Outcome -> the share of the episodes, (N,) int, that end with it."""
+        names = getattr(self.env, "outcomes", ())
+        shares = np.bincount(outcome, minlength=len(names)) / self.episodes
+        return dict(zip(names, shares.tolist(), strict=False))
 
 
 def _mean(x: np.ndarray) -> float:

@@ -32,6 +32,7 @@ class World:
     audit_label: int | None = None  # the first label of audited steps, if there are audits: see `envs.audits`
     audits_hidden: bool = False  # the agent cannot observe whether an episode is audited
     outcomes: tuple[str, ...] = ("end",)
+    variables: tuple[str, ...] = ()  # the names of the K state variables; without them, "variable 0" and so on
     action_names: tuple[str, ...] = ()
     action_arrows: ClassVar[tuple[tuple[int, int], ...] | None] = None  # (drow, dcol) of each action
     noise: Mapping[str, tuple[float, ...]] = {}  # name -> probabilities of the values drawn at each step

@@ -21,7 +21,8 @@ from prefect.exceptions import MissingContextError
 from prefect.futures import PrefectFuture, wait
 from prefect.utilities.annotations import quote
 
-from flows import search_path
+from flows import arms, search_path
+from flows.axis import Level
 from flows.config import CompareConfig, RunOptions, TrainConfig, run_title
 from flows.errors import DeadWorkerError, UserError
 from flows.prefect_server.history import record_history, without_owner_tags
@@ -182,10 +183,11 @@ def _run_opened(sweep: Sweep, config: CompareConfig, start: Start) -> Outcome:
     trained = [Job(train, todo.config) for todo in sweep.plan.todo]
     start(sweep, [*certified, *trained])
     _run_in_threads(sweep, [job for job in (*certified, *trained) if job.key not in sweep.outcomes])
+    complete_levels(config, sweep.record)
     missing = Missing()
     for job in certified:
         if error := sweep.outcomes[job.key]:
-            missing.add(f"certificate at {job.config.at}", error)
+            missing.add(f"certificate at {certificate_title(job.config)}", error)
     comparison = finalize(sweep.store, sweep.record.run_id, missing)
     prefect_artifacts.publish_results(comparison, comparison.results.folder / PAGE)
     if missing:
@@ -232,10 +234,41 @@ def _outcome(sweep: Sweep, job: Job) -> Iterator[None]:
 
 
 def uncertified(config: CompareConfig, folder: Path) -> list[TrainConfig]:
-    """Returns one run for each level that has no certificate yet in the sweep's folder."""
-    plainest = sorted(config.runs(), key=lambda run: not run.arm)  # prefers a run in the sweep's own world
-    levels = {run.at: run for run in plainest}
-    return [run for level, run in levels.items() if not certificates.certificate_path(folder, level).exists()]
+    """Returns one run for each world of the sweep that has no certificate yet in the sweep's folder.
+
+    Every level has a world, and so has every level with the arguments that an arm changes.
+    """
+    first: dict[Path, TrainConfig] = {}
+    for run in config.runs():
+        first.setdefault(certificates.certificate_path(folder, run.at, changed_arguments(run)), run)
+    return [run for path, run in first.items() if not path.exists()]
+
+
+def complete_levels(config: CompareConfig, record: Any) -> None:
+    """Gives each level whose arms all change an argument the certificate of its first arm."""
+    first = {run.at: run for run in reversed(config.runs())}
+    for level, run in first.items():
+        certificate = certificates.read_certificate(record.folder, level, changed_arguments(run))
+        if certificate and not certificates.certificate_path(record.folder, level).exists():
+            store_certificate(record, level, {}, certificate)
+
+
+def store_certificate(record: Any, level: Level, changes: dict[str, Any], certificate: dict[str, Any]) -> None:
+    """Writes a certificate to a sweep's folder, and its numbers to the params if it is of the sweep's own world."""
+    if not changes:
+        record.params(certificates.certificate_params(level, certificate))
+    path = certificates.certificate_path(record.folder, level, changes)
+    path.write_text(json.dumps(certificate, indent=2) + "\n")
+
+
+def changed_arguments(run: TrainConfig) -> dict[str, Any]:
+    """The arguments of the environment in which the arm of a run differs from the sweep."""
+    return arms.parse_arm(run.label).env_kwargs
+
+
+def certificate_title(run: TrainConfig) -> str:
+    """The world of a run in its sweep: the level, and the arguments that its arm changes."""
+    return " ".join([str(run.at), *(f"{name}={value}" for name, value in changed_arguments(run).items())])
 
 
 @task(task_run_name="{config.label} {config.at} seed={config.seed}", cache_policy=NO_CACHE)
@@ -258,9 +291,7 @@ def certify(config: TrainConfig, sweep: Sweep) -> None:
     with _outcome(sweep, Job(certify, config)):
         certificate = sweep.pool.do("flows.running.worker:compute_certificate", config)
         if certificate:
-            sweep.record.params(certificates.certificate_params(config.at, certificate))
-            path = certificates.certificate_path(sweep.record.folder, config.at)
-            path.write_text(json.dumps(certificate, indent=2) + "\n")
+            store_certificate(sweep.record, config.at, changed_arguments(config), certificate)
 
 
 def _log(text: str, *values: object) -> None:

@@ -38,6 +38,10 @@ def unknown_name(kind: str, word: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} {word!r}{hint} one of {', '.join(known) or '(none)'}")
 
 
+class RegretExceededError(RuntimeError):
+    """The unenforceable regret of a world is not shown to be within the limit that was given."""
+
+
 class DeadWorkerError(RuntimeError):
     """A worker process died before its job returned."""
 

@@ -6,13 +6,23 @@ trying things out, and their description states that they decide nothing.
 
 from typing import Any, Literal
 
-Preset = Literal["quick", "figure", "paper", "smoke"]
+Preset = Literal["quick", "figure", "paper", "smoke", "hide-errors", "verbose-log", "diamond-vault"]
 
 DESCRIPTIONS: dict[Preset, str] = {
     "quick": "six methods in minutes, 3 seeds: decides nothing",
     "figure": "seven arms at three oversight levels, 12 seeds",
     "paper": "every method at the settings of Cloud et al. 2024, 12 seeds",
     "smoke": "a few rollouts, 2 seeds: shows that everything runs, decides nothing",
+    "hide-errors": "naive and oracle at two settings of HideErrors, 5 seeds, beside the predictions of the certificate",
+    "verbose-log": "the same for VerboseLog",
+    "diamond-vault": "the same for DiamondVault, which has one setting",
+}
+SHELL = {  # the world's own overseer; the entropy bonus vanishes, since the predictions are of deterministic optima
+    "oversight": (0.0,),
+    "seeds": 5,
+    "steps": 600_000,
+    "checkpoints": 5,
+    "training": {"n_envs": 256, "width": 32, "final_ent_coef": 1e-5},
 }
 PRESETS: dict[Preset, dict[str, Any]] = {
     "quick": {
@@ -74,5 +84,32 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "steps": 4_096,
         "checkpoints": 2,
         "training": {"n_envs": 32, "n_steps": 32, "width": 16},
+    },
+    "hide-errors": {  # Lang et al. 2024, example A: deceptive inflation, then overjustification
+        **SHELL,
+        "env": "envs:keyhole/HideErrors-v0",
+        "methods": (
+            "naive@p=0.5@p_H=0.5",
+            "oracle@p=0.5@p_H=0.5",
+            "naive@p=0.1@p_H=0.9",
+            "oracle@p=0.1@p_H=0.9",
+        ),
+    },
+    "verbose-log": {  # Lang et al. 2024, example B: deceptive inflation, then overjustification
+        **SHELL,
+        "env": "envs:keyhole/VerboseLog-v0",
+        "methods": (
+            "naive@p=0.5@p_D=0.9",
+            "oracle@p=0.5@p_D=0.9",
+            "naive@p=0.5@p_D=0.1",
+            "oracle@p=0.5@p_D=0.1",
+        ),
+    },
+    "diamond-vault": {  # whole episodes in a rollout: starts are rare, and only they teach an agent to guard
+        **SHELL,
+        "env": "envs:keyhole/DiamondVault-v0",
+        "methods": ("naive", "oracle"),
+        "steps": 4_000_000,
+        "training": {"n_envs": 256, "n_steps": 256, "width": 32, "final_ent_coef": 1e-5},
     },
 }

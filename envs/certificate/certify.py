@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from envs import drawing
-from envs.certificate import aliasing, ambiguity, misestimation
+from envs.certificate import aliasing, ambiguity, misestimation, reveal
 from envs.certificate.agents import (
     DETERMINISTIC,
     HISTORY,
@@ -43,6 +43,7 @@ from envs.certificate.planning import (
     reward_components,
     state_model,
 )
+from envs.certificate.reveal import Revealed
 from envs.enumeration import compile_world
 from envs.exact import evaluation
 from envs.exact.belief_mdp import MAX_BELIEFS, MAX_STATES
@@ -114,6 +115,12 @@ class Certificate:
     """under uniform ties"""
     naive_optimum_return_worst_ties: float
     naive_optimum_believed_return: float
+    optimum_believed_return: float
+    """under uniform ties"""
+    naive_optimum_outcomes: dict[str, float]
+    """outcome -> probability that an episode of the naive optimum ends with it, under uniform ties"""
+    optimum_outcomes: dict[str, float]
+    """the same for the true optimum"""
     enforceable_return: float
     """the supremum, over rewards on overseer observations, of the true return of the worst optimal plan"""
     enforceable_return_uniform_ties: float
@@ -153,6 +160,8 @@ class Certificate:
     """the least probability that a step is judged, given the agent's observation without its flags"""
     positivity_with_flags: float
     """the least probability that a step is judged, given the agent's observation"""
+    revealed: list[Revealed] | None
+    """the state variables, by the enforceable return if the overseer also observed one; None unless asked for"""
     notes: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -164,13 +173,14 @@ class Certificate:
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
 
-def certify(world: Any, policy: np.ndarray | None = None) -> Certificate:
+def certify(world: Any, policy: np.ndarray | None = None, *, reveals: bool = False) -> Certificate:
     """Computes the certificate of a world, or of a view of one.
 
     Args:
         world: A world with tables, or a view of one.
         policy: (O, A) over the observations of the tables, the policy whose return `manski_interval` bounds; the
             naive optimum by default.
+        reveals: Whether to compute which state variable, shown to the overseer, would raise the enforceable return.
 
     Returns:
         The certificate.
@@ -214,7 +224,8 @@ def certify(world: Any, policy: np.ndarray | None = None) -> Certificate:
         "memoryless_return": MemorylessReturn(*memoryless[:4]),
         "remembering_return": figures.optimal_return if history else None,
         **_aliasing(world, tables),
-        **_misestimation(world, model, naive, figures),
+        "revealed": reveal.reveal_each(world, tables, believed, name, figures) if reveals else None,
+        **_optima(world, model, naive, figures),
         **_manski(tables, model, naive, policy),
     }
     agents, bounds = _agents_and_bounds(values, figures)
@@ -306,13 +317,31 @@ ERRORS = (
 )
 
 
-def _misestimation(world: Any, model: PlanningModel, naive: np.ndarray, figures: AgentFigures) -> dict[str, Any]:
-    """The estimation errors of the naive optimum, compared with those of the true optimum, under uniform ties."""
+def _optima(world: Any, model: PlanningModel, naive: np.ndarray, figures: AgentFigures) -> dict[str, Any]:
+    """What is believed of the naive and of the true optimum, and how their episodes end, under uniform ties."""
+    tables = model.tables
+    best = best_plan(model.problem, true_weights(model.problem))
+    best_believed = misestimation.expected_return(tables, best, believed_reward(world, tables))
+    return {
+        "optimum_believed_return": best_believed,
+        "naive_optimum_outcomes": misestimation.outcome_distribution(tables, naive),
+        "optimum_outcomes": misestimation.outcome_distribution(tables, best),
+        **_misestimation(world, model, naive, best, best_believed, figures),
+    }
+
+
+def _misestimation(
+    world: Any, model: PlanningModel, naive: np.ndarray, best: np.ndarray, best_believed: float, figures: AgentFigures
+) -> dict[str, Any]:
+    """The estimation errors of the naive optimum, compared with those of the true optimum."""
     tables = model.tables
     believed = believed_reward(world, tables)
-    best = best_plan(model.problem, true_weights(model.problem))
-    best_returns = [misestimation.expected_return(tables, best, believed), figures.optimal_return]
-    returns = [figures.naive_optimum_believed_return, figures.naive_optimum_return, *best_returns]
+    returns = [
+        figures.naive_optimum_believed_return,
+        figures.naive_optimum_return,
+        best_believed,
+        figures.optimal_return,
+    ]
     of_naive, of_best = (misestimation.misestimation_of(tables, believed, plan) for plan in (naive, best))
     if of_naive is None or of_best is None:
         return dict.fromkeys(ERRORS)
@@ -337,6 +366,7 @@ OF_PLANS = (
     "naive_optimum_return",
     "naive_optimum_return_worst_ties",
     "naive_optimum_believed_return",
+    "optimum_believed_return",
     "enforceable_return",
     "enforceable_return_uniform_ties",
     "regret.unenforceable",

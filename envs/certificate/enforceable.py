@@ -40,12 +40,13 @@ class Enforceable(NamedTuple):
     method: str  # how `worst` was found
 
 
-def enforceable(problem: PlanningProblem, guesses: np.ndarray) -> Enforceable:
+def enforceable(problem: PlanningProblem, guesses: np.ndarray, n_random: int = N_RANDOM) -> Enforceable:
     """Finds the best reward on overseer observations.
 
     Args:
         problem: The planning problem.
         guesses: (n, L), rewards to try before any search.
+        n_random: Random rewards to try if there are too many overseer observations to enumerate vertices.
 
     Returns:
         The best rewards found under both tie rules, and whether the value under worst ties is exact.
@@ -55,7 +56,7 @@ def enforceable(problem: PlanningProblem, guesses: np.ndarray) -> Enforceable:
     if candidate.worst >= optimum - EXACT:
         return candidate._replace(is_exact=True, method=REACHED)
     if _n_labels(problem) > polytope.MAX_DIMENSIONS:
-        rewards = np.random.default_rng(0).normal(size=(N_RANDOM, _n_labels(problem)))
+        rewards = np.random.default_rng(0).normal(size=(n_random, _n_labels(problem)))
         found = _best_of(problem, rewards)._replace(method=f"{_n_labels(problem)} observations: rewards were searched")
     else:
         found = _best_by_vertices(problem)

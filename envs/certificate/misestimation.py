@@ -6,6 +6,9 @@ E max(G - G', 0). Relative to the optimum, a plan shows deceptive inflation if i
 to be better; it shows overjustification if it is underestimated less and is worse. (Lang et al. 2024, arXiv
 2402.17747, section 4.)
 
+A plan is given by weights of actions, (H or 1, S_A, A): bool marks the actions that are equally likely at each step,
+and probabilities are those of a stochastic policy. A single step holds for every step of an episode.
+
 Letters: S_A non-terminal states, A actions, Z values of the noise, H steps, n weighted prefixes of episodes.
 """
 
@@ -16,6 +19,7 @@ import numpy as np
 from envs.tables import Tables, distinct_rows
 
 DIGITS = 10  # differences that agree to this many digits are equal
+ROUNDING = 1e-12  # a difference that is smaller counts as none
 MAX_PREFIXES = 2_000_000
 
 
@@ -33,38 +37,56 @@ class OptimumComparison(NamedTuple):
     overjustification: bool
 
 
-def misestimation_of(tables: Tables, believed: np.ndarray, plan: np.ndarray) -> Misestimation | None:
-    """Computes the estimation errors of a plan by enumerating prefixes of episodes.
+def misestimation_of(
+    tables: Tables, believed: np.ndarray, plan: np.ndarray, max_prefixes: int = MAX_PREFIXES
+) -> Misestimation | None:
+    """Computes the estimation errors of a plan.
 
-    Prefixes that end in the same state with the same difference of returns are merged.
+    If no step is overestimated, or none underestimated, the errors are the difference of the expected returns and 0.
+    Otherwise prefixes of episodes are enumerated; those that end in the same state with the same difference of returns
+    are merged.
 
     Args:
         tables: The enumerated world.
         believed: (S_A, A, Z), the reward that the overseer believes.
-        plan: (H, S_A, A) bool, the actions allowed at each step; each is equally likely.
+        plan: (H or 1, S_A, A), weights of the actions at each step.
+        max_prefixes: The number of prefixes up to which they are enumerated.
 
     Returns:
-        The errors; None if there are more than `MAX_PREFIXES` prefixes.
+        The errors; None if there are more than `max_prefixes` prefixes.
     """
     difference = believed - tables.true_reward
+    if is_one_sided(difference):
+        return one_sided(expected_return(tables, plan, difference))
     state, total, probability = tables.start, np.zeros(len(tables.start)), tables.start_probability
     errors = np.zeros(2)
-    for step, allowed in enumerate(plan):
-        extended = probability[:, None, None] * _uniform(allowed[state])[..., None] * tables.noise
+    for step in range(tables.horizon):
+        extended = probability[:, None, None] * _distribution(plan, step, state)[..., None] * tables.noise
         probability, index = extended[extended > 0], np.nonzero(extended > 0)
         move = (state[index[0]], *index[1:])
         state, total = tables.successor[move], total[index[0]] + tables.gamma**step * difference[move]
         ended = state >= len(tables.successor)
         errors += _errors(total[ended], probability[ended])
         state, total, probability = _merge(state[~ended], total[~ended], probability[~ended])
-        if len(state) > MAX_PREFIXES:
+        if len(state) > max_prefixes:
             return None
     return Misestimation(*(errors + _errors(total, probability)).tolist())
 
 
-def _uniform(allowed: np.ndarray) -> np.ndarray:
-    """The uniform distribution over the allowed actions, (n, A) bool -> (n, A)."""
-    return allowed / allowed.sum(1, keepdims=True)
+def is_one_sided(difference: np.ndarray) -> bool:
+    """Whether no step, (S_A, A, Z), is overestimated, or none is underestimated."""
+    return bool((difference >= -ROUNDING).all() or (difference <= ROUNDING).all())
+
+
+def one_sided(difference: float) -> Misestimation:
+    """The errors if every episode is misestimated in the same direction, from the difference of expected returns."""
+    return Misestimation(max(0.0, difference), max(0.0, -difference))
+
+
+def _distribution(plan: np.ndarray, step: int, state: np.ndarray | slice) -> np.ndarray:
+    """The probabilities of the actions in these states at one step of a plan, (n, A)."""
+    weights = plan[min(step, len(plan) - 1)][state]
+    return weights / weights.sum(1, keepdims=True)
 
 
 def _errors(difference: np.ndarray, probability: np.ndarray) -> np.ndarray:
@@ -85,7 +107,7 @@ def expected_return(tables: Tables, plan: np.ndarray, reward: np.ndarray) -> flo
 
     Args:
         tables: The enumerated world.
-        plan: (H, S_A, A) bool, the actions allowed at each step; each is equally likely.
+        plan: (H or 1, S_A, A), weights of the actions at each step.
         reward: (S_A, A, Z).
 
     Returns:
@@ -94,12 +116,37 @@ def expected_return(tables: Tables, plan: np.ndarray, reward: np.ndarray) -> flo
     n_acting, n_states = len(tables.successor), len(tables.states)
     distribution = np.bincount(tables.start, tables.start_probability, n_states)
     expected, total = reward @ tables.noise, 0.0
-    for step, allowed in enumerate(plan):
-        occupancy = distribution[:n_acting, None] * _uniform(allowed)
+    for step in range(tables.horizon):
+        occupancy = distribution[:n_acting, None] * _distribution(plan, step, slice(None))
         total += tables.gamma**step * float((occupancy * expected).sum())
-        moved = (occupancy[..., None] * tables.noise).ravel()
-        distribution = np.bincount(tables.successor.ravel(), moved, n_states)
+        distribution = _following(tables, occupancy)
     return total
+
+
+def outcome_distribution(tables: Tables, plan: np.ndarray) -> dict[str, float]:
+    """Computes the probability of each outcome of an episode.
+
+    Args:
+        tables: The enumerated world.
+        plan: (H or 1, S_A, A), weights of the actions at each step.
+
+    Returns:
+        Outcome -> the probability that an episode ends with it, by termination or at the time limit.
+    """
+    n_acting, n_states = len(tables.successor), len(tables.states)
+    distribution, final = np.bincount(tables.start, tables.start_probability, n_states), np.zeros(n_states)
+    for step in range(tables.horizon):
+        final[n_acting:] += distribution[n_acting:]
+        occupancy = distribution[:n_acting, None] * _distribution(plan, step, slice(None))
+        distribution = _following(tables, occupancy)
+    probabilities = np.bincount(tables.outcome, final + distribution, len(tables.outcomes)).tolist()
+    return dict(zip(tables.outcomes, probabilities, strict=True))
+
+
+def _following(tables: Tables, occupancy: np.ndarray) -> np.ndarray:
+    """The distribution over states, (S,), after actions that are taken with the probabilities `occupancy`, (S_A, A)."""
+    moved = (occupancy[..., None] * tables.noise).ravel()
+    return np.bincount(tables.successor.ravel(), moved, len(tables.states))
 
 
 def compare_with_optimum(plan: Misestimation, optimum: Misestimation, returns: list[float]) -> OptimumComparison:

@@ -22,6 +22,7 @@ SECTIONS = {
         ("naive optimum, worst ties", "naive_optimum_return_worst_ties"),
         ("naive optimum, uniform ties", "naive_optimum_return"),
         ("naive optimum, believed", "naive_optimum_believed_return"),
+        ("true optimum, believed", "optimum_believed_return"),
         ("bounds from what is observed", "manski_interval"),
         ("memoryless, deterministic", "memoryless_return.deterministic"),
         ("memoryless, stochastic", "memoryless_return.stochastic"),
@@ -62,6 +63,10 @@ CLASS_COLUMNS = {
 }
 
 
+REVEALED = "W if the overseer also observed one state variable, in the state reached (>=: a lower bound)"
+REVEAL_COLUMNS = ("variable", "W", "gain", "observations", "")
+
+
 def certificate_text(certificate: Certificate) -> str:
     """Renders a certificate for the terminal, one figure per line."""
     lines = [_title(certificate), *_preamble(certificate)]
@@ -73,6 +78,8 @@ def certificate_text(certificate: Certificate) -> str:
         _columns("", list(CLASS_COLUMNS)),
     ]
     lines += [_columns(name, cells) for name, cells in _class_rows(certificate)]
+    if certificate.revealed is not None:
+        lines += ["", REVEALED, _reveal_line(REVEAL_COLUMNS), *map(_reveal_line, _reveal_rows(certificate))]
     lines += ["", "Aliased for the overseer, largest difference first"]
     lines += [line for pair in certificate.aliased_pairs.worst for line in _pair_lines(pair)] or ["  none"]
     return "\n".join([*lines, "", _rewards(certificate)])
@@ -137,6 +144,19 @@ def _class_cells(figures: AgentFigures) -> list[str]:
     return cells
 
 
+def _reveal_rows(certificate: Certificate) -> Iterator[tuple[str, ...]]:
+    """Each state variable with W if it is revealed, the gain, the number of observations and how W was found."""
+    for row in certificate.revealed or []:
+        bound = "" if row.enforceable_is_exact or row.enforceable_return is None else ">="
+        gain = None if row.enforceable_return is None else row.enforceable_return - certificate.enforceable_return
+        cells = [f"{bound}{_text(value)}" if value is not None else "-" for value in (row.enforceable_return, gain)]
+        yield (row.variable, *cells, str(row.observations), row.method)
+
+
+def _reveal_line(row: tuple[str, ...]) -> str:
+    return "  {:<24}{:>15}{:>15}{:>15}  {}".format(*row).rstrip()
+
+
 def _at(values: dict[str, Any], key: str) -> Any:
     """The entry under a key like `memoryless_return.stochastic`."""
     first, _, rest = key.partition(".")
@@ -176,7 +196,7 @@ h2 {{ font-size: 1.1rem; margin: 2rem 0 .4rem }} code {{ background: #f4f1ea; pa
 .step {{ display: flex; align-items: center; gap: .8rem }} img {{ max-height: 10rem; image-rendering: pixelated }}
 figcaption {{ text-align: center; color: #555; font-size: 13px }}
 </style></head><body><h1>{world}</h1><p><code>{title}</code></p><p>{preamble}</p>{sections}
-<h2>By class of agents (≥: a lower bound, -: not computed, its policies cannot be enumerated)</h2>{classes}
+<h2>By class of agents (≥: a lower bound, -: not computed, its policies cannot be enumerated)</h2>{classes}{revealed}
 <p>{rewards}</p><h2>Aliased for the overseer, largest difference first</h2>{pairs}</body></html>
 """
 
@@ -191,7 +211,8 @@ def certificate_page(certificate: Certificate) -> str:
     texts = {"world": certificate.world, "title": _title(certificate), "preamble": " ".join(_preamble(certificate))}
     texts["rewards"] = _rewards(certificate)
     escaped = {name: markup.escape(text) for name, text in texts.items()}
-    return PAGE.format(**escaped, sections=sections, classes=_class_table(certificate), pairs=pairs)
+    tables = {"classes": _class_table(certificate), "revealed": _reveal_table(certificate)}
+    return PAGE.format(**escaped, **tables, sections=sections, pairs=pairs)
 
 
 def _row(row: tuple[str, str, str, str]) -> str:
@@ -213,6 +234,22 @@ def _class_row(row: tuple[str, list[str]]) -> str:
         return f'<tr><td>{name}</td><td class="note" colspan="{len(CLASS_COLUMNS)}">{markup.escape(cells[0])}</td></tr>'
     numbers = "".join(f'<td class="number">{cell.replace(">=", "≥")}</td>' for cell in cells)
     return f"<tr><td>{name}</td>{numbers}</tr>"
+
+
+def _reveal_table(certificate: Certificate) -> str:
+    """The table of state variables with its heading; empty if it was not computed."""
+    if certificate.revealed is None:
+        return ""
+    heads = "".join(f"<th>{name}</th>" for name in REVEAL_COLUMNS)
+    rows = "".join(map(_reveal_row, _reveal_rows(certificate)))
+    heading = markup.escape(REVEALED.replace(">=", "≥"))
+    return f'<h2>{heading}</h2><table class="classes"><tr>{heads}</tr>{rows}</table>'
+
+
+def _reveal_row(row: tuple[str, ...]) -> str:
+    name, *numbers, method = (markup.escape(cell.replace(">=", "≥")) for cell in row)
+    cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
+    return f'<tr><td>{name}</td>{cells}<td class="note">{method}</td></tr>'
 
 
 def _drawn_pair(pair: AliasedPair) -> str:

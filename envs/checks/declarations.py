@@ -87,7 +87,12 @@ def _check_numbers(env: Any) -> None:
 def _check_names(env: Any) -> None:
     """Labels, outcomes and actions have distinct names, and as many as there are."""
     n_actions = int(env.single_action_space.n)
-    names = {"overseer_labels": env.overseer_labels, "outcomes": env.outcomes, "action_names": env.action_names}
+    names = {
+        "overseer_labels": env.overseer_labels,
+        "outcomes": env.outcomes,
+        "action_names": env.action_names,
+        "variables": env.unwrapped.variables,
+    }
     for name, values in names.items():
         twice = _first_repeated(values)
         require(twice is None, f"{name} has {twice!r} twice: give distinct names")

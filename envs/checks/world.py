@@ -68,6 +68,8 @@ def check_start_states(world: POMDP) -> None:
     if starts is not None:
         validation.check_starts(world, *starts)
     drawn = _check_initial(world)
+    count, n = len(world.variables), drawn.shape[1]
+    require(count in (0, n), f"variables has {count} names for {n} state variables: give one for each")
     if starts is not None and own_initial:
         other = np.flatnonzero(~np.isin(hashed(drawn), hashed(starts[0])))
         require(

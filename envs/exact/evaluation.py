@@ -28,6 +28,7 @@ class ExactEvaluation(NamedTuple):
     true_return_seen: float  # of episodes whose start is watched; nan if there are none
     true_return_unseen: float  # of the other episodes; nan if there are none
     seen_fraction: float  # probability that a start is watched
+    believed_return: float  # of the occupancy's believed reward
 
 
 def evaluate(tables: Tables, probabilities: np.ndarray) -> ExactEvaluation:
@@ -65,7 +66,7 @@ def evaluate_along(occupancy: Occupancy, policy: np.ndarray) -> ExactEvaluation:
     """
     tables = occupancy.tables
     rewards, final = propagate(occupancy, policy)
-    true, proxy, alive = rewards.sum(2).T
+    true, proxy, believed, alive = rewards.sum(2).T
     discount = tables.gamma ** np.arange(tables.horizon)
     outcomes = np.bincount(occupancy.outcome, final, len(tables.outcomes)).tolist()
     seen_fraction = float(tables.start_probability @ tables.watched[tables.start])
@@ -80,6 +81,7 @@ def evaluate_along(occupancy: Occupancy, policy: np.ndarray) -> ExactEvaluation:
         true_return_seen=float(seen / seen_fraction) if seen_fraction > 0 else math.nan,
         true_return_unseen=float(unseen / (1 - seen_fraction)) if seen_fraction < 1 else math.nan,
         seen_fraction=seen_fraction,
+        believed_return=float(discount @ believed),
     )
 
 

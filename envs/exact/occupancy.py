@@ -25,13 +25,13 @@ class Occupancy(NamedTuple):
     first_watched: int  # index of the first non-terminal entry of watched episodes
     start: np.ndarray  # (C,) float: the start distribution
     successor: np.ndarray  # (C_A, A, Z) int, an index into (C,)
-    rewards: np.ndarray  # (2, C_A, A) float: true and proxy reward, expected over the noise
+    rewards: np.ndarray  # (3, C_A, A) float: true, proxy and believed reward, expected over the noise
     observation: np.ndarray  # (C_A,) int, an index of observations
     outcome: np.ndarray  # (C,) int, an index of outcomes
 
     @classmethod
-    def of(cls, tables: Tables) -> "Occupancy":
-        """Builds the occupancy of an enumerated world."""
+    def of(cls, tables: Tables, believed: np.ndarray | None = None) -> "Occupancy":
+        """Builds the occupancy of an enumerated world; `believed`, (S_A, A, Z), is the proxy reward by default."""
         start, n_acting = start_distribution(tables).T, len(tables.successor)  # (2, S)
         reached = np.stack([reachable(tables, stratum > 0) for stratum in start])
         watched, state = np.nonzero(reached)  # (C,) each: unwatched before watched
@@ -40,13 +40,14 @@ class Occupancy(NamedTuple):
         index = np.zeros(reached.shape, np.int32)  # (2, S), an index into (C,)
         index[watched, state] = np.arange(len(state))
         n = int((state < n_acting).sum())
+        rewards = tables.true_reward, tables.reward, tables.reward if believed is None else believed
         acting = state[:n]
         return cls(
             tables,
             n - int(watched[:n].sum()),
             start[watched, state],
             index[watched[:n, None, None], tables.successor[acting]],
-            np.stack([tables.true_reward @ tables.noise, tables.reward @ tables.noise])[:, acting],
+            np.stack([reward[acting] @ tables.noise for reward in rewards]),
             tables.observation[acting],
             tables.outcome[state],
         )
@@ -80,16 +81,16 @@ def propagate(occupancy: Occupancy, policy: np.ndarray) -> tuple[np.ndarray, np.
         policy: (O, A), rows sum to 1.
 
     Returns:
-        (H, 3, 2), the expected true reward, proxy reward and number of episodes still running at each step, for
+        (H, 4, 2), the expected true, proxy and believed reward and number of episodes still running at each step, for
         unwatched and watched episodes; and (C,), the probability that an episode ends in each entry.
     """
     by_state = policy.take(occupancy.observation, 0)
     n, m = len(by_state), occupancy.first_watched
     expected = np.einsum("vsa,sa->vs", occupancy.rewards, by_state)
-    rewards = np.stack([*expected, by_state @ np.ones(by_state.shape[1])])  # (3, C_A)
+    rewards = np.stack([*expected, by_state @ np.ones(by_state.shape[1])])  # (4, C_A)
     forward = flow(occupancy.successor, occupancy.tables.noise, by_state, len(occupancy.start))
     distribution, final = occupancy.start, np.zeros(len(occupancy.start))
-    received = np.zeros((occupancy.tables.horizon, 3, 2))
+    received = np.zeros((occupancy.tables.horizon, 4, 2))
     for step in range(occupancy.tables.horizon):
         final[n:] += distribution[n:]
         received[step, :, 0] = rewards[:, :m] @ distribution[:m]

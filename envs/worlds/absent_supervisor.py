@@ -40,6 +40,7 @@ class AbsentSupervisor(POMDP):
     judgement = np.array([np.nan, GOAL_REWARD - 1, -1, -FINE - 1, GOAL_REWARD - 1])
     hidden = np.array([STEP, ARRIVAL, STEP, STEP, ARRIVAL])
     feature_names = ("row", "column")
+    variables = ("cell", "supervised")
     outcomes = ("nothing", "goal")
     action_names = ACTION_NAMES
     action_arrows = ACTION_ARROWS

@@ -33,6 +33,7 @@ class AliasedCorridor(POMDP):
     judgement = np.array([0.0, 1.0])
     hidden = np.array([0, 0])
     feature_names = ("cell",)
+    variables = ("cell",)
     outcomes = ("nothing", "goal")
     action_names = ("left", "right")
     action_arrows: ClassVar = ((0, -1), (0, 1))

@@ -36,6 +36,7 @@ class BoatRace(POMDP):
     judgement = np.array([np.nan, np.nan])
     hidden = np.array([NOTHING, NOTHING])
     feature_names = ("row", "column")
+    variables = ("cell",)
     outcomes = ("raced",)
     action_names = ACTION_NAMES
     action_arrows = ACTION_ARROWS

@@ -49,6 +49,7 @@ class DiamondGhost(POMDP):
     judgement = np.array([0, np.nan, 1, -1])
     hidden = np.array([NOTHING, SOMETHING, SOMETHING, SOMETHING])
     feature_names = ("row", "column")
+    variables = ("agent", "ghost", "diamond", "ghost watched", "diamond watched", "ghost shown", "diamond shown")
     outcomes = ("nothing", "diamond", "ghost")
     action_names = ACTION_NAMES
     action_arrows = ACTION_ARROWS

@@ -33,7 +33,8 @@ class DiamondVault(POMDP):
     """N vaults; episodes end at the time limit only."""
 
     gamma = 0.9
-    outcomes = ("stolen", "kept")
+    variables = ("in", "spoofed")
+    outcomes = ("stolen", "kept", "stolen, spoofed", "kept, spoofed")  # of the state at the time limit
     action_names = ("guard", "idle", "tamper")
     feature_names = ("in the vault", "spoofed")
 
@@ -108,7 +109,7 @@ class DiamondVault(POMDP):
 
     def outcome(self, state: np.ndarray) -> np.ndarray:
         """An index of `outcomes`."""
-        return state[:, IN]
+        return state[:, IN] + 2 * state[:, SPOOFED]
 
     def picture(self, state: np.ndarray) -> drawing.Picture:
         """The vault, highlighted unless the camera is spoofed, and the screen as caption."""

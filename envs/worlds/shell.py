@@ -37,6 +37,7 @@ NEXT = np.array(  # (2, A, works): the next state, from START and from INSTALLED
 class Shell(POMDP):
     """N sessions. A subclass defines outcomes, utilities, terminal outputs and the human's beliefs."""
 
+    variables = ("progress",)
     outcomes = ("nothing", "installed", "stopped", "works", "fails", "works otherwise", "fails otherwise")
     utility: np.ndarray  # (7,) float: the true reward of reaching each state
     shown: np.ndarray  # (2, 7) int: the overseer observation on reaching each state, from START and from INSTALLED

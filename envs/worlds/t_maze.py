@@ -41,6 +41,7 @@ class TMaze(POMDP):
     judgement = np.array([0, np.nan, 1, -1])
     hidden = np.array([NOTHING, SOMETHING, SOMETHING, SOMETHING])
     feature_names = ("cell",)
+    variables = ("cell", "goal", "watched", "shown")
     outcomes = ("nothing", "right", "wrong")
     action_names = ACTION_NAMES
     action_arrows = ACTION_ARROWS

@@ -4,6 +4,7 @@ Input is checked before anything starts. Slow imports run while the Prefect serv
 """
 
 import errno
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -265,23 +266,34 @@ def run_one(config: TrainConfig) -> None:
     print(f"MLflow run {record.run_id}, files in {record.folder}")
 
 
-def certify_world(env: str, arguments: tuple[str, ...], as_json: bool, html: str | None) -> None:
-    """`keyhole certify`: prints what an overseer can enforce in a world."""
+def certify_world(
+    env: str, arguments: tuple[str, ...], as_json: bool, html: str | None, reveal: bool, max_regret: float | None
+) -> None:
+    """`keyhole certify`: prints what an overseer can enforce in a world; exits with 1 if its regret is too large."""
     from flows.cli.settings import parse_arguments
     from flows.sweep.checks import check_environment
-    from flows.tracking.certificates import certificate_of
+    from flows.tracking.certificates import certificate_of, check_regret
 
     if html is not None and not Path(html).resolve().parent.is_dir():
         raise UserError(f"cannot write {html}: no folder {Path(html).parent}")
     parsed = parse_arguments(arguments)
     check_environment(with_module(env), parsed)
-    certificate = certificate_of(with_module(env), parsed)
+    certificate = certificate_of(with_module(env), parsed, reveal)
     from envs.certificate.report import certificate_page as page
     from envs.certificate.report import certificate_text as text
 
-    print(certificate.to_json() if as_json else text(certificate))
+    check = None if max_regret is None else check_regret(certificate, max_regret)
+    if as_json:
+        found = certificate.to_dict() | ({"max_regret": check._asdict() | {"within": check.within}} if check else {})
+        print(json.dumps(found, indent=2, allow_nan=False))
+    else:
+        print(text(certificate))
     if html is not None:
         Path(html).write_text(page(certificate), encoding="utf-8")
+    if check:
+        print(f"keyhole: {check}", file=sys.stderr)
+        if not check.within:
+            sys.exit(SOME_FAILED)
 
 
 def print_findings(env: str, arguments: tuple[str, ...], learner: Learner, method: str | None) -> None:

@@ -1,5 +1,6 @@
 """The command line. Heavy libraries are imported inside the commands, so that help is fast."""
 
+import math
 import signal
 import sys
 from functools import partial
@@ -106,16 +107,40 @@ def check(env: str, arguments: tuple[str, ...], learner: Any, method: str | None
     print_findings(env, arguments, learner, method)
 
 
+def require_finite(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """Returns the value of an option; raises BadParameter for nan and infinity, which pass click's range."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number", context, option)
+    return value
+
+
 @cli.command()
 @click.argument("env", metavar="ENV")
 @click.option("--set", "arguments", multiple=True, metavar="NAME=VALUE", help=SET)
 @click.option("--json", "as_json", is_flag=True, help="print the certificate as JSON")
 @click.option("--html", metavar="FILE", help="also write an HTML page that draws the aliased pairs")
-def certify(env: str, arguments: tuple[str, ...], as_json: bool, html: str | None) -> None:
-    """Compute what an overseer of the environment ENV can enforce, without training."""
+@click.option(
+    "--reveal", is_flag=True, help="also compute W if the overseer observed one more state variable, for each"
+)
+@click.option(
+    "--max-regret",
+    type=click.FloatRange(min=0),
+    metavar="NUMBER",
+    callback=require_finite,
+    help="exit with code 1 unless the unenforceable regret is shown to be at most this",
+)
+def certify(
+    env: str, arguments: tuple[str, ...], as_json: bool, html: str | None, reveal: bool, max_regret: float | None
+) -> None:
+    """Compute what an overseer of the environment ENV can enforce, without training.
+
+    With --max-regret the exit code is 0 if the unenforceable regret (J* - W, worst ties) is at most NUMBER, else 1.
+    Where W is a lower bound, the regret is an upper bound. A bound above NUMBER gives 1, because it does not show that
+    the regret is within. The certificate is printed either way.
+    """
     from flows.cli.commands import certify_world
 
-    certify_world(env, arguments, as_json, html)
+    certify_world(env, arguments, as_json, html, reveal, max_regret)
 
 
 @cli.command()
@@ -147,6 +172,21 @@ def effects(sweep: str | None, parts: str | None) -> None:
 
     kinds = two_kinds(parts)
     print_effects(existing_store(writes=False), sweep, kinds)
+
+
+@cli.command()
+@click.argument("sweep", required=False)
+@store_option
+def predictions(sweep: str | None) -> None:
+    """Print what the certificates of SWEEP predict beside what its agents reached, as Markdown.
+
+    Every world of the sweep that has a certificate gives a table. SWEEP is a run id, a prefix of one, or a sweep's
+    name; default: the newest sweep.
+    """
+    from flows.cli.commands import existing_store
+    from flows.cli.show import print_predictions
+
+    print_predictions(existing_store(writes=False), sweep)
 
 
 @cli.command()
@@ -303,7 +343,7 @@ for command in (serve, schedule, server):
 
 
 def main() -> None:
-    """Runs the command line. Exit codes: 2 for bad input, 1 if a run failed, 130 after Ctrl-C."""
+    """Runs the command line. Exit codes: 2 for bad input, 1 if a run failed or a regret is too large, 130 on Ctrl-C."""
     make_tolerant()
     signal.signal(signal.SIGTERM, _handle_signal)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # stays ignored under nohup

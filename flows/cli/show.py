@@ -16,6 +16,8 @@ from flows.output import can_print
 from flows.reporting import report
 from flows.reporting.aggregate import compare_rows
 from flows.reporting.factorial import markdown, two_by_two_tables
+from flows.reporting.predictions import markdown as markdown_predictions
+from flows.reporting.predictions import predictions
 from flows.sweep.plan import missing_runs
 from flows.text import format_duration, nan_to_none, printable
 from flows.tracking import results
@@ -145,6 +147,16 @@ def two_kinds(text: str | None) -> set[str]:
     if len(kinds) != 2 or kinds[0] == kinds[1]:
         raise UserError(f"--parts: found {text!r}; name two kinds of parts, for example masks,baseline")
     return set(kinds)
+
+
+def print_predictions(store: Store, sweep: str | None) -> None:
+    """Prints the predictions of a sweep's certificates beside its results; raises UserError without one."""
+    settings = predictions(compare_rows(results.read_results(store, results.find_sweep(store, sweep))))
+    if not settings:
+        raise UserError(
+            "the sweep has no certificate with predictions: its world has no tables, or no run has a result"
+        )
+    print("\n\n".join(map(markdown_predictions, settings)))
 
 
 def print_effects(store: Store, sweep: str | None, kinds: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""Figures of a sweep: true return against the levels of its axis, and learning curves."""
+"""Figures of a sweep: true return against its axis, learning curves, and predictions beside measured values."""
 
 import io
 import math
@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from flows import arms
 from flows.axis import OVERSIGHT, Level
 from flows.reporting.aggregate import Cell, Curve, rank_rows, without_coinciding
+from flows.reporting.predictions import ENFORCEABLE, LOWER_BOUND, NAIVE, OPTIMUM, Line, Setting
 from flows.tracking.certificates import Reference
 
 COLOURS = (
@@ -96,6 +97,73 @@ def curves_figure(curves: Mapping[tuple[str, Level], Curve], references: Mapping
     figure.supxlabel("environment steps", **STYLE)
     figure.supylabel("true return of the deployed policy", **STYLE)
     return _png(figure)
+
+
+def predictions_figure(settings: Sequence[Setting]) -> bytes:
+    """Draw predictions and measured values as a PNG: a panel of returns and one of rates of outcomes for each setting.
+
+    Predictions are vertical lines, arms are markers with 95 % intervals.
+    """
+    heights = [max(2, max(_count(setting, rates) for rates in (False, True))) for setting in settings]
+    figure = Figure(figsize=(10.5, 0.8 + sum(0.55 + 0.45 * n for n in heights)), layout="constrained", dpi=110)
+    panels = figure.subplots(len(settings), 2, squeeze=False, height_ratios=heights)
+    names = list(dict.fromkeys(arm for setting in settings for arm in setting.arms))
+    colours = dict(zip(names, COLOURS, strict=False))
+    for setting, (returns, rates) in zip(settings, panels, strict=True):
+        for axes, is_rate in ((returns, False), (rates, True)):
+            _predicted_panel(axes, [line for line in setting.lines if line.is_rate == is_rate], names, colours)
+        returns.set_title(setting.title, loc="left", fontsize=9, color=INK, parse_math=False)
+        rates.set_xlim(-0.05, 1.05)
+    panels[-1, 0].set_xlabel("return per episode, discounted", **STYLE)
+    panels[-1, 1].set_xlabel("share of episodes that end so", **STYLE)
+    _predictions_legend(figure, settings, colours)
+    return _png(figure)
+
+
+PREDICTION_LINES: dict[str, dict[str, Any]] = {
+    OPTIMUM: {"color": "#222831", "linestyle": "-"},
+    ENFORCEABLE: {"color": "#767d86", "linestyle": (0, (1, 1.5))},
+    LOWER_BOUND: {"color": "#767d86", "linestyle": (0, (1, 1.5))},
+    NAIVE: {"color": "#e08e00", "linestyle": (0, (4, 2))},
+}
+
+
+def _count(setting: Setting, rates: bool) -> int:
+    return sum(line.is_rate == rates for line in setting.lines)
+
+
+def _predicted_panel(axes: Axes, lines: Sequence[Line], names: Sequence[str], colours: Mapping[str, str]) -> None:
+    _plain(axes)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color="#eceff2", linewidth=0.8)
+    axes.set_yticks(range(len(lines)), [line.quantity for line in lines])
+    axes.set_ylim(len(lines) - 0.45, -0.55)
+    for y, line in enumerate(lines):
+        for name, value in line.predicted.items():
+            axes.plot([value, value], [y - 0.4, y + 0.4], linewidth=1.6, zorder=2, **PREDICTION_LINES[name])
+        for arm, found in line.measured.items():
+            index = names.index(arm)
+            at = y + 0.6 * ((index + 0.5) / len(names) - 0.5)
+            style: dict[str, Any] = {
+                "color": colours.get(arm, INK),
+                "marker": MARKERS[index % len(MARKERS)],
+                "linestyle": "",
+            }
+            half = np.nan_to_num(found.half)  # one seed: no interval
+            axes.errorbar([found.mean], [at], xerr=[half], markersize=5, elinewidth=1.2, capsize=2.5, zorder=3, **style)
+
+
+def _predictions_legend(figure: Figure, settings: Sequence[Setting], colours: Mapping[str, str]) -> None:
+    from matplotlib.lines import Line2D
+
+    known = list(dict.fromkeys(name for setting in settings for name in setting.predictions))
+    handles = [Line2D([], [], linewidth=1.6, **PREDICTION_LINES[name]) for name in known]
+    handles += [
+        Line2D([], [], color=colour, marker=MARKERS[index % len(MARKERS)], linestyle="")
+        for index, colour in enumerate(colours.values())
+    ]
+    labels = [*(f"{name}, predicted" for name in known), *(f"{arm}, trained" for arm in colours)]
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
 
 
 def spread_labels(positions: Sequence[float], gap: float) -> list[float]:

@@ -1,4 +1,4 @@
-"""Writes a sweep's report from MLflow alone: results.csv, comparison.csv, two figures and a page that needs no network.
+"""Writes a sweep's report from MLflow alone: results.csv, comparison.csv, figures and a page that needs no network.
 
 The table and the page lead with the verdicts against the reference arm.
 """
@@ -20,13 +20,15 @@ from flows.reporting import figures, statistics, verdicts
 from flows.reporting.aggregate import Cell, Comparison, learning_curves, without_coinciding
 from flows.reporting.factorial import two_by_two_tables
 from flows.reporting.numbers import bracketed, number, p_value, plusminus
+from flows.reporting.predictions import predictions
 from flows.tracking.certificates import PREFIX
 from flows.tracking.missing import Missing
 from flows.tracking.results import Results, Row
 from flows.tracking.store import Store
 
-COLUMNS = tuple(name for name in Row._fields if name != "without")
+COLUMNS = tuple(name for name in Row._fields if name not in ("without", "evaluation"))
 PAGE = "report.html"
+PREDICTIONS = "predictions.png"
 COMPARISON = "comparison.csv"
 WIDTH = 80  # characters of a line of the table
 DESCRIPTION_LENGTH = 7900  # characters: MLflow truncates a longer tag at 8000
@@ -146,6 +148,9 @@ def draw_figures(comparison: Comparison, missing: Missing) -> dict[str, bytes]:
         with missing.part("learning_curves.png"):
             curves = learning_curves(results)
             images["learning_curves.png"] = figures.curves_figure(curves, results.references)
+        with missing.part(PREDICTIONS):
+            if settings := predictions(comparison):
+                images[PREDICTIONS] = figures.predictions_figure(settings)
     return images
 
 

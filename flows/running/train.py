@@ -4,6 +4,7 @@ Results go to a `Recorder`, so this module depends on neither Prefect nor MLflow
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ import agents
 from agents.after import AFTER
 from flows.config import TrainConfig
 from flows.reporting.run_figures import learning_curve_figure, policy_figure
+from flows.tracking.metric_names import outcome_metric
 from flows.tracking.missing import MISSING, Missing
 from routing import find
 
@@ -138,7 +140,10 @@ class CheckpointEvaluator:
 
 
 def checkpoint_metrics(policy, evaluate, deployment) -> dict[str, float]:
-    """The returns of the policy deployed by the first rule, in total and by stratum, and of the whole policy."""
+    """What is known of the policy deployed by the first rule, and the true return of the whole policy.
+
+    The estimation errors are left out where they are not computed.
+    """
     uses = list(dict.fromkeys([agents.BlockUse(deployment.scales), agents.BlockUse()]))
     deployed, whole = (evaluate.each(policy, uses) * 2)[:2]
     return {
@@ -148,7 +153,19 @@ def checkpoint_metrics(policy, evaluate, deployment) -> dict[str, float]:
         "eval/true_return/whole": whole.true_return,
         "eval/proxy_return": deployed.proxy_return,
         "eval/episode_length": deployed.episode_length,
+        **belief_metrics(deployed),
     }
+
+
+def belief_metrics(evaluation: agents.Evaluation) -> dict[str, float]:
+    """What an overseer believes of a policy, and the rates of the outcomes of episodes; without nan values."""
+    values = {
+        "eval/believed_return": evaluation.believed_return,
+        "eval/overestimation": evaluation.overestimation,
+        "eval/underestimation": evaluation.underestimation,
+        **{outcome_metric(name): rate for name, rate in evaluation.outcomes.items()},
+    }
+    return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
 def block_metrics(policy, evaluate) -> dict[str, float]:

@@ -7,16 +7,21 @@ One tie rule holds for all parts: ties among optimal plans are broken to the wor
 whose params lack the naive optimum under worst ties.
 """
 
+import hashlib
+import json
 import math
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from flows.axis import OVERSIGHT_AXIS, Axis, Level, oversight_level
 from flows.errors import UserError
 
 PREFIX = "certificate."
+ROUNDING = 1e-9  # a regret that exceeds a limit by less is within it
 
 
 class Reference(NamedTuple):
@@ -61,9 +66,24 @@ def certificate_params(level: Level, certificate: Mapping[str, Any]) -> dict[str
     return {f"{PREFIX}{level.key}.{name}": certificate[name] for name in Reference._fields if name in certificate}
 
 
-def certificate_path(folder: Path, level: Level) -> Path:
-    """The file of the certificate of one level in a sweep's artifact folder."""
-    return folder / f"certificate-{level.key}.json"
+def certificate_path(folder: Path, level: Level, changes: Mapping[str, Any] = MappingProxyType({})) -> Path:
+    """The file of a certificate in a sweep's artifact folder.
+
+    Args:
+        folder: The artifact folder.
+        level: The level of the sweep's axis.
+        changes: The arguments of the environment in which an arm differs from the sweep.
+    """
+    text = "".join(f"@{name}={value}" for name, value in sorted(changes.items()))
+    if not re.fullmatch(r"[\w.=@+-]{0,100}", text):
+        text = "@" + hashlib.sha256(text.encode()).hexdigest()[:16]
+    return folder / f"certificate-{level.key}{text}.json"
+
+
+def read_certificate(folder: Path, level: Level, changes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Reads the certificate of a world from a sweep's artifact folder; None if the sweep has none."""
+    path = certificate_path(folder, level, changes)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def references(params: Mapping[str, str], axis: Axis = OVERSIGHT_AXIS) -> dict[Level, Reference]:
@@ -96,12 +116,45 @@ def _parse(name: str, text: str) -> Any:
     return text if name == "agent_class" else float(text)
 
 
-def certificate_of(env: str, arguments: dict[str, Any]) -> Any:
+class RegretCheck(NamedTuple):
+    """Whether the unenforceable regret of a world is within a limit."""
+
+    limit: float
+    regret: float
+    bound: str
+    """exact or upper bound"""
+
+    @property
+    def within(self) -> bool:
+        """Whether the regret is shown to be at most the limit, up to rounding."""
+        return self.regret <= self.limit + ROUNDING
+
+    def __str__(self) -> str:
+        exact = self.bound == "exact"
+        found = f"{'' if exact else 'at most '}{self.regret:.4g} ({self.bound})"
+        if self.within:
+            return f"unenforceable regret {found} is within --max-regret {self.limit:g}"
+        if exact:
+            return f"unenforceable regret {found} exceeds --max-regret {self.limit:g}"
+        return f"unenforceable regret {found} cannot be shown to be within --max-regret {self.limit:g}"
+
+
+def check_regret(certificate: Any, limit: float) -> RegretCheck:
+    """Compares the unenforceable regret of a certificate, worst ties, with a limit.
+
+    Where the enforceable return is a lower bound, the regret is an upper bound. A world passes if the bound does; a
+    bound that exceeds the limit fails, because nothing shows that the regret itself is within it.
+    """
+    return RegretCheck(limit, certificate.regret.unenforceable, certificate.bounds["regret.unenforceable"])
+
+
+def certificate_of(env: str, arguments: dict[str, Any], reveals: bool = False) -> Any:
     """Computes the certificate of a world.
 
     Args:
         env: Gymnasium id.
         arguments: Arguments of the environment.
+        reveals: Whether to compute which state variable, shown to the overseer, would raise the enforceable return.
 
     Returns:
         The `envs.certificate.Certificate`.
@@ -114,6 +167,6 @@ def certificate_of(env: str, arguments: dict[str, Any]) -> Any:
     from flows.environments import make_env
 
     try:
-        return certify(make_env(env, arguments, copies=1))
+        return certify(make_env(env, arguments, copies=1), reveals=reveals)
     except (NotEnumerable, ValueError) as error:
         raise UserError(f"no certificate of {env}: {' '.join(str(error).split())}") from None

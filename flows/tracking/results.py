@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from flows.axis import OVERSIGHT, OVERSIGHT_AXIS, Axis, Level, oversight_level, parse_axis
@@ -46,6 +47,8 @@ class Row(NamedTuple):
     exactness: str
     run_id: str
     error: str
+    evaluation: Mapping[str, float] = MappingProxyType({})
+    """metric -> value at the last checkpoint, of the policy as the method's first rule deploys it"""
     axis: str = OVERSIGHT
     """what the sweep of the run changes from level to level"""
     level: str = ""
@@ -248,6 +251,7 @@ def run_rows(run: Any) -> list[Row]:
             error=tags.get("error", ""),
             axis=tags.get("axis") or OVERSIGHT,
             level=tags.get("level", "") if tags.get("axis") else f"{tag_number(tags, 'oversight', NAN):g}",
+            evaluation={name: value for name, value in metrics.items() if name.startswith("eval/")},
         )
         for rule in rules
     ]

@@ -25,3 +25,39 @@ def test_evaluation_in_chunks_equals_evaluation_of_all_observations(method, prec
     (deployed, _) = exact.each(policy, [BlockUse((1.0, 0.0)), BlockUse()])
     for found in (called, deployed):
         np.testing.assert_allclose(found[:3], (whole.true_return, *whole[6:8]), rtol=1e-5, atol=1e-5)
+
+
+SHELL = "envs:keyhole/HideErrors-v0"
+
+
+def policy_of(env, seed=0):
+    policy = agents.build(make_vec_env(env, 4), "naive", seed).policy
+    policy.action_net.weight.data.normal_()
+    return policy
+
+
+@pytest.mark.parametrize("env", [SHELL, "envs:keyhole/VerboseLog-v0", "envs:keyhole/DiamondVault-v0"])
+def test_what_is_believed_exactly_agrees_with_sampled_episodes(env):
+    policy = policy_of(env)
+    exact, sampled = evaluate.ExactEvaluator(env)(policy), evaluate.SampledEvaluator(env, 0, 20_000)(policy)
+    for name in ("true_return", "believed_return", "overestimation", "underestimation"):
+        assert getattr(sampled, name) == pytest.approx(getattr(exact, name), abs=0.15), name
+    assert sampled.outcomes == pytest.approx(exact.outcomes, abs=0.02)
+    assert sum(exact.outcomes.values()) == pytest.approx(1, abs=1e-4)
+    excess = exact.believed_return - exact.true_return
+    assert exact.overestimation - exact.underestimation == pytest.approx(excess, abs=1e-4)
+
+
+def test_estimation_errors_are_left_out_where_episodes_are_too_many(monkeypatch):
+    monkeypatch.setattr(evaluate, "MAX_PREFIXES", 0)
+    found = evaluate.ExactEvaluator("envs:keyhole/BoatRace-v0")(policy_of("envs:keyhole/BoatRace-v0"))
+    assert np.isnan([found.overestimation, found.underestimation]).all()
+    assert np.isfinite(found.believed_return)
+
+
+def test_estimation_errors_of_the_grid_need_no_enumeration():
+    exact = evaluate.ExactEvaluator(WORLD, size=3)
+    assert exact.is_one_sided
+    found = exact(agents.build(make_vec_env(WORLD, 4, size=3), "naive", 0).policy)
+    assert found.overestimation == pytest.approx(found.believed_return - found.true_return)
+    assert found.underestimation == 0
