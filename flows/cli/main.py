@@ -325,6 +325,17 @@ def methods(names: tuple[str, ...], parts: bool) -> None:
 
 
 @cli.command()
+def limits() -> None:
+    """List the limits of an overseer, which --overseer sets.
+
+    Limits separated by | apply from left to right: `--overseer "recall(of=ghost,rate=0.5)|noise(0.05)"`.
+    """
+    from flows.cli.methods import list_limits
+
+    list_limits()
+
+
+@cli.command()
 @click.argument("kind", metavar="world|method", type=click.Choice(("world", "method")))
 @click.argument("name", metavar="NAME")
 @click.option("--force", is_flag=True, help="replace files that exist")

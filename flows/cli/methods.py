@@ -1,4 +1,4 @@
-"""Implements `keyhole methods`: what methods are made of."""
+"""Implements `keyhole methods` and `keyhole limits`: what methods are made of, and what limits an overseer can have."""
 
 from collections.abc import Sequence
 
@@ -36,6 +36,33 @@ def list_parts() -> None:
             suffix = "" if where == origins.OURS else f" (from {where})"
             parts[qualified(part.usage, part.module)] = part.summary + suffix
         origins.print_list({f"  {name}": text for name, text in parts.items()})
+    origins.print_failures(failed)
+
+
+def list_limits() -> None:
+    """`keyhole limits`: lists the limits of an overseer by kind; those that are not keyhole's with their origin."""
+    import routing
+    from routing.oversight.limits import HISTORY, MEMORYLESS, WORLD
+    from routing.oversight.plugins import LIMIT_GROUP, load_entry_points, qualified
+
+    failed = load_entry_points(LIMIT_GROUP)
+    kinds = {
+        MEMORYLESS: "without memory: part of the world, so tables, exact rates and certificates include them",
+        HISTORY: "with a history: change what reaches the learner; numbers are sampled, certificates leave them out",
+        WORLD: "of the world: the agent asks for a look",
+    }
+    for kind, text in kinds.items():
+        print(text)
+        entries = {}
+        for found in routing.LIMITS.values():
+            if found.kind == kind:
+                where = origins.origin(found.module)
+                suffix = "" if where == origins.OURS else f" (from {where})"
+                entries[f"  {qualified(found.usage, found.module)}"] = found.summary + suffix
+        origins.print_list(entries)
+    if local := origins.local_limits():
+        print("in the current folder, not imported")
+        origins.print_list({f"  {entry.name}": f"{entry.text} (from {entry.origin})" for entry in local})
     origins.print_failures(failed)
 
 

@@ -66,6 +66,7 @@ def check_sweep(config: CompareConfig) -> None:
     check_device(config.training.device)
     check_start(config.start)
     _check_methods(config.env, [arms.parse_arm(name).method for name in config.methods])
+    check_overseer(config.overseer)
     if same := arms.same_arms(config.methods):
         raise UserError(f"--methods: {same[0]} and {same[1]} are the same composition; leave one out")
     check_reference(config)
@@ -108,6 +109,16 @@ def check_reference(config: CompareConfig) -> None:
         raise unknown_name("reference arm", config.reference, config.arms)
 
 
+def check_overseer(limits: str) -> None:
+    """Raises UserError if a limit of the overseer is unknown or has a wrong value."""
+    import routing
+
+    try:
+        routing.parse_limits(limits)
+    except ValueError as error:
+        raise UserError(f"--overseer: {one_line(error)}") from None
+
+
 def check_axis(config: CompareConfig) -> None:
     """Raises UserError if the axis is no argument of the environment or limit of the overseer, or is set elsewhere."""
     if not config.axis:
@@ -146,6 +157,7 @@ def check_run(config: TrainConfig) -> None:
     check_device(config.training.device)
     check_start(config.start)
     _check_methods(config.env, [config.method])
+    check_overseer(config.overseer)
     check_run_environment(config.env, config.env_kwargs, config.oversight, config.learner)
     rehearse(config)
 
