@@ -6,9 +6,9 @@ The key covers, besides the settings of the run:
 - the module of the training function. `flows.running.train` decides how a policy is evaluated and selected. The rest of
   flows cannot change a number, so editing it retrains nothing;
 - the file of every loaded user module (see `flows.user_code`), and of every loaded module of the packages that register
-  the environment, methods and parts, wherever they are installed. The rehearsal (flows.sweep.checks) has executed training, evaluation and
-  drawing, so modules that are imported inside functions are loaded too. Source files, C extensions and members of zip
-  archives are hashed;
+  the environment, methods and parts, wherever they are installed. The rehearsal (flows.sweep.checks) has executed
+  training, evaluation and drawing, so modules that are imported inside functions are loaded too. Source files, C
+  extensions and members of zip archives are hashed;
 - the versions of Python, of the libraries below, and of the distributions that those modules import, with the
   distributions that these require.
 
