@@ -47,6 +47,7 @@ def write_template(kind: str, name: str, force: bool) -> None:
         for prefix in ("", "test_")
     }
     check_name(name, set().union(*map(imported_names, sources.values())))
+    check_registered(kind, name)
     existing = [str(path) for path in sources if path.exists()]
     if existing and not force:
         raise UserError(f"{' and '.join(existing)} exists already; choose another name, or replace it with --force")
@@ -73,6 +74,15 @@ def check_name(name: str, taken: set[str]) -> None:
     owner = _owner(name)
     if owner or name in taken:
         raise UserError(f"{name!r} is the name of {owner or 'something that the module imports'}; choose another name")
+
+
+def check_registered(kind: str, name: str) -> None:
+    """Raises UserError if a method that is not the current folder's has the name."""
+    if kind == "method":
+        import routing
+
+        if name in routing.METHODS:
+            raise UserError(f"method {name!r} is already registered; choose another name")
 
 
 def _owner(name: str) -> str:

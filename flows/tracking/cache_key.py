@@ -5,10 +5,10 @@ The key covers, besides the settings of the run:
 - the content of the agent that a run starts from;
 - the module of the training function. `flows.running.train` decides how a policy is evaluated and selected. The rest of
   flows cannot change a number, so editing it retrains nothing;
-- the file of every loaded user module (see `flows.user_code`), and of every loaded module of the package that registers
-  the environment, wherever that is installed. The rehearsal (flows.sweep.checks) has executed training, evaluation and
-  drawing, so modules that are imported inside functions are loaded too. Source files, C extensions and members of zip
-  archives are hashed;
+- the file of every loaded user module (see `flows.user_code`), and of every loaded module of the packages that register
+  the environment, methods and parts, wherever they are installed. The rehearsal (flows.sweep.checks) has executed
+  training, evaluation and drawing, so modules that are imported inside functions are loaded too. Source files, C
+  extensions and members of zip archives are hashed;
 - the versions of Python, of the libraries below, and of the distributions that those modules import, with the
   distributions that these require.
 
@@ -72,15 +72,12 @@ def run_key(config: TrainConfig, digest: str) -> str:
 
 
 def covered_modules(registering: str) -> dict[str, ModuleType]:
-    """Returns the loaded user modules, and those of the package of the module that registers the environment."""
-    package = registering.partition(".")[0]
-    inside = {name: module for name, module in list(sys.modules.items()) if package and _is_in(name, package)}
-    found = {name: module for name, module in inside.items() if getattr(module, "__file__", None)}
-    return user_modules() | ({} if package in PACKAGES else found)
+    """Returns the loaded user modules, and those of the packages that register the environment, methods and parts."""
+    from routing.oversight.plugins import plugin_packages
 
-
-def _is_in(name: str, package: str) -> bool:
-    return name == package or name.startswith(f"{package}.")
+    packages = ({registering.partition(".")[0]} | plugin_packages()) - {"", *PACKAGES}
+    inside = {name: module for name, module in list(sys.modules.items()) if name.partition(".")[0] in packages}
+    return user_modules() | {name: module for name, module in inside.items() if getattr(module, "__file__", None)}
 
 
 def uncovered_modules(covered: Mapping[str, str], loaded: Mapping[str, str]) -> list[str]:

@@ -120,6 +120,12 @@ def add(kind: str, name: str, entry: Entry, registry: MutableMapping[str, Entry]
     _added.append((registry, name))
 
 
+def plugin_packages() -> set[str]:
+    """Return the top-level packages, other than ours, that have registered something."""
+    registered = {registry[name].module for registry, name in _added if name in registry}
+    return {module.partition(".")[0] for module in registered} - {"", *OURS}
+
+
 def import_plugin(name: str, module: str) -> None:
     """Import a module; what it registered before it failed is removed, so that it can be imported again.
 
@@ -177,9 +183,7 @@ def _reason(module: str, error: BaseException) -> str:
         return f"write the module's name without .py: {module.removesuffix('.py')}"
     missing = isinstance(error, ModuleNotFoundError) and error.name
     if missing and (module == missing or module.startswith(f"{missing}.")):
-        return (
-            f"no module named {missing!r}; is its file in the current folder, in a folder of PYTHONPATH, or installed?"
-        )
+        return f"no module named {missing!r}; is it installed, in the current folder or on PYTHONPATH?"
     text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
     bodies = [
         (frame.filename, frame.lineno)

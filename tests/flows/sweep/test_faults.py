@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import routing
 from flows.cli import commands
 from flows.config import CompareConfig, TrainConfig, run_title
 from flows.errors import DeadWorkerError, FailedJobError
@@ -25,6 +27,7 @@ from flows.sweep.session import Sweep
 from flows.tracking import results
 from flows.tracking.process_owner import owner_tags
 from flows.tracking.store import Store
+from tests.flows.third_party import write_methods
 
 RUNS = CompareConfig(methods=("filtering", "naive"), oversight=(0.1,), seeds=1, steps=10).runs()
 TINY = {"steps": 4096, "checkpoints": 4, "training": {"n_envs": 32, "n_steps": 16, "width": 8}}
@@ -44,6 +47,19 @@ def sweep(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     yield make
     for pool in pools:
         pool.stop()
+
+
+@pytest.fixture
+def third_party(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A module outside of the repository that registers a method with a part that draws."""
+    folder = tmp_path_factory.mktemp("third_party")
+    write_methods(folder, "third_drawing", "third_drawing", "drawn")
+    monkeypatch.syspath_prepend(folder)
+    yield
+    routing.METHODS.pop("third_drawing", None)
+    routing.PARTS["weights"].pop("drawn", None)
+    sys.modules.pop("third_drawing", None)
+    routing.find.cache_clear()
 
 
 def outcome(sweep: Sweep, config: TrainConfig) -> tuple[str, str]:
@@ -82,8 +98,10 @@ def test_a_run_whose_processes_die_fails_with_the_signal(sweep):
 
 
 @pytest.mark.slow
-def test_a_run_resumed_in_another_process_has_the_same_numbers_and_files(sweep, tmp_path):
-    config = TrainConfig(env="keyhole/DiamondGhost-v0", env_kwargs={"size": 3}, **TINY)
+@pytest.mark.parametrize("method", ["gradient_routing", "third_drawing:third_drawing"])
+def test_a_run_resumed_in_another_process_has_the_same_numbers_and_files(method, sweep, tmp_path, third_party):
+    """The part of the third party draws, so it has a state."""
+    config = TrainConfig(env="keyhole/DiamondGhost-v0", env_kwargs={"size": 3}, method=method, **TINY)
     faulty = sweep("dies_midway")
     todo = PlannedRun(config, "key", reuse=False)
     with pytest.raises(DeadWorkerError):

@@ -69,6 +69,30 @@ def test_the_key_covers_a_world_class_of_a_second_module(user):
     assert cache_key.code_digest("user_entry:user/Corridor-v0", TRAIN) != before
 
 
+def test_the_key_covers_the_module_that_a_method_or_a_part_names(user):
+    (user / "user_sign.py").write_text("SIGN = 1\n")
+    (user / "user_methods.py").write_text(METHOD)
+    for method in ("user_methods:user_method", "naive(reward=user_methods:user_reward)"):
+        before = digest_after_rehearsal("keyhole/DiamondGhost-v0", method)
+        edit(user / "user_methods.py", "import user_sign\n", "import user_sign\n# edited\n")
+        between = cache_key.code_digest("envs:keyhole/DiamondGhost-v0", TRAIN)
+        edit(user / "user_sign.py", "SIGN = ", "SIGN = -")
+        assert len({before, between, cache_key.code_digest("envs:keyhole/DiamondGhost-v0", TRAIN)}) == 3
+
+
+def test_the_key_covers_the_package_of_an_installed_method(user, monkeypatch):
+    """An installed distribution is no user code."""
+    (user / "user_methods").mkdir()
+    (user / "user_methods" / "__init__.py").write_text("")
+    (user / "user_methods" / "sign.py").write_text("SIGN = 1\n")
+    source = METHOD.replace("import user_sign", "from user_methods import sign as user_sign")
+    (user / "user_methods" / "inner.py").write_text(source)
+    monkeypatch.setattr("flows.user_code.is_user_file", lambda file: False)
+    before = digest_after_rehearsal("keyhole/DiamondGhost-v0", "user_methods.inner:user_method")
+    edit(user / "user_methods" / "sign.py", "SIGN = 1", "SIGN = 2")
+    assert cache_key.code_digest("envs:keyhole/DiamondGhost-v0", TRAIN) != before
+
+
 def test_the_key_covers_a_method_of_a_second_module(user):
     (user / "user_sign.py").write_text("SIGN = 1\n")
     (user / "user_methods.py").write_text(METHOD)
