@@ -121,7 +121,7 @@ def missing_runs(sweep: Any, children: Iterable[Any]) -> list[TrainConfig]:
     found = {identity(child.data.tags) for child in children}
     try:
         runs = stored_config(sweep).runs()
-    except UserError:  # made by another version
+    except (UserError, ValueError):  # made by another version, or edited: an axis without its limit
         return []
     return [run for run in runs if identity(run_tags(run)) not in found]
 

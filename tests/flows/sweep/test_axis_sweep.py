@@ -8,9 +8,10 @@ import flows
 from flows.axis import parse_axis
 from flows.cli import listing, show
 from flows.config import CompareConfig, RunOptions, TrainConfig, run_title
+from flows.errors import UserError
 from flows.reporting import figures, report
 from flows.reporting.aggregate import compare_rows, learning_curves
-from flows.sweep import earlier, finalize, plan, prefect_artifacts
+from flows.sweep import checks, earlier, finalize, plan, prefect_artifacts
 from flows.tracking import cache_key, certificates, results
 from flows.tracking.missing import Missing
 from flows.tracking.provenance import run_tags
@@ -189,3 +190,41 @@ def test_an_equal_sweep_leaves_nothing_to_train_and_gets_further_seeds(store):
     extended, options = earlier.with_next_seeds(store, config, RunOptions(next_seeds=True), DIGEST)
     made = plan.make_plan(store, extended, options, DIGEST)
     assert (options.resume, len(made.finished), len(made.todo)) == (run_id, 4, 4)
+
+
+def test_an_error_of_a_run_names_its_level(monkeypatch):
+    def refuse(run: TrainConfig, evaluates: bool = True) -> None:
+        if run.level == 0.5:
+            raise UserError(f"cannot build {run.overseer}")
+
+    monkeypatch.setattr(checks, "check_run_environment", lambda *_, **__: None)
+    monkeypatch.setattr(checks, "rehearse", refuse)
+    checks.check_sweep(configuration("recall.rate=0.2,0.3", overseer="recall(of=ghost)"))
+    with pytest.raises(UserError, match=r"^--axis recall.rate=0.5: cannot build recall\(of=ghost,rate=0.5\)$"):
+        checks.check_sweep(configuration("recall.rate=0.2,0.5", overseer="recall(of=ghost)"))
+
+
+def test_every_level_is_rehearsed_with_its_own_limits(monkeypatch):
+    rehearsed = []
+    monkeypatch.setattr(checks, "check_run_environment", lambda *_, **__: None)
+    monkeypatch.setattr(checks, "rehearse", lambda run, evaluates=True: rehearsed.append((run.overseer, evaluates)))
+    checks.check_sweep(configuration("noise.rate=0.2,0.3,0.4", overseer="noise"))
+    whole = [overseer for overseer, evaluates in rehearsed if evaluates]
+    assert whole == [f"noise(rate={rate})" for rate in (0.2, 0.3, 0.4)]
+
+
+@pytest.mark.parametrize("name", ["axis", "level"])
+@pytest.mark.parametrize("value", [None, "", "high", "inf"])
+@pytest.mark.parametrize("axis", ["size=10,2", "knowledge=blind,aware"])
+def test_a_sweep_whose_levels_were_edited_on_mlflows_page_has_a_report(store, axis, name, value):
+    run_id = record(store, configuration(axis, seeds=1))
+    edited = results.child_runs(store, run_id)[0].info.run_id
+    if value is None:
+        store.client.delete_tag(edited, name)
+    else:
+        store.client.set_tag(edited, name, value)
+    comparison, missing = compare_rows(results.read_results(store, run_id)), Missing()
+    assert report.summary(comparison)
+    report.write_report(store, comparison, missing)
+    assert not missing
+    assert listing.list_entries(store, run_id, listing.Filters())
