@@ -244,7 +244,11 @@ def _by_class(
     found = {**found, DETERMINISTIC: memoryless_figures(tables, rewards, guesses)}
     if world.audit_label is None or not unjudged[world.audit_label :].any():
         return found
-    inexact = {"enforceable_is_exact": False, "enforceable_method": UNLABELLED, "alias_gap_is_exact": False}
+    inexact: dict[str, Any] = {
+        "enforceable_is_exact": False,
+        "enforceable_method": UNLABELLED,
+        "alias_gap_is_exact": False,
+    }
     return {kind: figures and replace(figures, **inexact) for kind, figures in found.items()}
 
 
