@@ -71,9 +71,11 @@ class LimitedOverseer(OverseerView):
         self.kernel, self.name = kernel, name or getattr(kernel, "__name__", type(kernel).__name__)
         if getattr(env, "audit_label", None) is not None:
             raise ValueError(f"limit {self.name!r} around audits: put limits inside, world -> limits -> audits")
-        if getattr(env, "overseer_features", ()) and not self._has_codes:
+        if not all(hasattr(env, name) for name in ("overseer_labels", "judgement")):
+            raise ValueError(f"limit {self.name!r} needs labels, but {env} declares no overseer_labels and judgement")
+        if self.overseer_features:
             raise ValueError(f"limit {self.name!r} needs labels, but {env.unwrapped} observes features without tables")
-        if getattr(env, "feature_names", ()):
+        if getattr(env, "feature_names", None):
             env.unwrapped.expose_features = True  # type: ignore[attr-defined]
 
     @functools.cached_property
@@ -110,6 +112,8 @@ class LimitedOverseer(OverseerView):
         obs, reward, terminated, truncated, info = self.env.step(actions)
         label = self._inner_overseer_obs(info)
         outcome, features = last_info(info, "outcome"), last_info(info, "features")
+        if features is None and getattr(self.env, "feature_names", None):
+            raise ValueError(f"{self.env} has feature_names, and no 'features' in the info of a step: add them")
         probability, other = self._evaluate(
             label,
             np.zeros(self.num_envs, np.int64) if outcome is None else outcome,

@@ -52,8 +52,9 @@ class Single(gymnasium.Env):
             raise ValueError(f"action must be an integer from 0 to {self.action_space.n - 1}, found {action!r}")  # type: ignore[attr-defined]
         result = self.world.dynamics.step(self._state, np.array([action]))
         self._state = result.state
+        seen = result.overseer_obs[0]
         info = {
-            "overseer_obs": int(result.overseer_obs[0]),
+            "overseer_obs": int(seen) if seen.ndim == 0 else seen.copy(),
             "true_reward": float(result.true_reward[0]),
             "outcome": int(result.outcome[0]),
         }

@@ -15,7 +15,7 @@ horizon, and plans see the clock. Regrets break ties among optimal plans to the 
 
 import json
 import math
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,7 @@ from envs.exact.optimum import TIE, optimal
 from envs.tables import Tables, distinct_rows
 
 MAX_WORK = 1_000_000  # S_A * A * C * H: above, a state-seeing agent is planned for only if no other can be
+UNLABELLED = "audited steps share one label: a reward that depends on the true rewards of audits may enforce more"
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,15 @@ def _by_class(
         found[STATE] = figures
     elif rewards.size * tables.horizon <= MAX_WORK:
         found[STATE] = planning_figures(state_model(tables, rewards, world.audits_hidden).problem, guesses)
-    return {**found, DETERMINISTIC: memoryless_figures(tables, rewards, guesses)}
+    found = {**found, DETERMINISTIC: memoryless_figures(tables, rewards, guesses)}
+    if world.audit_label is None or not unjudged[world.audit_label :].any():
+        return found
+    inexact: dict[str, Any] = {
+        "enforceable_is_exact": False,
+        "enforceable_method": UNLABELLED,
+        "alias_gap_is_exact": False,
+    }
+    return {kind: figures and replace(figures, **inexact) for kind, figures in found.items()}
 
 
 def _agent(tables: Tables, model: PlanningModel, name: str) -> str:

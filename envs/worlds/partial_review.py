@@ -128,7 +128,7 @@ class PartialReview(POMDP):
 
     def watched(self, state: np.ndarray) -> np.ndarray:
         """Every feature is read."""
-        return np.asarray(state[:, READ].all(1))
+        return state[:, READ].min(1) == 1
 
     def outcome(self, state: np.ndarray) -> np.ndarray:
         """An index of `outcomes`."""

@@ -63,6 +63,12 @@ def test_only_possible_values_of_the_audit_have_states(p, n):
     assert len(envs.compile_world(envs.Audits(world("HideErrors"), p)).states) == n * len(inner.states)
 
 
+@pytest.mark.parametrize("wrap", [envs.Audits, envs.Queried], ids=["audits", "queries"])
+def test_tables_are_made_once_for_each_wrapper(wrap):
+    env = wrap(world("HideErrors"), 0.5)
+    assert env.tabulate() is env.tabulate()
+
+
 def test_returns_of_a_policy_do_not_depend_on_audits():
     plain, audited = (envs.compile_world(env) for env in (world("TMaze"), envs.Audits(world("TMaze"), 0.3)))
     policy = np.full((len(plain.observations), 4), 0.25)

@@ -222,6 +222,51 @@ def test_a_kernel_with_invalid_results_is_refused_in_one_line(result, line):
     assert str(refusal.value).startswith(f"limit 'mine' {line}")
 
 
+class Foreign(gymnasium.vector.VectorEnv):
+    """A third party's vector environment with labels, and state features that its info may lack."""
+
+    metadata = {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}  # noqa: RUF012
+    num_envs = 4
+    single_action_space, single_observation_space = gymnasium.spaces.Discrete(2), gymnasium.spaces.MultiBinary(1)
+    overseer_labels, judgement, feature_names = ("bad", "good"), np.array([-1.0, 1.0]), ("x",)
+
+    def __init__(self, **info):
+        self.info = info
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros((4, 1), np.int8), {}
+
+    def step(self, actions):
+        ends, info = np.zeros(4, bool), {"overseer_obs": np.ones(4, int), "true_reward": np.ones(4), **self.info}
+        return np.zeros((4, 1), np.int8), np.ones(4), ends, ends, info
+
+
+def test_a_third_partys_environment_has_a_label_for_what_is_missed():
+    env = LimitedOverseer(Foreign(features=np.array([[0.0], [1.0], [0.0], [1.0]])), lower_x)
+    assert env.overseer_labels == ("bad", "good", "unseen")
+    env.reset(seed=0)
+    *_, info = env.step(np.zeros(4, int))
+    assert info["overseer_obs"].tolist() == [1, 2, 1, 2]
+    assert np.array_equal(env.verdict(info["overseer_obs"]), [1, np.nan, 1, np.nan], equal_nan=True)
+    with pytest.raises(envs.NotEnumerable, match="Foreign has no tables"):
+        env.tabulate()
+
+
+def lower_x(label, verdict, outcome, terminated, features, *, hidden, **names):
+    return features[:, 0], hidden[label]
+
+
+def test_an_environment_without_labels_or_without_its_features_is_refused_in_one_line():
+    modes = {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}
+    cart = gymnasium.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync", vector_kwargs=modes)
+    with pytest.raises(ValueError, match=r"^limit 'lower_x' needs labels, but [^\n]* declares no overseer_labels and"):
+        LimitedOverseer(cart, lower_x)
+    env = LimitedOverseer(Foreign(), lower_x)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"has feature_names, and no 'features' in the info of a step: add them$"):
+        env.step(np.zeros(4, int))
+
+
 def test_too_many_distinct_probabilities_have_no_tables(monkeypatch):
     monkeypatch.setattr("envs.limited.MAX_CELLS", 1000)
     env = LimitedOverseer(world("DiamondGhost", size=3), lower_rows, "mine")

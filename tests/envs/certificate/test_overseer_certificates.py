@@ -83,7 +83,8 @@ def test_too_many_distinct_true_rewards_share_one_label_and_are_believed_all_the
     found = envs.certify(env)
     assert found.naive_optimum_return == pytest.approx(3.5, abs=1e-9)
     assert found.naive_optimum_believed_return == pytest.approx(3.5, abs=1e-9)
-    assert not found.enforceable_is_exact or found.enforceable_return == pytest.approx(3.5, abs=1e-9)
+    assert found.bounds["enforceable_return"] == "lower bound"
+    assert found.notes["enforceable_return"].startswith("lower bound: audited steps share one label")
 
 
 @pytest.mark.parametrize(("size", "rate"), [(2, 0.5), (3, 0.25)])
@@ -118,19 +119,20 @@ def test_a_label_that_an_overseer_confuses_has_the_verdict_of_the_label_it_obser
     assert found.naive_optimum_return == pytest.approx(1, abs=1e-9)
 
 
-@pytest.mark.parametrize(("cost", "naive", "believed"), [(1.0, 3.0, 4.5), (-1.5, 6.0 - 0.5, 7.0)])
-def test_queries_have_the_returns_of_hand_calculation(cost, naive, believed):
-    """With four steps, two are left for asking; after asking, nothing is believed but the truth."""
+@pytest.mark.parametrize(
+    ("cost", "best", "naive", "believed"),
+    [
+        (1.0, 3.5, 3.0, 4.5),  # the agent does not ask, and hiding errors is believed to be worth 4.5
+        (0.1, 3.5, 3.0, 4.5),
+        (-1.5, 6.5, 6.5, 6.5),  # two of the four steps are left for asking, and then only the truth is believed
+    ],
+)
+def test_queries_have_the_returns_of_hand_calculation(cost, best, naive, believed):
     found = envs.certify(envs.Queried(world("HideErrors"), cost))
-    asks = 2 if cost < 0 else 0
-    assert found.optimal_return == pytest.approx(3.5 - asks * cost, abs=1e-9)
-    assert found.enforceable_return == pytest.approx(found.optimal_return, abs=1e-6)
-    if cost > 0:
-        assert found.naive_optimum_return == pytest.approx(naive, abs=1e-9)
-        assert found.naive_optimum_believed_return == pytest.approx(believed, abs=1e-9)
-    else:  # all rewards of an audited episode are true
-        assert found.naive_optimum_believed_return == pytest.approx(3.5 + 3.0, abs=1e-9)
-        assert found.naive_optimum_return == pytest.approx(3.5 + 3.0, abs=1e-9)
+    assert found.optimal_return == pytest.approx(best, abs=1e-9)
+    assert found.enforceable_return == pytest.approx(best, abs=1e-6)
+    assert found.naive_optimum_return == pytest.approx(naive, abs=1e-9)
+    assert found.naive_optimum_believed_return == pytest.approx(believed, abs=1e-9)
     assert found.parameters["cost_of_asking"] == cost
 
 
