@@ -77,7 +77,7 @@ def test_filters_of_runs_search_all_sweeps(store, sweep):
 def test_a_pipe_receives_one_tab_separated_line_for_each_run(store, sweep, capsys):
     listing.print_entries(listing.list_entries(store, sweep, Filters()), as_json=False)
     lines = list(csv.reader(capsys.readouterr().out.splitlines(), delimiter="\t"))
-    assert {len(line) for line in lines} == {12}
+    assert {len(line) for line in lines} == {14}
     assert [line[1] for line in lines] == ["method", "naive", "naive", "filtering", "filtering", "naive"]
     listing.print_entries([], as_json=False)
     assert capsys.readouterr().out == ""
