@@ -140,7 +140,11 @@ def _predicted_panel(axes: Axes, lines: Sequence[Line], names: Sequence[str], co
         for arm, found in line.measured.items():
             index = names.index(arm)
             at = y + 0.6 * ((index + 0.5) / len(names) - 0.5)
-            style = {"color": colours.get(arm, INK), "marker": MARKERS[index % len(MARKERS)], "linestyle": ""}
+            style: dict[str, Any] = {
+                "color": colours.get(arm, INK),
+                "marker": MARKERS[index % len(MARKERS)],
+                "linestyle": "",
+            }
             half = np.nan_to_num(found.half)  # one seed: no interval
             axes.errorbar([found.mean], [at], xerr=[half], markersize=5, elinewidth=1.2, capsize=2.5, zorder=3, **style)
 
