@@ -13,9 +13,9 @@ DESCRIPTIONS: dict[Preset, str] = {
     "figure": "seven arms at three oversight levels, 12 seeds",
     "paper": "every method at the settings of Cloud et al. 2024, 12 seeds",
     "smoke": "a few rollouts, 2 seeds: shows that everything runs, decides nothing",
-    "hide-errors": "naive and oracle at two settings of HideErrors, 5 seeds, beside the predictions of the certificate",
-    "verbose-log": "the same for VerboseLog",
-    "diamond-vault": "the same for DiamondVault, which has one setting",
+    "hide-errors": "predictions of certificates at two settings of HideErrors, 5 seeds: decides nothing",
+    "verbose-log": "predictions of certificates at two settings of VerboseLog, 5 seeds: decides nothing",
+    "diamond-vault": "predictions of the certificate of DiamondVault, 5 seeds: decides nothing",
 }
 SHELL = {  # the world's own overseer; the entropy bonus vanishes, since the predictions are of deterministic optima
     "oversight": (0.0,),
