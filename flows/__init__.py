@@ -6,12 +6,13 @@ Importing this package sets the environment variables that keep Prefect and MLfl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows import process_env
+from flows import process_env, search_path
 from flows.project import current_project
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+search_path.undo_prefects_order()
 process_env.configure_environment(current_project().prefect_home)
 
 

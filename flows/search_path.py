@@ -25,6 +25,13 @@ def use_current_folder() -> str:
     return folder
 
 
+def undo_prefects_order() -> None:
+    """Put the current folder last in a process that Prefect starts for a flow run: it comes first while flows load."""
+    program = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if program is not None and program.name.startswith("prefect."):
+        append_folder(os.getcwd(), is_first=True)
+
+
 def append_folder(folder: str, is_first: bool = False) -> None:
     """Append a folder to the search path, unless it is on it.
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,6 +40,15 @@ def test_our_own_folder_stays_where_it_is(monkeypatch):
     monkeypatch.setattr(sys, "path", [OWN_FOLDER, "lib"])
     search_path.append_folder(OWN_FOLDER, is_first=True)
     assert sys.path == [OWN_FOLDER, "lib"]
+
+
+@pytest.mark.parametrize(("program", "last"), [("prefect.engine", True), ("flows.__main__", False)])
+def test_prefects_order_is_undone_in_its_own_processes_alone(program, last, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), "lib"])
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=SimpleNamespace(name=program)))
+    search_path.undo_prefects_order()
+    assert (sys.path[-1] == str(tmp_path)) == last
 
 
 def keyhole(folder: Path, *words: str, path: tuple[Path, ...] = (ROOT,), module: bool = False):
