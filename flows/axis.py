@@ -144,23 +144,26 @@ def with_limit(overseer: str, name: str, value: Any) -> str:
     Raises:
         ValueError: The limit is not among them, or more than once.
     """
-    from routing.oversight.grammar import parse_call, split_outside
+    from routing.oversight.grammar import Call, parse_call, split_outside
+    from routing.oversight.limits import LIMITS
 
     limit, _, parameter = name.partition(".")
     calls = [parse_call(text) for text in split_outside(overseer, "|")] if overseer.strip() else []
-    count = sum(call.name == limit for call in calls)
+    concerned = [call for call in calls if call.name.rpartition(":")[2] == limit]
+    count = len(concerned)
     if not count:
         limits = ", ".join(call.name for call in calls) or "no limits"
         raise ValueError(f"--overseer lacks the limit {limit!r}, found {limits}")
     if count > 1:
         raise ValueError(f"--overseer has the limit {limit!r} {count} times; an axis changes a limit that it has once")
-    changed = [
-        call._replace(kwargs=tuple(sorted({**dict(call.kwargs), parameter: value}.items())))
-        if call.name == limit
-        else call
-        for call in calls
-    ]
-    return "|".join(map(str, changed))
+
+    def with_parameter(call: Call) -> Call:
+        known = LIMITS[limit].parameters if limit in LIMITS else ()
+        values = {**dict(zip(known, call.args, strict=False)), **dict(call.kwargs), parameter: value}
+        unnamed = call.args[len(known) :]
+        return Call(call.name, unnamed, tuple(sorted(values.items())))
+
+    return "|".join(str(with_parameter(call) if call in concerned else call) for call in calls)
 
 
 def _read(text: str) -> Any:

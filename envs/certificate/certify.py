@@ -230,7 +230,14 @@ def certify(world: Any, policy: np.ndarray | None = None, *, reveals: bool = Fal
         **_manski(tables, model, naive, policy),
     }
     agents, bounds = _agents_and_bounds(values, figures)
-    return Certificate(**values, agents=agents, bounds=bounds, notes=_notes(values, figures, tables))
+    notes = _notes(values, figures, tables) | _left_out(world)
+    return Certificate(**values, agents=agents, bounds=bounds, notes=notes)
+
+
+def _left_out(world: Any) -> dict[str, str]:
+    """The limits of the overseer that the certificate cannot include, since they have a history."""
+    names = "|".join(bound.name for bound in getattr(world, "history_limits", ()))
+    return {"overseer": f"without {names}: a limit with a history has no tables"} if names else {}
 
 
 def _parameters(world: Any) -> dict[str, Any]:

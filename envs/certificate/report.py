@@ -96,6 +96,8 @@ def _preamble(certificate: Certificate) -> list[str]:
         lines.append(
             "J* and the alias gap bound those of an agent that sees less from above; its W is not bounded by W."
         )
+    if "overseer" in certificate.notes:
+        lines.append(f"The overseer is {certificate.notes['overseer']}.")
     size = f"{certificate.states} non-terminal states, {certificate.horizon} steps, discount {certificate.gamma:g}"
     return [*lines, f"{size}; returns are discounted and per episode."]
 

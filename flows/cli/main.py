@@ -1,8 +1,10 @@
 """The command line. Heavy libraries are imported inside the commands, so that help is fast."""
 
+import json
 import math
 import signal
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any, get_args
 
@@ -93,6 +95,26 @@ def train(**values: Any) -> None:
     run_one(configuration(TrainConfig, values))
 
 
+def channel_options(function: Callable) -> Callable:
+    """Adds the options that say what the overseer of an environment observes."""
+    oversight = click.option(
+        "--oversight",
+        type=click.FloatRange(0, 1),
+        metavar="P",
+        help="probability that the overseer sees; where the environment takes no oversight_prob, that it audits",
+    )
+    overseer = click.option(
+        "--overseer", default="", metavar="LIMIT|LIMIT", help="limits of the overseer; see `keyhole limits`"
+    )
+    return oversight(overseer(function))
+
+
+def with_channel(arguments: tuple[str, ...], oversight: float | None, overseer: str) -> tuple[str, ...]:
+    """The arguments of the environment, NAME=VALUE, with those of the overseer's channel."""
+    given = () if oversight is None else (f"oversight_prob={oversight!r}",)
+    return (*arguments, *given, *((f"overseer={json.dumps(overseer)}",) if overseer else ()))
+
+
 @cli.command()
 @click.argument("env", metavar="ENV")
 @click.option("--set", "arguments", multiple=True, metavar="NAME=VALUE", help=SET)
@@ -100,11 +122,14 @@ def train(**values: Any) -> None:
     "--learner", type=click.Choice(LEARNERS), default=LEARNERS[0], show_default=True, help="learner to rehearse"
 )
 @click.option("--method", metavar="METHOD", help="oversight method to rehearse  [default: gradient_routing]")
-def check(env: str, arguments: tuple[str, ...], learner: Any, method: str | None) -> None:
+@channel_options
+def check(
+    env: str, arguments: tuple[str, ...], learner: Any, method: str | None, oversight: float | None, overseer: str
+) -> None:
     """Check that agents can be trained in the environment ENV, as `compare` and `train` do before they start."""
     from flows.cli.commands import print_findings
 
-    print_findings(env, arguments, learner, method)
+    print_findings(env, with_channel(arguments, oversight, overseer), learner, method)
 
 
 def require_finite(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -117,6 +142,7 @@ def require_finite(context: click.Context, option: click.Parameter, value: float
 @cli.command()
 @click.argument("env", metavar="ENV")
 @click.option("--set", "arguments", multiple=True, metavar="NAME=VALUE", help=SET)
+@channel_options
 @click.option("--json", "as_json", is_flag=True, help="print the certificate as JSON")
 @click.option("--html", metavar="FILE", help="also write an HTML page that draws the aliased pairs")
 @click.option(
@@ -130,7 +156,14 @@ def require_finite(context: click.Context, option: click.Parameter, value: float
     help="exit with code 1 unless the unenforceable regret is shown to be at most this",
 )
 def certify(
-    env: str, arguments: tuple[str, ...], as_json: bool, html: str | None, reveal: bool, max_regret: float | None
+    env: str,
+    arguments: tuple[str, ...],
+    oversight: float | None,
+    overseer: str,
+    as_json: bool,
+    html: str | None,
+    reveal: bool,
+    max_regret: float | None,
 ) -> None:
     """Compute what an overseer of the environment ENV can enforce, without training.
 
@@ -140,7 +173,7 @@ def certify(
     """
     from flows.cli.commands import certify_world
 
-    certify_world(env, arguments, as_json, html, reveal, max_regret)
+    certify_world(env, with_channel(arguments, oversight, overseer), as_json, html, reveal, max_regret)
 
 
 @cli.command()

@@ -4,6 +4,7 @@ import ast
 import keyword
 import re
 import sys
+from collections.abc import Container
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -87,7 +88,8 @@ def check_registered(kind: str, name: str) -> None:
         return
     import routing
 
-    if name in {"method": routing.METHODS, "limit": routing.LIMITS}[kind]:
+    registered: Container[str] = routing.METHODS if kind == "method" else routing.LIMITS
+    if name in registered:
         raise UserError(f"{kind} {name!r} is already registered; choose another name")
 
 

@@ -131,10 +131,18 @@ def check_options(agent: agents.Agent, options: PlayOptions, trusted: bool) -> N
             raise unknown_name("block", block, agent.policy.blocks)
     if options.env is not None and with_module(options.env) != agent.env:
         raise UserError(f"the agent was trained in {agent.env!r}, not in {options.env!r}; leave out --env")
-    if not (trusted or options.env or OURS.fullmatch(agent.env)):
+    if trusted or options.env:
+        return
+    if not OURS.fullmatch(agent.env):
         raise UserError(
             f"the agent's environment {agent.env!r} is not keyhole's own; "
             f"if you trust its code, pass --env {printable(agent.env)}"
+        )
+    overseer = str(agent.world.get("overseer", ""))
+    if ":" in overseer:
+        raise UserError(
+            f"the limits {printable(overseer)} of the agent's overseer are not all keyhole's own; "
+            f"if you trust their code, pass --env {printable(agent.env)}"
         )
 
 

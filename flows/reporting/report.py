@@ -183,7 +183,21 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
         settings=sorted((k, v) for k, v in results.params.items() if not k.startswith(PREFIX)),
         tables=two_by_two_tables(comparison),
         sampled=any(row.exactness == "sampled" for row in results.rows),
+        history=history_limits(results.params.get("overseer", "")),
     )
+
+
+def history_limits(overseer: str) -> str:
+    """Return the limits with a history among those of an overseer; empty if they are not registered in this process."""
+    from routing import parse_limits
+    from routing.oversight.limits import HISTORY
+    from routing.oversight.plugins import without_imports
+
+    try:
+        with without_imports():
+            return "|".join(bound.name for bound in parse_limits(overseer) if bound.part.kind == HISTORY)
+    except ValueError:
+        return ""
 
 
 def breakable(name: str) -> Markup:

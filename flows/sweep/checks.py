@@ -236,7 +236,9 @@ def check_environment(name: str, arguments: dict[str, Any], learner: Learner = "
         UserError: The first fault found.
     """
     audited = "oversight_prob" in arguments and _is_audited(name)
-    own = {key: value for key, value in arguments.items() if not (audited and key == "oversight_prob")}
+    check_overseer(arguments.get("overseer", ""))
+    left_out = ("overseer", "oversight_prob") if audited else ("overseer",)
+    own = {key: value for key, value in arguments.items() if key not in left_out}
     world = make_env(name, own, COPIES)
     try:
         _check_autoreset(name, world)
@@ -294,9 +296,11 @@ def check_for_training(
     """
     _check_methods(name, [method])
     findings = check_environment(name, arguments, learner)
-    rest = {key: value for key, value in arguments.items() if key != "oversight_prob"}
+    rest = {key: value for key, value in arguments.items() if key not in ("oversight_prob", "overseer")}
     oversight = arguments.get("oversight_prob", TrainConfig().oversight)
-    rehearse(TrainConfig(env=name, env_kwargs=rest, oversight=oversight, learner=learner, method=method))
+    overseer = arguments.get("overseer", "")
+    run = {"oversight": oversight, "overseer": overseer, "learner": learner, "method": method}
+    rehearse(TrainConfig(env=name, env_kwargs=rest, **run))
     if _is_audited(name):
         findings = findings._replace(notes=(*findings.notes, "takes no oversight_prob: its overseer audits episodes"))
     return findings

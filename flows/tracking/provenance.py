@@ -62,5 +62,6 @@ def run_tags(config: TrainConfig) -> dict[str, str]:
         "arm": config.label,
         "oversight": f"{config.oversight:g}",
         **axis,
+        **({"overseer": config.overseer} if config.overseer else {}),
         "seed": str(config.seed),
     }

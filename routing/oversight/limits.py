@@ -156,7 +156,7 @@ def concerned(steps: Steps, of: str = "", feature: str = "", low: float = -np.in
         elif of in steps.labels:
             selected = steps.label == label_index(steps, of)
         else:
-            known = [*steps.outcomes, *steps.labels]
+            known = {*steps.outcomes, *steps.labels}
             raise UnknownInWorld(str(unknown_name("outcome or overseer observation", of, known)))
     if feature:
         values = feature_values(steps, feature)
