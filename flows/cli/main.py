@@ -284,11 +284,11 @@ def methods(names: tuple[str, ...], parts: bool) -> None:
 
 
 @cli.command()
-@click.argument("kind", metavar="world|method", type=click.Choice(("world", "method")))
+@click.argument("kind", metavar="world|method|limit", type=click.Choice(("world", "method", "limit")))
 @click.argument("name", metavar="NAME")
 @click.option("--force", is_flag=True, help="replace files that exist")
 def new(kind: str, name: str, force: bool) -> None:
-    """Write a commented, working world or oversight method with its test into the current folder.
+    """Write a commented, working world, oversight method or limit of the overseer, with its test, into this folder.
 
     The files are NAME.py and test_NAME.py. The commands that check, use and test them are printed.
     """

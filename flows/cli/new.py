@@ -32,6 +32,11 @@ KINDS = {
         ("check", EXAMPLE, "--method", "{name}:{name}"),
         ("compare", "--methods", "naive,{name}:{name}", "--preset", "smoke"),
     ),
+    "limit": Template(
+        "my_limit",
+        ("check", EXAMPLE, "--overseer", "{name}:{name}"),
+        ("compare", "--methods", "naive,filtering", "--overseer", "{name}:{name}(0.5)", "--preset", "smoke"),
+    ),
 }
 
 
@@ -77,12 +82,13 @@ def check_name(name: str, taken: set[str]) -> None:
 
 
 def check_registered(kind: str, name: str) -> None:
-    """Raises UserError if a method that is not the current folder's has the name."""
-    if kind == "method":
-        import routing
+    """Raises UserError if a method or limit that is not the current folder's has the name."""
+    if kind == "world":
+        return
+    import routing
 
-        if name in routing.METHODS:
-            raise UserError(f"method {name!r} is already registered; choose another name")
+    if name in (routing.METHODS if kind == "method" else routing.LIMITS):
+        raise UserError(f"{kind} {name!r} is already registered; choose another name")
 
 
 def _owner(name: str) -> str:
