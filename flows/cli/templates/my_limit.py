@@ -16,4 +16,5 @@ def my_limit(steps: Steps, rate: float = 0.5) -> Change:
 
 # A limit without history is such a function: with the returned probability, drawn for each step, the overseer observes
 # the returned label instead. It enters the tables of a world and its certificate. A limit with a history, such as a
-# budget, is a class that is created with the run's seed, and called with (view, feedback) it returns the feedback.
+# budget, is a class that is created with the run's seed. Called with the view of a rollout, it returns the view with
+# other verdicts; `snapshot()` and `restore(state)` save it with the run.
