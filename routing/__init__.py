@@ -14,7 +14,7 @@ from routing.backward.primitives import scale_grad
 from routing.lora import lora, set_scale, start_from_zero
 from routing.optim import optimizer_groups, penalty, silence
 from routing.oversight.limits import LIMITS, Change, Steps, limit, parse_limits
-from routing.oversight.overseer import Overseer, View, all_seeing, flipped, limited
+from routing.oversight.overseer import Overseer, View, all_seeing, limited
 from routing.oversight.composition import After, Composition, Deployment, Network, Optimizer
 from routing.oversight.parts import KINDS, PARTS, part
 from routing.oversight.registry import METHODS, differing_parts, find, method
@@ -76,7 +76,6 @@ __all__ = [
     "episode_labels",
     "expand",
     "find",
-    "flipped",
     "judged",
     "limit",
     "limited",

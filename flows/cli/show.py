@@ -16,8 +16,7 @@ from flows.output import can_print
 from flows.reporting import report
 from flows.reporting.aggregate import compare_rows
 from flows.reporting.factorial import markdown, two_by_two_tables
-from flows.reporting.predictions import markdown as markdown_predictions
-from flows.reporting.predictions import predictions
+from flows.reporting.predictions import predicted_worlds, predictions_table
 from flows.sweep.plan import missing_runs
 from flows.text import format_duration, nan_to_none, printable
 from flows.tracking import results
@@ -151,12 +150,12 @@ def two_kinds(text: str | None) -> set[str]:
 
 def print_predictions(store: Store, sweep: str | None) -> None:
     """Prints the predictions of a sweep's certificates beside its results; raises UserError without one."""
-    settings = predictions(compare_rows(results.read_results(store, results.find_sweep(store, sweep))))
+    settings = predicted_worlds(compare_rows(results.read_results(store, results.find_sweep(store, sweep))))
     if not settings:
         raise UserError(
             "the sweep has no certificate with predictions: its world has no tables, or no run has a result"
         )
-    print("\n\n".join(map(markdown_predictions, settings)))
+    print("\n\n".join(map(predictions_table, settings)))
 
 
 def print_effects(store: Store, sweep: str | None, kinds: set[str]) -> None:

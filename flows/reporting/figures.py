@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from flows import arms
 from flows.axis import OVERSIGHT, Level
 from flows.reporting.aggregate import Cell, Curve, rank_rows, without_coinciding
-from flows.reporting.predictions import ENFORCEABLE, LOWER_BOUND, NAIVE, OPTIMUM, Line, Setting
+from flows.reporting.predictions import ENFORCEABLE, LOWER_BOUND, NAIVE, OPTIMUM, Line, PredictedWorld
 from flows.tracking.certificates import Reference
 
 COLOURS = (
@@ -99,7 +99,7 @@ def curves_figure(curves: Mapping[tuple[str, Level], Curve], references: Mapping
     return _png(figure)
 
 
-def predictions_figure(settings: Sequence[Setting]) -> bytes:
+def predictions_figure(settings: Sequence[PredictedWorld]) -> bytes:
     """Draw predictions and measured values as a PNG: a panel of returns and one of rates of outcomes for each setting.
 
     Predictions are vertical lines, arms are markers with 95 % intervals.
@@ -128,7 +128,7 @@ PREDICTION_LINES: dict[str, dict[str, Any]] = {
 }
 
 
-def _count(setting: Setting, rates: bool) -> int:
+def _count(setting: PredictedWorld, rates: bool) -> int:
     return sum(line.is_rate == rates for line in setting.lines)
 
 
@@ -153,7 +153,7 @@ def _predicted_panel(axes: Axes, lines: Sequence[Line], names: Sequence[str], co
             axes.errorbar([found.mean], [at], xerr=[half], markersize=5, elinewidth=1.2, capsize=2.5, zorder=3, **style)
 
 
-def _predictions_legend(figure: Figure, settings: Sequence[Setting], colours: Mapping[str, str]) -> None:
+def _predictions_legend(figure: Figure, settings: Sequence[PredictedWorld], colours: Mapping[str, str]) -> None:
     from matplotlib.lines import Line2D
 
     known = list(dict.fromkeys(name for setting in settings for name in setting.predictions))

@@ -40,7 +40,7 @@ class Line(NamedTuple):
     """arm -> mean and interval over seeds"""
 
 
-class Setting(NamedTuple):
+class PredictedWorld(NamedTuple):
     """One world of a sweep with its predictions."""
 
     title: str
@@ -58,11 +58,11 @@ class Setting(NamedTuple):
         return [name for name in (OPTIMUM, ENFORCEABLE, LOWER_BOUND, NAIVE) if name in found]
 
 
-def predictions(comparison: Comparison) -> list[Setting]:
+def predicted_worlds(comparison: Comparison) -> list[PredictedWorld]:
     """Lists the worlds of a sweep that have a certificate, in the order of the levels and of the arms.
 
     An arm that changes an argument of the environment has another world. Certificates of earlier versions, which lack
-    a prediction, have no setting.
+    a prediction, have no world.
     """
     groups: dict[tuple[Level, str], list[Row]] = {}
     for row in comparison.results.finished:
@@ -73,7 +73,7 @@ def predictions(comparison: Comparison) -> list[Setting]:
         changes = _changes(rows[0])
         certificate = read_certificate(comparison.results.folder, level, changes)
         if certificate and "optimum_outcomes" in certificate:
-            found.append(Setting(_title(certificate, rows[0].oversight), tuple(_lines(certificate, rows))))
+            found.append(PredictedWorld(_title(certificate, rows[0].oversight), tuple(_lines(certificate, rows))))
     return found
 
 
@@ -122,13 +122,13 @@ def _is_rare(line: Line) -> bool:
     return line.is_rate and max(rates, default=0) < RARE
 
 
-def markdown(setting: Setting) -> str:
-    """Formats a setting as a Markdown table: a line for each quantity, a column for each prediction and each arm."""
-    names = [f"{name} (predicted)" for name in setting.predictions] + setting.arms
-    lines = [setting.title, "", "| | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
-    for line in setting.lines:
-        cells = [number(line.predicted.get(name, math.nan)) for name in setting.predictions]
-        cells += [plusminus(line.measured.get(arm, interval([]))) for arm in setting.arms]
+def predictions_table(world: PredictedWorld) -> str:
+    """Formats a world as a Markdown table: a line for each quantity, a column for each prediction and each arm."""
+    names = [f"{name} (predicted)" for name in world.predictions] + world.arms
+    lines = [world.title, "", "| | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
+    for line in world.lines:
+        cells = [number(line.predicted.get(name, math.nan)) for name in world.predictions]
+        cells += [plusminus(line.measured.get(arm, interval([]))) for arm in world.arms]
         name = f"rate of “{line.quantity}”" if line.is_rate else line.quantity
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

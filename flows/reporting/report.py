@@ -20,7 +20,7 @@ from flows.reporting import figures, statistics, verdicts
 from flows.reporting.aggregate import Cell, Comparison, learning_curves, without_coinciding
 from flows.reporting.factorial import two_by_two_tables
 from flows.reporting.numbers import bracketed, number, p_value, plusminus
-from flows.reporting.predictions import predictions
+from flows.reporting.predictions import predicted_worlds
 from flows.tracking.certificates import PREFIX
 from flows.tracking.missing import Missing
 from flows.tracking.results import Results, Row
@@ -149,7 +149,7 @@ def draw_figures(comparison: Comparison, missing: Missing) -> dict[str, bytes]:
             curves = learning_curves(results)
             images["learning_curves.png"] = figures.curves_figure(curves, results.references)
         with missing.part(PREDICTIONS):
-            if settings := predictions(comparison):
+            if settings := predicted_worlds(comparison):
                 images[PREDICTIONS] = figures.predictions_figure(settings)
     return images
 
@@ -183,11 +183,11 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
         settings=sorted((k, v) for k, v in results.params.items() if not k.startswith(PREFIX)),
         tables=two_by_two_tables(comparison),
         sampled=any(row.exactness == "sampled" for row in results.rows),
-        history=history_limits(results.params.get("overseer", "")),
+        history=sampled_limits(results.params.get("overseer", "")),
     )
 
 
-def history_limits(overseer: str) -> str:
+def sampled_limits(overseer: str) -> str:
     """Return the limits with a history among those of an overseer; empty if they are not registered in this process."""
     from routing import parse_limits
     from routing.oversight.limits import HISTORY

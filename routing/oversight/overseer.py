@@ -53,20 +53,3 @@ def all_seeing(judgement: np.ndarray, propensity: float) -> Overseer:
         return Feedback(view.true_reward.astype(float), view.dones, 1.0)
 
     return judge
-
-
-def flipped(overseer: Overseer, flip_prob: float, rng: np.random.Generator) -> Overseer:
-    """Wrap an overseer so that its verdict on an episode end is reversed with probability `flip_prob`.
-
-    Args:
-        overseer: the overseer to wrap.
-        flip_prob: probability of a reversed verdict, independent for each episode end.
-        rng: source of the randomness.
-    """
-
-    def judge(view: View) -> Feedback:
-        feedback = overseer(view)
-        flip = view.dones & (rng.random(view.dones.shape) < flip_prob)
-        return feedback._replace(score=np.where(flip, -feedback.score, feedback.score))
-
-    return judge

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from routing import BLOCKS, METHODS, PARTS, Feedback, Rollout, Treatment, View, all_seeing, find, flipped, limited
+from routing import BLOCKS, METHODS, PARTS, Feedback, Rollout, Treatment, View, all_seeing, find, limited
 from routing.oversight.registry import EARLIER
 
 NAN = np.nan
@@ -144,13 +144,6 @@ def test_only_the_all_seeing_overseer_judges_the_unseen_ghost():
     view = View(OVERSEER_OBS, TRUE, DONES)
     assert np.isnan(limited(JUDGEMENT, P)(view).score[1, UNSEEN])
     assert all_seeing(JUDGEMENT, P)(view).score[1, UNSEEN] == -1
-
-
-def test_label_noise_flips_only_episode_ends_and_at_its_rate():
-    view = View(np.full((1, 10_000), 2), np.ones((1, 10_000)), np.arange(10_000)[None] % 2 == 0)
-    score = flipped(limited(JUDGEMENT, P), 0.2, np.random.default_rng(0))(view).score
-    assert (score[~view.dones] == 1).all()
-    assert abs((score[view.dones] == -1).mean() - 0.2) < 0.03
 
 
 def test_routing_limits_the_weight_of_rare_verdicts_to_ten(rollout):

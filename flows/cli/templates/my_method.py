@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from routing import Rollout, episode_labels, method, part
+from routing import Rollout, method, part
 
 
 @part("weights")
@@ -10,7 +10,7 @@ def my_method_weights(rollout: Rollout, factor: float = 2.0) -> np.ndarray:
     """Judged episodes have `factor` times the weight of the others."""
     if factor <= 0:
         raise ValueError(f"my_method_weights has factor {factor}; it must be positive")
-    labels = episode_labels(rollout.feedback)  # (T, N): the verdict on the episode of each step; nan if there is none
+    labels = rollout.labels  # (T, N): the verdict that labels each step; nan if there is none
     return np.where(np.isnan(labels), 1.0, factor).astype(np.float32)
 
 

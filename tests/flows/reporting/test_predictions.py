@@ -47,7 +47,7 @@ def comparison(tmp_path):
 
 
 def test_every_certified_world_is_a_setting_with_its_predictions_and_measured_values(comparison):
-    own, changed = predictions.predictions(comparison)
+    own, changed = predictions.predicted_worlds(comparison)
     assert own.title == "Toy p=0.5, oversight 0"
     assert own.arms == changed.arms == ["naive"]
     assert own.predictions == ["optimum", "enforceable, at least", "naive optimum"]
@@ -62,7 +62,7 @@ def test_every_certified_world_is_a_setting_with_its_predictions_and_measured_va
 
 
 def test_the_table_has_a_dash_for_what_is_not_known(comparison):
-    lines = predictions.markdown(predictions.predictions(comparison)[0]).splitlines()
+    lines = predictions.predictions_table(predictions.predicted_worlds(comparison)[0]).splitlines()
     assert "| true return | 3.500 | 3.250 | 3.000 | 3.100 ± 0.248 |" in lines
     assert "| believed return | 3.500 | – | 4.500 | – |" in lines
     assert "| rate of “works, hidden” | 0.000 | – | 0.500 | 0.500 ± 0.000 |" in lines
@@ -75,18 +75,18 @@ def test_the_report_has_the_picture_only_with_a_certificate(comparison, tmp_path
     for path in tmp_path.glob("certificate-*.json"):
         path.unlink()
     assert report.PREDICTIONS not in report.draw_figures(comparison, Missing())
-    assert predictions.predictions(comparison) == []
+    assert predictions.predicted_worlds(comparison) == []
 
 
 def test_certificates_of_earlier_versions_make_no_setting(comparison, tmp_path):
     old = {name: value for name, value in CERTIFICATE.items() if name != "optimum_outcomes"}
     certificate_path(tmp_path, 0.0).write_text(json.dumps(old))
-    assert len(predictions.predictions(comparison)) == 1
+    assert len(predictions.predicted_worlds(comparison)) == 1
 
 
 def test_a_setting_without_measured_values_can_be_drawn():
     line = predictions.Line("true return", False, {"optimum": 1.0}, {})
-    assert figures.predictions_figure([predictions.Setting("empty", (line,))]).startswith(b"\x89PNG")
+    assert figures.predictions_figure([predictions.PredictedWorld("empty", (line,))]).startswith(b"\x89PNG")
 
 
 def test_a_sweep_without_certificates_has_no_predictions_to_print(store):
