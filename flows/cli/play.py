@@ -19,6 +19,7 @@ from gymnasium.spaces import Discrete
 import agents
 from agents.saving.memory_limit import limited_memory
 from envs import drawing
+from envs.codebook import feature_labels
 from flows.config import with_module
 from flows.environments import environment_error, make_env
 from flows.errors import UserError, unknown_name
@@ -34,7 +35,7 @@ OURS = re.compile(r"envs:keyhole/[\w.-]+")
 MEMORY = 4 * 2**30  # bytes that a world of ours may allocate: its size is that in a file
 MAX_STEPS = 100_000  # of an episode: its time limit is that in a file
 LINE = 1000  # characters of the agent's description
-PLAYED = ("action_names", "overseer_labels", "judgement", "outcomes", "gamma")  # attributes of a world that are shown
+PLAYED = ("action_names", "overseer_labels", "verdict", "outcomes", "gamma")  # attributes of a world that are shown
 
 
 class PlayOptions(NamedTuple):
@@ -56,7 +57,8 @@ class PlayedStep(NamedTuple):
     action: int
     reward: float
     true_reward: float
-    overseer_obs: int
+    overseer_obs: Any
+    """a number, or features (F,)"""
     outcome: int
     ended: bool
 
@@ -215,13 +217,13 @@ def describe_episode(episode: Sequence[PlayedStep], world: Any) -> Iterator[str]
     """Yields the lines that describe an episode: each state, the action, the rewards and the outcome."""
     for number, step in enumerate(episode):
         action = _named(world.action_names, step.action)
-        observation = _named(world.overseer_labels, step.overseer_obs)
+        observation = _observed(world, step.overseer_obs)
         yield f"\n{step.frame}"
         rewards = f"reward {step.reward:g}, true reward {step.true_reward:g}"
         yield f"step {number + 1}: {action}; {rewards}; overseer sees: {observation}"
     proxy, true = returns(episode, world.gamma)
     last = episode[-1]
-    verdict = world.judgement[last.overseer_obs]
+    verdict = world.verdict(np.asarray(last.overseer_obs)[None])[0]
     judgement = "no verdict" if np.isnan(verdict) else f"verdict {verdict:g}"
     yield f"\nended with {_named(world.outcomes, last.outcome)} after {len(episode)} steps"
     yield f"return {proxy:.3f}, true return {true:.3f} (discounted by {world.gamma:g}); overseer: {judgement}"
@@ -231,6 +233,13 @@ def returns(episode: Sequence[PlayedStep], gamma: float) -> tuple[float, float]:
     """The discounted proxy return and true return."""
     discount = gamma ** np.arange(len(episode))
     return tuple(float(discount @ [step[i] for step in episode]) for i in (2, 3))  # type: ignore[return-value]
+
+
+def _observed(world: Any, overseer_obs: Any) -> str:
+    """The label of an overseer observation, or its features by name."""
+    if np.ndim(overseer_obs):
+        return feature_labels(world.overseer_features, overseer_obs[None])[0]
+    return _named(world.overseer_labels, overseer_obs)
 
 
 def _named(names: Sequence[str], number: int) -> str:

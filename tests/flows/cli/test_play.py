@@ -13,6 +13,7 @@ import agents
 import envs  # noqa: F401  (registers)
 from agents.policies.policy import BlockPolicy
 from agents.saving import convert
+from flows.axis import oversight_level
 from flows.cli import play
 from flows.cli.play import PlayOptions
 from flows.config import TrainConfig, run_title
@@ -38,7 +39,8 @@ def sweep(store: Store) -> str:
             config = TrainConfig(env=ENV, method=method, oversight=oversight, steps=100, checkpoints=2)
             with store.run(run_title(config), {"env": ENV}, run_tags(config), parent=parent.run_id) as record:
                 (doubles.learns if method == "filtering" else doubles.acts)(config, record)
-        certificates.certificate_path(parent.folder, 0.5).write_text(json.dumps({"b": 1, "a": [0.5, "é"]}, indent=2))
+        certificate = certificates.certificate_path(parent.folder, oversight_level(0.5))
+        certificate.write_text(json.dumps({"b": 1, "a": [0.5, "é"]}, indent=2))
     finalize.finalize(store, parent.run_id, Missing())
     return parent.run_id
 
@@ -141,12 +143,16 @@ def test_an_agent_plays_in_every_world(world, tmp_path, capsys):
     assert "true return" in shown.splitlines()[-1]
 
 
-def test_oversight_of_a_world_without_oversight_prob_is_rejected(tmp_path):
+def test_oversight_of_a_world_without_oversight_prob_means_audits(tmp_path, capsys):
     env = agents.make_vec_env("envs:keyhole/DiamondVault-v0", 4)
     policy = agents.build(env, "naive", 0, n_steps=8, width=4).policy
     agents.save(tmp_path / "agent.zip", policy, "envs:keyhole/DiamondVault-v0", {}, "naive")
-    with pytest.raises(UserError, match="takes no oversight_prob"):
-        play.play_agent(str(tmp_path / "agent.zip"), PlayOptions(oversight=0.5), None)
+    play.play_agent(str(tmp_path / "agent.zip"), PlayOptions(oversight=1.0), None)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert len(lines) == 256
+    for line in lines:
+        true_reward, audit = re.search(r"true reward (\S+); overseer sees: audit: (\S+)", line).groups()
+        assert true_reward == audit
 
 
 def test_the_same_seed_plays_the_same_episodes(agent):
@@ -292,7 +298,7 @@ BAD = {  # name -> place in the manifest, value there, options, part of the mess
     "missing module": (("env",), "no_such:a/B-v0", ["--env", "no_such:a/B-v0"], "no module named 'no_such'"),
     "module with a syntax error": (("env",), "broken:a/B-v0", ["--env", "broken:a/B-v0"], "importing broken failed"),
     "module in a folder above": (("env",), "..x:a/B-v0", ["--env", "..x:a/B-v0"], "importing ..x failed"),
-    "environment of another library": (("env",), "CartPole-v1", ["--env", "CartPole-v1"], "takes no oversight_prob"),
+    "environment of another library": (("env",), "CartPole-v1", ["--env", "CartPole-v1"], "of CartPole-v1 'size'"),
     "unknown argument": (("world",), {"sizze": 3}, [], "unknown argument of envs:keyhole/DiamondGhost-v0 'sizze'"),
     "argument of another type": (("world",), {"size": "3"}, [], "size must be a whole number, found '3'"),
     "argument that is an object": (("world",), {"size": {"a": 1}}, [], "size must be a whole number"),
