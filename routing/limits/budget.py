@@ -1,7 +1,8 @@
 """A budget: the overseer gives only so many verdicts on endings, in a run or in each rollout.
 
 Once it is spent there are no verdicts, on endings and on steps, so every update after that is without oversight. The
-order is that of time; of endings at the same time, that of the copies. What is left is saved with the run.
+order is that of time; of endings at the same time, that of the copies. In a world with audits only audited endings spend
+the budget: what the overseer believes of the others costs it nothing. What is left is saved with the run.
 """
 
 from typing import Any
@@ -27,7 +28,8 @@ class budget:  # noqa: N801  (the name of the limit)
 
     def __call__(self, view: View) -> View:
         assert view.verdict is not None  # the buffer computes it
-        spent = (judged(view.verdict) & view.dones).ravel()
+        looked = np.ones(view.dones.shape, bool) if view.audited is None else view.audited
+        spent = (judged(view.verdict) & view.dones & looked).ravel()
         before = (np.cumsum(spent) - spent).reshape(view.dones.shape)
         left = self.verdicts if self.of == "rollout" else self.left
         allowed = before < left

@@ -1,7 +1,8 @@
 """Delay: a verdict on a step arrives some steps later, and is taken for a verdict on the step at which it arrives.
 
 Verdicts under way at the end of a rollout arrive in the next one, and are saved with the run. The delay is in steps of
-a copy, across the ends of its episodes, so it needs rollouts that continue: not whole episodes.
+a copy, across the ends of its episodes, so it needs rollouts that continue: not whole episodes. In a world with audits,
+whether a verdict comes from an audit is delayed with it.
 """
 
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 from routing.oversight.limits import limit
 from routing.oversight.overseer import View
 
+MAX_STEPS = 10_000  # all verdicts under way are held in memory and saved with the run
+
 
 @limit
 class delay:  # noqa: N801  (the name of the limit)
@@ -19,8 +22,11 @@ class delay:  # noqa: N801  (the name of the limit)
     def __init__(self, seed: int, steps: int = 1) -> None:
         if steps < 0:
             raise ValueError(f"delay has {steps} steps; give 0 or more")
+        if steps > MAX_STEPS:
+            raise ValueError(f"delay has {steps} steps; give at most {MAX_STEPS}")
         self.steps = steps
-        self.under_way: np.ndarray | None = None  # (steps, N)
+        self.under_way: np.ndarray | None = None  # (steps, N) float: verdicts
+        self.audits_under_way: np.ndarray | None = None  # (steps, N) bool: these come from audits; None: no audits
 
     def __call__(self, view: View) -> View:
         assert view.verdict is not None  # the buffer computes it
@@ -28,14 +34,26 @@ class delay:  # noqa: N801  (the name of the limit)
             raise ValueError("delay needs rollouts of a fixed number of steps; leave out --whole-episodes")
         if self.under_way is None:
             self.under_way = np.full((self.steps, view.verdict.shape[1]), np.nan)
-        verdicts = np.concatenate([self.under_way, view.verdict])
-        self.under_way = verdicts[len(view.verdict) :]
-        return view._replace(verdict=verdicts[: len(view.verdict)])
+        verdict, self.under_way = _shifted(self.under_way, view.verdict)
+        if view.audited is None:
+            return view._replace(verdict=verdict)
+        if self.audits_under_way is None:
+            self.audits_under_way = np.zeros(self.under_way.shape, bool)
+        audited, self.audits_under_way = _shifted(self.audits_under_way, view.audited)
+        return view._replace(verdict=verdict, audited=audited)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the verdicts under way."""
-        return {} if self.under_way is None else {"under_way": self.under_way.copy()}
+        under_way = {"under_way": self.under_way, "audits_under_way": self.audits_under_way}
+        return {name: held.copy() for name, held in under_way.items() if held is not None}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore the verdicts under way."""
         self.under_way = state["under_way"].copy() if "under_way" in state else None
+        self.audits_under_way = state["audits_under_way"].copy() if "audits_under_way" in state else None
+
+
+def _shifted(under_way: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What arrives in the T steps of a rollout, (T, N), and what is under way afterwards, of the shape of `under_way`."""
+    both = np.concatenate([under_way, new])
+    return both[: len(new)], both[len(new) :]

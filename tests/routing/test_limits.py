@@ -127,6 +127,26 @@ def test_a_delayed_verdict_arrives_later_in_its_copy_also_in_the_next_rollout():
     assert np.array_equal(np.concatenate([first, second]), whole[:8], equal_nan=True)
 
 
+def test_whether_a_delayed_verdict_comes_from_an_audit_arrives_with_it():
+    straight, limit, resumed = (parse_limits("delay(3)")[0].make(0) for _ in range(3))
+    audited = np.array([[1, 0], [1, 0], [0, 0], [0, 1]], bool)
+    rollout = VERDICTS._replace(audited=audited)
+    expected = np.concatenate([np.zeros((3, 2), bool), audited, audited])
+    assert np.array_equal(np.concatenate([straight(rollout).audited for _ in range(2)]), expected[:8])
+    limit(rollout)
+    resumed.restore(limit.snapshot())
+    assert np.array_equal(resumed(rollout).audited, expected[4:8])
+
+
+def test_only_audited_endings_spend_a_budget_where_there_are_audits():
+    limit = parse_limits("budget(2)")[0].make(0)
+    audited = np.array([[0, 0], [0, 1], [0, 0], [0, 1]], bool)
+    verdict = limit(VERDICTS._replace(audited=audited)).verdict
+    assert np.array_equal(verdict, VERDICTS.verdict, equal_nan=True)
+    assert limit.left == 0
+    assert np.isnan(limit(VERDICTS._replace(audited=audited)).verdict).all()
+
+
 def test_no_delay_changes_nothing():
     assert np.array_equal(parse_limits("delay(0)")[0].make(0)(VERDICTS).verdict, VERDICTS.verdict, equal_nan=True)
 
@@ -159,6 +179,7 @@ def test_a_limit_with_a_history_continues_from_its_snapshot(text):
         ("budget(0.5)", "verdicts is 0.5, which is not of type int"),
         ("budget(5,week)", "budget is one of 'week'; use run or rollout"),
         ("delay(-1)", "delay has -1 steps"),
+        ("delay(100000000000)", "delay has 100000000000 steps; give at most 10000"),
         ("selected", "selected has no feature"),
         ("selected(rates=[],feature=row)", "selected has no rates"),
         ("selected(rates=[2],feature=row)", "rates must be a probability"),

@@ -20,7 +20,7 @@ from routing import Deployment
 TABLES = {"env_id": "envs:keyhole/DiamondGhost-v0", "size": 3, "oversight_prob": 0.4}
 NO_TABLES = {**TABLES, "env_id": "odd/Noisy-v0"}
 LIMITED = {**TABLES, "overseer": "recall(0.5,ghost)|noise(0.1)|budget(150)|delay(3)"}
-AUDITED = {"env_id": "envs:keyhole/HideErrors-v0", "oversight_prob": 0.4, "overseer": "budget(300)"}
+AUDITED = {"env_id": "envs:keyhole/HideErrors-v0", "oversight_prob": 0.4, "overseer": "budget(300)|delay(2)"}
 ROLLOUTS, CHECKPOINTS = 8, 4
 STEPS = 64 * 16 * ROLLOUTS
 RULES = (Deployment("best", selects_by="seen"), Deployment("last"))
