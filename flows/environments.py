@@ -11,7 +11,6 @@ from gymnasium.vector import VectorEnv
 from flows.errors import UserError, nearest_hint, unknown_name
 from flows.plugins import load_worlds
 from flows.search_path import hidden_by_ours
-from flows.shell import shell_command
 from flows.text import one_line
 from flows.user_code import error_line, raised_by_user
 
@@ -33,8 +32,6 @@ def make_env(name: str, arguments: dict[str, Any], copies: int = 2) -> VectorEnv
     import agents
 
     entry = _entry(name)
-    if entry is None and "oversight_prob" in arguments:
-        raise UserError(f"environment {name!r} gives no overseer view: see {shell_command('envs')}")
     try:
         return agents.make_world(name, copies, **arguments)
     except TypeError as error:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from flows.axis import oversight_level
 from flows.cli.show import print_predictions
 from flows.compare import changed_arguments, complete_levels, uncertified
 from flows.config import CompareConfig
@@ -42,7 +43,9 @@ def comparison(tmp_path):
     rows = [row(arm, seed) for arm in ("naive", "naive@p=0.1") for seed in range(3)]
     rows += [row("naive", seed, "early_stopping") for seed in range(3)]
     for changes, best in (({}, 3.5), ({"p": 0.1}, 1.0)):
-        certificate_path(tmp_path, 0.0, changes).write_text(json.dumps(CERTIFICATE | {"optimal_return": best}))
+        certificate_path(tmp_path, oversight_level(0.0), changes).write_text(
+            json.dumps(CERTIFICATE | {"optimal_return": best})
+        )
     return compare_rows(Results("id", "toy", "FINISHED", 0.0, tmp_path, {}, {}, tuple(rows), {}, "naive"))
 
 
@@ -80,7 +83,7 @@ def test_the_report_has_the_picture_only_with_a_certificate(comparison, tmp_path
 
 def test_certificates_of_earlier_versions_make_no_setting(comparison, tmp_path):
     old = {name: value for name, value in CERTIFICATE.items() if name != "optimum_outcomes"}
-    certificate_path(tmp_path, 0.0).write_text(json.dumps(old))
+    certificate_path(tmp_path, oversight_level(0.0)).write_text(json.dumps(old))
     assert len(predictions.predicted_worlds(comparison)) == 1
 
 
@@ -103,7 +106,7 @@ def test_every_world_of_a_sweep_is_certified_once(tmp_path):
     config = CompareConfig(env="keyhole/HideErrors-v0", methods=ARMS, oversight=(0.0, 0.5), seeds=2)
     found = [(run.oversight, changed_arguments(run)) for run in uncertified(config, tmp_path)]
     assert found == [(0.0, {"p": 0.1}), (0.0, {}), (0.5, {"p": 0.1}), (0.5, {})]
-    certificate_path(tmp_path, 0.5, {"p": 0.1}).write_text("{}")
+    certificate_path(tmp_path, oversight_level(0.5), {"p": 0.1}).write_text("{}")
     assert len(uncertified(config, tmp_path)) == 3
 
 
@@ -115,17 +118,17 @@ def test_a_level_whose_arms_all_change_an_argument_has_the_certificate_of_its_fi
             self.logged |= values
 
     config = CompareConfig(env="keyhole/HideErrors-v0", methods=ARMS[:2], oversight=(0.0,), seeds=1)
-    certificate_path(tmp_path, 0.0, {"p": 0.1}).write_text(json.dumps(CERTIFICATE))
+    certificate_path(tmp_path, oversight_level(0.0), {"p": 0.1}).write_text(json.dumps(CERTIFICATE))
     complete_levels(config, Record())
-    assert read_certificate(tmp_path, 0.0, {}) == CERTIFICATE
+    assert read_certificate(tmp_path, oversight_level(0.0), {}) == CERTIFICATE
     assert Record.logged["certificate.0.optimal_return"] == 3.5
 
 
 def test_the_path_of_a_certificate_is_a_file_name_whatever_the_arguments_are(tmp_path):
-    assert certificate_path(tmp_path, 0.1, {"p": 0.1, "a": 1}).name == "certificate-0.1@a=1@p=0.1.json"
-    odd = certificate_path(tmp_path, 0.1, {"map": "../../x"})
+    assert certificate_path(tmp_path, oversight_level(0.1), {"p": 0.1, "a": 1}).name == "certificate-0.1@a=1@p=0.1.json"
+    odd = certificate_path(tmp_path, oversight_level(0.1), {"map": "../../x"})
     assert odd.parent == tmp_path
-    assert odd != certificate_path(tmp_path, 0.1, {"map": "../../y"})
+    assert odd != certificate_path(tmp_path, oversight_level(0.1), {"map": "../../y"})
 
 
 def test_a_metric_of_an_outcome_has_only_characters_that_mlflow_allows():
