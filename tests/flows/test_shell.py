@@ -161,11 +161,6 @@ def test_a_command_in_a_message_is_not_written_by_hand():
         for path, text in code.items()
         for match in re.findall(r"\w+ `(?:keyhole|mlflow) [^`\n]*`", text)
     ]
-    mentions = {
-        "see `keyhole methods`",
-        "see `keyhole limits`",
-        "until `keyhole serve`",
-        "next `keyhole serve`",
-        "of `keyhole ui`",
-    }
+    mentions = {"see `keyhole methods`", "see `keyhole limits`", "of `keyhole ui`"}
+    mentions |= {"until `keyhole serve`", "next `keyhole serve`"}
     assert {match for _, match in by_hand} <= mentions, by_hand
