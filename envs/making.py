@@ -4,6 +4,8 @@
 it means audits: with probability p an episode is judged by the true reward of each step.
 """
 
+import functools
+import logging
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from inspect import Parameter, signature
@@ -15,6 +17,7 @@ from gymnasium.vector import VectorEnv
 
 from envs.audits import Audits
 
+log = logging.getLogger(__name__)
 Wrapper = Callable[[VectorEnv], VectorEnv]
 
 
@@ -72,4 +75,18 @@ def takes_oversight_prob(env_id: str) -> bool:
         return False
     creator = load_env_creator(entry) if isinstance(entry, str) else entry
     parameters = signature(creator).parameters
-    return "oversight_prob" in parameters or any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return "oversight_prob" in parameters or _accepts_oversight_prob(short)
+    return "oversight_prob" in parameters
+
+
+@functools.cache
+def _accepts_oversight_prob(env_id: str) -> bool:
+    """Whether an environment whose constructor takes any keyword passes `oversight_prob` on: made once to find out."""
+    try:
+        gymnasium.make_vec(env_id, num_envs=1, oversight_prob=0.5).close()
+    except TypeError as error:
+        return "oversight_prob" not in str(error)
+    except Exception as error:  # it lacks other arguments: making it as a run does explains what is wrong
+        log.info("%s cannot be made with its default arguments: %s", env_id, error)
+    return True
