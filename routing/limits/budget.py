@@ -1,8 +1,8 @@
 """A budget: the overseer gives only so many verdicts on endings, in a run or in each rollout.
 
 Once it is spent there are no verdicts, on endings and on steps, so every update after that is without oversight. The
-order is that of time; of endings at the same time, that of the copies. In a world with audits only audited endings spend
-the budget: what the overseer believes of the others costs it nothing. What is left is saved with the run.
+order is that of time; of endings at the same time, that of the copies. In a world with audits only audited endings
+spend the budget: what the overseer believes of the others costs it nothing. What is left is saved with the run.
 """
 
 from typing import Any

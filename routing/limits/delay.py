@@ -54,6 +54,6 @@ class delay:  # noqa: N801  (the name of the limit)
 
 
 def _shifted(under_way: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What arrives in the T steps of a rollout, (T, N), and what is under way afterwards, of the shape of `under_way`."""
+    """What arrives in the T steps of a rollout, (T, N), and what is under way after it, shaped as `under_way`."""
     both = np.concatenate([under_way, new])
     return both[: len(new)], both[len(new) :]
