@@ -36,6 +36,8 @@ class Queried(AuditedView):
     observation gains one entry, or one plane if it has several axes: 1 after the agent has asked. It is one of `flags`.
     """
 
+    oversight_prob = math.nan  # what is seen depends on the agent
+
     def __init__(self, env: VectorEnv, cost: float) -> None:
         """Wraps a world.
 

@@ -40,7 +40,7 @@ def is_read_only(database: Path) -> bool:
 
 def copy_for_reading(database: Path, folder: Path) -> Path:
     """Copy the database with its journal to a writable folder: SQLite needs to write a journal to read one."""
-    for suffix in ("", "-wal"):
+    for suffix in ("", "-wal", "-journal"):
         source = database.with_name(database.name + suffix)
         if source.exists():
             shutil.copyfile(source, folder / source.name)
@@ -53,7 +53,9 @@ def check_schema(database: Path) -> None:
     Raises:
         UserError: the file is damaged, or another version of MLflow made its tables.
     """
-    with _explained(database), closing(sqlite3.connect(f"file:{_quote(database)}?mode=ro", uri=True)) as connection:
+    mode = "ro" if is_read_only(database) else "rw"  # only "rw" rolls back what a killed process left unfinished
+    uri = f"file:{_quote(database)}?mode={mode}"
+    with _explained(database), closing(sqlite3.connect(uri, uri=True)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         found = connection.execute("SELECT version_num FROM alembic_version") if "alembic_version" in tables else ()
         revisions = [revision for (revision,) in found]

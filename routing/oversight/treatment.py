@@ -141,9 +141,14 @@ def inverse_propensity(rollout: Rollout) -> np.ndarray:
         (T, N) weights.
 
     Raises:
-        ValueError: a sample was judged although the overseer's propensity is unknown or 0.
+        ValueError: the overseer's propensity is unknown, or a sample was judged although it is 0.
     """
     labelled, propensity = judged(rollout.labels), rollout.feedback.propensity
+    if np.isnan(propensity):
+        raise ValueError(
+            "weights of 1/p need the probability p that an episode is seen, which is unknown here: the environment "
+            "declares no oversight_prob, or the agent decides what is seen; use other weights"
+        )
     if labelled.any() and not propensity > 0:
         raise ValueError(
             f"an episode end was judged, but the propensity is {propensity}; "

@@ -148,6 +148,12 @@ def test_asking_is_an_action_of_the_policy_that_is_evaluated_and_saved(tmp_path)
     assert agents.load(tmp_path / "agent.zip").make_world(2).single_action_space.n == 5
 
 
+@pytest.mark.parametrize("env", [ERRORS, GHOST])
+def test_weights_of_one_over_p_are_refused_where_the_agent_decides_what_is_seen(env):
+    with pytest.raises(ValueError, match="the agent decides what is seen"):
+        learner(env, "naive_weighted", overseer="queried(0.1)", oversight_prob=0.0)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

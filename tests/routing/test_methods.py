@@ -154,8 +154,17 @@ def test_routing_limits_the_weight_of_rare_verdicts_to_ten(rollout):
 
 def test_weighting_by_an_unknown_propensity_is_rejected(rollout):
     unknown = rollout._replace(feedback=rollout.feedback._replace(propensity=NAN))
-    with pytest.raises(ValueError, match="positive oversight_prob"):
+    with pytest.raises(ValueError, match="unknown here: the environment declares no oversight_prob"):
         treat("naive_weighted", unknown)
+    unseen = np.full(rollout.feedback.score.shape, NAN)  # refused before the first verdict, so when a run is checked
+    with pytest.raises(ValueError, match="unknown here"):
+        treat("naive_weighted", unknown._replace(feedback=unknown.feedback._replace(score=unseen)))
+
+
+def test_weighting_by_a_propensity_of_zero_is_rejected_if_an_episode_was_judged(rollout):
+    never = rollout._replace(feedback=rollout.feedback._replace(propensity=0.0))
+    with pytest.raises(ValueError, match="positive oversight_prob"):
+        treat("naive_weighted", never)
 
 
 def test_reward_model_learns_the_verdict_and_ignores_the_flags(rollout):
