@@ -114,6 +114,9 @@ def parse_axis(text: str) -> Axis:
     from routing.oversight.grammar import split_outside
 
     name, _, rest = (part.strip() for part in text.partition("="))
+    module, _, without_module = name.rpartition(":")
+    if module and NAME.fullmatch(without_module):
+        raise ValueError(f"an axis names a limit without its module; write {without_module}={rest or 'VALUE,...'}")
     if not NAME.fullmatch(name):
         raise ValueError(f"an axis has a name and values; {HINT}")
     if name in (OVERSIGHT, "oversight_prob"):

@@ -203,3 +203,8 @@ def test_controls_of_a_sweep_with_an_axis_are_trained_at_every_level():
     trained = arms.trained_once(config.arms)
     assert len(trained) > 1
     assert {(run.label, run.level) for run in config.runs()} == {(arm, level) for arm in trained for level in (2, 3)}
+
+
+def test_an_axis_over_a_limit_of_a_module_is_named_without_the_module():
+    with pytest.raises(ValueError, match=r"without its module; write mine\.rate=0,1$"):
+        parse_axis("my_module:mine.rate=0,1")
