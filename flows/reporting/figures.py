@@ -35,7 +35,7 @@ LINES: tuple[Any, ...] = (  # of the rows that share a colour, in order
 )  # fmt: skip
 REFERENCES = {"optimal_return": "optimum", "enforceable": "enforceable return", "naive_optimum": "naive optimum"}
 REFERENCE_LABEL = "#767d86"
-OVERSIGHT_MEANING = ": probability that the overseer sees how an episode ends"
+OVERSIGHT_MEANING = ": probability that the overseer sees how an episode ends, or audits it"
 LONGEST_TICK = 24  # characters of a level below the x axis and in a legend
 
 

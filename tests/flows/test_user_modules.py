@@ -10,10 +10,11 @@ import pytest
 
 import routing
 from flows.config import CompareConfig, TrainConfig
-from tests.flows.third_party import write_distribution, write_methods
+from tests.flows.third_party import write_distribution, write_limits, write_methods
 from tests.flows.user_worlds import write_module
 
 ROOT = Path(__file__).parents[2]
+THIRD_PARTIES = ("mine", "hazy", "theirs", "world")
 ARMS = (
     "naive",
     "mine:mine_method",
@@ -29,6 +30,7 @@ def folders(tmp_path_factory) -> tuple[Path, Path]:
     """A folder of a user's, with modules and packages named like ours, and one where a distribution is installed."""
     folder, site = tmp_path_factory.mktemp("folder"), tmp_path_factory.mktemp("site")
     write_methods(folder, "mine", "mine_method", "mine_part")
+    write_limits(folder, "hazy", "hazy")
     write_module(folder, "world")
     for name in ("agents", "envs", "routing"):
         (folder / name).mkdir()
@@ -53,11 +55,17 @@ def command(folders: tuple[Path, Path], *words: str) -> subprocess.CompletedProc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("runner", "env"), [("processes", "world:user/Corridor-v0"), ("dask", "theirs/Corridor-v0")])
-def test_they_train_in_every_kind_of_worker_and_their_names_survive(runner, env, folders):
+@pytest.mark.parametrize(
+    ("runner", "env", "limits"),
+    [
+        ("processes", "world:user/Corridor-v0", "hazy:hazy(0.25)|hazy:hazy_count"),
+        ("dask", "theirs/Corridor-v0", "theirs_limit(0.25)|theirs_limit_count"),
+    ],
+)
+def test_they_train_in_every_kind_of_worker_and_their_names_survive(runner, env, limits, folders):
     store = f"mlruns-{runner}"
     words = ["--preset", "smoke", "--seeds", "1", "--oversight", "0.5", "--n-steps", "8", "--runner", runner]
-    words += ["--mlruns", store, "--env", env, "--name", runner]
+    words += ["--mlruns", store, "--env", env, "--name", runner, "--overseer", limits]
     done = command(folders, "compare", *words, "--methods", ",".join(ARMS), "--reference", "mine:mine_method")
     assert (done.returncode, done.stderr) == (0, "")
     (results,) = (folders[0] / store).rglob("results.csv")
@@ -67,6 +75,7 @@ def test_they_train_in_every_kind_of_worker_and_their_names_survive(runner, env,
     assert {row["method"] for row in rows} == set(ARMS)
     (page,) = (folders[0] / store).rglob("report.html")
     assert all(arm.partition("(")[0] in page.read_text() for arm in ARMS)
+    assert limits in page.read_text()
     again = command(folders, "compare", *words, "--methods", ",".join(ARMS), "--reference", "mine:mine_method")
     assert "nothing" in again.stdout, again.stdout + again.stderr
     listed = command(folders, "runs", runner, "--mlruns", store)
@@ -79,6 +88,10 @@ def test_lists_show_where_each_thing_comes_from(folders):
     assert "from keyhole:\n  keyhole/AbsentSupervisor-v0" in worlds
     assert "from theirs-dist 1.2:\n  theirs/Corridor-v0" in worlds
     assert "from world.py:\n  world:user/Corridor-v0" in worlds
+    limits = command(folders, "limits").stdout
+    assert "theirs.limits:theirs_limit(rate=0.5)" in limits
+    assert "(from theirs-dist 1.2)" in limits
+    assert "hazy:hazy" in limits
     methods = command(folders, "methods").stdout
     assert "from theirs-dist 1.2:\n  theirs.methods:theirs_method  Naive oversight with drawn weights." in methods
     assert "from mine.py:\n  mine:mine_method  Naive oversight with drawn weights." in methods
@@ -99,10 +112,12 @@ def user(folders, checkout, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path[2:], *sys.path[:2]])
     plugins.load_entry_points.cache_clear()
     yield checkout
-    for registry in (routing.METHODS, *routing.PARTS.values()):
-        for name in [name for name, entry in registry.items() if entry.module.split(".")[0] in ("mine", "theirs")]:
+    for registry in (routing.METHODS, routing.LIMITS, *routing.PARTS.values()):
+        for name in [
+            name for name, entry in registry.items() if entry.module.split(".")[0] in ("mine", "hazy", "theirs")
+        ]:
             del registry[name]
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("mine", "theirs", "world")]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("mine", "hazy", "theirs", "world")]:
         del sys.modules[name]
     routing.find.cache_clear()
     plugins.load_entry_points.cache_clear()
@@ -140,6 +155,9 @@ BAD = {
     "one arm twice": (["--methods", "mine:mine_method,naive(weights=mine:mine_part)"], "are the same composition"),
     "unknown world": (["--env", "theirs/Coridor-v0"], "did you mean 'theirs/Corridor-v0'?"),
     "module of a world": (["--env", "no_module:x/World-v0"], "no module named 'no_module'; is it installed, in the"),
+    "unknown limit": (["--overseer", "hazy:haze"], "module 'hazy'"),
+    "value of a limit": (["--overseer", "hazy:hazy(often)"], "rate is 'often', which is not of type"),
+    "module of a limit": (["--overseer", "no_module:x"], "--overseer: no_module:x: no module named 'no_module'"),
     "value of a part": (["--methods", "naive(weights=mine:mine_part(yes))"], "spread is 'yes', which is not of type"),
 }
 

@@ -1,4 +1,4 @@
-"""Writes modules and distributions of third parties: a method with a part that draws, and a world."""
+"""Writes modules and distributions of third parties: a method with a part that draws, limits, and a world."""
 
 from pathlib import Path
 
@@ -31,6 +31,42 @@ method("{method}", "Naive oversight with drawn weights.", base="naive", weights=
 '''
 
 
+LIMITS = '''
+"""Limits of a third party."""
+from routing import Change, Steps, View, limit
+
+
+@limit
+def {name}(steps: Steps, rate: float = 0.5) -> Change:
+    """What the overseer sees of the label that the corridor has, it misses at this rate."""
+    seen = steps.label == steps.labels.index(steps.labels[-1])
+    return Change(rate * seen, steps.hidden[steps.label])
+
+
+@limit
+class {name}_count:
+    """Counts the steps of a run, and changes nothing."""
+
+    def __init__(self, seed: int, most: int = 10) -> None:
+        self.count = 0
+
+    def __call__(self, view: View) -> View:
+        self.count += view.dones.size
+        return view
+
+    def snapshot(self) -> dict:
+        return {{"count": self.count}}
+
+    def restore(self, state: dict) -> None:
+        self.count = state["count"]
+'''
+
+
+def write_limits(folder: Path, module: str, name: str) -> None:
+    """Writes a module that registers a limit without memory and one with a history."""
+    (folder / f"{module}.py").write_text(LIMITS.format(name=name))
+
+
 def write_methods(folder: Path, module: str, method: str, part: str) -> None:
     """Writes a module that registers a method and the part that it is made of."""
     (folder / f"{module}.py").write_text(METHODS.format(method=method, part=part))
@@ -42,11 +78,12 @@ def write_distribution(site: Path, package: str, method: str, part: str) -> None
     inside.mkdir(parents=True)
     (inside / "__init__.py").touch()
     write_methods(inside, "methods", method, part)
+    write_limits(inside, "limits", f"{package}_limit")
     write_module(inside, "worlds", register=f'\nregister(Corridor, "{package}")\n')
     info = site / f"{package}_dist-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}-dist\nVersion: 1.2\n")
-    groups = {"keyhole.worlds": "worlds", "keyhole.methods": "methods"}
+    groups = {"keyhole.worlds": "worlds", "keyhole.methods": "methods", "keyhole.limits": "limits"}
     (info / "entry_points.txt").write_text(
         "\n".join(f"[{group}]\nmine = {package}.{module}\n" for group, module in groups.items())
     )
