@@ -132,7 +132,7 @@ class CheckpointChoice:
         self.step, self.best, self.parameters = state["step"], state["best"], state["parameters"]
 
     def consider(self, step: int, metrics: Metrics, parameters: Mapping[str, Any]) -> None:
-        """Select this checkpoint if its metric is the best so far, or if the rule has no metric.
+        """Select this checkpoint if its metric is the best so far, or if the rule or the run has no metric yet.
 
         Args:
             step: steps done.
@@ -141,5 +141,5 @@ class CheckpointChoice:
         """
         signal = self.deployment.selects_by
         value = np.inf if signal is None else metrics.get(signal, -np.inf)
-        if value > self.best or signal is None or self.step < 0:
+        if value > self.best or signal is None or self.best == -np.inf:
             self.step, self.best, self.parameters = step, value, copy.deepcopy(dict(parameters))

@@ -13,6 +13,7 @@ from envs.pomdp import POMDP
 from envs.queried import Queried
 from envs.registration import register
 from envs.tables import NotEnumerable, Tables
+from envs.world import World
 
 __all__ = [
     "POMDP",
@@ -21,6 +22,7 @@ __all__ = [
     "NotEnumerable",
     "Queried",
     "Tables",
+    "World",
     "certificate",
     "certify",
     "check_vector_env",

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import envs
 import routing
+from envs import checks
 from flows.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
@@ -56,3 +58,28 @@ def test_the_example_of_a_part_works_in_every_method(document):
         routing.METHODS.pop("my_routing", None)
         routing.PARTS["masks"].pop("bad_only", None)
         routing.find.cache_clear()
+
+
+def test_the_example_of_a_world_works():
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/worlds.md").read_text(encoding="utf-8"), re.DOTALL)
+    example = example.replace("@envs.register\n", "")
+    names: dict = {}
+    exec(example, names)
+    certificate = envs.certify(names["Machine"]())
+    assert certificate.naive_optimum_return < certificate.optimal_return
+    checks.findings(names["Machine"](4))
+
+
+def test_the_example_of_a_limit_works_and_continues_from_its_snapshot():
+    text = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
+    (example,) = [code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "tires" in code]
+    try:
+        exec(example, {"routing": routing, "np": np})
+        (bound,) = routing.parse_limits("tires(100)")
+        view = routing.View(np.zeros((8, 4), int), np.zeros((8, 4)), np.ones((8, 4), bool), verdict=np.ones((8, 4)))
+        straight, resumed = bound.make(0), bound.make(1)
+        assert np.isnan(straight(view).verdict).sum() == 0
+        resumed.restore(straight.snapshot())
+        np.testing.assert_array_equal(straight(view).verdict, resumed(view).verdict)
+    finally:
+        routing.LIMITS.pop("tires", None)

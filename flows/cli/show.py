@@ -17,6 +17,7 @@ from flows.reporting import report
 from flows.reporting.aggregate import compare_rows
 from flows.reporting.factorial import markdown, two_by_two_tables
 from flows.reporting.predictions import predicted_worlds, predictions_table
+from flows.reporting.report import sampled_limits
 from flows.sweep.plan import missing_runs
 from flows.text import format_duration, nan_to_none, printable
 from flows.tracking import results
@@ -58,7 +59,8 @@ def head(store: Store, run: Any) -> list[str]:
     if PARENT in tags:
         sweep = store.client.get_run(tags[PARENT])
         lines.append(f"in the sweep {sweep.info.run_name} ({sweep.info.run_id[:8]})")
-    shown = {name: tags[name] for name in ("knowledge", "exactness", "deployments", "leaky", "best") if tags.get(name)}
+    names = ("overseer", "audits", "knowledge", "exactness", "deployments", "leaky", "best")
+    shown = {name: tags[name] for name in names if tags.get(name)}
     lines += [f"{name}: {value}" for name, value in shown.items()]
     lines += [f"{name}: sha256 {value}" for name, value in sorted(tags.items()) if name.startswith("certificate")]
     return lines + ([f"error: {tags['error']}"] if "error" in tags else [])
@@ -150,12 +152,15 @@ def two_kinds(text: str | None) -> set[str]:
 
 def print_predictions(store: Store, sweep: str | None) -> None:
     """Prints the predictions of a sweep's certificates beside its results; raises UserError without one."""
-    settings = predicted_worlds(compare_rows(results.read_results(store, results.find_sweep(store, sweep))))
+    found = results.read_results(store, results.find_sweep(store, sweep))
+    settings = predicted_worlds(compare_rows(found))
     if not settings:
         raise UserError(
             "the sweep has no certificate with predictions: its world has no tables, or no run has a result"
         )
     print("\n\n".join(map(predictions_table, settings)))
+    if limits := sampled_limits(found.params.get("overseer", "")):
+        print(f"\nPredictions are of the overseer without {limits}, which has a history.")
 
 
 def print_effects(store: Store, sweep: str | None, kinds: set[str]) -> None:

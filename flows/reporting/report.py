@@ -183,6 +183,7 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
         settings=sorted((k, v) for k, v in results.params.items() if not k.startswith(PREFIX)),
         tables=two_by_two_tables(comparison),
         sampled=any(row.exactness == "sampled" for row in results.rows),
+        audits=any(row.audits == row.audits for row in results.rows),
         history=sampled_limits(results.params.get("overseer", "")),
     )
 

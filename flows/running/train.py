@@ -48,7 +48,7 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     env, model = build_learner(config)
     evaluate, exact = agents.make_evaluator(config.env, config.seed, **world_arguments(config))
     evaluator = CheckpointEvaluator(model.policy, evaluate, find(config.method).deployments, recorder)
-    tags = {"exactness": "exact" if exact else "sampled", **_knowledge(env.env), **_deployment_tags(evaluator.choices)}
+    tags = {"exactness": "exact" if exact else "sampled", **_channel(env.env), **_deployment_tags(evaluator.choices)}
     recorder.tags(tags)
     file = agents.StateFile(recorder.folder / STATE, config.model_dump_json(), evaluator)
     if file.damage:
@@ -187,10 +187,11 @@ def selected_metrics(policy, use, evaluate, choice) -> dict[str, float]:
     }
 
 
-def _knowledge(world) -> dict[str, str]:
-    """The tag `knowledge`: what the agent observes of the overseer. Empty for a world without the attribute."""
+def _channel(world) -> dict[str, str]:
+    """The tags `knowledge`, what the agent observes of the overseer, and `audits`, their probability, if any."""
     knowledge = getattr(world, "knowledge", "")
-    return {"knowledge": knowledge} if knowledge else {}
+    audits = {"audits": f"{world.oversight_prob:g}"} if getattr(world, "audits_hidden", False) else {}
+    return audits | ({"knowledge": knowledge} if knowledge else {})
 
 
 def _deployment_tags(choices) -> dict[str, str]:

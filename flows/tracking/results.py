@@ -53,6 +53,10 @@ class Row(NamedTuple):
     """what the sweep of the run changes from level to level"""
     level: str = ""
     """the value of the axis, as text"""
+    overseer: str = ""
+    """limits of the overseer"""
+    audits: float = NAN
+    """probability that an episode is audited; nan: the environment has no audits"""
 
 
 @dataclass(frozen=True)
@@ -251,6 +255,8 @@ def run_rows(run: Any) -> list[Row]:
             error=tags.get("error", ""),
             axis=tags.get("axis") or OVERSIGHT,
             level=tags.get("level", "") if tags.get("axis") else f"{tag_number(tags, 'oversight', NAN):g}",
+            overseer=tags.get("overseer", ""),
+            audits=tag_number(tags, "audits", NAN),
             evaluation={name: value for name, value in metrics.items() if name.startswith("eval/")},
         )
         for rule in rules

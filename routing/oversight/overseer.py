@@ -18,9 +18,7 @@ class View(NamedTuple):
     overseer_obs: np.ndarray  # (T, N) int or (T, N, F) float, nan where a feature was not observed
     true_reward: np.ndarray  # (T, N) float
     dones: np.ndarray  # (T, N) bool
-    verdict: np.ndarray | None = (
-        None  # (T, N) float: the world's verdict, the true reward where it was audited; nan: none
-    )
+    verdict: np.ndarray | None = None  # (T, N) float: the world's verdict, or the true reward of an audit; nan: none
     audited: np.ndarray | None = None  # (T, N) bool: the step belongs to an audit; None: there are no audits
     outcome: np.ndarray | None = None  # (T, N) int: outcome of an episode that ends with this step; None: not known
     features: np.ndarray | None = None  # (T, N, F) float: state features exposed to the overseer; None: there are none
