@@ -227,3 +227,10 @@ def test_an_infinite_parameter_is_named_in_the_error():
         policy.bias[1] = math.inf
     with pytest.raises(NotFiniteError, match="update 7: parameter bias is not finite"):
         check_finite_loss(torch.tensor(math.nan), policy, 7)
+
+
+def test_without_a_signal_the_last_checkpoint_is_selected_and_the_first_signal_replaces_it():
+    choice = agents.CheckpointChoice(Deployment("best", selects_by="seen"))
+    for step, metrics in enumerate([{}, {}, {"seen": -5.0}, {"seen": -6.0}, {}]):
+        choice.consider(step, metrics, {})
+        assert choice.step == [0, 1, 2, 2, 2][step]
