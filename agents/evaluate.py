@@ -214,7 +214,9 @@ class SampledEvaluator:
         """The verdict on each step, or the proxy reward where there is none; nan without verdicts, (N,)."""
         if "overseer_obs" not in info or not hasattr(self.env, "judgement"):
             return np.full(self.episodes, NAN)
-        verdict = self.env.judgement[info["overseer_obs"]]
+        world: Any = self.env
+        observed = info["overseer_obs"]
+        verdict = world.verdict(observed) if hasattr(world, "verdict") else world.judgement[observed]
         return np.where(np.isnan(verdict), reward, verdict)
 
     def _outcome_rates(self, outcome: np.ndarray) -> dict[str, float]:

@@ -61,3 +61,11 @@ def test_estimation_errors_of_the_grid_need_no_enumeration():
     found = exact(agents.build(make_vec_env(WORLD, 4, size=3), "naive", 0).policy)
     assert found.overestimation == pytest.approx(found.believed_return - found.true_return)
     assert found.underestimation == 0
+
+
+def test_a_sampled_evaluation_believes_the_verdicts_on_features():
+    review = "envs:keyhole/PartialReview-v0"
+    policy = agents.build(make_vec_env(review, 2, oversight_prob=0.3), "naive", 0, width=4).policy
+    sampled = evaluate.SampledEvaluator(review, 0, 4096, oversight_prob=0.3)(policy)
+    exact = evaluate.ExactEvaluator(review, oversight_prob=0.3)(policy)
+    assert sampled.believed_return == pytest.approx(exact.believed_return, abs=0.3)
