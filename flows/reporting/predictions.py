@@ -40,6 +40,9 @@ class Line(NamedTuple):
     """arm -> mean and interval over seeds"""
 
 
+LEFT_OUT = ("max_episode_steps", "view", "audits")  # of a title, which has the oversight level
+
+
 class PredictedWorld(NamedTuple):
     """One world of a sweep with its predictions."""
 
@@ -84,7 +87,7 @@ def _changes(row: Row) -> dict[str, Any]:
 
 def _title(certificate: Mapping[str, Any], oversight: float) -> str:
     """The world and those of its parameters that are numbers or text, without its time limit."""
-    parameters = {name: value for name, value in certificate["parameters"].items() if name != "max_episode_steps"}
+    parameters = {name: value for name, value in certificate["parameters"].items() if name not in LEFT_OUT}
     parts = [certificate["world"], *(f"{name}={value}" for name, value in parameters.items())]
     return ", ".join([" ".join(parts), f"oversight {oversight:g}"])
 
