@@ -76,8 +76,9 @@ def test_they_train_in_every_kind_of_worker_and_their_names_survive(runner, env,
     (page,) = (folders[0] / store).rglob("report.html")
     assert all(arm.partition("(")[0] in page.read_text() for arm in ARMS)
     assert limits in page.read_text()
-    again = command(folders, "compare", *words, "--methods", ",".join(ARMS), "--reference", "mine:mine_method")
-    assert "nothing" in again.stdout, again.stdout + again.stderr
+    if runner == "processes":
+        again = command(folders, "compare", *words, "--methods", ",".join(ARMS), "--reference", "mine:mine_method")
+        assert "nothing" in again.stdout, again.stdout + again.stderr
     listed = command(folders, "runs", runner, "--mlruns", store)
     assert [line.split("\t")[1] for line in listed.stdout.splitlines()[1:]] == list(ARMS)
 
