@@ -21,7 +21,7 @@ from agents.policies.blocks import BlockUse
 from agents.policies.policy import BlockPolicy
 from agents.worlds import make_world
 from envs.certificate import misestimation
-from envs.certificate.planning import naive_reward
+from envs.certificate.planning import believed_reward
 from routing import parse_limits
 from routing.oversight.limits import WORLD
 
@@ -107,7 +107,7 @@ class ExactEvaluator:
     def __init__(self, env_id: str, **env_kwargs) -> None:
         world: Any = evaluated_world(env_id, 1, **env_kwargs)
         self.tables = envs.compile_world(world)
-        self.believed = naive_reward(self.tables, world.judgement)
+        self.believed = believed_reward(world, self.tables)
         self.occupancy = envs.exact.Occupancy.of(self.tables, self.believed)
         self.observations = torch.as_tensor(self.tables.observations).float()
         self.is_one_sided = misestimation.is_one_sided(self.believed - self.tables.true_reward)

@@ -54,13 +54,15 @@ def reveal_each(world: Any, tables: Tables, believed: np.ndarray, name: str, bas
     Returns:
         The state variables, highest enforceable return first; those that were not computed come last.
     """
-    names, n, due = variable_names(world, tables), tables.states.shape[1], time.monotonic()
+    hidden = bool(world.audits_hidden)
+    n = tables.states.shape[1] - (world.audit_label is not None)  # the overseer knows what it audits
+    names, due = variable_names(world, tables)[:n], time.monotonic()
     found = []
     for column, variable in enumerate(names):
         if time.monotonic() >= due + enumeration.PROGRESS_SECONDS:
             enumeration.on_progress(f"{type(world.unwrapped).__name__}: revealing {variable}, {column + 1} of {n}")
         refined, origin = refine(tables, [column])
-        found.append(_revealed(variable, refined, origin, believed, name, base))
+        found.append(_revealed(variable, refined, origin, believed, name, base, hidden))
     return sorted(found, key=_rank)
 
 
@@ -92,7 +94,7 @@ def refine(tables: Tables, columns: Sequence[int]) -> tuple[Tables, np.ndarray]:
 
 
 def enforceable_when_revealed(
-    tables: Tables, origin: np.ndarray, believed: np.ndarray, name: str, base: AgentFigures
+    tables: Tables, origin: np.ndarray, believed: np.ndarray, name: str, base: AgentFigures, hidden: bool = False
 ) -> Enforceable | str:
     """Computes the enforceable return of a refined world.
 
@@ -105,6 +107,7 @@ def enforceable_when_revealed(
         believed: (S_A, A, Z), the reward that the overseer believes.
         name: The class of agents.
         base: The figures of that class in the base world.
+        hidden: Whether the agent cannot observe which episodes are audited.
 
     Returns:
         The best rewards, or the reason why they were not computed.
@@ -114,7 +117,7 @@ def enforceable_when_revealed(
     if size > MAX_SIZE:
         return f"not computed: {acting} non-terminal states and {len(origin)} observations"
     rewards = reward_components(tables, believed, len(origin))
-    model = history_model(tables, rewards) if name == HISTORY else state_model(tables, rewards)
+    model = history_model(tables, rewards) if name == HISTORY else state_model(tables, rewards, hidden)
     if model is None:
         return "not computed: too many beliefs"
     problem = merge_equivalent(model.problem)
@@ -124,9 +127,15 @@ def enforceable_when_revealed(
 
 
 def _revealed(
-    variable: str, tables: Tables, origin: np.ndarray, believed: np.ndarray, name: str, base: AgentFigures
+    variable: str,
+    tables: Tables,
+    origin: np.ndarray,
+    believed: np.ndarray,
+    name: str,
+    base: AgentFigures,
+    hidden: bool,
 ) -> Revealed:
-    found = enforceable_when_revealed(tables, origin, believed, name, base)
+    found = enforceable_when_revealed(tables, origin, believed, name, base, hidden)
     if isinstance(found, str):
         return Revealed(variable, len(origin), None, False, found)
     return Revealed(variable, len(origin), found.worst, found.is_exact, found.method)

@@ -106,3 +106,11 @@ def test_names_of_variables_are_checked(names):
     world.variables = names
     with pytest.raises(ValueError, match="variables has"):
         envs.certify(world)
+
+
+def test_what_is_audited_is_not_a_variable_to_reveal_and_stays_hidden_from_the_agent():
+    world = envs.Audits(gymnasium.make_vec("keyhole/HideErrors-v0", num_envs=1), 0.3)
+    certificate = envs.certify(world, reveals=True)
+    assert len(certificate.revealed) == world.unwrapped.tabulate().states.shape[1]
+    for row in certificate.revealed:
+        assert row.enforceable_return <= certificate.optimal_return + 1e-9
