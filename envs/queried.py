@@ -155,7 +155,7 @@ class Queried(AuditedView):
             return base.horizon
         if base.gamma == 1:
             raise NotEnumerable(f"asking need not end an episode of {self.env.unwrapped}: give it max_episode_steps")
-        return math.ceil(math.log(validation.NEGLIGIBLE) / math.log(base.gamma)) if base.gamma > 0 else 1
+        return validation.negligible_after(base.gamma)
 
 
 def _extended(obs: np.ndarray, asked: np.ndarray) -> np.ndarray:

@@ -232,4 +232,9 @@ def _discounted(world: "World", state: np.ndarray) -> int:
         f"gamma is {world.gamma:g} without a time limit, and an episode from state {state.tolist()} need not end: "
         "give a gamma below 1 or max_episode_steps",
     )
-    return math.ceil(math.log(NEGLIGIBLE) / math.log(world.gamma)) if world.gamma > 0 else 1
+    return negligible_after(world.gamma)
+
+
+def negligible_after(gamma: float) -> int:
+    """The number of steps after which a discount below 1 is negligible."""
+    return math.ceil(math.log(NEGLIGIBLE) / math.log(gamma)) if gamma > 0 else 1
