@@ -40,16 +40,6 @@ class AuditedView(OverseerView):
         return self._labels.first
 
     @property
-    def overseer_labels(self) -> tuple[str, ...]:
-        """The labels of the environment, then those of audited steps."""
-        return self._labels.names
-
-    @property
-    def judgement(self) -> np.ndarray:
-        """(L,) float: the verdict on each label."""
-        return self._labels.judgement
-
-    @property
     def hidden(self) -> np.ndarray:
         """(L,) int: the label that each looks like if the overseer misses it; no audit is missed."""
         own = np.asarray(getattr(self.env, "hidden", ()), np.int64)

@@ -89,16 +89,6 @@ class LimitedOverseer(OverseerView):
         return inner | {"overseer": "|".join(filter(None, (inner.get("overseer"), self.name)))}
 
     @property
-    def overseer_labels(self) -> tuple[str, ...]:
-        """(L,) the labels of the environment, with one more if it has none without verdict."""
-        return self._labels.names
-
-    @property
-    def judgement(self) -> np.ndarray:
-        """(L,) float: the verdict on each label."""
-        return self._labels.judgement
-
-    @property
     def hidden(self) -> np.ndarray:
         """(L,) int: the label that each looks like if the overseer misses it."""
         return self._labels.hidden

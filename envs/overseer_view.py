@@ -4,7 +4,7 @@ Letters: N copies, K state variables.
 """
 
 import functools
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -12,6 +12,18 @@ from gymnasium.vector import VectorEnv
 from envs import arguments
 from envs.snapshot import SnapshotState
 from envs.wrappers import AgentView, Seed
+
+
+class NamedVerdicts(Protocol):
+    """Names of overseer observations and the verdicts on them."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """(L,)."""
+
+    @property
+    def judgement(self) -> np.ndarray:
+        """(L,) float."""
 
 
 class OverseerView(AgentView):
@@ -37,6 +49,21 @@ class OverseerView(AgentView):
             self._generator = np.random.default_rng((*entropy, *self._stream))
         self.begin(started)
         return self.view(obs), info
+
+    @property
+    def _labels(self) -> NamedVerdicts:
+        """The labels of the overseer with this wrapper."""
+        raise NotImplementedError
+
+    @property
+    def overseer_labels(self) -> tuple[str, ...]:
+        """(L,) the name of each overseer observation, those of the environment first."""
+        return self._labels.names
+
+    @property
+    def judgement(self) -> np.ndarray:
+        """(L,) float: the verdict on each overseer observation; nan where there is none."""
+        return self._labels.judgement
 
     @property
     def described(self) -> dict[str, Any]:
