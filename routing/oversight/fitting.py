@@ -4,6 +4,7 @@ Parts fit small networks in the course of training, a number of optimiser steps 
 its samples, so that the share of the time is constant. A `Memory` holds the samples, a `Learned` network is fitted.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -63,7 +64,7 @@ def features_of(rollout: Rollout, of: str, sees: str) -> np.ndarray:
         raise ValueError("reward=model(steps) needs the observation of every step, which this rollout lacks")
     else:
         reached = rollout.reached()[steps]
-    return reached[..., ~rollout.flags] if sees == "agent" else reached.reshape(len(reached), -1)
+    return reached[..., ~rollout.flags] if sees == "agent" else reached.reshape(len(reached), math.prod(reached.shape[1:]))
 
 
 def _overseer_features(rollout: Rollout, steps: np.ndarray) -> np.ndarray:
@@ -195,7 +196,7 @@ class Learned:
     def snapshot(self) -> dict[str, Any]:
         """Return the network, its optimiser and its generator as plain data and arrays."""
         learned = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()} if self.model else {}
-        return {"generator": self.rng.bit_generator.state, **learned}
+        return {"generator": self.rng.bit_generator.state, **copy.deepcopy(learned)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore the state returned by `snapshot`."""
