@@ -15,7 +15,7 @@ from routing.lora import lora, set_scale, start_from_zero
 from routing.optim import optimizer_groups, penalty, silence
 from routing.oversight.limits import LIMITS, Change, Steps, limit, parse_limits
 from routing.oversight.overseer import Overseer, View, all_seeing, limited
-from routing.oversight.composition import After, Composition, Deployment, Network, Optimizer
+from routing.oversight.composition import After, Composition, Deployment, Measured, Network, Optimizer
 from routing.oversight.parts import KINDS, PARTS, part
 from routing.oversight.registry import METHODS, differing_parts, find, method
 from routing.oversight.treatment import (
@@ -54,6 +54,7 @@ __all__ = [
     "Deployment",
     "Feedback",
     "Labels",
+    "Measured",
     "Network",
     "Optimizer",
     "Overseer",

@@ -67,12 +67,16 @@ class BlockUse(NamedTuple):
     """Fixed coefficient of each expert; None takes the trained ones."""
     without: frozenset[str] = frozenset()
     """Ablated blocks. An ablated expert has coefficient 0; with an ablated gate, n experts have coefficient 1/n."""
+    forget_scale: float | None = None
+    """Factor, from 0 to 1, of the coefficients of all forget experts; None, like 1, leaves them as trained. With a gate
+    the weight that they lose goes to the retain expert, so a factor of 0 gives it coefficient 1."""
 
-    def coefficients(self, trained: Coefficients) -> Coefficients:
+    def coefficients(self, trained: Coefficients, gated: bool) -> Coefficients:
         """Compute the coefficients of the experts in this use.
 
         Args:
             trained: one (B, 1) tensor per expert, as trained.
+            gated: whether a gate mixes the experts.
 
         Returns:
             One (B, 1) tensor per expert.
@@ -80,6 +84,9 @@ class BlockUse(NamedTuple):
         experts = len(trained)
         fixed = self.scales or ((1 / experts,) * experts if GATE in self.without else None)
         mixed = trained if fixed is None else tuple(torch.full_like(trained[0], scale) for scale in fixed)
+        if self.forget_scale is not None and self.forget_scale != 1:  # at 1 a sum of weights could round
+            forget = tuple(c * self.forget_scale for c in mixed[1:])
+            mixed = (1 - reduce(torch.add, forget) if gated else mixed[0], *forget)
         return tuple(c * (name not in self.without) for name, c in zip(expert_names(experts), mixed, strict=True))
 
     def check(self, architecture: Architecture) -> None:
@@ -92,6 +99,16 @@ class BlockUse(NamedTuple):
                 f"{len(self.scales)} coefficients {self.scales} for a policy of {architecture.experts} experts; "
                 f"give one for each of {', '.join(expert_names(architecture.experts))}"
             )
+        if self.forget_scale is not None:
+            self._check_forget_scale(self.forget_scale, architecture)
+
+    def _check_forget_scale(self, scale: float, architecture: Architecture) -> None:
+        if not architecture.forget:
+            raise ValueError(f"network {architecture.network!r} has no forget expert to scale; omit forget_scale")
+        if self.scales is not None:
+            raise ValueError(f"coefficients {self.scales} are fixed, so forget_scale {scale} has no effect; omit one")
+        if not 0 <= scale <= 1:
+            raise ValueError(f"forget_scale is {scale}; choose a number from 0 to 1")
 
 
 def weighted_sum(coefficients: Coefficients, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -205,7 +222,8 @@ class BlockExtractor(nn.Module):
     def latents(self, features: torch.Tensor, uses: Sequence[BlockUse]) -> list[torch.Tensor]:
         """(B, features) -> (B, latent) for each use; experts and gate are computed once."""
         coefficients, outputs = self.coefficients(features), [expert(features) for expert in self.experts.values()]
-        return [weighted_sum(use.coefficients(coefficients), outputs) for use in uses]
+        gated = self.architecture.gated
+        return [weighted_sum(use.coefficients(coefficients, gated), outputs) for use in uses]
 
     def _mixed(self, coefficients: Coefficients, features: torch.Tensor) -> torch.Tensor:
         return weighted_sum(coefficients, [expert(features) for expert in self.experts.values()])
@@ -245,7 +263,7 @@ class AdapterExtractor(BlockExtractor):
     def latents(self, features: torch.Tensor, uses: Sequence[BlockUse]) -> list[torch.Tensor]:
         """(B, features) -> (B, latent) for each use; adapters act inside the network, so each use is a forward pass."""
         trained = self.coefficients(features)
-        return [self._mixed(use.coefficients(trained), features) for use in uses]
+        return [self._mixed(use.coefficients(trained, gated=False), features) for use in uses]
 
     def _mixed(self, coefficients: Coefficients, features: torch.Tensor) -> torch.Tensor:
         for name, coefficient in zip(self.names, coefficients, strict=True):

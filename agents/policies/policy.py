@@ -273,17 +273,23 @@ class BlockPolicy(ActorCriticPolicy):
         return self.rounded(features)
 
     @contextmanager
-    def deployed(self, scales: tuple[float, ...] | None = None, without: Collection[str] = ()) -> Iterator[None]:
-        """Context in which the policy acts with its blocks used as deployed.
+    def deployed(
+        self,
+        scales: tuple[float, ...] | None = None,
+        without: Collection[str] = (),
+        forget_scale: float | None = None,
+    ) -> Iterator[None]:
+        """Context in which the policy acts with its blocks used as deployed; see `BlockUse`.
 
         Args:
             scales: fixed coefficient of each expert; None takes the trained ones.
-            without: blocks to ablate; see `BlockUse`.
+            without: blocks to ablate.
+            forget_scale: factor of the trained coefficients of the forget experts.
 
         Raises:
-            ValueError: the policy lacks a block to ablate, or has another number of experts.
+            ValueError: the policy lacks a block to ablate or to scale, or has another number of experts.
         """
-        blocks, use = self.mlp_extractor, BlockUse(scales, frozenset(without))
+        blocks, use = self.mlp_extractor, BlockUse(scales, frozenset(without), forget_scale)
         use.check(self.architecture)
         before, blocks.use = blocks.use, use
         try:

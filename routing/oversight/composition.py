@@ -17,6 +17,15 @@ from routing.oversight.treatment import Rollout, Treatment, blocks_of
 SEVERAL = "deploy"  # the only kind of which an arm may have several, separated by +
 
 
+class Measured(NamedTuple):
+    """How the factor of the forget experts is measured: the largest whose rate of bad verdicts is low enough."""
+
+    tolerance: float
+    """Bad verdicts per episode by which the rate may exceed the one that it is compared with."""
+    against: str
+    """The policy whose rate is the limit: "ablated", the forget experts removed, or "untrained", before training."""
+
+
 @dataclass(frozen=True)
 class Deployment:
     """A deployment rule: how a trained policy acts, and which checkpoint is deployed."""
@@ -28,11 +37,15 @@ class Deployment:
     """The metric whose largest value selects the checkpoint; None: the last checkpoint."""
     leaky: bool = False
     """The selection metric reads the true return, which no overseer of the world can observe."""
+    without: tuple[str, ...] = ()
+    """Ablated experts."""
+    measured: Measured | None = None
+    """How the factor of the forget experts' coefficients is measured; None: they have none."""
 
     @property
     def reads(self) -> str:
-        """The metric that the checkpoint selection reads, or "nothing"."""
-        return self.selects_by or "nothing"
+        """What the selection of checkpoint and factor reads, or "nothing"."""
+        return self.selects_by or ("nothing" if self.measured is None else "rate of bad verdicts")
 
 
 WHOLE = Deployment("whole")
@@ -111,13 +124,13 @@ class Composition:
         return tuple(bound.make(0)(self.network.experts) for bound in self.parts[SEVERAL])
 
     @property
-    def deployed(self) -> dict[str, tuple[float, ...] | None]:
-        """Deployment rule -> coefficient of each expert of the policy that is saved; None: as trained.
+    def deployed(self) -> tuple[Deployment, ...]:
+        """The deployment rules as they use the policy that is saved.
 
         What happens after training leaves a policy that is deployed whole.
         """
-        fixed = self.value("after") is None
-        return {rule.name: rule.scales if fixed else None for rule in self.deployments}
+        changed = self.value("after") is not None
+        return tuple(Deployment(rule.name) if changed else rule for rule in self.deployments)
 
     @property
     def training(self) -> tuple[tuple[str, str], ...]:

@@ -186,6 +186,50 @@ def test_logits_are_the_mixture_of_the_experts_in_every_use(shape):
             torch.testing.assert_close(policy.get_distribution(ROWS).distribution.logits, log_softmax(expected))
 
 
+WITH_FORGET = [shape for shape in POLICIES if shape.experts > 1]
+
+
+@pytest.mark.parametrize("shape", WITH_FORGET, ids=str)
+def test_forget_scale_1_is_the_policy_as_trained_and_0_has_no_forget_expert_bit_for_bit(shape):
+    policy, n = of(shape), shape.experts
+    retain = {"gated": 1.0, "ungated": 1 / n, "adapters": 1.0}[shape.network]
+    uses = [BlockUse(forget_scale=1.0), BlockUse(), BlockUse(forget_scale=0.0), BlockUse((retain, *[0.0] * (n - 1)))]
+    full, trained, none, alone = policy.log_probabilities(ROWS, uses)
+    assert torch.equal(full, trained)
+    assert torch.equal(none, alone)
+    assert not torch.equal(full, none)
+    with policy.deployed(forget_scale=0.0):
+        assert torch.equal(policy.log_probabilities(ROWS, [policy.mlp_extractor.use])[0], none)
+
+
+@pytest.mark.parametrize("shape", WITH_FORGET, ids=str)
+def test_forget_scale_multiplies_the_forget_experts_and_a_gate_gives_their_weight_to_the_retain_expert(shape):
+    policy = of(shape)
+    trained = policy.mlp_extractor.coefficients(ROWS)
+    scaled = BlockUse(forget_scale=0.3).coefficients(trained, shape.gated)
+    for before, after in zip(trained[1:], scaled[1:], strict=True):
+        torch.testing.assert_close(after, 0.3 * before)
+    kept = 1 - sum(scaled[1:]) if shape.gated else trained[0]
+    torch.testing.assert_close(scaled[0], kept)
+    ablated = BlockUse(without=frozenset(["forget"]), forget_scale=0.3).coefficients(trained, shape.gated)
+    assert (ablated[1] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "use", "message"),
+    [
+        ({"network": "single"}, BlockUse(forget_scale=0.5), "network 'single' has no forget expert to scale"),
+        ({}, BlockUse((1.0, 0.0), forget_scale=0.5), "are fixed, so forget_scale 0.5 has no effect"),
+        ({}, BlockUse(forget_scale=1.5), "forget_scale is 1.5; choose a number from 0 to 1"),
+        ({}, BlockUse(forget_scale=float("nan")), "forget_scale is nan"),
+    ],
+)
+def test_a_forget_scale_that_does_not_fit_is_refused_in_one_line(arguments, use, message):
+    with pytest.raises(ValueError, match=message) as refusal:
+        make(**arguments).log_probabilities(ROWS, [use])
+    assert "\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_adapters_are_the_frozen_network_plus_low_rank_terms(head):
     policy = make(network="adapters", experts=3, level="parameter", head=head)
