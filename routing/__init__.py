@@ -12,7 +12,7 @@ from routing.audit import Audit, audit, moved, snapshot
 from routing.backward.linear import routed_linear
 from routing.backward.primitives import scale_grad
 from routing.lora import lora, set_scale, start_from_zero
-from routing.optim import optimizer_groups, penalty, silence
+from routing.optim import SplitAdam, optimizer_groups, penalty, silence
 from routing.oversight.limits import LIMITS, Change, Steps, limit, parse_limits
 from routing.oversight.overseer import Overseer, View, all_seeing, limited
 from routing.oversight.composition import After, Composition, Deployment, Measured, Network, Optimizer
@@ -20,6 +20,7 @@ from routing.oversight.parts import KINDS, PARTS, part
 from routing.oversight.registry import METHODS, differing_parts, find, method
 from routing.oversight.treatment import (
     BLOCKS,
+    CODES,
     GATE,
     RETAIN,
     Feedback,
@@ -41,6 +42,7 @@ from routing.surgery import contract, expand
 
 __all__ = [
     "BLOCKS",
+    "CODES",
     "GATE",
     "KINDS",
     "LIMITS",
@@ -62,6 +64,7 @@ __all__ = [
     "Rollout",
     "Router",
     "Rules",
+    "SplitAdam",
     "Steps",
     "Treat",
     "Treatment",

@@ -21,7 +21,7 @@ import envs
 from agents.learners.one_pass_ppo import OnePassPPO
 from agents.learners.routed_buffer import RoutedRolloutBuffer
 from agents.onednn import use_onednn
-from agents.policies.policy import BlockPolicy, log_softmax
+from agents.policies.policy import LEAST_LOG_PROB, BlockPolicy, log_softmax
 from agents.tabular.device_rollout import DeviceRollout
 from agents.tabular.grouping import GroupedSamples, group_samples, pad_rows, take_rows
 from agents.tabular.policy_table import LazyTable, WholeTable
@@ -250,11 +250,20 @@ class RoutedReinforce(OnePassPPO):
         for column in sums:
             column[len(grouped.observation) :] = 0
         observation = grouped.observation[rows]
-        log_prob = self._columns(self.table.log_prob[observation])
         inputs = self.policy.rounded(self.policy.encode(take_rows(self.inputs, observation)))
+        if self.policy.architecture.relabels:
+            log_prob = self._log_prob(inputs, masks)
+        else:
+            log_prob = self._columns(self.table.log_prob[observation])
         old_values = None if self.clip_range_vf is None else self._columns(self.values[observation])
         counts = None if self.target_kl is None else self._counts(selected, rows)
         return Batch(inputs, log_prob, masks, *sums)._replace(old_values=old_values, counts=counts)
+
+    @torch.no_grad()
+    def _log_prob(self, inputs: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """(P, A) log-probabilities of all actions under masks; see `RoutedPPO._relabel`."""
+        latent = self.policy.mlp_extractor.forward_actor(inputs, masks)
+        return log_softmax(self.policy.action_net(latent)).clamp(min=LEAST_LOG_PROB)
 
     def _counts(self, selected: np.ndarray, rows: np.ndarray) -> torch.Tensor:
         """(P, A) number of selected samples in each row of the batch, by action; 0 in rows that only pad the size."""
@@ -284,6 +293,17 @@ class RoutedReinforce(OnePassPPO):
 
     def _step(self, batch: Batch, clip_range: float) -> dict[str, float]:
         """One optimiser step; returns the terms of the loss."""
+        loss, terms = self._loss(batch, clip_range)
+        if not self._exceeds_target_kl(terms["approx_kl"].cpu().numpy() if "approx_kl" in terms else np.asarray(0.0)):
+            unrouted = self._gradients_without_masks(
+                batch.masks, lambda masks: self._loss(batch._replace(masks=masks), clip_range)[0]
+            )
+            critic_trained = bool(batch.critic_visits.any())
+            self._step_optimizer(loss, batch.masks, critic_trained, "gate_loss" in terms, unrouted)
+        return {name: term.item() for name, term in terms.items()}
+
+    def _loss(self, batch: Batch, clip_range: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss of a batch, and its terms by name."""
         total, critic_total = batch.visits.sum(), batch.critic_visits.sum().clamp(min=LEAST_TOTAL)
         latent = self.policy.mlp_extractor.forward_actor(batch.inputs, batch.masks)
         log_prob = log_softmax(self.policy.action_net(latent))
@@ -308,10 +328,7 @@ class RoutedReinforce(OnePassPPO):
         if batch.counts is not None:
             divergence = (ratio.detach() - 1) - (log_prob.detach() - batch.log_prob)
             terms["approx_kl"] = (batch.counts * divergence).sum() / batch.counts.sum()
-            if self._exceeds_target_kl(terms["approx_kl"].cpu().numpy()):
-                return {name: term.item() for name, term in terms.items()}
-        self._step_optimizer(loss, batch.masks, bool(batch.critic_visits.any()), "gate_loss" in terms)
-        return {name: term.item() for name, term in terms.items()}
+        return loss, terms
 
     def _gate_term(self, batch: Batch, targeted: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy of the gate over the samples that have a target."""

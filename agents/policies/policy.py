@@ -17,7 +17,7 @@ from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from agents.policies.architecture import Architecture
+from agents.policies.architecture import ONE_EXPERT, Architecture
 from agents.policies.blocks import MLP, PRECISIONS, BlockExtractor, BlockUse, Precision, make_extractor
 from routing import start_from_zero
 from routing.errors import unknown_name
@@ -44,10 +44,10 @@ class BlockPolicy(ActorCriticPolicy):
 
     Args:
         *args, **kwargs: as ActorCriticPolicy's; `net_arch` has at least one layer for pi and for vf.
-        network: how experts are built and mixed: "gated", "ungated", "single" or "adapters".
-        experts: number of experts n, at most 8; None takes 1 for "single" and 2 for other networks.
+        network: how experts are built and mixed: "gated", "ungated", "single", "adapters" or "conditioned".
+        experts: number of experts n, at most 8; None takes 1 for "single" and "conditioned", and 2 for other networks.
         head: the layer that computes action logits: "shared", "per_expert" or "frozen".
-        level: what a mask scales: "activation", "parameter" or "forward_ablated"; adapters need "parameter".
+        level: what a mask scales: "activation", "parameter", "forward_ablated" or "hard"; adapters need "parameter".
         precision: of the matrix products in experts, gate and critic: "fp32", or "bf16", which is faster on processors
             with bfloat16 instructions. Parameters, heads and losses are float32 in both.
 
@@ -75,7 +75,7 @@ class BlockPolicy(ActorCriticPolicy):
     ) -> None:
         if precision not in PRECISIONS:
             raise unknown_name("precision", precision, PRECISIONS)
-        experts = (1 if network == "single" else 2) if experts is None else experts
+        experts = (1 if network in ONE_EXPERT else 2) if experts is None else experts
         self.architecture, self.precision = Architecture(network, experts, head, level), precision
         self.architecture.check()
         self._recorder: Callable[[torch.Tensor, bool], Acted] | None = None

@@ -161,7 +161,7 @@ def _use(rule: str, value: Any, architecture: Architecture) -> BlockUse:
     if value is None:
         return BlockUse()
     if type(value) is not dict:
-        return BlockUse(_scales(rule, value, architecture.experts))
+        return BlockUse(_scales(rule, value, len(architecture.coefficients)))
     if value.keys() == {"without"}:
         blocks = of_type(f"the ablated blocks of rule {rule!r}", value["without"], list)
         use = BlockUse(without=frozenset(_name(f"a block of rule {rule!r}", block) for block in blocks))

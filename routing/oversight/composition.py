@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from routing.optim import SplitAdam
 from routing.oversight.grammar import Call, parse_call, split_outside
 from routing.oversight.overseer import Overseer
 from routing.oversight.parts import KINDS, NEEDS, Bound, bind
-from routing.oversight.treatment import Rollout, Treatment, blocks_of
+from routing.oversight.treatment import CODES, Rollout, Treatment, blocks_of
 
 SEVERAL = "deploy"  # the only kind of which an arm may have several, separated by +
 
@@ -49,6 +50,7 @@ class Deployment:
 
 
 WHOLE = Deployment("whole")
+CONDITIONED = "conditioned"  # the network that reads the verdict of each sample instead of having blocks
 
 
 class Network(NamedTuple):
@@ -63,7 +65,12 @@ class Network(NamedTuple):
     @property
     def gives(self) -> frozenset[str]:
         """What parts can rely on, of the keys of `NEEDS`."""
-        found = {"forget": self.experts > 1, "gate": self.gate, "layers": self.name != "adapters"}
+        found = {
+            "forget": self.experts > 1,
+            "gate": self.gate,
+            "layers": self.name != "adapters",
+            "code": self.name == CONDITIONED,
+        }
         return frozenset(name for name, given in found.items() if given)
 
 
@@ -110,8 +117,8 @@ class Composition:
 
     @property
     def blocks(self) -> tuple[str, ...]:
-        """The blocks of the policy, in the order of a mask's columns."""
-        return blocks_of(self.network.experts)
+        """The blocks of the policy, in the order of a mask's columns; of a network that reads verdicts, the codes."""
+        return (*CODES, "gate") if self.network.name == CONDITIONED else blocks_of(self.network.experts)
 
     @property
     def advantage(self) -> Callable:
@@ -208,6 +215,18 @@ def _check(composition: Composition) -> None:
             for missing in sorted(bound.part.needs - network.gives):
                 name = composition.only("network").name
                 raise ValueError(f"{kind}={bound.name} needs {NEEDS[missing]}, which network={name} lacks")
+    masks = composition.only("masks")
+    if network.name == CONDITIONED and "code" not in masks.part.needs:
+        raise ValueError(
+            f"network={network.name} reads the verdicts that masks=conditioned gives it, not masks={masks.name}; "
+            "use masks=conditioned"
+        )
+    level = composition.only("level")
+    if composition.value("optimizer").optimizer_class is SplitAdam and level.part.name == "hard":
+        raise ValueError(
+            "optimizer=split_adam needs the gradient of the policy without masks, but at level=hard the masks choose "
+            "the policy; use optimizer=adam, or another level"
+        )
     rules = [rule.name for rule in composition.deployments]
     if len(set(rules)) < len(rules):
         raise ValueError(f"deploy={'+'.join(rules)} has a rule twice")

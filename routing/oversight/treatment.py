@@ -13,6 +13,7 @@ import numpy as np
 
 BLOCKS = ("retain", "forget", "gate")  # of a policy with two experts, in the order of a mask's columns
 RETAIN, GATE = 0, -1  # columns of a mask; those between them are forget experts
+CODES = ("good", "bad", "no_verdict")  # of a network that reads verdicts: the columns of a mask before the gate's
 
 
 def blocks_of(experts: int) -> tuple[str, ...]:

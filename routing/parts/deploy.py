@@ -40,6 +40,12 @@ def full(experts: int) -> Deployment:
     return Deployment("full", _retain_at(1.0, experts))
 
 
+@part("deploy", needs=("code",))
+def good(experts: int) -> Deployment:
+    """The network that reads verdicts with the code "good"."""
+    return Deployment("good", (1.0, 0.0, 0.0))
+
+
 @part("deploy", needs=("forget",))
 def without(experts: int, blocks: tuple = ()) -> Deployment:
     """The policy as trained without some experts: `without([forget2])`. Its name is then `without_forget2`.

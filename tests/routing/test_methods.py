@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from routing import BLOCKS, METHODS, PARTS, Feedback, Rollout, Treatment, View, all_seeing, find, limited
+from routing import METHODS, PARTS, Feedback, Rollout, Treatment, View, all_seeing, find, limited
 from routing.oversight.registry import EARLIER
 
 NAN = np.nan
@@ -45,6 +45,11 @@ GATE = [[1, -1, 0, 0, 0, -1], [1, -1, 0, 0, 0, 1]]
 NONE = np.zeros((2, 6))
 SWAPPED = [[F, R, G, G, G, R], [F, R, G, G, G, F]]
 ABSORBED = [[F] * 6] * 2
+READ_GOOD, READ_BAD, READ_NONE = (1, 0, 0, 1), (0, 1, 0, 1), (0, 0, 1, 1)
+READ = [
+    [READ_GOOD, READ_BAD, *[READ_NONE] * 3, READ_BAD],
+    [READ_GOOD, READ_BAD, *[READ_NONE] * 3, READ_GOOD],
+]
 
 
 class Expected(NamedTuple):
@@ -88,6 +93,9 @@ TABLE = {
     "gradient_routing(masks=absorb_all)": Expected(masks=ABSORBED, gate=GATE),
     "gradient_routing(critic=retain)": Expected(masks=ROUTES, gate=GATE, critic=np.array(ROUTES)[..., 0]),
     "gradient_routing(gate_loss=none)": Expected(masks=ROUTES),
+    "hard_experts": Expected(masks=ROUTES, gate=GATE),
+    "routing_split_adam": Expected(masks=ROUTES, gate=GATE),
+    "label_conditioned": Expected(masks=READ),
     "gradient_routing(network=gated(3))": Expected(masks=np.array(ROUTES)[..., [0, 1, 1, 2]], gate=GATE),
 }
 LEARN = {"reward_model"}
@@ -129,7 +137,7 @@ def test_a_method_is_deterministic_and_leaves_the_rollout_unchanged(name, rollou
         np.testing.assert_array_equal(x, y)
     for x, y in zip(first, second, strict=True):
         np.testing.assert_array_equal(x, y)
-    assert first.masks.shape == (2, 6, len(BLOCKS))
+    assert first.masks.shape == (2, 6, len(find(name).blocks))
 
 
 @pytest.mark.parametrize("name", METHODS)
