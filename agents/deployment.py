@@ -82,10 +82,9 @@ class RuleUses:
 
 def bad_verdicts(evaluation: Evaluation, rule: str) -> float:
     """Return the expected bad verdicts per episode that a rule reads; raises ValueError without declared bad acts."""
-    bad_acts = getattr(evaluation, "bad_acts", None)
-    if bad_acts is None:
+    if evaluation.bad_acts is None:
         raise ValueError(
             f"deployment rule {rule!r} counts bad verdicts, but the environment declares no bad acts; "
             "use another rule, such as retain"
         )
-    return bad_acts.verdicts
+    return evaluation.bad_acts.verdicts
