@@ -31,6 +31,8 @@ class Channel:
         self.audit_label: int | None = getattr(env, "audit_label", None)
         codebook = getattr(env, "overseer_codebook", None)  # (L, F); empty if the overseer observes numbers
         self.codebook: np.ndarray | None = codebook if codebook is not None and codebook.size else None
+        bad = np.asarray(self.env.judgement) < 0  # (L,)
+        self.kinds = (np.cumsum(bad) * bad).clip(max=np.iinfo(np.int8).max).astype(np.int8)  # (L,) kind of each label
 
     @property
     def reads_states(self) -> bool:
@@ -38,7 +40,9 @@ class Channel:
         return bool(self.limits)
 
     def view(self, view: View) -> View:
-        """Add the verdict on each step to a view, and apply the limits with a history.
+        """Add the verdict on each step and the kind of bad verdict to a view, and apply the limits with a history.
+
+        Kinds are the labels with a negative judgement, numbered from 1. Without a verdict there is no kind.
 
         Args:
             view: of a rollout. Without `audited`, the observations are numbers that show what was audited.
@@ -49,10 +53,20 @@ class Channel:
         verdict = self._verdict(view.overseer_obs)
         if audited is not None:
             verdict = np.where(audited, view.true_reward, verdict)
-        view = view._replace(verdict=verdict, audited=audited)
+        view = view._replace(verdict=verdict, audited=audited, kinds=self._kinds(view.overseer_obs, verdict))
+        if not self.limits:
+            return view
         for limit in self.limits.values():
             view = limit(view)
-        return view
+        bad = np.asarray(view.verdict) < 0
+        return view._replace(kinds=np.where(bad, np.asarray(view.kinds), np.int8(0)))
+
+    def _kinds(self, overseer_obs: np.ndarray, verdict: np.ndarray) -> np.ndarray:
+        """(T, N) int8: the kind of each bad verdict, 1 if the overseer observes features; 0 where there is none."""
+        bad = verdict < 0
+        if overseer_obs.dtype.kind == "f":
+            return bad.astype(np.int8)
+        return np.where(bad, self.kinds[overseer_obs], np.int8(0))
 
     def _verdict(self, overseer_obs: np.ndarray) -> np.ndarray:
         """(T, N) int or (T, N, F) -> (T, N); nan where the overseer gives none."""

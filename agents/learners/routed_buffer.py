@@ -235,7 +235,17 @@ class RoutedRolloutBuffer(RolloutBuffer):
             "oversight/labels_used": float(self.labels_used),
             "oversight/seen_fraction": len(self.verdicts) / max(len(scores), 1),
             **{f"routing/mask_mean/{name}": float(m) for name, m in zip(self.columns, mean_masks, strict=True)},
+            **self._weight_metrics(),
         }
+
+    def _weight_metrics(self) -> dict[str, float]:
+        """Effective sample size, (sum w)^2 / (n sum w^2), and largest weight; empty if all weights are equal."""
+        weights = self.weights[self.live]
+        largest = weights.max(initial=0)
+        if weights.min(initial=np.inf) >= largest:
+            return {}
+        size = weights.sum(dtype=np.float64) ** 2 / (len(weights) * np.square(weights, dtype=np.float64).sum())
+        return {"oversight/effective_sample_size": float(size), "oversight/largest_weight": float(largest)}
 
     def get(self, batch_size: int | None = None) -> Iterator[RoutedSamples]:  # type: ignore[override]
         """Yield minibatches in random order, without the samples that the method filtered out."""

@@ -1,8 +1,8 @@
 """Delay: a verdict on a step arrives some steps later, and is taken for a verdict on the step at which it arrives.
 
 Verdicts under way at the end of a rollout arrive in the next one, and are saved with the run. The delay is in steps of
-a copy, across the ends of its episodes, so it needs rollouts that continue: not whole episodes. In a world with audits,
-whether a verdict comes from an audit is delayed with it.
+a copy, across the ends of its episodes, so it needs rollouts that continue: not whole episodes. The kind of a bad
+verdict is delayed with it, and in a world with audits so is whether the verdict comes from an audit.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from routing.oversight.limits import limit
 from routing.oversight.overseer import View
 
+UNDER_WAY = ("under_way", "audits_under_way", "kinds_under_way")
 MAX_STEPS = 10_000  # all verdicts under way are held in memory and saved with the run
 
 
@@ -27,6 +28,7 @@ class delay:  # noqa: N801  (the name of the limit)
         self.steps = steps
         self.under_way: np.ndarray | None = None  # (steps, N) float: verdicts
         self.audits_under_way: np.ndarray | None = None  # (steps, N) bool: these come from audits; None: no audits
+        self.kinds_under_way: np.ndarray | None = None  # (steps, N) int8: kinds of these; None: unknown
 
     def __call__(self, view: View) -> View:
         assert view.verdict is not None  # the buffer computes it
@@ -35,6 +37,11 @@ class delay:  # noqa: N801  (the name of the limit)
         if self.under_way is None:
             self.under_way = np.full((self.steps, view.verdict.shape[1]), np.nan)
         verdict, self.under_way = _shifted(self.under_way, view.verdict)
+        if view.kinds is not None:
+            if self.kinds_under_way is None:
+                self.kinds_under_way = np.zeros(self.under_way.shape, np.int8)
+            kinds, self.kinds_under_way = _shifted(self.kinds_under_way, view.kinds)
+            view = view._replace(kinds=kinds)
         if view.audited is None:
             return view._replace(verdict=verdict)
         if self.audits_under_way is None:
@@ -44,13 +51,13 @@ class delay:  # noqa: N801  (the name of the limit)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the verdicts under way."""
-        under_way = {"under_way": self.under_way, "audits_under_way": self.audits_under_way}
-        return {name: held.copy() for name, held in under_way.items() if held is not None}
+        held = {name: getattr(self, name) for name in UNDER_WAY}
+        return {name: values.copy() for name, values in held.items() if values is not None}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore the verdicts under way."""
-        self.under_way = state["under_way"].copy() if "under_way" in state else None
-        self.audits_under_way = state["audits_under_way"].copy() if "audits_under_way" in state else None
+        for name in UNDER_WAY:
+            setattr(self, name, state[name].copy() if name in state else None)
 
 
 def _shifted(under_way: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

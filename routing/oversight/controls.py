@@ -12,14 +12,16 @@ What an arm owes to a part is the difference to the control without it. The cont
     network=single                      one network with as many parameters; verdicts that were masks are the reward
     overseer=none                       no verdict at all, p = 0 in a world that is otherwise the same
 
-An arm without masks is controlled by the last two. A part that another cannot do without goes with it: one network has
+The controls of masks have the options of the arm's masks, such as `unlabelled` and `push`. An arm without masks is
+controlled by the last two. A part that another cannot do without goes with it: one network has
 no blocks to mask, to gate or to ablate.
 """
 
 from collections.abc import Mapping
 
 from routing.oversight.composition import CONDITIONED, Composition, compose
-from routing.oversight.parts import KINDS
+from routing.oversight.grammar import Call
+from routing.oversight.parts import KINDS, Bound, bind
 from routing.oversight.registry import EARLIER, METHODS, find, method_parts
 
 UNROUTED = {"masks": "none"}
@@ -34,6 +36,7 @@ def with_parts(text: str, changes: Mapping[str, str]) -> str:
     >>> with_parts("naive(weights=ipw(10))", {"baseline": "none"})
     'naive(weights=ipw(10),baseline=none)'
     """
+    find(text)  # registers what it names, or raises ValueError
     name, parts = method_parts(text)
     if name not in METHODS and name in EARLIER:
         name, earlier = method_parts(EARLIER[name])
@@ -57,9 +60,18 @@ def control_changes(composition: Composition) -> list[dict[str, str]]:
     baseline = {"baseline": "all" if parts["baseline"] != "all" else "unjudged"}
     weights = {"weights": "one" if parts["weights"] != "one" else "ipw(10)"}
     tables = [UNROUTED, baseline, UNROUTED | baseline, weights, UNROUTED | weights]
-    placebos = ("placebo", "placebo(judged)", "swapped", "absorb_all")
-    masks = [{"masks": name} for name in placebos if name != parts["masks"]]
+    masks = [{"masks": name} for name in _placebos(composition.only("masks")) if name != parts["masks"]]
     return [*tables, *masks, RANDOM_BLOCK, *changes]
+
+
+def _placebos(masks: Bound) -> list[str]:
+    """The masks that are controls of some, with their options."""
+    options = {name: value for name, value in masks.values if name in ("unlabelled", "push")}
+    kinds = {"kinds": True} if masks.part.name == "by_kind" or ("kinds", True) in masks.values else {}
+    placebo = tuple(sorted((options | kinds).items()))
+    calls = [Call("placebo", (), placebo), Call("placebo", ("judged",), placebo)]
+    calls += [Call("swapped", (), tuple(sorted(options.items()))), Call("absorb_all")]
+    return [bind("masks", call).name for call in calls]
 
 
 def _without_needs(composition: Composition) -> dict[str, str]:

@@ -24,6 +24,7 @@ class View(NamedTuple):
     features: np.ndarray | None = None  # (T, N, F) float: state features exposed to the overseer; None: there are none
     live: np.ndarray | None = None  # (T, N) bool: the copy took this step; None: all did
     whole: bool = False  # columns hold whole episodes, which do not continue those of the last rollout
+    kinds: np.ndarray | None = None  # (T, N) int8: kind of the bad verdict on the step, from 1; 0: none; None: unknown
 
 
 Overseer = Callable[[View], Feedback]
@@ -39,7 +40,7 @@ def limited(judgement: np.ndarray, propensity: float) -> Overseer:
 
     def judge(view: View) -> Feedback:
         verdict = judgement[view.overseer_obs] if view.verdict is None else view.verdict
-        return Feedback(verdict, view.dones, propensity, view.audited)
+        return Feedback(verdict, view.dones, propensity, view.audited, view.kinds)
 
     return judge
 

@@ -29,6 +29,7 @@ class Feedback(NamedTuple):
     dones: np.ndarray  # (T, N) bool: the episode ended with this step, by termination or truncation
     propensity: float = float("nan")  # probability that an episode is seen or audited; nan: unknown
     audited: np.ndarray | None = None  # (T, N) bool: the step belongs to an audit; None: there are no audits
+    kinds: np.ndarray | None = None  # (T, N) int8: kind of the bad verdict on the step, from 1; 0: none; None: unknown
 
     @property
     def seen(self) -> np.ndarray:
@@ -65,6 +66,14 @@ class Rollout(NamedTuple):
     def labelled_by_step(self) -> bool:
         """Whether each step has a label of its own."""
         return self.labelled is not None and self.labelled().by_step
+
+    @property
+    def bad_kinds(self) -> np.ndarray:
+        """(T, N) int: the kind of bad verdict of each sample, in an episode that of its last bad verdict; 0: none."""
+        score = self.feedback.seen
+        kinds = np.zeros(score.shape, np.int8) if self.feedback.kinds is None else self.feedback.kinds
+        kinds = np.where(score < 0, kinds, 0)
+        return kinds if self.labelled_by_step else _last_kinds(kinds, self.feedback.dones)
 
 
 class Treatment(NamedTuple):
@@ -113,6 +122,15 @@ def episode_labels(feedback: Feedback) -> np.ndarray:
     In a world with audits, the verdict on an episode that was not audited is none.
     """
     return spread_from_ends(feedback.seen, feedback.dones)
+
+
+def _last_kinds(kinds: np.ndarray, dones: np.ndarray) -> np.ndarray:
+    """Give each step the last kind, (T, N), other than 0 in its episode; 0 if the episode does not end here."""
+    last, so_far = np.zeros(kinds.shape), np.zeros(kinds.shape[1])
+    for t in range(len(kinds)):
+        so_far = last[t] = np.where(kinds[t] > 0, kinds[t], so_far)
+        so_far = np.where(dones[t], 0, so_far)
+    return np.nan_to_num(spread_from_ends(last, dones)).astype(np.int8)
 
 
 def spread_from_ends(values: np.ndarray, dones: np.ndarray) -> np.ndarray:

@@ -15,4 +15,4 @@ def every(masks: np.ndarray) -> np.ndarray:
 @part("critic")
 def retain(masks: np.ndarray) -> np.ndarray:
     """Only samples that train the retain expert train the critic, which does not learn the returns of others."""
-    return masks[..., RETAIN].astype(np.float32)
+    return np.maximum(masks[..., RETAIN], 0).astype(np.float32)

@@ -30,9 +30,19 @@ def trusted(judgement: np.ndarray, propensity: float) -> Overseer:
 
 
 @part("overseer", "all_seeing")
-def seeing(judgement: np.ndarray, propensity: float) -> Overseer:
-    """The verdict on every step is the true reward, which no overseer of the world can observe."""
-    return all_seeing(judgement, propensity)
+def seeing(judgement: np.ndarray, propensity: float, declared: bool = False) -> Overseer:
+    """The verdict on every step is the true reward; with `declared` the propensity is the world's, otherwise 1.
+
+    No overseer of the world can observe it. The world's propensity is read by parts such as weights=random_episodes.
+    """
+    true_reward = all_seeing(judgement, propensity)
+    if not declared:
+        return true_reward
+
+    def judge(view: View) -> Feedback:
+        return true_reward(view)._replace(propensity=propensity)
+
+    return judge
 
 
 @part("overseer")

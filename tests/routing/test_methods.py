@@ -41,8 +41,14 @@ CAPPED = np.minimum(WEIGHTS, 10)
 UNFINISHED = [[0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 1, 0]]
 SEEN = np.array(KNOWN)
 STEPS = [[1, 1, 1, 1, 1, 1], [1, 1, 0, 1, 1, 1]]  # every step whose own observation gives a verdict, 0 included
-GATE = [[1, -1, 0, 0, 0, -1], [1, -1, 0, 0, 0, 1]]
+GATE = np.array([[1, -1, 0, 0, 0, -1], [1, -1, 0, 0, 0, 1]])
 NONE = np.zeros((2, 6))
+GOOD_ONLY = [[1, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 1]]
+S = (1, 0, 1)  # retain and gate
+RETAINED = [[R, F, S, S, S, F], [R, F, S, S, S, R]]
+FORGOTTEN = [[R, F, (0, 1, 1), (0, 1, 1), (0, 1, 1), F], [R, F, (0, 1, 1), (0, 1, 1), (0, 1, 1), R]]
+P2 = (-2, 1, 0)
+PUSHED = [[R, P2, G, G, G, P2], [R, P2, G, G, G, R]]
 SWAPPED = [[F, R, G, G, G, R], [F, R, G, G, G, F]]
 ABSORBED = [[F] * 6] * 2
 READ_GOOD, READ_BAD, READ_NONE = (1, 0, 0, 1), (0, 1, 0, 1), (0, 0, 1, 1)
@@ -97,8 +103,55 @@ TABLE = {
     "routing_split_adam": Expected(masks=ROUTES, gate=GATE),
     "label_conditioned": Expected(masks=READ),
     "gradient_routing(network=gated(3))": Expected(masks=np.array(ROUTES)[..., [0, 1, 1, 2]], gate=GATE),
+    # doses, labels and pessimism
+    "penalty": Expected(NAIVE_REWARDS),
+    "penalty(2)": Expected([[0, 0, 0, 0, 0, -2], [1, -2, 1, 0, 0, 1]]),
+    "penalty(0)": Expected([[0, 0, 0, 0, 0, 0], [1, 0, 1, 0, 0, 1]]),
+    "penalty(cap=0.5)": Expected([[0, 0, 0, 0, 0, -1], [1, -1, 0.5, 0, 0, 1]]),
+    "capped_penalty": Expected([[0, 0, 0, 0, 0, -5], [1, -5, 1, 0, 0, 1]]),
+    "capped_penalty(2,cap=0.25)": Expected([[0, 0, 0, 0, 0, -2], [1, -2, 0.25, 0, 0, 1]]),
+    "unbiased_penalty": Expected([[0, 0, 0, 0, 0, -7], [1, -7, 1, 0, 0, 1]]),  # (2 - 1/4) / (1/4)
+    "label_reward": Expected([[0, 0, 0, 0, 0, -1], [1, -1, 0.01, 0, 0, 1]]),
+    "label_reward(0.5)": Expected([[0, 0, 0, 0, 0, -1], [1, -1, 0.5, 0, 0, 1]]),
+    "pessimistic": Expected([[0, 0, 0, 0, 0, -1], [1, -1, -1, 0, 0, 1]]),
+    "filtering_steps": Expected(NAIVE_REWARDS, STEPS),
+    "positives_only": Expected(NAIVE_REWARDS, GOOD_ONLY),
+    "naive(weights=random_episodes(1))": Expected(NAIVE_REWARDS),
+    # routing
+    "routed_adapters": Expected(masks=ROUTES),
+    "routing_retain_unlabelled": Expected(masks=RETAINED, gate=GATE),
+    "gradient_routing(masks=routed(forget))": Expected(masks=FORGOTTEN, gate=GATE),
+    "gradient_routing(masks=routed(push=2))": Expected(masks=PUSHED, gate=GATE),
+    "gradient_routing(masks=routed(push=2),critic=retain)": Expected(
+        masks=PUSHED, gate=GATE, critic=np.maximum(np.array(PUSHED)[..., 0], 0)
+    ),
+    "gradient_routing(masks=swapped(retain))": Expected(masks=[[F, R, S, S, S, R], [F, R, S, S, S, F]], gate=GATE),
+    "gradient_routing(masks=by_kind)": Expected(masks=ROUTES, gate=GATE),
+    "routing_by_kind": Expected(  # without kinds all bad episodes are of the first
+        masks=np.array(ROUTES)[..., [0, 1, 1, 2]] * np.where(GATE[..., None] < 0, [1, 1, 0, 1], 1), gate=GATE
+    ),
+    "distil_after_ablation": Expected(masks=ROUTES, gate=GATE),
 }
-LEARN = {"reward_model"}
+LEARN = {
+    "importance_weighting",
+    "oracle_filtering",
+    "pessimistic_ensemble",
+    "reward_model",
+    "reward_model_abstaining",
+    "reward_model_pu",
+    "taint",
+}
+LEARNED_PARTS = {  # in tests/routing/test_parts.py
+    ("reward", "abstaining"),
+    ("reward", "lower_bound"),
+    ("reward", "model"),
+    ("reward", "positive_unlabelled"),
+    ("reward", "taint"),
+    ("weights", "propensity_weights"),
+    ("masks", "placebo"),
+}
+TWO_SIDED = set(METHODS) - {"reward_model_pu"}  # methods for a rollout with good and bad verdicts
+WITHOUT_PROPENSITY = set(METHODS) - {"unbiased_penalty"}
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -123,13 +176,10 @@ def test_every_method_is_in_the_table_or_learns():
 def test_every_part_that_treats_samples_is_in_the_table_or_draws():
     kinds = ("reward", "weights", "scale", "masks", "critic", "baseline", "gate_loss")
     used = {(kind, find(name).only(kind).part.name) for name in TABLE for kind in kinds}
-    assert {(kind, name) for kind in kinds for name in PARTS[kind]} - used == {
-        ("reward", "model"),
-        ("masks", "placebo"),
-    }
+    assert {(kind, name) for kind in kinds for name in PARTS[kind]} - used == LEARNED_PARTS
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", sorted(TWO_SIDED))
 def test_a_method_is_deterministic_and_leaves_the_rollout_unchanged(name, rollout):
     before = [np.copy(x) for x in (rollout.rewards, rollout.endings, rollout.feedback.score)]
     first, second = treat(name, rollout), treat(name, rollout)
@@ -140,7 +190,7 @@ def test_a_method_is_deterministic_and_leaves_the_rollout_unchanged(name, rollou
     assert first.masks.shape == (2, 6, len(find(name).blocks))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", sorted(WITHOUT_PROPENSITY))
 def test_a_method_returns_finite_treatments_without_any_verdict(name, rollout):
     silent = Feedback(np.where(DONES, NAN, 0.0), DONES, 0.0)
     treatment = treat(name, rollout._replace(feedback=silent))

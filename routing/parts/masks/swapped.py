@@ -8,6 +8,6 @@ from routing.parts.masks.routed import masks_by_label
 
 
 @part("masks", needs=("forget",))
-def swapped(rollout: Rollout) -> np.ndarray:
+def swapped(rollout: Rollout, unlabelled: str = "both", push: float = 0.0) -> np.ndarray:
     """Good episodes train the forget experts, bad ones the retain expert."""
-    return masks_by_label(rollout, -rollout.labels)
+    return masks_by_label(rollout, -rollout.labels, unlabelled, push)
