@@ -15,7 +15,7 @@ from routing.lora import lora, set_scale, start_from_zero
 from routing.optim import SplitAdam, optimizer_groups, penalty, silence
 from routing.oversight.limits import LIMITS, Change, Steps, limit, parse_limits
 from routing.oversight.overseer import Overseer, View, all_seeing, limited
-from routing.oversight.composition import After, Composition, Deployment, Measured, Network, Optimizer
+from routing.oversight.composition import Acting, After, Composition, Deployment, Measured, Network, Optimizer
 from routing.oversight.parts import KINDS, PARTS, part
 from routing.oversight.registry import METHODS, differing_parts, find, method
 from routing.oversight.treatment import (
@@ -49,6 +49,7 @@ __all__ = [
     "METHODS",
     "PARTS",
     "RETAIN",
+    "Acting",
     "After",
     "Audit",
     "Change",

@@ -15,6 +15,7 @@ import inspect
 import logging
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
+from agents.acting import acting_coins
 from agents.channel import Channel
 from agents.learners import losses
 from agents.learners.nan_guard import check_finite_loss
@@ -146,6 +148,7 @@ class RoutedPPO(PPO):
     def _choose_buffer(self) -> None:
         """Use the buffer that stores the overseer's view if there is an overseer, else PPO's."""
         adapter = self.overseer_env
+        self.coins = None if adapter is None else acting_coins(find(self.method), adapter.num_envs, self.seed or 0)
         if adapter is None:
             if self.rollout_buffer_class is RoutedRolloutBuffer:
                 self.rollout_buffer_class = (
@@ -175,6 +178,13 @@ class RoutedPPO(PPO):
                 f"method {self.method!r} trains a gate, which {type(self.policy).__name__} lacks; "
                 "use BlockPolicy with a gated network"
             )
+        if self.coins is not None:
+            if not isinstance(self.policy, BlockPolicy):
+                raise ValueError(
+                    f"method {self.method!r} acts by its deployed policy, which {type(self.policy).__name__} has no "
+                    "blocks for; use BlockPolicy"
+                )
+            self.coins.use.check(self.policy.architecture)
 
     def set_env(self, env, force_reset: bool = True) -> None:
         """Replace the environment, as PPO does; the buffer then stores the view of the new environment's overseer."""
@@ -199,7 +209,7 @@ class RoutedPPO(PPO):
         )
 
     def _excluded_save_params(self) -> list[str]:
-        excluded = super()._excluded_save_params()
+        excluded = [*super()._excluded_save_params(), "coins"]
         if self.rollout_buffer_class is RoutedRolloutBuffer:  # its arguments belong to the environment
             return [*excluded, "rollout_buffer_class", "rollout_buffer_kwargs"]
         return excluded
@@ -210,6 +220,20 @@ class RoutedPPO(PPO):
         adapter = self.overseer_env
         if adapter is not None:
             self.rollout_buffer.record_overseer_view(adapter, dones)  # type: ignore[arg-type]
+        if self.coins is not None:
+            self.coins.toss(np.asarray(dones))
+
+    def collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
+        """Collect a rollout as PPO does; the deployed policy acts in some copies, if the method has it act."""
+        self._record_progress()
+        acting = nullcontext() if self.coins is None else self.policy.acting_by(self.coins.use, self.coins.deployed)
+        with acting:
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+
+    def _record_progress(self) -> None:
+        """Give the buffer the share of the run's steps that are done."""
+        if self.overseer_env:
+            self.rollout_buffer.progress = min(self.num_timesteps / max(self._total_timesteps, 1), 1.0)
 
     def world_snapshot(self) -> dict[str, Any]:
         """Return the state of the environment's copies; raises SnapshotUnsupported if it has no snapshot."""

@@ -70,6 +70,7 @@ class RoutedRolloutBuffer(RolloutBuffer):
     Attributes:
         labels_used: verdicts read since the buffer was made.
         critic: (n, *obs) -> (n,) values, for the bootstrap at time-outs; None if rewards include it already.
+        progress: share of the run's steps that were done before the rollout.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class RoutedRolloutBuffer(RolloutBuffer):
         **kwargs,
     ):
         self.treat, self.overseer, self.channel, self.flags, self.columns = treat, overseer, channel, flags, columns
-        self.labels_used = 0
+        self.labels_used, self.progress = 0, 0.0
         self.critic: Callable[[np.ndarray], np.ndarray] | None = None
         super().__init__(*args, **kwargs)
 
@@ -200,7 +201,7 @@ class RoutedRolloutBuffer(RolloutBuffer):
         view = View(self.overseer_obs, self.true_reward, self.dones, audited=self.audited, live=self.live)
         feedback = self.overseer(self.channel.view(view._replace(whole=self.whole_episodes, **self.states_read)))
         endings = np.concatenate(self.endings)
-        rollout = Rollout(self.raw_reward, endings, self.flags, feedback, self.live)
+        rollout = Rollout(self.raw_reward, endings, self.flags, feedback, self.live, progress=self.progress)
         observed = self.channel.features(self.overseer_obs)
         treatment = self.treat(rollout._replace(overseer_obs=observed, reached=self.reached))
         self.rewards += (treatment.rewards - self.raw_reward).astype(np.float32)

@@ -148,6 +148,7 @@ class BlockExtractor(nn.Module):
 
     Attributes:
         use: how the blocks are used when no masks are given.
+        use_in_part: another use and the samples, (B, 1) bool, that it applies to when no masks are given; None: none.
         regions: the blocks as regions of a router.
     """
 
@@ -161,6 +162,7 @@ class BlockExtractor(nn.Module):
         parts = self._build_actor(features_dim, arch["pi"], network)
         self.critic = network(features_dim, arch["vf"])
         self.use = BlockUse()
+        self.use_in_part: tuple[BlockUse, torch.Tensor] | None = None
         self.regions = Regions(self, parts)
         level = architecture.level
         ablated = dict.fromkeys(architecture.forget if level == "forward_ablated" else (), level)
@@ -229,11 +231,19 @@ class BlockExtractor(nn.Module):
             ValueError: M is not the number of experts plus 1.
         """
         if masks is None:
-            return self.latents(features, [self.use])[0]
+            return self._in_use(features)
         columns = self.architecture.columns
         if masks.shape[-1] != len(columns):
             raise ValueError(f"masks have {masks.shape[-1]} columns; give {len(columns)}: {', '.join(columns)}")
         return self._under_masks(features, masks)
+
+    def _in_use(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, features) -> (B, latent), without masks."""
+        if self.use_in_part is None:
+            return self.latents(features, [self.use])[0]
+        other, samples = self.use_in_part
+        most, some = self.latents(features, [self.use, other])
+        return some.where(samples, most)
 
     def _under_masks(self, features: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """(B, features), (B, M) -> (B, latent)."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from gymnasium.spaces import flatdim
 from stable_baselines3.common.distributions import Distribution
@@ -79,6 +80,7 @@ class BlockPolicy(ActorCriticPolicy):
         self.architecture, self.precision = Architecture(network, experts, head, level), precision
         self.architecture.check()
         self._recorder: Callable[[torch.Tensor, bool], Acted] | None = None
+        self._acting: tuple[BlockUse, np.ndarray] | None = None
         super().__init__(*args, **kwargs)
 
     @property
@@ -116,14 +118,36 @@ class BlockPolicy(ActorCriticPolicy):
         return features.to(torch.bfloat16) if self.precision == "bf16" else features
 
     def forward(self, obs: torch.Tensor, deterministic: bool = False) -> Acted:
-        """Act; inside `recorded` the graph is recorded.
+        """Act; inside `recorded` the graph is recorded, and inside `acting_by` another use acts in some copies.
 
         Returns:
             Actions (N, *action), values (N, 1) and log-probabilities (N,).
         """
-        if self._recorder is None:
+        if self._recorder is not None:
+            return self._recorder(obs, deterministic)
+        if self._acting is None:
             return super().forward(obs, deterministic)
-        return self._recorder(obs, deterministic)
+        use, copies = self._acting
+        self.mlp_extractor.use_in_part = use, torch.as_tensor(copies, device=self.device).unsqueeze(1)
+        try:
+            return super().forward(obs, deterministic)
+        finally:
+            self.mlp_extractor.use_in_part = None
+
+    @contextmanager
+    def acting_by(self, use: BlockUse, copies: np.ndarray) -> Iterator[None]:
+        """Context in which `forward` uses the blocks in another way in some copies.
+
+        Args:
+            use: of the blocks.
+            copies: (N,) bool, the copies that it acts in; the array is read at every step.
+        """
+        use.check(self.architecture)
+        self._acting = use, copies
+        try:
+            yield
+        finally:
+            self._acting = None
 
     @contextmanager
     def recorded(self, masks: torch.Tensor) -> Iterator[list[Evaluated]]:

@@ -81,6 +81,13 @@ class Optimizer(NamedTuple):
     arguments: dict[str, Any]
 
 
+class Acting(NamedTuple):
+    """Which experts act during training."""
+
+    share: float = 0.0
+    """Probability with which the first deployment rule's policy acts in an episode instead of the whole policy."""
+
+
 class After(NamedTuple):
     """A function that is applied to the policy once training has ended, by its name in `agents.after.AFTER`."""
 
@@ -107,7 +114,7 @@ class Composition:
         return self.parts[kind][0]
 
     def value(self, kind: str) -> Any:
-        """What a part of a kind without arguments (network, head, level, optimizer, after) declares."""
+        """What a part of a kind without arguments (network, head, level, optimizer, acting, after) declares."""
         return self.only(kind).make(0)()
 
     @property
@@ -220,6 +227,12 @@ def _check(composition: Composition) -> None:
         raise ValueError(
             f"network={network.name} reads the verdicts that masks=conditioned gives it, not masks={masks.name}; "
             "use masks=conditioned"
+        )
+    first = composition.deployments[0]
+    if composition.value("acting").share and first.measured is not None:
+        raise ValueError(
+            f"acting={composition.only('acting').name} acts by the first deployment rule, but deploy={first.name} is "
+            "measured after training; put another rule first"
         )
     level = composition.only("level")
     if composition.value("optimizer").optimizer_class is SplitAdam and level.part.name == "hard":

@@ -64,7 +64,9 @@ def features_of(rollout: Rollout, of: str, sees: str) -> np.ndarray:
         raise ValueError("reward=model(steps) needs the observation of every step, which this rollout lacks")
     else:
         reached = rollout.reached()[steps]
-    return reached[..., ~rollout.flags] if sees == "agent" else reached.reshape(len(reached), math.prod(reached.shape[1:]))
+    return (
+        reached[..., ~rollout.flags] if sees == "agent" else reached.reshape(len(reached), math.prod(reached.shape[1:]))
+    )
 
 
 def _overseer_features(rollout: Rollout, steps: np.ndarray) -> np.ndarray:

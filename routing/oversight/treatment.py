@@ -56,6 +56,7 @@ class Rollout(NamedTuple):
     overseer_obs: np.ndarray | None = None  # (T, N) int or (T, N, F) float, nan where a feature was not observed
     reached: Callable[[], np.ndarray] | None = None  # () -> (T, N, *obs): agent's observation of each state reached
     labelled: Callable[[], Labels] | None = None  # by the arm's part `label`; None: the verdict on the episode's end
+    progress: float = 0.0  # share of the run's steps that were done before this rollout
 
     @property
     def labels(self) -> np.ndarray:

@@ -41,6 +41,8 @@ def samples(model: RoutedReinforce) -> RoutedSamples:
     masks = torch.as_tensor(buffer.masks[selected]) if model.policy.architecture.relabels else None
     with torch.no_grad():
         log_prob = model.policy.evaluate_actions(observations, actions, masks)[1]
+    if model.coins is not None:
+        log_prob = torch.as_tensor(model.table.log_prob[model.looked_up[selected], actions])
     columns = (buffer.values, buffer.advantages, buffer.returns, buffer.weights, buffer.masks)
     values, advantages, returns, weights, masks = (torch.as_tensor(x[selected]) for x in columns)
     treated = (torch.as_tensor(x[selected]) for x in (buffer.critic_weights, buffer.gate, buffer.baselined))
@@ -264,7 +266,7 @@ def test_the_recorded_graph_of_acting_gives_the_gradient_of_a_second_forward_pas
     model.learn(48 * 64 * 2)  # some updates, so that the policy is no longer uniform
     model.policy.optimizer = torch.optim.SGD(model.policy.parameters(), lr=0.0)
     model.collect_rollouts(model.env, without_callbacks(model), model.rollout_buffer, 48)
-    assert bool(model.acted) != model.policy.architecture.reads_masks
+    assert bool(model.acted) == (not model.policy.architecture.reads_masks and model.coins is None)
     batch = next(model._minibatches())
     model._update(batch, 0.2)
     kept = gradients(model)

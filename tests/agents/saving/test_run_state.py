@@ -113,6 +113,8 @@ def interrupted(path: Path, killed_at: int, *run, **settings) -> Watcher:
         ("gradient_routing", "reinforce", LIMITED),
         ("naive", "ppo", LIMITED),
         ("naive", "ppo", {**NO_TABLES, "overseer": LIMITED["overseer"]}),
+        ("routing_tuned", "reinforce", TABLES),
+        ("routing_tuned", "ppo", NO_TABLES),
         ("routing_split_adam", "reinforce", TABLES),
         ("routing_split_adam", "ppo", TABLES),
         ("label_conditioned", "ppo", TABLES),
