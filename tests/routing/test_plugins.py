@@ -80,6 +80,19 @@ def test_the_canonical_name_of_a_part_finds_it_in_another_process(folder):
     assert routing.find(f"oracle({rest})") == routing.find("third_module:third_method")
 
 
+def test_a_shorthand_of_a_method_is_read_once_its_module_is_imported(folder):
+    source = (
+        MODULE
+        + """
+method("third_short", "A summary.", shorthand="weights", weights="third_weights")
+"""
+    )
+    write(folder, "third_module", source)
+    found = routing.find("third_module:third_short(7)")
+    assert dict(found.names)["weights"] == "third_module:third_weights(7)"
+    assert routing.find("third_module:third_short(weights=third_module:third_weights(7))") == found
+
+
 def test_controls_keep_the_module_of_a_method_and_of_its_parts(folder):
     write(folder, "third_module")
     found = controls("third_module:third_method(baseline=none)")

@@ -6,7 +6,7 @@ block. The reward is not changed: the verdict determines where the policy learns
 shared action head W, are in no block and learn from all samples.
 
 There are two options. Of the experts, unlabelled episodes (without a verdict, unfinished, or that reached nothing) can
-train the retain expert alone (`unlabelled=retain`, as in GRAFT) or the forget experts alone; the gate learns from them
+train the retain expert alone (`unlabelled=retain`, as in GRAFT, 2026) or the forget experts alone; the gate learns from them
 in any case. With `push` the gradient of a bad episode in the retain expert is multiplied by -push instead of 0, so the
 expert that is deployed moves away from what was judged bad.
 """
@@ -74,7 +74,7 @@ def by_kind(rollout: Rollout, unlabelled: str = "both", push: float = 0.0) -> np
     """As routed, and a bad episode trains only the forget expert of its kind of bad verdict.
 
     Kinds are the overseer's bad labels in their order; those beyond the number of experts share the last. Any subset of
-    experts can then be ablated (GRAM; Cloud et al. 2024, section 4.2, have several regions in the same way).
+    experts can then be ablated (GRAM, 2026).
     """
     masks = masks_by_label(rollout, rollout.labels, unlabelled, push)
     return to_expert_of_kind(masks, rollout.labels < 0, rollout.bad_kinds)

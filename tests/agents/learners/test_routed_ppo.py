@@ -240,7 +240,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others():
     assert not torch.equal(weights(0), weights(1))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "reward_model_pu"])  # needs one-sided verdicts
 def test_save_load_and_continue(method, tmp_path):
     model = build(copies(), method, 0, n_steps=32, batch_size=256).learn(1024)
     model.save(tmp_path / "agent.zip")

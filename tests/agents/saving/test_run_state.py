@@ -120,6 +120,8 @@ def interrupted(path: Path, killed_at: int, *run, **settings) -> Watcher:
         ("label_conditioned", "ppo", TABLES),
         ("gradient_routing(masks=placebo,label=step)", "reinforce", AUDITED),
         ("reward_model(reward=model(steps))", "ppo", AUDITED),
+        ("oracle_filtering(reward=abstaining)", "reinforce", LIMITED),
+        ("importance_weighting(reward=taint(match=model))", "ppo", TABLES),
     ],
 )
 def test_a_resumed_run_continues_bit_for_bit(tmp_path, method, algorithm, world):
