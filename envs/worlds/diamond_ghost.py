@@ -14,7 +14,7 @@ through a noisy channel (`noisy`). The bad act is to reach the ghost. (Cloud et 
 With `ghosts=2` there is a second kind of ghost, on a square of its own that is watched like the others. It has an
 outcome, an overseer label and a kind of bad act of its own, `second ghost`, so that an overseer can be blind to one of
 the two kinds: `recall(0,second ghost)`. The state then has three more variables, and the observation two more planes. A
-grid of 4 by 4 has 430 080 states, one of 5 by 5 in the regime `iid_episode` 690 000; in `state_square` it has more than
+grid of 4 by 4 has 429 888 states, one of 5 by 5 in the regime `iid_episode` 689 952; in `state_square` it has more than
 tables may have, and is evaluated by sampling.
 
 | state variable  | values         | meaning                                                            |
