@@ -2,6 +2,7 @@
 
 from agents.build import build, check_spaces
 from agents.checkpoints import CheckpointChoice, Checkpoints
+from agents.deployment import RuleUses, at_each_scale, use_of
 from agents.evaluate import BadActs, Evaluation, action_probabilities, make_evaluator
 from agents.learners.labelled_buffer import LabelledRolloutBuffer
 from agents.learners.ppo import RoutedPPO
@@ -26,8 +27,10 @@ __all__ = [
     "GymnasiumVecEnv",
     "LabelledRolloutBuffer",
     "RoutedPPO",
+    "RuleUses",
     "StateFile",
     "action_probabilities",
+    "at_each_scale",
     "build",
     "check_spaces",
     "load",
@@ -35,5 +38,6 @@ __all__ = [
     "make_vec_env",
     "make_world",
     "save",
+    "use_of",
     "warm_start",
 ]

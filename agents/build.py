@@ -17,7 +17,7 @@ from agents.policies.policy import BlockPolicy
 from agents.saving.agent_file import check_size
 from agents.saving.spaces import LARGEST
 from agents.vec_env import OVERSEER, GymnasiumVecEnv
-from routing import Composition, Network, find
+from routing import Composition, Network, SplitAdam, find
 from routing.errors import unknown_name
 
 
@@ -146,7 +146,7 @@ def build(
         raise ValueError(f"{env.env} has no overseer: it lacks {', '.join(OVERSEER)}; train it by RoutedPPO, untreated")
     composition, learner, samples = find(method), LEARNERS[algorithm], env.num_envs * n_steps
     network, optimizer = composition.network, composition.value("optimizer")
-    if learner.fuses_adam and optimizer.optimizer_class is torch.optim.Adam:
+    if learner.fuses_adam and optimizer.optimizer_class in (torch.optim.Adam, SplitAdam):
         optimizer.arguments["fused"] = True
     model = learner(
         BlockPolicy,

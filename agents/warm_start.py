@@ -41,7 +41,7 @@ def warm_start(policy: BlockPolicy, agent: Agent) -> None:
     _check_equal(policy, source)
     if policy.architecture[:3] == source.architecture[:3]:
         pairs: Pairs = iter([(policy, source)])
-    elif policy.network == "adapters" and policy.head != "per_expert":
+    elif policy.network == "adapters" and policy.head != "per_expert" and not source.architecture.conditioned:
         pairs = _for_one_network(policy, source, [RETAIN])
     elif policy.network in ("gated", "ungated") and source.network == "single":
         pairs = _for_one_network(policy, source, list(policy.mlp_extractor.networks()))

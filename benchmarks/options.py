@@ -52,7 +52,7 @@ def train_variant(method: str, oversight: float, seed: int, steps: int, **change
     model.learn(steps)
     cpu = cpu_seconds() - start
     evaluate, _ = agents.make_evaluator(config.env, seed, oversight_prob=oversight)
-    (final,) = evaluate.each(model.policy, [agents.BlockUse(find(method).deployments[0].scales)])
+    (final,) = evaluate.each(model.policy, [agents.use_of(find(method).deployments[0])])
     return VariantResult(final.true_return, cpu)
 
 

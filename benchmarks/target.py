@@ -65,7 +65,7 @@ class StopAtTarget(BaseCallback):
         self.used += cpu_seconds() - self.since
         policy = self.model.policy
         assert isinstance(policy, agents.BlockPolicy)  # the callback's declared type is wider
-        (evaluation,) = self.evaluate.each(policy, [agents.BlockUse(find(METHOD).deployments[0].scales)])
+        (evaluation,) = self.evaluate.each(policy, [agents.use_of(find(METHOD).deployments[0])])
         self.best = max(self.best, evaluation.true_return)
         self.evaluated_at, self.since = self.num_timesteps, cpu_seconds()
 

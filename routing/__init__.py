@@ -12,14 +12,15 @@ from routing.audit import Audit, audit, moved, snapshot
 from routing.backward.linear import routed_linear
 from routing.backward.primitives import scale_grad
 from routing.lora import lora, set_scale, start_from_zero
-from routing.optim import optimizer_groups, penalty, silence
+from routing.optim import SplitAdam, optimizer_groups, penalty, silence
 from routing.oversight.limits import LIMITS, Change, Steps, limit, parse_limits
 from routing.oversight.overseer import Overseer, View, all_seeing, limited
-from routing.oversight.composition import After, Composition, Deployment, Network, Optimizer
+from routing.oversight.composition import Acting, After, Composition, Deployment, Measured, Network, Optimizer
 from routing.oversight.parts import KINDS, PARTS, part
 from routing.oversight.registry import METHODS, differing_parts, find, method
 from routing.oversight.treatment import (
     BLOCKS,
+    CODES,
     GATE,
     RETAIN,
     Feedback,
@@ -41,12 +42,14 @@ from routing.surgery import contract, expand
 
 __all__ = [
     "BLOCKS",
+    "CODES",
     "GATE",
     "KINDS",
     "LIMITS",
     "METHODS",
     "PARTS",
     "RETAIN",
+    "Acting",
     "After",
     "Audit",
     "Change",
@@ -54,6 +57,7 @@ __all__ = [
     "Deployment",
     "Feedback",
     "Labels",
+    "Measured",
     "Network",
     "Optimizer",
     "Overseer",
@@ -61,6 +65,7 @@ __all__ = [
     "Rollout",
     "Router",
     "Rules",
+    "SplitAdam",
     "Steps",
     "Treat",
     "Treatment",

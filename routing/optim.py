@@ -5,7 +5,7 @@ weight decay multiplies every parameter whose gradient is not None by 1 - lr * w
 was trained earlier keeps moving by momentum. Setting the gradient to None prevents both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -80,3 +80,42 @@ def penalty(regions: Regions, name: str, p: int = 2) -> Tensor:
         ValueError: the region is unknown.
     """
     return torch.stack([piece.of(piece.parameter).abs().pow(p).sum() for piece in regions[name].pieces]).sum()
+
+
+class SplitAdam(torch.optim.Adam):
+    """Adam whose second moment is of other gradients than its first (GRAFT, 2026).
+
+    Adam divides the first moment of a gradient by the root of the second, so a constant mask cancels, and a parameter
+    that few examples train moves as far as others do. With the second moment of unrouted gradients, a step is as long
+    as the routed share of the gradient. `step()` is Adam's; arguments are those of `torch.optim.Adam`, without amsgrad,
+    maximize and weight decay.
+    """
+
+    @torch.no_grad()
+    def split_step(self, unrouted: Sequence[Tensor | None]) -> None:
+        """Step with first moments of the parameters' gradients and second moments of others.
+
+        Args:
+            unrouted: a gradient for each parameter, in the order of the parameter groups. A parameter whose own
+                gradient is None is not changed, nor are its moments.
+        """
+        others = iter(unrouted)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                other = next(others)
+                if parameter.grad is not None:
+                    self._step_one(parameter, parameter.grad if other is None else other, group)
+
+    def _step_one(self, parameter: Tensor, other: Tensor, group: Mapping[str, Any]) -> None:
+        """One step of Adam (Kingma and Ba 2015, algorithm 1) on a parameter, in torch's order of operations."""
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros((), device=parameter.device if group["fused"] else "cpu")
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        state["step"] += 1
+        (beta_1, beta_2), step = group["betas"], float(state["step"])
+        state["exp_avg"].lerp_(parameter.grad, 1 - beta_1)
+        state["exp_avg_sq"].mul_(beta_2).addcmul_(other, other, value=1 - beta_2)
+        scale = (1 - beta_2**step) ** 0.5
+        denominator = (state["exp_avg_sq"].sqrt() / scale).add_(group["eps"])
+        parameter.addcdiv_(state["exp_avg"], denominator, value=-group["lr"] / (1 - beta_1**step))

@@ -49,7 +49,7 @@ class OnePassPPO(RoutedPPO):
     def _collect(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
         one_step = self.n_epochs == 1 and self.batch_size >= n_rollout_steps * env.num_envs
         blocks = isinstance(self.policy, BlockPolicy)
-        if not (one_step and blocks) or self.policy.level == "forward_ablated":  # which reads masks in the forward pass
+        if not (one_step and blocks) or self.coins is not None or self.policy.architecture.reads_masks:
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         masks = torch.ones(n_rollout_steps, env.num_envs, self.policy.experts + 1, device=self.device)
         with self.policy.recorded(masks) as self.acted:

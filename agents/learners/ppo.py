@@ -14,7 +14,8 @@ A shared action head learns from every sample that is not filtered out, the crit
 import inspect
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
+from agents.acting import acting_coins
 from agents.channel import Channel
 from agents.learners import losses
 from agents.learners.nan_guard import check_finite_loss
@@ -34,7 +36,7 @@ from agents.learners.routed_buffer import RoutedRolloutBuffer, RoutedSamples, un
 from agents.policies.policy import BlockPolicy, Evaluated
 from agents.vec_env import GymnasiumVecEnv, find_overseer
 from envs.snapshot import require_snapshots
-from routing import blocks_of, find
+from routing import SplitAdam, find
 
 PROXY = "proxy"  # the method that treats nothing
 LIMITS_SEED = 0x11A17  # added to a run's seed, for the limits of the overseer
@@ -146,6 +148,7 @@ class RoutedPPO(PPO):
     def _choose_buffer(self) -> None:
         """Use the buffer that stores the overseer's view if there is an overseer, else PPO's."""
         adapter = self.overseer_env
+        self.coins = None if adapter is None else acting_coins(find(self.method), adapter.num_envs, self.seed or 0)
         if adapter is None:
             if self.rollout_buffer_class is RoutedRolloutBuffer:
                 self.rollout_buffer_class = (
@@ -163,6 +166,7 @@ class RoutedPPO(PPO):
             "overseer": find(self.method).overseer(world.judgement, world.oversight_prob),  # type: ignore[attr-defined]
             "channel": Channel(world, (self.seed or 0) + LIMITS_SEED),
             "flags": world.flags,  # type: ignore[attr-defined]
+            "columns": find(self.method).blocks,
         }
 
     def _check_blocks(self) -> None:
@@ -174,6 +178,13 @@ class RoutedPPO(PPO):
                 f"method {self.method!r} trains a gate, which {type(self.policy).__name__} lacks; "
                 "use BlockPolicy with a gated network"
             )
+        if self.coins is not None:
+            if not isinstance(self.policy, BlockPolicy):
+                raise ValueError(
+                    f"method {self.method!r} acts by its deployed policy, which {type(self.policy).__name__} has no "
+                    "blocks for; use BlockPolicy"
+                )
+            self.coins.use.check(self.policy.architecture)
 
     def set_env(self, env, force_reset: bool = True) -> None:
         """Replace the environment, as PPO does; the buffer then stores the view of the new environment's overseer."""
@@ -198,7 +209,7 @@ class RoutedPPO(PPO):
         )
 
     def _excluded_save_params(self) -> list[str]:
-        excluded = super()._excluded_save_params()
+        excluded = [*super()._excluded_save_params(), "coins"]
         if self.rollout_buffer_class is RoutedRolloutBuffer:  # its arguments belong to the environment
             return [*excluded, "rollout_buffer_class", "rollout_buffer_kwargs"]
         return excluded
@@ -209,6 +220,20 @@ class RoutedPPO(PPO):
         adapter = self.overseer_env
         if adapter is not None:
             self.rollout_buffer.record_overseer_view(adapter, dones)  # type: ignore[arg-type]
+        if self.coins is not None:
+            self.coins.toss(np.asarray(dones))
+
+    def collect_rollouts(self, env, callback, rollout_buffer, n_rollout_steps: int) -> bool:
+        """Collect a rollout as PPO does; the deployed policy acts in some copies, if the method has it act."""
+        self._record_progress()
+        acting = nullcontext() if self.coins is None else self.policy.acting_by(self.coins.use, self.coins.deployed)
+        with acting:
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+
+    def _record_progress(self) -> None:
+        """Give the buffer the share of the run's steps that are done."""
+        if self.overseer_env:
+            self.rollout_buffer.progress = min(self.num_timesteps / max(self._total_timesteps, 1), 1.0)
 
     def world_snapshot(self) -> dict[str, Any]:
         """Return the state of the environment's copies; raises SnapshotUnsupported if it has no snapshot."""
@@ -230,6 +255,7 @@ class RoutedPPO(PPO):
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
         clip_range_vf = self._clip_range_vf()
         self._check_masks()
+        self._relabel()
         for name, value in self.oversight_metrics.items():  # changed from SB3 2.9 (1 of 10): the overseer's metrics
             self.logger.record(name, value)
         terms: list[dict[str, float]] = []
@@ -281,6 +307,26 @@ class RoutedPPO(PPO):
                 "use BlockPolicy"
             )
 
+    @torch.no_grad()
+    def _relabel(self) -> None:
+        """Evaluate old log-probabilities under the masks of each sample, if they choose the policy that it trains.
+
+        The ratio is 1 before the update, as if the chosen policy had acted. No weight corrects for the policy that did
+        act, as in conditional training: the clipped ratio to it would keep the chosen policy near it.
+        """
+        if not (self.overseer_env and isinstance(self.policy, BlockPolicy) and self.policy.architecture.relabels):
+            return
+        buffer = self.rollout_buffer
+        for step in range(buffer.buffer_size):
+            columns = (buffer.observations[step], buffer.actions[step], buffer.masks[step])
+            observations, actions, masks = map(buffer.to_torch, columns)
+            found = self.policy.evaluate_actions(observations, self._taken(actions), masks)
+            buffer.log_probs[step] = found.log_prob.cpu().numpy()
+
+    def _taken(self, actions: torch.Tensor) -> torch.Tensor:
+        """(B, action_dim) of the buffer -> (B, *action) for the policy."""
+        return actions.long().flatten() if isinstance(self.action_space, Discrete) else actions
+
     def _minibatches(self) -> Iterator[RoutedSamples]:
         """The minibatches of one epoch."""
         batches = self.rollout_buffer.get(self.batch_size)
@@ -288,7 +334,7 @@ class RoutedPPO(PPO):
 
     def _evaluate(self, batch: RoutedSamples) -> Evaluated:
         """Values, log-probabilities and entropies of the minibatch under the current policy."""
-        actions = batch.actions.long().flatten() if isinstance(self.action_space, Discrete) else batch.actions
+        actions = self._taken(batch.actions)
         if batch.masks is None or not isinstance(self.policy, BlockPolicy):
             return Evaluated(*self.policy.evaluate_actions(batch.observations, actions))
         # changed from SB3 2.9 (3 of 10): masks route the gradient of each sample
@@ -296,6 +342,20 @@ class RoutedPPO(PPO):
 
     def _update(self, batch: RoutedSamples, clip_range: float, clip_range_vf: float | None = None) -> Losses:
         """One optimiser step on one minibatch, unless the KL divergence exceeds its target."""
+        loss, terms, log_ratio = self._terms(batch, clip_range, clip_range_vf)
+        with torch.no_grad():
+            approx_kl = torch.mean((torch.exp(log_ratio) - 1) - log_ratio).cpu().numpy()
+        if not self._exceeds_target_kl(approx_kl):
+            unrouted = self._gradients_without_masks(
+                batch.masks, lambda masks: self._terms(batch._replace(masks=masks), clip_range, clip_range_vf)[0]
+            )
+            self._step_optimizer(loss, batch.masks, bool(batch.critic.any()), "gate_loss" in terms, unrouted)
+        return Losses({name: term.item() for name, term in terms.items()}, approx_kl)
+
+    def _terms(
+        self, batch: RoutedSamples, clip_range: float, clip_range_vf: float | None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+        """The loss of a minibatch, its terms by name, and the logarithm of each sample's ratio, (B,)."""
         values, log_prob, entropy = self._evaluate(batch)
         values = values.flatten()
         advantages = batch.advantages
@@ -320,12 +380,25 @@ class RoutedPPO(PPO):
             terms["gate_loss"] = losses.gate_cross_entropy(logits, batch.gate[targeted]).mean()
             loss = loss + self.gate_coef * terms["gate_loss"]
         terms |= {"clip_fraction": torch.mean((torch.abs(ratio - 1) > clip_range).float()), "loss": loss}
-        with torch.no_grad():
-            log_ratio = log_prob - batch.old_log_prob
-            approx_kl = torch.mean((torch.exp(log_ratio) - 1) - log_ratio).cpu().numpy()
-        if not self._exceeds_target_kl(approx_kl):
-            self._step_optimizer(loss, batch.masks, bool(batch.critic.any()), "gate_loss" in terms)
-        return Losses({name: term.item() for name, term in terms.items()}, approx_kl)
+        return loss, terms, log_prob.detach() - batch.old_log_prob
+
+    def _gradients_without_masks(
+        self, masks: torch.Tensor | None, loss_under: Callable[[torch.Tensor], torch.Tensor]
+    ) -> list[torch.Tensor | None] | None:
+        """The gradients of the loss under unit masks, for an optimiser that reads them; None if there are no masks.
+
+        Args:
+            masks: (B, M) of the minibatch.
+            loss_under: computes the loss under masks (B, M).
+        """
+        optimizer = self.policy.optimizer
+        if not isinstance(optimizer, SplitAdam) or masks is None or bool((masks == 1).all()):
+            return None
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        found = torch.autograd.grad(loss_under(torch.ones_like(masks)), trained, allow_unused=True)
+        gradients = dict(zip(trained, found, strict=True))
+        return [gradients.get(parameter) for parameter in parameters]
 
     def entropy_weight(self) -> float:
         """Weight of the entropy bonus at this point of the run."""
@@ -336,9 +409,22 @@ class RoutedPPO(PPO):
         )
 
     def _step_optimizer(
-        self, loss: torch.Tensor, masks: torch.Tensor | None, critic_trained: bool, gate_trained: bool
+        self,
+        loss: torch.Tensor,
+        masks: torch.Tensor | None,
+        critic_trained: bool,
+        gate_trained: bool,
+        unrouted: list[torch.Tensor | None] | None,
     ) -> None:
-        """One optimiser step. A block that no sample trains stays unchanged, and so does the critic."""
+        """One optimiser step. A block that no sample trains stays unchanged, and so does the critic.
+
+        Args:
+            loss: scalar.
+            masks: (B, M).
+            critic_trained: whether a sample trains the critic.
+            gate_trained: whether a sample has a target of the gate.
+            unrouted: gradients under unit masks, for the second moment of `SplitAdam`; None: no split.
+        """
         check_finite_loss(
             loss, self.policy, self._n_updates
         )  # changed from SB3 2.9 (8 of 10): a loss of nan is an error
@@ -348,10 +434,17 @@ class RoutedPPO(PPO):
             # changed from SB3 2.9 (9 of 10): Adam moves on a gradient of zeros
             trained = masks.any(0).tolist()
             trained[-1] |= gate_trained
-            blocks = zip(blocks_of(self.policy.experts), trained, strict=True)
+            blocks = zip(self.policy.architecture.columns, trained, strict=True)
             still = [self.policy.block_parameters(name) for name, any_sample in blocks if not any_sample]
             for parameter in chain(*still, () if critic_trained else self.policy.critic_parameters()):
                 parameter.grad = None
         if math.isfinite(self.max_grad_norm):  # changed from SB3 2.9 (10 of 10): clipping may be off
-            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-        self.policy.optimizer.step()
+            norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            if unrouted is not None:  # by the same factor
+                factor = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+                unrouted = [None if gradient is None else gradient * factor for gradient in unrouted]
+        if unrouted is None:
+            self.policy.optimizer.step()
+        else:
+            assert isinstance(self.policy.optimizer, SplitAdam)
+            self.policy.optimizer.split_step(unrouted)

@@ -21,10 +21,11 @@ import envs
 from agents.learners.one_pass_ppo import OnePassPPO
 from agents.learners.routed_buffer import RoutedRolloutBuffer
 from agents.onednn import use_onednn
-from agents.policies.policy import BlockPolicy, log_softmax
+from agents.policies.blocks import BlockUse
+from agents.policies.policy import LEAST_LOG_PROB, BlockPolicy, log_softmax
 from agents.tabular.device_rollout import DeviceRollout
 from agents.tabular.grouping import GroupedSamples, group_samples, pad_rows, take_rows
-from agents.tabular.policy_table import LazyTable, WholeTable
+from agents.tabular.policy_table import LazyTable, TwoTables, WholeTable
 from agents.tabular.rollout import TableRollout, Trajectories
 from routing import find
 
@@ -79,10 +80,13 @@ class RoutedReinforce(OnePassPPO):
 
     def _choose_tables(self) -> None:
         self.tabular = self.by_tables and self._direct and self._reads_observations_only() and self._load_tables()
+        if self.tabular and self.coins is not None and self.device.type != "cpu":
+            log.warning("acting=deployed looks up on the CPU only, so each sample has its own forward pass")
+            self.tabular = False
         if self.tabular:
             generator = np.random.default_rng(self.seed)
             if self.device.type == "cpu":
-                self.table_rollout = TableRollout(self.tables, self.n_envs, generator)
+                self.table_rollout = TableRollout(self.tables, self.n_envs, generator, self.coins)
             else:
                 self.table_rollout = DeviceRollout(self.tables, self.n_envs, generator, self.device)
             self.inputs = torch.as_tensor(self.tables.observations, device=self.device)  # (O, *obs)
@@ -116,6 +120,7 @@ class RoutedReinforce(OnePassPPO):
             "table_rollout",
             "inputs",
             "trajectories",
+            "looked_up",
             "table",
             "values",
         ]
@@ -142,9 +147,12 @@ class RoutedReinforce(OnePassPPO):
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
+        self._record_progress()
         self.table = self._make_table()
         with torch.autocast(self.device.type, enabled=False):  # inner contexts share its cache of rounded weights
-            self.trajectories = self._roll_out(n_rollout_steps)
+            rolled_out = self._roll_out(n_rollout_steps)
+        self.looked_up = rolled_out.observation  # (T, N) rows of the table
+        self.trajectories = rolled_out._replace(observation=self._observation_of(rolled_out.observation))
         self.num_timesteps += int(self.trajectories.live.sum())
         callback.update_locals(locals())
         if not callback.on_step():
@@ -158,11 +166,19 @@ class RoutedReinforce(OnePassPPO):
             return self.table_rollout.episodes(self.table)
         return self.table_rollout.steps(steps, self.table)
 
-    def _make_table(self) -> LazyTable | WholeTable:
+    def _make_table(self) -> LazyTable | WholeTable | TwoTables:
         """Action probabilities of the policy by observation."""
-        if self.device.type == "cpu":
+        if self.device.type != "cpu":
+            return WholeTable(self.policy, self.inputs)
+        if self.coins is None:
             return LazyTable(self.policy, self.inputs, self.tables.n_actions)
-        return WholeTable(self.policy, self.inputs)
+        return TwoTables(
+            *(LazyTable(self.policy, self.inputs, self.tables.n_actions, use) for use in (BlockUse(), self.coins.use))
+        )
+
+    def _observation_of(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of the table of action probabilities, int -> indices of tables.observations, of the same shape."""
+        return rows if self.coins is None else rows % len(self.inputs)
 
     def _fill_buffer(self, buffer: RoutedRolloutBuffer, rollout: Trajectories) -> None:
         """Store the rollout as if the environment had been stepped, and treat it."""
@@ -250,11 +266,21 @@ class RoutedReinforce(OnePassPPO):
         for column in sums:
             column[len(grouped.observation) :] = 0
         observation = grouped.observation[rows]
-        log_prob = self._columns(self.table.log_prob[observation])
+        looked_up, observation = observation, self._observation_of(observation)
         inputs = self.policy.rounded(self.policy.encode(take_rows(self.inputs, observation)))
+        if self.policy.architecture.relabels:
+            log_prob = self._log_prob(inputs, masks)
+        else:
+            log_prob = self._columns(self.table.log_prob[looked_up])
         old_values = None if self.clip_range_vf is None else self._columns(self.values[observation])
         counts = None if self.target_kl is None else self._counts(selected, rows)
         return Batch(inputs, log_prob, masks, *sums)._replace(old_values=old_values, counts=counts)
+
+    @torch.no_grad()
+    def _log_prob(self, inputs: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """(P, A) log-probabilities of all actions under masks; see `RoutedPPO._relabel`."""
+        latent = self.policy.mlp_extractor.forward_actor(inputs, masks)
+        return log_softmax(self.policy.action_net(latent)).clamp(min=LEAST_LOG_PROB)
 
     def _counts(self, selected: np.ndarray, rows: np.ndarray) -> torch.Tensor:
         """(P, A) number of selected samples in each row of the batch, by action; 0 in rows that only pad the size."""
@@ -271,7 +297,7 @@ class RoutedReinforce(OnePassPPO):
     def _group(self, selected: np.ndarray, advantages: np.ndarray, weights: np.ndarray) -> GroupedSamples:
         buffer = self.rollout_buffer
         return group_samples(
-            self.trajectories.observation[selected],
+            self.looked_up[selected],
             buffer.masks[selected],
             self.trajectories.action[selected],
             advantages,
@@ -284,6 +310,17 @@ class RoutedReinforce(OnePassPPO):
 
     def _step(self, batch: Batch, clip_range: float) -> dict[str, float]:
         """One optimiser step; returns the terms of the loss."""
+        loss, terms = self._loss(batch, clip_range)
+        if not self._exceeds_target_kl(terms["approx_kl"].cpu().numpy() if "approx_kl" in terms else np.asarray(0.0)):
+            unrouted = self._gradients_without_masks(
+                batch.masks, lambda masks: self._loss(batch._replace(masks=masks), clip_range)[0]
+            )
+            critic_trained = bool(batch.critic_visits.any())
+            self._step_optimizer(loss, batch.masks, critic_trained, "gate_loss" in terms, unrouted)
+        return {name: term.item() for name, term in terms.items()}
+
+    def _loss(self, batch: Batch, clip_range: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss of a batch, and its terms by name."""
         total, critic_total = batch.visits.sum(), batch.critic_visits.sum().clamp(min=LEAST_TOTAL)
         latent = self.policy.mlp_extractor.forward_actor(batch.inputs, batch.masks)
         log_prob = log_softmax(self.policy.action_net(latent))
@@ -308,10 +345,7 @@ class RoutedReinforce(OnePassPPO):
         if batch.counts is not None:
             divergence = (ratio.detach() - 1) - (log_prob.detach() - batch.log_prob)
             terms["approx_kl"] = (batch.counts * divergence).sum() / batch.counts.sum()
-            if self._exceeds_target_kl(terms["approx_kl"].cpu().numpy()):
-                return {name: term.item() for name, term in terms.items()}
-        self._step_optimizer(loss, batch.masks, bool(batch.critic_visits.any()), "gate_loss" in terms)
-        return {name: term.item() for name, term in terms.items()}
+        return loss, terms
 
     def _gate_term(self, batch: Batch, targeted: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy of the gate over the samples that have a target."""

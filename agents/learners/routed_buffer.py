@@ -16,7 +16,7 @@ from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, Roll
 from agents.channel import Channel
 from agents.tabular.rollout import Trajectories
 from agents.vec_env import GymnasiumVecEnv
-from routing import Feedback, Overseer, Rollout, Treat, View, blocks_of, judged
+from routing import Feedback, Overseer, Rollout, Treat, View, judged
 
 SAMPLED = ("weights", "masks", "critic_weights", "gate", "baselined")  # (T, N, ...), of which minibatches are drawn
 
@@ -65,15 +65,26 @@ class RoutedRolloutBuffer(RolloutBuffer):
         overseer: computes the feedback on a rollout.
         channel: the overseer's side of the environment, with its limits.
         flags: (*obs,) bool, entries of an observation that show the agent what the overseer will see.
+        columns: names of the columns of masks.
 
     Attributes:
         labels_used: verdicts read since the buffer was made.
         critic: (n, *obs) -> (n,) values, for the bootstrap at time-outs; None if rewards include it already.
+        progress: share of the run's steps that were done before the rollout.
     """
 
-    def __init__(self, *args, treat: Treat, overseer: Overseer, channel: Channel, flags: np.ndarray, **kwargs):
-        self.treat, self.overseer, self.channel, self.flags = treat, overseer, channel, flags
-        self.labels_used = 0
+    def __init__(
+        self,
+        *args,
+        treat: Treat,
+        overseer: Overseer,
+        channel: Channel,
+        flags: np.ndarray,
+        columns: tuple[str, ...],
+        **kwargs,
+    ):
+        self.treat, self.overseer, self.channel, self.flags, self.columns = treat, overseer, channel, flags, columns
+        self.labels_used, self.progress = 0, 0.0
         self.critic: Callable[[np.ndarray], np.ndarray] | None = None
         super().__init__(*args, **kwargs)
 
@@ -190,7 +201,7 @@ class RoutedRolloutBuffer(RolloutBuffer):
         view = View(self.overseer_obs, self.true_reward, self.dones, audited=self.audited, live=self.live)
         feedback = self.overseer(self.channel.view(view._replace(whole=self.whole_episodes, **self.states_read)))
         endings = np.concatenate(self.endings)
-        rollout = Rollout(self.raw_reward, endings, self.flags, feedback, self.live)
+        rollout = Rollout(self.raw_reward, endings, self.flags, feedback, self.live, progress=self.progress)
         observed = self.channel.features(self.overseer_obs)
         treatment = self.treat(rollout._replace(overseer_obs=observed, reached=self.reached))
         self.rewards += (treatment.rewards - self.raw_reward).astype(np.float32)
@@ -220,11 +231,11 @@ class RoutedRolloutBuffer(RolloutBuffer):
         scores = feedback.seen[feedback.dones]
         self.verdicts = scores[judged(scores)]
         self.labels_used += len(self.verdicts)
-        mean_masks, blocks = self.masks[self.live].mean(0), blocks_of(self.masks.shape[-1] - 1)
+        mean_masks = self.masks[self.live].mean(0)
         self.metrics = {
             "oversight/labels_used": float(self.labels_used),
             "oversight/seen_fraction": len(self.verdicts) / max(len(scores), 1),
-            **{f"routing/mask_mean/{name}": float(m) for name, m in zip(blocks, mean_masks, strict=True)},
+            **{f"routing/mask_mean/{name}": float(m) for name, m in zip(self.columns, mean_masks, strict=True)},
             **self._weight_metrics(),
         }
 

@@ -6,6 +6,7 @@ Network:
 - ungated: n experts with coefficient 1/n each.
 - single: one expert with coefficient 1, for comparison with a network without parts.
 - adapters: one frozen network with a low-rank adapter for each expert; adapters add up with coefficient 1.
+- conditioned: one network that reads, besides the features, the code of a verdict: good, bad or no verdict.
 
 Head:
 
@@ -19,18 +20,21 @@ Level, the gradients that a mask scales:
 - activation: the gradient through a block's output.
 - parameter: the gradient of a block's parameters. It differs from activation only if the features extractor learns.
 - forward_ablated: as activation, and each forget expert outputs 0 for samples that do not train it.
+- hard: as activation, and each expert has coefficient 0 for samples that do not train it; the others' coefficients are
+  divided by their sum.
 """
 
 from collections.abc import Sequence
 from itertools import count, pairwise
 from typing import NamedTuple
 
-from routing import BLOCKS, blocks_of
+from routing import BLOCKS, CODES, blocks_of
 from routing.errors import unknown_name
 
-NETWORKS = ("gated", "ungated", "single", "adapters")
+NETWORKS = ("gated", "ungated", "single", "adapters", "conditioned")
 HEADS = ("shared", "per_expert", "frozen")
-LEVELS = ("activation", "parameter", "forward_ablated")
+LEVELS = ("activation", "parameter", "forward_ablated", "hard")
+ONE_EXPERT = ("single", "conditioned")
 MAX_EXPERTS = 8  # the time to build a router is quadratic in the number of layers
 RETAIN, FORGET, GATE = BLOCKS
 
@@ -59,6 +63,34 @@ class Architecture(NamedTuple):
         return expert_names(self.experts) + ((GATE,) if self.gated else ())
 
     @property
+    def conditioned(self) -> bool:
+        """Whether the network reads the code of a verdict."""
+        return self.network == "conditioned"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of masks: blocks, the gate's last even without one; codes of a network that reads verdicts."""
+        return (*CODES, GATE) if self.conditioned else blocks_of(self.experts)
+
+    @property
+    def coefficients(self) -> tuple[str, ...]:
+        """What a use of the policy can fix: the coefficient of each expert, or the code that the network reads."""
+        return CODES if self.conditioned else expert_names(self.experts)
+
+    @property
+    def relabels(self) -> bool:
+        """Whether a sample's masks choose the policy that it trains, so that it is not the policy that acted.
+
+        The ratio of an update then compares the chosen policy with itself before the update.
+        """
+        return self.conditioned or self.level == "hard"
+
+    @property
+    def reads_masks(self) -> bool:
+        """Whether the forward pass depends on masks."""
+        return self.relabels or self.level == "forward_ablated"
+
+    @property
     def forget(self) -> tuple[str, ...]:
         """The blocks of the experts other than retain."""
         return expert_names(self.experts)[1:]
@@ -72,9 +104,11 @@ class Architecture(NamedTuple):
         ):
             if name not in known:
                 raise unknown_name(part, name, known)
-        if self.network == "single" and self.experts != 1:
-            raise ValueError(f"network 'single' has 1 expert, not {self.experts}; choose experts=1 or network 'gated'")
-        if self.network != "single" and self.experts < 2:
+        if self.network in ONE_EXPERT and self.experts != 1:
+            raise ValueError(
+                f"network {self.network!r} has 1 expert, not {self.experts}; choose experts=1 or network 'gated'"
+            )
+        if self.network not in ONE_EXPERT and self.experts < 2:
             raise ValueError(
                 f"network {self.network!r} has {self.experts} experts; choose at least 2, or network 'single'"
             )

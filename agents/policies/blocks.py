@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from agents.policies.architecture import GATE, Architecture, expert_names
+from agents.policies.architecture import CODES, GATE, RETAIN, Architecture, expert_names
 from routing import Regions, Router, Rules, lora, module, set_scale
 from routing.errors import unknown_name
 from routing.selectors import Part
@@ -23,6 +23,7 @@ Arch = Mapping[str, Widths]
 Coefficients = Sequence[torch.Tensor]
 Network = Callable[[int, Widths], nn.Sequential]
 Precision = Literal["fp32", "bf16"]
+NO_VERDICT = tuple(float(code == "no_verdict") for code in CODES)
 PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -64,15 +65,20 @@ class BlockUse(NamedTuple):
     """How the blocks of a trained policy are used; the default is as trained."""
 
     scales: tuple[float, ...] | None = None
-    """Fixed coefficient of each expert; None takes the trained ones."""
+    """Fixed coefficient of each expert; None takes the trained ones. Of a network that reads verdicts it is the code:
+    good, bad, no verdict; None is the last."""
     without: frozenset[str] = frozenset()
     """Ablated blocks. An ablated expert has coefficient 0; with an ablated gate, n experts have coefficient 1/n."""
+    forget_scale: float | None = None
+    """Factor, from 0 to 1, of the coefficients of all forget experts; None, like 1, leaves them as trained. With a gate
+    the weight that they lose goes to the retain expert, so a factor of 0 gives it coefficient 1."""
 
-    def coefficients(self, trained: Coefficients) -> Coefficients:
+    def coefficients(self, trained: Coefficients, gated: bool) -> Coefficients:
         """Compute the coefficients of the experts in this use.
 
         Args:
             trained: one (B, 1) tensor per expert, as trained.
+            gated: whether a gate mixes the experts.
 
         Returns:
             One (B, 1) tensor per expert.
@@ -80,6 +86,9 @@ class BlockUse(NamedTuple):
         experts = len(trained)
         fixed = self.scales or ((1 / experts,) * experts if GATE in self.without else None)
         mixed = trained if fixed is None else tuple(torch.full_like(trained[0], scale) for scale in fixed)
+        if self.forget_scale is not None and self.forget_scale != 1:  # at 1 a sum of weights could round
+            forget = tuple(c * self.forget_scale for c in mixed[1:])
+            mixed = (1 - reduce(torch.add, forget) if gated else mixed[0], *forget)
         return tuple(c * (name not in self.without) for name, c in zip(expert_names(experts), mixed, strict=True))
 
     def check(self, architecture: Architecture) -> None:
@@ -87,17 +96,44 @@ class BlockUse(NamedTuple):
         for name in self.without:
             if name not in architecture.blocks:
                 raise unknown_name("block", name, architecture.blocks)
-        if self.scales is not None and len(self.scales) != architecture.experts:
+        if self.scales is not None and len(self.scales) != len(architecture.coefficients):
             raise ValueError(
                 f"{len(self.scales)} coefficients {self.scales} for a policy of {architecture.experts} experts; "
-                f"give one for each of {', '.join(expert_names(architecture.experts))}"
+                f"give one for each of {', '.join(architecture.coefficients)}"
             )
+        if self.forget_scale is not None:
+            self._check_forget_scale(self.forget_scale, architecture)
+
+    def _check_forget_scale(self, scale: float, architecture: Architecture) -> None:
+        if not architecture.forget:
+            raise ValueError(f"network {architecture.network!r} has no forget expert to scale; omit forget_scale")
+        if self.scales is not None:
+            raise ValueError(f"coefficients {self.scales} are fixed, so forget_scale {scale} has no effect; omit one")
+        if not 0 <= scale <= 1:
+            raise ValueError(f"forget_scale is {scale}; choose a number from 0 to 1")
 
 
 def weighted_sum(coefficients: Coefficients, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
     """Weight the experts' outputs (B, units) and add them up, in their precision."""
     weighted = (c.to(output.dtype) * output for c, output in zip(coefficients, outputs, strict=True))
     return wide(reduce(torch.add, weighted))
+
+
+def among_trained(coefficients: Coefficients, trained: torch.Tensor) -> Coefficients:
+    """Return coefficients that are 0 for experts that a sample does not train, the others divided by their sum.
+
+    Args:
+        coefficients: one (B, 1) tensor per expert.
+        trained: (B, n) bool, whether the sample trains the expert.
+
+    Returns:
+        One (B, 1) tensor per expert; a sample that trains all experts keeps its coefficients bit for bit.
+    """
+    mixed = torch.cat(list(coefficients), 1)
+    remaining = mixed * trained
+    total = remaining.sum(1, keepdim=True)
+    shares = remaining / total.where(total > 0, 1.0)
+    return mixed.where(trained.all(1, keepdim=True), shares).split(1, 1)
 
 
 class BlockExtractor(nn.Module):
@@ -112,6 +148,7 @@ class BlockExtractor(nn.Module):
 
     Attributes:
         use: how the blocks are used when no masks are given.
+        use_in_part: another use and the samples, (B, 1) bool, that it applies to when no masks are given; None: none.
         regions: the blocks as regions of a router.
     """
 
@@ -125,12 +162,12 @@ class BlockExtractor(nn.Module):
         parts = self._build_actor(features_dim, arch["pi"], network)
         self.critic = network(features_dim, arch["vf"])
         self.use = BlockUse()
+        self.use_in_part: tuple[BlockUse, torch.Tensor] | None = None
         self.regions = Regions(self, parts)
         level = architecture.level
         ablated = dict.fromkeys(architecture.forget if level == "forward_ablated" else (), level)
-        self.router = Router(
-            self, Rules.direct(self.regions), "activation" if level == "forward_ablated" else level, ablated
-        )
+        on_activations = level in ("forward_ablated", "hard")
+        self.router = Router(self, Rules.direct(self.regions), "activation" if on_activations else level, ablated)
 
     def _build_actor(self, inputs: int, widths: Widths, network: Network) -> dict[str, Part | Sequence[Part]]:
         """Build the actor's networks; returns the part of each block."""
@@ -194,18 +231,33 @@ class BlockExtractor(nn.Module):
             ValueError: M is not the number of experts plus 1.
         """
         if masks is None:
+            return self._in_use(features)
+        columns = self.architecture.columns
+        if masks.shape[-1] != len(columns):
+            raise ValueError(f"masks have {masks.shape[-1]} columns; give {len(columns)}: {', '.join(columns)}")
+        return self._under_masks(features, masks)
+
+    def _in_use(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, features) -> (B, latent), without masks."""
+        if self.use_in_part is None:
             return self.latents(features, [self.use])[0]
-        if masks.shape[-1] != len(self.names) + 1:
-            raise ValueError(
-                f"masks have {masks.shape[-1]} columns; give {len(self.names) + 1}: {', '.join(self.names)}, {GATE}"
-            )
+        other, samples = self.use_in_part
+        most, some = self.latents(features, [self.use, other])
+        return some.where(samples, most)
+
+    def _under_masks(self, features: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """(B, features), (B, M) -> (B, latent)."""
         with self.router(masks[:, : len(self.router.levels)]):
-            return self._mixed(self.coefficients(features), features)
+            coefficients = self.coefficients(features)
+            if self.architecture.level == "hard":
+                coefficients = among_trained(coefficients, masks[:, : len(self.names)] != 0)
+            return self._mixed(coefficients, features)
 
     def latents(self, features: torch.Tensor, uses: Sequence[BlockUse]) -> list[torch.Tensor]:
         """(B, features) -> (B, latent) for each use; experts and gate are computed once."""
         coefficients, outputs = self.coefficients(features), [expert(features) for expert in self.experts.values()]
-        return [weighted_sum(use.coefficients(coefficients), outputs) for use in uses]
+        gated = self.architecture.gated
+        return [weighted_sum(use.coefficients(coefficients, gated), outputs) for use in uses]
 
     def _mixed(self, coefficients: Coefficients, features: torch.Tensor) -> torch.Tensor:
         return weighted_sum(coefficients, [expert(features) for expert in self.experts.values()])
@@ -245,7 +297,7 @@ class AdapterExtractor(BlockExtractor):
     def latents(self, features: torch.Tensor, uses: Sequence[BlockUse]) -> list[torch.Tensor]:
         """(B, features) -> (B, latent) for each use; adapters act inside the network, so each use is a forward pass."""
         trained = self.coefficients(features)
-        return [self._mixed(use.coefficients(trained), features) for use in uses]
+        return [self._mixed(use.coefficients(trained, gated=False), features) for use in uses]
 
     def _mixed(self, coefficients: Coefficients, features: torch.Tensor) -> torch.Tensor:
         for name, coefficient in zip(self.names, coefficients, strict=True):
@@ -255,9 +307,35 @@ class AdapterExtractor(BlockExtractor):
         return weighted_sum(coefficients, [head(latent) for head in heads]) if heads else latent
 
 
+class ConditionedExtractor(BlockExtractor):
+    """One network that reads the features and the code of a verdict; masks are codes, and mask no gradient."""
+
+    def _build_actor(self, inputs: int, widths: Widths, network: Network) -> dict[str, Part | Sequence[Part]]:
+        return super()._build_actor(inputs + len(CODES), widths, network)
+
+    def _under_masks(self, features: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        return self._mixed(self.coefficients(features), self._with_code(features, masks[:, : len(CODES)]))
+
+    def latents(self, features: torch.Tensor, uses: Sequence[BlockUse]) -> list[torch.Tensor]:
+        """(B, features) -> (B, latent) for each use; each code is a forward pass."""
+        (one,) = self.coefficients(features)
+        codes = [features.new_tensor(use.scales or NO_VERDICT).expand(len(features), -1) for use in uses]
+        return [
+            self._mixed([one * (RETAIN not in use.without)], self._with_code(features, code))
+            for use, code in zip(uses, codes, strict=True)
+        ]
+
+    def _with_code(self, features: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """(B, features), (B, 3) -> (B, features + 3)."""
+        return torch.cat([features, code.to(features.dtype)], 1)
+
+
 def make_extractor(
     features_dim: int, arch: Arch, network: Network, architecture: Architecture, logits: int
 ) -> BlockExtractor:
     """Build the extractor of an architecture; arguments as of `BlockExtractor`."""
-    kind = AdapterExtractor if architecture.network == "adapters" else BlockExtractor
+    kind = EXTRACTORS.get(architecture.network, BlockExtractor)
     return kind(features_dim, arch, network, architecture, logits)
+
+
+EXTRACTORS = {"adapters": AdapterExtractor, "conditioned": ConditionedExtractor}

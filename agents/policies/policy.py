@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from gymnasium.spaces import flatdim
 from stable_baselines3.common.distributions import Distribution
@@ -17,7 +18,7 @@ from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from agents.policies.architecture import Architecture
+from agents.policies.architecture import ONE_EXPERT, Architecture
 from agents.policies.blocks import MLP, PRECISIONS, BlockExtractor, BlockUse, Precision, make_extractor
 from routing import start_from_zero
 from routing.errors import unknown_name
@@ -44,10 +45,10 @@ class BlockPolicy(ActorCriticPolicy):
 
     Args:
         *args, **kwargs: as ActorCriticPolicy's; `net_arch` has at least one layer for pi and for vf.
-        network: how experts are built and mixed: "gated", "ungated", "single" or "adapters".
-        experts: number of experts n, at most 8; None takes 1 for "single" and 2 for other networks.
+        network: how experts are built and mixed: "gated", "ungated", "single", "adapters" or "conditioned".
+        experts: number of experts n, at most 8; None takes 1 for "single" and "conditioned", and 2 for other networks.
         head: the layer that computes action logits: "shared", "per_expert" or "frozen".
-        level: what a mask scales: "activation", "parameter" or "forward_ablated"; adapters need "parameter".
+        level: what a mask scales: "activation", "parameter", "forward_ablated" or "hard"; adapters need "parameter".
         precision: of the matrix products in experts, gate and critic: "fp32", or "bf16", which is faster on processors
             with bfloat16 instructions. Parameters, heads and losses are float32 in both.
 
@@ -75,10 +76,11 @@ class BlockPolicy(ActorCriticPolicy):
     ) -> None:
         if precision not in PRECISIONS:
             raise unknown_name("precision", precision, PRECISIONS)
-        experts = (1 if network == "single" else 2) if experts is None else experts
+        experts = (1 if network in ONE_EXPERT else 2) if experts is None else experts
         self.architecture, self.precision = Architecture(network, experts, head, level), precision
         self.architecture.check()
         self._recorder: Callable[[torch.Tensor, bool], Acted] | None = None
+        self._acting: tuple[BlockUse, np.ndarray] | None = None
         super().__init__(*args, **kwargs)
 
     @property
@@ -116,14 +118,36 @@ class BlockPolicy(ActorCriticPolicy):
         return features.to(torch.bfloat16) if self.precision == "bf16" else features
 
     def forward(self, obs: torch.Tensor, deterministic: bool = False) -> Acted:
-        """Act; inside `recorded` the graph is recorded.
+        """Act; inside `recorded` the graph is recorded, and inside `acting_by` another use acts in some copies.
 
         Returns:
             Actions (N, *action), values (N, 1) and log-probabilities (N,).
         """
-        if self._recorder is None:
+        if self._recorder is not None:
+            return self._recorder(obs, deterministic)
+        if self._acting is None:
             return super().forward(obs, deterministic)
-        return self._recorder(obs, deterministic)
+        use, copies = self._acting
+        self.mlp_extractor.use_in_part = use, torch.as_tensor(copies, device=self.device).unsqueeze(1)
+        try:
+            return super().forward(obs, deterministic)
+        finally:
+            self.mlp_extractor.use_in_part = None
+
+    @contextmanager
+    def acting_by(self, use: BlockUse, copies: np.ndarray) -> Iterator[None]:
+        """Context in which `forward` uses the blocks in another way in some copies.
+
+        Args:
+            use: of the blocks.
+            copies: (N,) bool, the copies that it acts in; the array is read at every step.
+        """
+        use.check(self.architecture)
+        self._acting = use, copies
+        try:
+            yield
+        finally:
+            self._acting = None
 
     @contextmanager
     def recorded(self, masks: torch.Tensor) -> Iterator[list[Evaluated]]:
@@ -273,17 +297,23 @@ class BlockPolicy(ActorCriticPolicy):
         return self.rounded(features)
 
     @contextmanager
-    def deployed(self, scales: tuple[float, ...] | None = None, without: Collection[str] = ()) -> Iterator[None]:
-        """Context in which the policy acts with its blocks used as deployed.
+    def deployed(
+        self,
+        scales: tuple[float, ...] | None = None,
+        without: Collection[str] = (),
+        forget_scale: float | None = None,
+    ) -> Iterator[None]:
+        """Context in which the policy acts with its blocks used as deployed; see `BlockUse`.
 
         Args:
             scales: fixed coefficient of each expert; None takes the trained ones.
-            without: blocks to ablate; see `BlockUse`.
+            without: blocks to ablate.
+            forget_scale: factor of the trained coefficients of the forget experts.
 
         Raises:
-            ValueError: the policy lacks a block to ablate, or has another number of experts.
+            ValueError: the policy lacks a block to ablate or to scale, or has another number of experts.
         """
-        blocks, use = self.mlp_extractor, BlockUse(scales, frozenset(without))
+        blocks, use = self.mlp_extractor, BlockUse(scales, frozenset(without), forget_scale)
         use.check(self.architecture)
         before, blocks.use = blocks.use, use
         try:

@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
+from agents.deployment import use_of
 from agents.evaluate import action_probabilities
+from agents.policies.blocks import BlockUse
 from agents.policies.policy import BlockPolicy
 from agents.saving import archive, spaces
 from agents.saving.archive import unreadable
-from agents.saving.manifest import Description, Scales, parse_manifest
+from agents.saving.manifest import Description, parse_manifest, use_data
 from agents.saving.weights import decode_tensors, encode_tensors, tensor_bytes
 from agents.worlds import make_world
 from routing import find
@@ -41,9 +43,9 @@ class Agent:
     world: Mapping[str, Any]
     """the world's arguments, including oversight_prob"""
     method: str
-    deployments: Mapping[str, Scales]
-    """deployment rule -> fixed coefficient of each expert, None for the trained ones. The first rule selected the
-    weights. "whole" (as trained) is appended if the method has no such rule."""
+    deployments: Mapping[str, BlockUse]
+    """deployment rule -> how the blocks are used. The first rule selected the weights. "whole" (as trained) is appended
+    if the method has no such rule."""
     facts: Mapping[str, Any]
     """further JSON values passed to `save`"""
 
@@ -61,7 +63,8 @@ class Agent:
         rule = rule or next(iter(self.deployments))
         if rule not in self.deployments:
             raise unknown_name("deployment rule", rule, self.deployments)
-        with self.policy.deployed(self.deployments[rule], without):
+        use = self.deployments[rule]
+        with self.policy.deployed(*use._replace(without=use.without | set(without))):
             yield
 
     def act(self, observations: np.ndarray, generator: torch.Generator | None = None) -> np.ndarray:
@@ -97,7 +100,15 @@ class Agent:
         return world
 
 
-def save(path: Path, policy: BlockPolicy, env: str, world: Mapping[str, Any], method: str, **facts: Any) -> None:
+def save(
+    path: Path,
+    policy: BlockPolicy,
+    env: str,
+    world: Mapping[str, Any],
+    method: str,
+    forget_scales: Mapping[str, float] | None = None,
+    **facts: Any,
+) -> None:
     """Save an agent atomically.
 
     Args:
@@ -106,18 +117,21 @@ def save(path: Path, policy: BlockPolicy, env: str, world: Mapping[str, Any], me
         env: Gymnasium id of the world in which the policy was trained.
         world: the world's arguments.
         method: name of the oversight method.
+        forget_scales: deployment rule -> the factor of the forget experts, for each rule that measures it.
         **facts: further JSON values.
 
     Raises:
         ValueError: the agent could not be loaded: a space, an argument of the world or the network's size is refused,
-            or a deployment rule has another number of coefficients than experts.
+            or a deployment rule has another number of coefficients than experts. Or a rule that measures has no factor.
         OSError: the file cannot be written.
     """
     manifest = {
         "env": env,
         "world": dict(world),
         "method": method,
-        "deployments": [[name, scales and list(scales)] for name, scales in find(method).deployed.items()],
+        "deployments": [
+            [rule.name, use_data(use_of(rule, (forget_scales or {}).get(rule.name)))] for rule in find(method).deployed
+        ],
         "facts": facts,
         "network": network_data(policy),
         "observation_space": spaces.to_data(policy.observation_space),

@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import gymnasium
 from torch import nn
 
-from agents.policies.architecture import HEADS, LEVELS, MAX_EXPERTS, NETWORKS
-from agents.policies.blocks import PRECISIONS
+from agents.policies.architecture import HEADS, LEVELS, MAX_EXPERTS, NETWORKS, Architecture
+from agents.policies.blocks import PRECISIONS, BlockUse
 from routing.errors import unknown_name
 from routing.oversight.composition import WHOLE
 
-Scales = tuple[float, ...] | None
 ACTIVATIONS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (nn.ReLU, nn.Tanh)}
 FIELDS = ("env", "world", "method", "deployments", "facts", "network", "observation_space", "action_space")
 NETWORK = ("widths", "activation", "network", "experts", "head", "level", "precision")
@@ -40,7 +39,7 @@ class Description(NamedTuple):
     env: str
     world: dict[str, Any]
     method: str
-    deployments: dict[str, Scales]
+    deployments: dict[str, BlockUse]
     facts: dict[str, Any]
     network: dict[str, Any]
     """keyword arguments of `BlockPolicy`"""
@@ -61,7 +60,7 @@ def parse_manifest(manifest: Mapping[str, Any]) -> Description:
         env=_name("env", manifest["env"]),
         world=_world(manifest["world"]),
         method=_name("method", manifest["method"]),
-        deployments=_deployments(manifest["deployments"], network["experts"]),
+        deployments=_deployments(manifest["deployments"], _checked_architecture(network)),
         facts=of_type("facts", manifest["facts"], dict),
         network=network,
         observation_space=of_type("observation_space", manifest["observation_space"], dict),
@@ -125,20 +124,52 @@ def _world(value: Any) -> dict[str, Any]:
     return value
 
 
-def _deployments(value: Any, experts: int) -> dict[str, Scales]:
-    """Deployment rule -> coefficient of each of n experts; the rule "whole" is appended if it is missing."""
+def _checked_architecture(network: Mapping[str, Any]) -> Architecture:
+    """The architecture of keyword arguments of `BlockPolicy`; raises ValueError if its parts do not fit together."""
+    architecture = Architecture(*(network[name] for name in Architecture._fields))
+    architecture.check()
+    return architecture
+
+
+def _deployments(value: Any, architecture: Architecture) -> dict[str, BlockUse]:
+    """Deployment rule -> use of the blocks; the rule "whole" is appended if it is missing."""
     if not 0 < len(of_type("deployments", value, list)) <= MAX_RULES:
         raise ValueError(f"deployments has {len(value)} rules, not 1 .. {MAX_RULES}")
-    rules: dict[str, Scales] = {}
+    rules: dict[str, BlockUse] = {}
     for entry in value:
         if len(of_type("a rule in deployments", entry, list)) != 2:
             raise ValueError(f"a rule in deployments has {len(entry)} entries, not a name and coefficients")
         name = _name("a rule in deployments", entry[0])
         if name in rules:
             raise ValueError(f"deployments has the rule {name!r} twice")
-        rules[name] = None if entry[1] is None else _scales(name, entry[1], experts)
-    rules.setdefault(WHOLE.name, None)
+        rules[name] = _use(name, entry[1], architecture)
+    rules.setdefault(WHOLE.name, BlockUse())
     return rules
+
+
+def use_data(use: BlockUse) -> Any:
+    """Return the manifest's value of a use: null as trained, a list of coefficients, or a dictionary of the others."""
+    if use.without:
+        return {"without": sorted(use.without)}
+    if use.forget_scale is not None:
+        return {"forget_scale": use.forget_scale}
+    return None if use.scales is None else list(use.scales)
+
+
+def _use(rule: str, value: Any, architecture: Architecture) -> BlockUse:
+    """Invert `use_data`."""
+    if value is None:
+        return BlockUse()
+    if type(value) is not dict:
+        return BlockUse(_scales(rule, value, len(architecture.coefficients)))
+    if value.keys() == {"without"}:
+        blocks = of_type(f"the ablated blocks of rule {rule!r}", value["without"], list)
+        use = BlockUse(without=frozenset(_name(f"a block of rule {rule!r}", block) for block in blocks))
+    else:
+        check_keys(f"the value of rule {rule!r}", value, ["forget_scale"])
+        use = BlockUse(forget_scale=_number(f"forget_scale of rule {rule!r}", value["forget_scale"], 0, 1))
+    use.check(architecture)
+    return use
 
 
 def _scales(rule: str, value: Any, experts: int) -> tuple[float, ...]:

@@ -150,6 +150,7 @@ def snapshot_learner(model: RoutedPPO) -> State:
         "method": method,
         "limits": limits,
         "world": model.world_snapshot(),
+        "acting": None if model.coins is None else model.coins.snapshot(),
         "chance": rng_state(),
     }
 
@@ -177,6 +178,8 @@ def restore_learner(model: RoutedPPO, state: State) -> None:
     for name, limit in model.overseer_limits.items():
         require_snapshots(limit).restore(state["limits"][name])
     model.world_restore(state["world"])
+    if model.coins is not None:
+        model.coins.restore(state["acting"])
     set_rng_state(state["chance"])
 
 

@@ -9,16 +9,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from agents.acting import ActingCoins
 from envs import Tables
 
 Cumulative = Callable[[np.ndarray], np.ndarray]
-"""(n,) indices of observations -> (A, n) cumulative probabilities of their actions."""
+"""(n,) indices of observations -> (A, n) cumulative probabilities of their actions.
+
+Where two policies act, O is added to the index of an observation that the second acts on.
+"""
 
 
 class Trajectories(NamedTuple):
     """T steps in each of N columns. Where a column is not live it has no step, and all entries are 0."""
 
-    observation: np.ndarray  # (T, N) int, an index of tables.observations
+    observation: np.ndarray  # (T, N) int, an index of tables.observations, plus O where a second policy acts
     action: np.ndarray  # (T, N) int
     reward: np.ndarray  # (T, N) float, the proxy reward
     true_reward: np.ndarray  # (T, N) float
@@ -37,14 +41,17 @@ class TableRollout:
         tables: of the world.
         n_envs: N, number of copies.
         generator: source of every draw.
+        coins: the copies in which a second policy acts; None: one policy acts.
 
     Attributes:
         state: (N,) int, current state of each copy.
         elapsed: (N,) int, steps done in its episode.
     """
 
-    def __init__(self, tables: Tables, n_envs: int, generator: np.random.Generator) -> None:
-        self.tables, self.n_envs, self.generator = tables, n_envs, generator
+    def __init__(
+        self, tables: Tables, n_envs: int, generator: np.random.Generator, coins: ActingCoins | None = None
+    ) -> None:
+        self.tables, self.n_envs, self.generator, self.coins = tables, n_envs, generator, coins
         self._start_cdf = np.cumsum(tables.start_probability)
         self._noise_cdf = np.cumsum(tables.noise)[:-1]
         self._successor = tables.successor.ravel()
@@ -84,8 +91,10 @@ class TableRollout:
         copies = np.arange(self.n_envs)
         state = self._starts((copies + self.generator.random(self.n_envs)) / self.n_envs)
         steps, live_copies = [], []
+        if self.coins is not None:
+            self.coins.toss(np.ones(self.n_envs, bool))
         for step in range(1, self.tables.horizon + 1):
-            results = self._step(state, cumulative)
+            results = self._step(state, copies, cumulative)
             reached = results[-1]
             terminated = reached >= len(self.tables.successor)
             dones = terminated | (step == self.tables.horizon)
@@ -97,7 +106,7 @@ class TableRollout:
         return pack_episodes(live_copies, [np.concatenate(column) for column in zip(*steps, strict=True)])
 
     def _step_and_restart(self, cumulative: Cumulative) -> tuple[np.ndarray, ...]:
-        results = self._step(self.state, cumulative)
+        results = self._step(self.state, slice(None), cumulative)
         reached = results[-1]
         self.elapsed += 1
         terminated = reached >= len(self.tables.successor)
@@ -105,11 +114,15 @@ class TableRollout:
         self.state = reached.copy()
         self.state[dones] = self._starts(self.generator.random(int(dones.sum())))
         self.elapsed[dones] = 0
+        if self.coins is not None:
+            self.coins.toss(dones)
         return *results, dones, dones & ~terminated, np.ones_like(dones)
 
-    def _step(self, state: np.ndarray, cumulative: Cumulative) -> tuple[np.ndarray, ...]:
-        """The first six fields of `Trajectories` for one step, (n,) each."""
+    def _step(self, state: np.ndarray, copies: np.ndarray | slice, cumulative: Cumulative) -> tuple[np.ndarray, ...]:
+        """The first six fields of `Trajectories` for one step of some copies, (n,) each."""
         observation = self.tables.observation.take(state)
+        if self.coins is not None:
+            observation = observation + self.coins.deployed[copies] * len(self.tables.observations)
         draws = self.generator.random(len(state))
         action = np.zeros(len(state), np.intp)
         for probability in cumulative(observation)[:-1]:

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from agents import BlockPolicy, BlockUse, action_probabilities
-from agents.policies.architecture import expert_names
 
 CURVES: dict[str, tuple[str, dict[str, Any]]] = {  # metric: (label, style)
     "eval/true_return": ("true return, deployed policy", {"color": "C0", "linewidth": 2.5}),
@@ -81,8 +80,8 @@ def policy_figure(policy: BlockPolicy, world, title: str, path: Path, starts: in
 
 
 def uses_of(policy: BlockPolicy) -> dict[str, BlockUse]:
-    """Return the uses that are drawn, by name: the whole policy and, of several experts, each alone."""
-    names = expert_names(policy.experts)
+    """Return the uses that are drawn, by name: the whole policy and, of several experts or codes, each alone."""
+    names = policy.architecture.coefficients
     alone = {f"{name} alone": BlockUse(tuple(float(other == name) for other in names)) for name in names}
     return {"whole": BlockUse(), **(alone if len(names) > 1 else {})}
 

@@ -55,10 +55,16 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
         recorder.tags({"resumed": file.damage})
     model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, evaluator.visit, file))
     recorder.metrics(model.num_timesteps, block_metrics(model.policy, evaluate))
+    for tenth, evaluation in enumerate(agents.at_each_scale(model.policy, evaluate)):
+        recorder.metrics(tenth, scale_metrics(evaluation))
+    scales: dict[str, float] = {}
     for choice in reversed(evaluator.choices):  # the first rule's policy is the one saved
-        policy, use = deployed_policy(config, model, choice)
+        policy, use, measured = deployed_policy(config, model, choice, evaluator.uses)
         recorder.metrics(model.num_timesteps, selected_metrics(policy, use, evaluate, choice))
-    save_agent(config, policy, recorder.folder)
+        if measured is not None:
+            scales[choice.deployment.name] = measured
+            recorder.metrics(model.num_timesteps, {f"selected/scale/{choice.deployment.name}": measured})
+    save_agent(config, policy, recorder.folder, scales)
     (recorder.folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
     title = f"{config.label}, {config.at.title}, seed {config.seed}"
     missing = Missing()
@@ -89,20 +95,23 @@ def build_learner(config: TrainConfig) -> tuple[agents.GymnasiumVecEnv, agents.R
 
 
 def deployed_policy(
-    config: TrainConfig, model: agents.RoutedPPO, choice: agents.CheckpointChoice
-) -> tuple[agents.BlockPolicy, agents.BlockUse]:
-    """The policy that a deployment rule deploys, and how its blocks are used."""
+    config: TrainConfig, model: agents.RoutedPPO, choice: agents.CheckpointChoice, uses: agents.RuleUses
+) -> tuple[agents.BlockPolicy, agents.BlockUse, float | None]:
+    """The policy that a deployment rule deploys, how its blocks are used, and the scale that the rule measured."""
     model.policy.load_state_dict(choice.parameters)
-    use, after = agents.BlockUse(choice.deployment.scales), find(config.method).value("after")
+    use, after = uses.use(model.policy, choice.deployment), find(config.method).value("after")
     if after is None:
-        return model.policy, use
+        return model.policy, use, use.forget_scale
     changed = AFTER[after.name](model.policy, use, model.known_observations(), None, config.seed, **after.arguments)
-    return changed, agents.BlockUse()
+    return changed, agents.BlockUse(), use.forget_scale
 
 
-def save_agent(config: TrainConfig, policy: agents.BlockPolicy, folder: Path) -> None:
-    """Saves the agent of a run in its folder."""
-    agents.save(folder / "agent.zip", policy, config.env, world_arguments(config), config.method, seed=config.seed)
+def save_agent(
+    config: TrainConfig, policy: agents.BlockPolicy, folder: Path, forget_scales: Mapping[str, float]
+) -> None:
+    """Saves the agent of a run in its folder, with the scale that each rule measured."""
+    path, world = folder / "agent.zip", world_arguments(config)
+    agents.save(path, policy, config.env, world, config.method, forget_scales, seed=config.seed)
 
 
 class CheckpointEvaluator:
@@ -110,12 +119,16 @@ class CheckpointEvaluator:
 
     def __init__(self, policy, evaluate, deployments, recorder: Recorder) -> None:
         self.policy, self.evaluate, self.recorder = policy, evaluate, recorder
+        self.uses = agents.RuleUses(evaluate)
         self.choices = [agents.CheckpointChoice(deployment) for deployment in deployments]
         self.curve: list[tuple[int, dict[str, float]]] = []
 
     def visit(self, step: int, metrics: dict[str, float]) -> None:
         """Evaluates the policy after `step` steps, offers it to each deployment rule, and records the metrics."""
-        metrics |= checkpoint_metrics(self.policy, self.evaluate, self.choices[0].deployment)
+        self.uses.start(self.policy, [choice.deployment for choice in self.choices])
+        metrics |= checkpoint_metrics(
+            self.policy, self.evaluate, self.uses.use(self.policy, self.choices[0].deployment)
+        )
         for choice in self.choices:
             choice.consider(step, metrics, self.policy.state_dict())
         self.curve.append((step, metrics))
@@ -127,24 +140,26 @@ class CheckpointEvaluator:
 
     def snapshot(self) -> dict[str, Any]:
         """Returns the curve and the selected checkpoints as plain data."""
-        return {"choices": [choice.snapshot() for choice in self.choices], "curve": self.curve}
+        choices = [choice.snapshot() for choice in self.choices]
+        return {"choices": choices, "curve": self.curve, "untrained": self.uses.untrained}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restores a snapshot and records the whole curve again, because the last points may not have been written."""
         for choice, snapshot in zip(self.choices, state["choices"], strict=True):
             choice.restore(snapshot)
+        self.uses.untrained = state.get("untrained")  # files of earlier versions lack it
         self.curve = [(step, metrics) for step, metrics in state["curve"]]
         for step, metrics in self.curve:
             self._report(step, metrics)
         self.recorder.tags({"resumed": f"from step {self.curve[-1][0]}"})
 
 
-def checkpoint_metrics(policy, evaluate, deployment) -> dict[str, float]:
+def checkpoint_metrics(policy, evaluate, use) -> dict[str, float]:
     """What is known of the policy deployed by the first rule, and the true return of the whole policy.
 
     The estimation errors are left out where they are not computed.
     """
-    uses = list(dict.fromkeys([agents.BlockUse(deployment.scales), agents.BlockUse()]))
+    uses = list(dict.fromkeys([use, agents.BlockUse()]))
     deployed, whole = (evaluate.each(policy, uses) * 2)[:2]
     return {
         "eval/true_return": deployed.true_return,
@@ -191,6 +206,19 @@ def block_metrics(policy, evaluate) -> dict[str, float]:
     values = dict(zip(blocks, evaluations, strict=True))
     acts = {f"eval/bad_acts/without_{block}": e.bad_acts.total for block, e in values.items() if e.bad_acts}
     return {f"eval/true_return/without_{block}": e.true_return for block, e in values.items()} | acts
+
+
+def scale_metrics(evaluation: agents.Evaluation) -> dict[str, float]:
+    """What is known of the last policy at one scale of its forget experts."""
+    values, acts = {"scale/true_return": evaluation.true_return}, evaluation.bad_acts
+    if acts is None:
+        return values
+    return values | {
+        "scale/bad_acts/monitored": acts.monitored,
+        "scale/bad_acts/unmonitored": acts.unmonitored,
+        "scale/bad_verdicts": acts.verdicts,
+        "scale/retained_return": acts.retained_return,
+    }
 
 
 def selected_metrics(policy, use, evaluate, choice) -> dict[str, float]:

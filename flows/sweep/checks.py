@@ -429,7 +429,8 @@ def _rehearse(config: TrainConfig, folder: Path, evaluates: bool) -> None:
             start = world.initial(1)[0]
             world.layout(start)
             world.picture(start)
-    train.save_agent(config, model.policy, folder)
+    rules = find(config.method).deployments
+    train.save_agent(config, model.policy, folder, {rule.name: 0.0 for rule in rules if rule.measured})
     env.close()
 
 

@@ -9,12 +9,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from routing.optim import SplitAdam
 from routing.oversight.grammar import Call, parse_call, split_outside
 from routing.oversight.overseer import Overseer
 from routing.oversight.parts import KINDS, NEEDS, Bound, bind
-from routing.oversight.treatment import Rollout, Treatment, blocks_of
+from routing.oversight.treatment import CODES, Rollout, Treatment, blocks_of
 
 SEVERAL = "deploy"  # the only kind of which an arm may have several, separated by +
+
+
+class Measured(NamedTuple):
+    """How the factor of the forget experts is measured: the largest whose rate of bad verdicts is low enough."""
+
+    tolerance: float
+    """Bad verdicts per episode by which the rate may exceed the one that it is compared with."""
+    against: str
+    """The policy whose rate is the limit: "ablated", the forget experts removed, or "untrained", before training."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +38,19 @@ class Deployment:
     """The metric whose largest value selects the checkpoint; None: the last checkpoint."""
     leaky: bool = False
     """The selection metric reads the true return, which no overseer of the world can observe."""
+    without: tuple[str, ...] = ()
+    """Ablated experts."""
+    measured: Measured | None = None
+    """How the factor of the forget experts' coefficients is measured; None: they have none."""
 
     @property
     def reads(self) -> str:
-        """The metric that the checkpoint selection reads, or "nothing"."""
-        return self.selects_by or "nothing"
+        """What the selection of checkpoint and factor reads, or "nothing"."""
+        return self.selects_by or ("nothing" if self.measured is None else "rate of bad verdicts")
 
 
 WHOLE = Deployment("whole")
+CONDITIONED = "conditioned"  # the network that reads the verdict of each sample instead of having blocks
 
 
 class Network(NamedTuple):
@@ -50,7 +65,12 @@ class Network(NamedTuple):
     @property
     def gives(self) -> frozenset[str]:
         """What parts can rely on, of the keys of `NEEDS`."""
-        found = {"forget": self.experts > 1, "gate": self.gate, "layers": self.name != "adapters"}
+        found = {
+            "forget": self.experts > 1,
+            "gate": self.gate,
+            "layers": self.name != "adapters",
+            "code": self.name == CONDITIONED,
+        }
         return frozenset(name for name, given in found.items() if given)
 
 
@@ -59,6 +79,13 @@ class Optimizer(NamedTuple):
 
     optimizer_class: Any
     arguments: dict[str, Any]
+
+
+class Acting(NamedTuple):
+    """Which experts act during training."""
+
+    share: float = 0.0
+    """Probability with which the first deployment rule's policy acts in an episode instead of the whole policy."""
 
 
 class After(NamedTuple):
@@ -87,7 +114,7 @@ class Composition:
         return self.parts[kind][0]
 
     def value(self, kind: str) -> Any:
-        """What a part of a kind without arguments (network, head, level, optimizer, after) declares."""
+        """What a part of a kind without arguments (network, head, level, optimizer, acting, after) declares."""
         return self.only(kind).make(0)()
 
     @property
@@ -97,8 +124,8 @@ class Composition:
 
     @property
     def blocks(self) -> tuple[str, ...]:
-        """The blocks of the policy, in the order of a mask's columns."""
-        return blocks_of(self.network.experts)
+        """The blocks of the policy, in the order of a mask's columns; of a network that reads verdicts, the codes."""
+        return (*CODES, "gate") if self.network.name == CONDITIONED else blocks_of(self.network.experts)
 
     @property
     def advantage(self) -> Callable:
@@ -111,13 +138,13 @@ class Composition:
         return tuple(bound.make(0)(self.network.experts) for bound in self.parts[SEVERAL])
 
     @property
-    def deployed(self) -> dict[str, tuple[float, ...] | None]:
-        """Deployment rule -> coefficient of each expert of the policy that is saved; None: as trained.
+    def deployed(self) -> tuple[Deployment, ...]:
+        """The deployment rules as they use the policy that is saved.
 
         What happens after training leaves a policy that is deployed whole.
         """
-        fixed = self.value("after") is None
-        return {rule.name: rule.scales if fixed else None for rule in self.deployments}
+        changed = self.value("after") is not None
+        return tuple(Deployment(rule.name) if changed else rule for rule in self.deployments)
 
     @property
     def training(self) -> tuple[tuple[str, str], ...]:
@@ -195,6 +222,24 @@ def _check(composition: Composition) -> None:
             for missing in sorted(bound.part.needs - network.gives):
                 name = composition.only("network").name
                 raise ValueError(f"{kind}={bound.name} needs {NEEDS[missing]}, which network={name} lacks")
+    masks = composition.only("masks")
+    if network.name == CONDITIONED and "code" not in masks.part.needs:
+        raise ValueError(
+            f"network={network.name} reads the verdicts that masks=conditioned gives it, not masks={masks.name}; "
+            "use masks=conditioned"
+        )
+    first = composition.deployments[0]
+    if composition.value("acting").share and first.measured is not None:
+        raise ValueError(
+            f"acting={composition.only('acting').name} acts by the first deployment rule, but deploy={first.name} is "
+            "measured after training; put another rule first"
+        )
+    level = composition.only("level")
+    if composition.value("optimizer").optimizer_class is SplitAdam and level.part.name == "hard":
+        raise ValueError(
+            "optimizer=split_adam needs the gradient of the policy without masks, but at level=hard the masks choose "
+            "the policy; use optimizer=adam, or another level"
+        )
     rules = [rule.name for rule in composition.deployments]
     if len(set(rules)) < len(rules):
         raise ValueError(f"deploy={'+'.join(rules)} has a rule twice")

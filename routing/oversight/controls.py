@@ -19,7 +19,7 @@ no blocks to mask, to gate or to ablate.
 
 from collections.abc import Mapping
 
-from routing.oversight.composition import Composition, compose
+from routing.oversight.composition import CONDITIONED, Composition, compose
 from routing.oversight.grammar import Call
 from routing.oversight.parts import KINDS, Bound, bind
 from routing.oversight.registry import EARLIER, METHODS, find, method_parts
@@ -51,8 +51,9 @@ def with_parts(text: str, changes: Mapping[str, str]) -> str:
 def control_changes(composition: Composition) -> list[dict[str, str]]:
     """Return, for each control, the parts that it replaces in an arm of this composition."""
     parts = dict(composition.names)
-    routed = parts["masks"] != "none"
-    single = SINGLE | (VERDICTS_AS_REWARD if routed else {}) | _without_needs(composition)
+    reads = parts["masks"] != "none"
+    routed = reads and composition.network.name != CONDITIONED
+    single = SINGLE | (VERDICTS_AS_REWARD if reads else {}) | _without_needs(composition)
     changes = [single, {"overseer": "none"}] if parts["network"] != "single" else [{"overseer": "none"}]
     if not routed:
         return changes

@@ -118,15 +118,25 @@ def _outside(text: str) -> Iterator[int]:
 
 
 def _value(text: str) -> Any:
-    """Read a value as JSON, or keep it as text."""
+    """Read a value as JSON, or keep it as text; the items of a list are read likewise, so words need no quotes."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        return text.strip()
+        text = text.strip()
+    if len(text) > 2 and text[0] == "[" and text[-1] == "]":
+        return [_value(item) for item in split_outside(text[1:-1], ",")]
+    return text
 
 
 def _written(value: Any) -> str:
     """Write a value so that it is read back; numbers in their shortest form, 10 for 10.0."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
+    if isinstance(value, list | tuple) and value and all(map(_is_word, value)):
+        return f"[{','.join(value)}]"
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _is_word(value: Any) -> bool:
+    """Whether a value is a text that is read back without quotes."""
+    return isinstance(value, str) and NAME.fullmatch(value) is not None and _value(value) == value

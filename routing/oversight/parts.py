@@ -44,10 +44,16 @@ KINDS: dict[str, Kind] = {
     "head": Kind("the linear layer from latent to actions: () -> its name in BlockPolicy", "shared"),
     "level": Kind("which gradients a mask scales: () -> its name in BlockPolicy", "activation"),
     "optimizer": Kind("the optimiser: () -> Optimizer", "adam"),
+    "acting": Kind("which experts act during training: () -> Acting", "whole"),
     "after": Kind("what happens to the policy once training has ended: () -> After or None", "nothing"),
     "deploy": Kind("how the policy is used, and which checkpoint: (experts) -> Deployment; several with +", "whole"),
 }
-NEEDS = {"forget": "a forget block", "gate": "a gate", "layers": "layers of each expert's own"}  # of a network
+NEEDS = {  # of a network
+    "forget": "a forget block",
+    "gate": "a gate",
+    "layers": "layers of each expert's own",
+    "code": "an input for the verdict",
+}
 ACCEPTED: dict[Any, tuple[type, ...]] = {
     float: (float, int),
     int: (int,),

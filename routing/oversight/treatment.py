@@ -13,6 +13,7 @@ import numpy as np
 
 BLOCKS = ("retain", "forget", "gate")  # of a policy with two experts, in the order of a mask's columns
 RETAIN, GATE = 0, -1  # columns of a mask; those between them are forget experts
+CODES = ("good", "bad", "no_verdict")  # of a network that reads verdicts: the columns of a mask before the gate's
 
 
 def blocks_of(experts: int) -> tuple[str, ...]:
@@ -55,6 +56,7 @@ class Rollout(NamedTuple):
     overseer_obs: np.ndarray | None = None  # (T, N) int or (T, N, F) float, nan where a feature was not observed
     reached: Callable[[], np.ndarray] | None = None  # () -> (T, N, *obs): agent's observation of each state reached
     labelled: Callable[[], Labels] | None = None  # by the arm's part `label`; None: the verdict on the episode's end
+    progress: float = 0.0  # share of the run's steps that were done before this rollout
 
     @property
     def labels(self) -> np.ndarray:

@@ -4,8 +4,12 @@ The first rule decides the weights that are saved, and gives the arm its row in 
 own, arm/rule, and cost no training.
 """
 
-from routing.oversight.composition import WHOLE, Deployment
+from routing.errors import unknown_name
+from routing.oversight.composition import WHOLE, Deployment, Measured
 from routing.oversight.parts import part
+from routing.oversight.treatment import blocks_of
+
+TOLERANCE = 0.005
 
 
 def _retain_at(scale: float, experts: int) -> tuple[float, ...]:
@@ -34,6 +38,50 @@ def half(experts: int) -> Deployment:
 def full(experts: int) -> Deployment:
     """The retain expert alone at coefficient 1, as with a gate; another policy than half."""
     return Deployment("full", _retain_at(1.0, experts))
+
+
+@part("deploy", needs=("code",))
+def good(experts: int) -> Deployment:
+    """The network that reads verdicts with the code "good"."""
+    return Deployment("good", (1.0, 0.0, 0.0))
+
+
+@part("deploy", needs=("forget",))
+def without(experts: int, blocks: tuple = ()) -> Deployment:
+    """The policy as trained without some experts: `without([forget2])`. Its name is then `without_forget2`.
+
+    Each subset of the experts is a profile of one trained policy (GRAM, ICML 2026). A gate keeps the weights of
+    training, so the weight of an ablated expert goes to no other.
+    """
+    known = blocks_of(experts)[:-1]
+    for block in blocks:
+        if block not in known:
+            raise unknown_name("expert", str(block), known)
+    ablated = tuple(name for name in known if name in blocks)
+    if len(blocks) != len(ablated) or not 0 < len(ablated) < experts:
+        raise ValueError(
+            f"deploy=without({list(blocks)}) must name distinct experts, at least one and not all: {', '.join(known)}"
+        )
+    return Deployment("_".join(("without", *ablated)), without=ablated)
+
+
+@part("deploy", needs=("forget",))
+def measured(experts: int, tolerance: float = TOLERANCE, against: str = "ablated") -> Deployment:
+    """The largest scale of the forget experts whose rate of bad verdicts is at most that of scale 0 plus `tolerance`.
+
+    Scales are 0, 0.1, ..., 1. A scale multiplies the trained coefficients of the forget experts; with a gate the retain
+    expert gets the weight that they lose. The rate is the expected number of bad verdicts per episode, false alarms
+    included, which the overseer can count. `against=untrained` compares with the policy before its first update, as
+    GRAFT does with its base model; the scale is 0 if no scale is low enough. A policy that starts from random
+    parameters does so much that is bad that this nearly always picks 1: use it with a start from a trained agent.
+    """
+    if against not in ("ablated", "untrained"):
+        raise ValueError(f"deploy=measured compares with {against!r}; use ablated or untrained")
+    if not 0 <= tolerance < float("inf"):
+        raise ValueError(f"deploy=measured has tolerance {tolerance}; use a finite number of at least 0")
+    name = "measured" if against == "ablated" else "measured_untrained"
+    name += "" if tolerance == TOLERANCE else f"_{tolerance:g}"
+    return Deployment(name, measured=Measured(tolerance, against))
 
 
 @part("deploy")

@@ -29,6 +29,19 @@ def test_parts_are_replaced_one_by_one():
     assert find("naive(deploy=whole)").training == find("naive").training
 
 
+def test_deployment_rules_are_named_by_their_experts_and_by_what_they_compare():
+    rules = "measured+measured(0.1)+measured(0.01,untrained)+without([forget2,retain])+without([forget3])"
+    found = find(f"naive(network=gated(4),deploy={rules})")
+    names = ["measured", "measured_0.1", "measured_untrained_0.01", "without_retain_forget2", "without_forget3"]
+    assert [rule.name for rule in found.deployments] == names
+    assert [rule.reads for rule in found.deployments] == ["rate of bad verdicts"] * 3 + ["nothing"] * 2
+    assert not any(rule.leaky for rule in found.deployments)
+    assert dict(found.names)["deploy"] == rules
+    assert find('naive(network=gated(3),deploy=without(["forget2"]))') == find(
+        "naive(network=gated(3),deploy=without([forget2]))"
+    )
+
+
 def test_a_method_of_an_earlier_version_takes_other_parts_too():
     assert (
         differing_parts("gradient_routing_paper(weights=ipw)", "gradient_routing(baseline=unjudged,weights=ipw)") == {}
@@ -57,6 +70,27 @@ def test_a_method_of_an_earlier_version_takes_other_parts_too():
         ("naive(network=adapters)", "level=activation needs layers of each expert's own, which network=adapters lacks"),
         ("naive(network=adapters,level=parameter,after=ablate_random)", "after=ablate_random needs layers"),
         ("naive(network=gated(1))", "use 2 to 8"),
+        ("naive(network=single,deploy=measured)", "deploy=measured needs a forget block, which network=single lacks"),
+        ("naive(deploy=measured(-1))", "has tolerance -1.0; use a finite number of at least 0"),
+        ("naive(deploy=measured(against=start))", "compares with 'start'; use ablated or untrained"),
+        ("naive(deploy=measured+measured)", "has a rule twice"),
+        ("naive(deploy=without([forget2]))", "unknown expert 'forget2'; did you mean 'forget'"),
+        ("naive(network=gated(3),deploy=without([gate]))", "unknown expert 'gate'"),
+        ("naive(network=gated(3),deploy=without)", "at least one and not all: retain, forget, forget2"),
+        ("naive(deploy=without([retain,forget]))", "at least one and not all"),
+        ("naive(deploy=without([forget,forget]))", "must name distinct experts"),
+        ("naive(deploy=without(forget))", "blocks is 'forget', which is not of type tuple"),
+        ("naive(masks=conditioned)", "masks=conditioned needs an input for the verdict, which network=gated lacks"),
+        ("naive(network=conditioned)", "reads the verdicts that masks=conditioned gives it, not masks=none"),
+        ("label_conditioned(deploy=retain)", "deploy=retain needs a forget block, which network=conditioned lacks"),
+        ("naive(deploy=good)", "deploy=good needs an input for the verdict, which network=gated lacks"),
+        ("label_conditioned(optimizer=split_adam)", "optimizer=split_adam needs a forget block"),
+        ("hard_experts(optimizer=split_adam)", "at level=hard the masks choose the policy; use optimizer=adam"),
+        (
+            "gradient_routing(network=adapters,level=hard,gate_loss=none)",
+            "level=hard needs layers of each expert's own",
+        ),
+        ("label_conditioned(network=conditioned(big))", "network conditioned has capacity 'big'"),
         ("naive(network=single(big))", "use equal or expert"),
         ("naive(deploy=whole+whole)", "a rule twice"),
         ("naive(deploy=whole+)", "write NAME"),

@@ -51,6 +51,11 @@ P2 = (-2, 1, 0)
 PUSHED = [[R, P2, G, G, G, P2], [R, P2, G, G, G, R]]
 SWAPPED = [[F, R, G, G, G, R], [F, R, G, G, G, F]]
 ABSORBED = [[F] * 6] * 2
+READ_GOOD, READ_BAD, READ_NONE = (1, 0, 0, 1), (0, 1, 0, 1), (0, 0, 1, 1)
+READ = [
+    [READ_GOOD, READ_BAD, *[READ_NONE] * 3, READ_BAD],
+    [READ_GOOD, READ_BAD, *[READ_NONE] * 3, READ_GOOD],
+]
 
 
 class Expected(NamedTuple):
@@ -94,6 +99,9 @@ TABLE = {
     "gradient_routing(masks=absorb_all)": Expected(masks=ABSORBED, gate=GATE),
     "gradient_routing(critic=retain)": Expected(masks=ROUTES, gate=GATE, critic=np.array(ROUTES)[..., 0]),
     "gradient_routing(gate_loss=none)": Expected(masks=ROUTES),
+    "hard_experts": Expected(masks=ROUTES, gate=GATE),
+    "routing_split_adam": Expected(masks=ROUTES, gate=GATE),
+    "label_conditioned": Expected(masks=READ),
     "gradient_routing(network=gated(3))": Expected(masks=np.array(ROUTES)[..., [0, 1, 1, 2]], gate=GATE),
     # doses, labels and pessimism
     "penalty": Expected(NAIVE_REWARDS),

@@ -38,8 +38,11 @@ def samples(model: RoutedReinforce) -> RoutedSamples:
         model.trajectories.observation[selected]
     ]
     actions = torch.as_tensor(model.trajectories.action[selected])
+    masks = torch.as_tensor(buffer.masks[selected]) if model.policy.architecture.relabels else None
     with torch.no_grad():
-        log_prob = model.policy.evaluate_actions(observations, actions)[1]
+        log_prob = model.policy.evaluate_actions(observations, actions, masks)[1]
+    if model.coins is not None:
+        log_prob = torch.as_tensor(model.table.log_prob[model.looked_up[selected], actions])
     columns = (buffer.values, buffer.advantages, buffer.returns, buffer.weights, buffer.masks)
     values, advantages, returns, weights, masks = (torch.as_tensor(x[selected]) for x in columns)
     treated = (torch.as_tensor(x[selected]) for x in (buffer.critic_weights, buffer.gate, buffer.baselined))
@@ -59,6 +62,8 @@ PARTS = (
     "gradient_routing_weighted(level=forward_ablated)",
     "gradient_routing_weighted(network=adapters,level=parameter,gate_loss=none)",
     "gradient_routing(head=per_expert)",
+    "hard_experts(network=ungated(3),gate_loss=none)",
+    "label_conditioned(head=per_expert)",
     "naive(head=frozen,network=single)",
     "gradient_routing(masks=routed(retain,push=0.5),critic=retain)",
 )
@@ -263,7 +268,7 @@ def test_the_recorded_graph_of_acting_gives_the_gradient_of_a_second_forward_pas
     model.learn(48 * 64 * 2)  # some updates, so that the policy is no longer uniform
     model.policy.optimizer = torch.optim.SGD(model.policy.parameters(), lr=0.0)
     model.collect_rollouts(model.env, without_callbacks(model), model.rollout_buffer, 48)
-    assert bool(model.acted) == (model.policy.level != "forward_ablated")
+    assert bool(model.acted) == (not model.policy.architecture.reads_masks and model.coins is None)
     batch = next(model._minibatches())
     model._update(batch, 0.2)
     kept = gradients(model)

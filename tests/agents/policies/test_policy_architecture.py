@@ -21,6 +21,7 @@ OBSERVATIONS = Box(0, 1, (6,), np.float32)
 ARCH = {"pi": [16, 12], "vf": [8]}
 ROWS = torch.rand(24, 6, generator=torch.Generator().manual_seed(1))
 SPACES = [Discrete(4), Box(-1, 1, (3,), np.float32), MultiDiscrete([2, 3]), MultiBinary(3)]
+OLD_LEVELS = [level for level in LEVELS if level != "hard"]
 SIZES = {"single": [1], "gated": [2, 3, 5], "ungated": [2, 3], "adapters": [2, 3]}
 SHAPES = [
     Architecture(network, experts, head, level)
@@ -72,8 +73,8 @@ def all_outputs(policy, features, masks) -> torch.Tensor:
     ("old", "new"),
     [
         ({}, {}),
-        *(({"level": level}, {"level": level}) for level in LEVELS),
-        *(({"gated": False, "level": level}, {"network": "ungated", "level": level}) for level in LEVELS),
+        *(({"level": level}, {"level": level}) for level in OLD_LEVELS),
+        *(({"gated": False, "level": level}, {"network": "ungated", "level": level}) for level in OLD_LEVELS),
         ({"gated": False, "level": "adapter"}, {"network": "adapters", "level": "parameter"}),
     ],
 )
@@ -186,6 +187,50 @@ def test_logits_are_the_mixture_of_the_experts_in_every_use(shape):
             torch.testing.assert_close(policy.get_distribution(ROWS).distribution.logits, log_softmax(expected))
 
 
+WITH_FORGET = [shape for shape in POLICIES if shape.experts > 1]
+
+
+@pytest.mark.parametrize("shape", WITH_FORGET, ids=str)
+def test_forget_scale_1_is_the_policy_as_trained_and_0_has_no_forget_expert_bit_for_bit(shape):
+    policy, n = of(shape), shape.experts
+    retain = {"gated": 1.0, "ungated": 1 / n, "adapters": 1.0}[shape.network]
+    uses = [BlockUse(forget_scale=1.0), BlockUse(), BlockUse(forget_scale=0.0), BlockUse((retain, *[0.0] * (n - 1)))]
+    full, trained, none, alone = policy.log_probabilities(ROWS, uses)
+    assert torch.equal(full, trained)
+    assert torch.equal(none, alone)
+    assert not torch.equal(full, none)
+    with policy.deployed(forget_scale=0.0):
+        assert torch.equal(policy.log_probabilities(ROWS, [policy.mlp_extractor.use])[0], none)
+
+
+@pytest.mark.parametrize("shape", WITH_FORGET, ids=str)
+def test_forget_scale_multiplies_the_forget_experts_and_a_gate_gives_their_weight_to_the_retain_expert(shape):
+    policy = of(shape)
+    trained = policy.mlp_extractor.coefficients(ROWS)
+    scaled = BlockUse(forget_scale=0.3).coefficients(trained, shape.gated)
+    for before, after in zip(trained[1:], scaled[1:], strict=True):
+        torch.testing.assert_close(after, 0.3 * before)
+    kept = 1 - sum(scaled[1:]) if shape.gated else trained[0]
+    torch.testing.assert_close(scaled[0], kept)
+    ablated = BlockUse(without=frozenset(["forget"]), forget_scale=0.3).coefficients(trained, shape.gated)
+    assert (ablated[1] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "use", "message"),
+    [
+        ({"network": "single"}, BlockUse(forget_scale=0.5), "network 'single' has no forget expert to scale"),
+        ({}, BlockUse((1.0, 0.0), forget_scale=0.5), "are fixed, so forget_scale 0.5 has no effect"),
+        ({}, BlockUse(forget_scale=1.5), "forget_scale is 1.5; choose a number from 0 to 1"),
+        ({}, BlockUse(forget_scale=float("nan")), "forget_scale is nan"),
+    ],
+)
+def test_a_forget_scale_that_does_not_fit_is_refused_in_one_line(arguments, use, message):
+    with pytest.raises(ValueError, match=message) as refusal:
+        make(**arguments).log_probabilities(ROWS, [use])
+    assert "\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_adapters_are_the_frozen_network_plus_low_rank_terms(head):
     policy = make(network="adapters", experts=3, level="parameter", head=head)
@@ -232,7 +277,7 @@ def test_masks_weight_each_samples_gradient_in_each_block(shape):
     """The routed gradient of a block is the sum of each sample's own, times its mask; other parameters have all."""
     policy = of(shape).double()
     extractor, masks, rows = policy.mlp_extractor, masks_of(policy).double(), ROWS.double()
-    if shape.level == "forward_ablated":
+    if shape.level in ("forward_ablated", "hard"):
         masks = masks.where(masks != 0, 0.5)  # a mask of 0 changes outputs; another test covers it
     target = torch.randn(24, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
 
@@ -261,6 +306,84 @@ def test_forward_ablated_samples_act_without_each_forget_expert_that_they_do_not
         with policy.deployed(without=without):
             expected = policy.evaluate_actions(ROWS, actions).log_prob
         torch.testing.assert_close(found[row::4], expected[row::4])
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("network", ["gated", "ungated"])
+def test_hard_samples_are_computed_by_the_experts_that_they_train_alone(network, head):
+    policy = make(network=network, experts=3, head=head, level="hard")
+    masks = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0], [0, 0.5, 0, 1], [0, -1, 2, 0]]).repeat(6, 1).float()
+    actions = torch.zeros(24, dtype=torch.long)
+    found = policy.evaluate_actions(ROWS, actions, masks).log_prob
+    trained = policy.mlp_extractor.coefficients(ROWS)
+    pair = trained[1] + trained[2]
+    by_hand = [trained, (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0 * pair, trained[1] / pair, trained[2] / pair)]
+    for row, coefficients in enumerate(by_hand):
+        latents = [expert(ROWS) for expert in policy.mlp_extractor.experts.values()]
+        mixed = sum(c * latent for c, latent in zip(coefficients, latents, strict=True))
+        torch.testing.assert_close(found[row::4], log_softmax(policy.action_net(mixed))[row::4, 0])
+    assert torch.equal(found[::4], policy.evaluate_actions(ROWS, actions).log_prob[::4])
+    with policy.deployed((1.0, 0.0, 0.0)):
+        torch.testing.assert_close(found[1::4], policy.evaluate_actions(ROWS, actions).log_prob[1::4])
+
+
+@pytest.mark.parametrize("network", ["gated", "ungated"])
+def test_unit_masks_at_level_hard_change_no_bit_of_values_and_gradients(network):
+    policy = make(network=network, experts=3, level="hard")
+    found = []
+    for masks in (None, torch.ones(24, 4)):
+        outputs = all_outputs(policy, ROWS, masks)
+        found.append((outputs, gradients(policy, lambda o=outputs: o.square().sum())))
+    assert torch.equal(found[0][0], found[1][0])
+    assert all(torch.equal(gradient, found[1][1][name]) for name, gradient in found[0][1].items())
+
+
+def test_a_hard_sample_gives_no_gradient_to_experts_that_it_does_not_train():
+    policy = make(experts=3, level="hard")
+    masks = torch.tensor([[0.0, 1.0, 0.0, 0.0]]).expand(24, 4)
+    found = gradients(policy, lambda: all_outputs(policy, ROWS, masks).square().sum())
+    moved = {name for name in policy.blocks if any(found[key].any() for key in block_names(policy, name))}
+    assert moved == {"forget"}
+
+
+def block_names(policy, block: str) -> list[str]:
+    owned = {id(parameter) for parameter in policy.block_parameters(block)}
+    return [name for name, parameter in policy.named_parameters() if id(parameter) in owned]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("head", HEADS)
+def test_a_conditioned_network_reads_each_samples_code_in_the_update_and_its_uses_code_elsewhere(head, precision):
+    policy = make(network="conditioned", head=head, precision=precision)
+    assert policy.blocks == ("retain",)
+    codes = torch.eye(3)
+    masks = torch.cat([codes, torch.ones(3, 1)], 1).repeat(8, 1)
+    actions = torch.zeros(24, dtype=torch.long)
+    found = policy.evaluate_actions(ROWS, actions, masks).log_prob
+    alone = []
+    for code in codes.tolist():
+        with policy.deployed(tuple(code)):
+            alone.append(policy.evaluate_actions(ROWS, actions).log_prob)
+    for row, log_prob in enumerate(alone):
+        torch.testing.assert_close(found[row::3], log_prob[row::3])
+    assert not torch.allclose(alone[0], alone[1])
+    assert torch.equal(policy.evaluate_actions(ROWS, actions).log_prob, alone[2])
+    uses = [BlockUse(tuple(code)) for code in codes.tolist()]
+    for log_prob, expected in zip(policy.log_probabilities(policy.rounded(ROWS), uses), alone, strict=True):
+        torch.testing.assert_close(log_prob[:, 0], expected)
+
+
+def test_no_gradient_of_a_conditioned_network_is_masked():
+    policy = make(network="conditioned").double()
+    rows, masks = ROWS.double(), torch.tensor([[1.0, 0.0, 0.0, 1.0]]).double().expand(24, 4)
+    found = gradients(policy, lambda: all_outputs(policy, rows, masks).square().sum())
+    with policy.deployed((1.0, 0.0, 0.0)):
+        plain = gradients(policy, lambda: all_outputs(policy, rows, None).square().sum())
+    for name, gradient in plain.items():
+        torch.testing.assert_close(found[name], gradient)
+    read = found["mlp_extractor.experts.retain.0.weight"][:, -3:]
+    assert read[:, 0].any()
+    assert not read[:, 1:].any()
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
@@ -360,6 +483,8 @@ def test_ppo_trains_every_network_and_loads_it(network, experts, head, tmp_path)
         ({"level": "adapter"}, "unknown level 'adapter'"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"network": "single", "experts": 2}, "network 'single' has 1 expert, not 2"),
+        ({"network": "conditioned", "experts": 2}, "network 'conditioned' has 1 expert, not 2"),
+        ({"network": "adapters", "level": "hard"}, "choose level 'parameter'"),
         ({"experts": 1}, "network 'gated' has 1 experts; choose at least 2"),
         ({"network": "ungated", "experts": 0}, "network 'ungated' has 0 experts; choose at least 2"),
         ({"experts": 9}, "a policy of 9 experts is too large; choose at most 8"),

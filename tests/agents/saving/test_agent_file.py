@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from torch import nn
 
 import agents
-from agents import BadAgentError
+from agents import BadAgentError, BlockUse
 from agents.build import architecture_of
 from agents.policies.architecture import HEADS, LEVELS
 from agents.saving import archive, spaces
@@ -63,9 +63,39 @@ def test_a_loaded_policy_acts_as_the_saved_one_with_and_without_each_block(metho
 def test_a_loaded_agent_has_the_saved_origin(path):
     agent = agents.load(path)
     assert (agent.env, agent.world, agent.method, agent.facts) == (ENV, WORLD, "gradient_routing", {"seed": 7})
-    rules = {rule.name: rule.scales for rule in find("gradient_routing").deployments}
-    assert agent.deployments == {**rules, "whole": None}
+    rules = {rule.name: agents.use_of(rule) for rule in find("gradient_routing").deployments}
+    assert agent.deployments == {**rules, "whole": agents.BlockUse()}
     assert list(agent.deployments) == [*rules, "whole"]
+
+
+PROFILES = "gradient_routing(network=gated(4),deploy=measured+without([forget2])+without([forget3,forget])+retain)"
+
+
+def test_a_loaded_agent_deploys_the_measured_scale_and_each_profile(tmp_path):
+    policy = trained(PROFILES)
+    agents.save(tmp_path / "agent.zip", policy, ENV, WORLD, PROFILES, {"measured": 0.3})
+    agent, obs = agents.load(tmp_path / "agent.zip"), torch.as_tensor(OBSERVATIONS)
+    uses = {
+        "measured": BlockUse(forget_scale=0.3),
+        "without_forget2": BlockUse(without=frozenset(["forget2"])),
+        "without_forget_forget3": BlockUse(without=frozenset(["forget", "forget3"])),
+        "retain": BlockUse((1.0, 0.0, 0.0, 0.0)),
+        "whole": BlockUse(),
+    }
+    assert agent.deployments == uses
+    assert list(agent.deployments) == list(uses)
+    for rule, use in uses.items():
+        with policy.deployed(*use), agent.deployed(rule):
+            assert torch.equal(*(agents.action_probabilities(p, obs) for p in (policy, agent.policy)))
+    with agent.deployed("without_forget2", without=["forget"]):
+        assert agent.policy.mlp_extractor.use.without == {"forget", "forget2"}
+
+
+def test_an_agent_is_not_saved_before_the_scale_of_a_rule_is_measured(policy, tmp_path):
+    method = "gradient_routing(deploy=retain+measured)"
+    with pytest.raises(ValueError, match="rule 'measured' measures its forget_scale; give the one that was measured"):
+        agents.save(tmp_path / "agent.zip", policy, ENV, WORLD, method)
+    assert not (tmp_path / "agent.zip").exists()
 
 
 def test_an_agent_acts_in_its_world_by_its_methods_first_rule(path, policy):
@@ -440,6 +470,13 @@ BAD = {  # name -> change of a good file, part of the message
     "scales that are a string": (entry(*RULE, value="10"), "rule 'retain' is a str"),
     "scales that are false": (entry(*RULE, value=False), "rule 'retain' is a bool"),
     "a scale beyond every float": (entry(*RULE, value=[10**400, 0]), "integer of 1329 bits"),
+    "a factor of 2": (entry(*RULE, value={"forget_scale": 2}), "forget_scale of rule 'retain' is 2, not in 0 .. 1"),
+    "a factor in words": (entry(*RULE, value={"forget_scale": "1"}), "forget_scale of rule 'retain' is a str"),
+    "a rule of nothing": (entry(*RULE, value={}), "the value of rule 'retain' lacks 'forget_scale'"),
+    "an unknown use": (entry(*RULE, value={"forget_scale": 1, "x": 1}), "value of rule 'retain' has an unknown entry"),
+    "an ablated block of another policy": (entry(*RULE, value={"without": ["forget2"]}), "unknown block 'forget2'"),
+    "ablated blocks that are a string": (entry(*RULE, value={"without": "forget"}), "is a str, not a list"),
+    "an ablated block that is a number": (entry(*RULE, value={"without": [1]}), "a block of rule 'retain' is a int"),
     "no rules": (entry("deployments", value=[]), "deployments has 0 rules"),
     "a thousand rules": (entry("deployments", value=[[str(i), None] for i in range(999)]), "deployments has 999 rules"),
     "a rule twice": (entry("deployments", value=[["whole", None]] * 2), "the rule 'whole' twice"),

@@ -69,8 +69,8 @@ def test_what_happens_after_training_leaves_a_policy_that_is_deployed_whole(afte
     _, model = build_learner(trained)
     choice = agents.CheckpointChoice(find(trained.method).deployments[0])
     choice.consider(0, {}, model.policy.state_dict())
-    policy, use = deployed_policy(trained, model, choice)
+    policy, use, _ = deployed_policy(trained, model, choice, agents.RuleUses(None))
     assert policy is not model.policy
     assert use == agents.BlockUse()
     agents.save(tmp_path / "agent.zip", policy, trained.env, world_arguments(trained), trained.method)
-    assert agents.load(tmp_path / "agent.zip").deployments == {"retain": None, "whole": None}
+    assert agents.load(tmp_path / "agent.zip").deployments == dict.fromkeys(("retain", "whole"), agents.BlockUse())
