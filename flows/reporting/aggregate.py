@@ -11,6 +11,7 @@ from flows.reporting.statistics import Interval, PointEstimate, interquartile_in
 from flows.reporting.verdicts import Contrast, Place, contrast_rows
 from flows.tracking.results import Results, Row
 
+MEASURED = ("bad_acts", "bad_acts_monitored", "bad_acts_unmonitored", "bad_verdicts", "retained")  # fields of a cell
 COINCIDENCE = 0.015  # of the true return: closer lines cannot be distinguished in a figure
 
 
@@ -30,6 +31,21 @@ class Cell(NamedTuple):
     unseen: Interval
     without: dict[str, Interval]
     labels_used: Interval
+    bad_acts: Interval
+    """expected number per episode, as the next two; n is 0 in a world without bad acts"""
+    bad_acts_monitored: Interval
+    bad_acts_unmonitored: Interval
+    bad_verdicts: Interval
+    retained: Interval
+    """discounted true return without the rewards of steps that are bad acts"""
+    scale: Interval
+    """of the forget experts, as a measured rule chose it"""
+    absorption: dict[str, Interval]
+
+    @property
+    def monitored_share(self) -> float:
+        """The monitored part of the bad acts; nan if there are none."""
+        return self.bad_acts_monitored.mean / self.bad_acts.mean if self.bad_acts.mean > 0 else math.nan
 
 
 class Comparison(NamedTuple):
@@ -61,6 +77,22 @@ class Comparison(NamedTuple):
             if all(cells)
         }
 
+    def label_cost(self, cell: Cell) -> float:
+        """The labels that a run of the cell used, times the sweep's price of a label: in units of return."""
+        return cell.labels_used.mean * self.results.label_price
+
+    def mean_cost(self, level: Level) -> float:
+        """The mean discounted true cost of a bad act at a level.
+
+        It is the sum over the rows' runs of retained minus true return, divided by their sum of bad acts; nan if no run
+        commits any.
+        """
+        rows = [row for row in self.results.finished if self.results.level_of(row) == level]
+        known = [row for row in rows if not math.isnan(row.bad_acts + row.retained_return)]
+        total = sum(row.bad_acts for row in known)
+        lost = sum(row.retained_return - row.true_return for row in known)
+        return lost / total if total > 0 else math.nan
+
     def at_level(self, level: Level) -> list[Cell]:
         """The cells of one level, best first."""
         return [cell for cell in self.cells if cell.level == level]
@@ -75,14 +107,14 @@ def compare_rows(results: Results) -> Comparison:
     groups: dict[tuple[Level, str], list[Row]] = {}
     for row in results.finished:
         groups.setdefault((results.level_of(row), row.row), []).append(row)
-    cells = [_cell(level, rows, results.blocks) for (level, _), rows in groups.items()]
+    cells = [_cell(level, rows, results.blocks, results.absorption_metrics) for (level, _), rows in groups.items()]
     cells.sort(key=lambda cell: (cell.level, -cell.true_return.mean))
     returns = {(cell.row, cell.level): cell.returns for cell in cells}
     leaky = {cell.row for cell in cells if cell.leaky}
     return Comparison(results, tuple(cells), contrast_rows(returns, leaky, results.reference_arm))
 
 
-def _cell(level: Level, rows: list[Row], blocks: list[str]) -> Cell:
+def _cell(level: Level, rows: list[Row], blocks: list[str], absorbed: list[str]) -> Cell:
     def over_seeds(value: Callable[[Row], float]) -> Interval:
         return interval([value(row) for row in rows])
 
@@ -101,6 +133,13 @@ def _cell(level: Level, rows: list[Row], blocks: list[str]) -> Cell:
         unseen=over_seeds(lambda row: row.unseen),
         without={block: interval([row.without.get(block, math.nan) for row in rows]) for block in blocks},
         labels_used=over_seeds(lambda row: row.labels_used),
+        bad_acts=over_seeds(lambda row: row.bad_acts),
+        bad_acts_monitored=over_seeds(lambda row: row.bad_acts_monitored),
+        bad_acts_unmonitored=over_seeds(lambda row: row.bad_acts_unmonitored),
+        bad_verdicts=over_seeds(lambda row: row.bad_verdicts),
+        retained=over_seeds(lambda row: row.retained_return),
+        scale=over_seeds(lambda row: row.scale),
+        absorption={name: interval([row.absorption.get(name, math.nan) for row in rows]) for name in absorbed},
     )
 
 

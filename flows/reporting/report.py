@@ -17,16 +17,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from flows.reporting import figures, statistics, verdicts
-from flows.reporting.aggregate import Cell, Comparison, learning_curves, without_coinciding
+from flows.reporting.aggregate import MEASURED, Cell, Comparison, learning_curves, without_coinciding
 from flows.reporting.factorial import two_by_two_tables
-from flows.reporting.numbers import bracketed, number, p_value, plusminus
+from flows.reporting.numbers import bracketed, count, number, p_value, plusminus
 from flows.reporting.predictions import predicted_worlds
+from flows.reporting.statistics import Interval
 from flows.tracking.certificates import PREFIX
 from flows.tracking.missing import Missing
-from flows.tracking.results import Results, Row
+from flows.tracking.results import ABSORPTION_METRICS, Results, Row
 from flows.tracking.store import Store
 
-COLUMNS = tuple(name for name in Row._fields if name not in ("without", "evaluation"))
+COLUMNS = tuple(name for name in Row._fields if name not in ("without", "evaluation", "absorption"))
 PAGE = "report.html"
 PREDICTIONS = "predictions.png"
 COMPARISON = "comparison.csv"
@@ -76,13 +77,31 @@ def description(comparison: Comparison) -> str:
 
 def write_csv(results: Results, path: Path) -> None:
     """Write one line for each run and deployment rule; nan becomes an empty cell."""
-    blocks = results.blocks
+    names, lines = run_lines(results.rows)
     with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow([*COLUMNS, *(f"without_{block}" for block in blocks)])
-        for row in results.rows:
-            ablated = [row.without.get(block, math.nan) for block in blocks]
-            table.writerow([_blank(value) for value in (*(getattr(row, name) for name in COLUMNS), *ablated)])
+        table = csv.DictWriter(file, names)
+        table.writeheader()
+        table.writerows({name: _blank(value) for name, value in line.items()} for line in lines)
+
+
+def run_lines(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the columns and lines of results.csv.
+
+    Behind the fields of a row follow the blocks (`without_BLOCK`) and the read-outs of absorption (`absorption_NAME`)
+    that a run has.
+    """
+    blocks = sorted({block for row in rows for block in row.without})
+    absorbed = [name for name in ABSORPTION_METRICS if any(name in row.absorption for row in rows)]
+    lines = [
+        {
+            **{name: getattr(row, name) for name in COLUMNS},
+            **{f"without_{block}": row.without.get(block, math.nan) for block in blocks},
+            **{f"absorption_{name}": row.absorption.get(name, math.nan) for name in absorbed},
+        }
+        for row in rows
+    ]
+    names = [*COLUMNS, *(f"without_{block}" for block in blocks), *(f"absorption_{name}" for name in absorbed)]
+    return names, lines
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
@@ -128,7 +147,20 @@ def comparison_line(comparison: Comparison, cell: Cell | None) -> dict[str, Any]
         "seeds": mean and mean.n,
         "axis": cell and cell.level.axis,
         "level": cell and cell.level.text,
+        **{
+            f"{name}{suffix}": value
+            for name in ("labels_used", *MEASURED)
+            for suffix, value in _ends(getattr(cell, name) if cell else None)
+        },
+        "label_cost": cell and comparison.label_cost(cell),
     }
+
+
+def _ends(value: Interval | None) -> list[tuple[str, float | None]]:
+    """The suffixes of an interval's columns and their values: the mean and both ends."""
+    if value is None:
+        return [("", None), ("_low", None), ("_high", None)]
+    return [("", value.mean), ("_low", value.mean - value.half), ("_high", value.mean + value.half)]
 
 
 def verdict_word(comparison: Comparison, cell: Cell) -> str:
@@ -164,7 +196,7 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
     )
     engine.filters |= {
         "number": number, "plusminus": plusminus, "bracketed": bracketed, "p_value": p_value, "share": share,
-        "breakable": breakable,
+        "breakable": breakable, "count": count,
     }  # fmt: skip
     results = comparison.results
     drawn = {cell.row for cell in without_coinciding(comparison.cells)}
@@ -179,6 +211,7 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
         hidden=sorted({cell.row for cell in comparison.cells} - drawn),
         pictures={name: data_uri(png) for name, png in images.items()},
         blocks=results.blocks,
+        bad_acts=results.has_bad_acts,
         started=datetime.fromtimestamp(results.started),
         settings=sorted((k, v) for k, v in results.params.items() if not k.startswith(PREFIX)),
         tables=two_by_two_tables(comparison),
@@ -238,6 +271,9 @@ def summary(comparison: Comparison) -> str:
         parts.append("\n".join(textwrap.wrap(method_note(comparison), WIDTH)))
     header = ("true return, with 95 % intervals", ["mean", "interquartile mean", "seeds"])
     parts.append(_format_table(header, _by_level(comparison, result_columns)))
+    if comparison.results.has_bad_acts:
+        header = ("bad acts per episode", ["monitored", "unmonitored", "retained", labels_title(comparison)])
+        parts.append(_format_table(header, _by_level(comparison, bad_act_columns)))
     return "\n\n".join(parts)
 
 
@@ -272,6 +308,18 @@ def verdict_columns(comparison: Comparison, cell: Cell) -> list[str]:
 def result_columns(comparison: Comparison, cell: Cell) -> list[str]:
     """Return mean, interquartile mean and number of seeds of a cell."""
     return [plusminus(cell.true_return), bracketed(cell.interquartile_mean), str(cell.true_return.n)]
+
+
+def bad_act_columns(comparison: Comparison, cell: Cell) -> list[str]:
+    """Return bad acts, monitored and unmonitored, retained return, and labels used or what they cost."""
+    price = comparison.results.label_price
+    labels = number(comparison.label_cost(cell)) if price else count(cell.labels_used.mean)
+    return [plusminus(cell.bad_acts_monitored), plusminus(cell.bad_acts_unmonitored), plusminus(cell.retained), labels]
+
+
+def labels_title(comparison: Comparison) -> str:
+    """Return the title of the column of labels: their number, or their cost if they have a price."""
+    return "label cost" if comparison.results.label_price else "labels"
 
 
 def label(cell: Cell) -> str:
