@@ -19,6 +19,8 @@ class Cell(NamedTuple):
     """One row name at one level, aggregated over seeds."""
 
     row: str
+    method: str
+    """the arm, without the deployment rule"""
     leaky: bool
     oversight: float
     level: Level
@@ -123,6 +125,7 @@ def _cell(level: Level, rows: list[Row], blocks: list[str], absorbed: list[str])
     }  # a seed deleted in the MLflow UI reads as -1
     return Cell(
         row=rows[0].row,
+        method=rows[0].method,
         leaky=rows[0].leaky,
         oversight=rows[0].oversight,
         level=level,
@@ -144,7 +147,7 @@ def _cell(level: Level, rows: list[Row], blocks: list[str], absorbed: list[str])
 
 
 class Curve(NamedTuple):
-    """The true return during training over seeds: (P,) arrays at the P steps that all seeds share."""
+    """A quantity over seeds, such as the true return during training: (P,) arrays at the P steps that all share."""
 
     step: np.ndarray
     mean: np.ndarray
@@ -155,14 +158,15 @@ class Curve(NamedTuple):
 
 def learning_curves(results: Results) -> dict[tuple[str, Level], Curve]:
     """Return the curve of each (method, level) over the seeds that finished."""
-    groups: dict[tuple[str, Level], list[dict[int, float]]] = {}
+    groups: dict[tuple[str, Level], list[dict[float, float]]] = {}
     leaky = {row.row for row in results.finished if row.leaky}
     for run_id, row in {row.run_id: row for row in results.finished}.items():
         groups.setdefault((row.method, results.level_of(row)), []).append(dict(results.curves[run_id]))
-    return {(method, level): _curve(runs, method in leaky) for (method, level), runs in groups.items()}
+    return {(method, level): mean_curve(runs, method in leaky) for (method, level), runs in groups.items()}
 
 
-def _curve(runs: list[dict[int, float]], leaky: bool) -> Curve:
+def mean_curve(runs: Sequence[Mapping[float, float]], leaky: bool = False) -> Curve:
+    """Aggregate curves, step -> value, over seeds at the steps that all of them have."""
     steps = sorted(set.intersection(*(set(run) for run in runs)))
     intervals = [interval([run[step] for run in runs]) for step in steps]
     return Curve(

@@ -20,7 +20,10 @@ from flows.reporting import figures, statistics, verdicts
 from flows.reporting.aggregate import MEASURED, Cell, Comparison, learning_curves, without_coinciding
 from flows.reporting.factorial import two_by_two_tables
 from flows.reporting.numbers import bracketed, count, number, p_value, plusminus
+from flows.reporting.plane import plane_figure
 from flows.reporting.predictions import predicted_worlds
+from flows.reporting.relearning import NOT_REMOVED, relearned_arms, relearning_figure
+from flows.reporting.scales import scales_figure
 from flows.reporting.statistics import Interval
 from flows.tracking.certificates import PREFIX
 from flows.tracking.missing import Missing
@@ -31,6 +34,8 @@ COLUMNS = tuple(name for name in Row._fields if name not in ("without", "evaluat
 PAGE = "report.html"
 PREDICTIONS = "predictions.png"
 COMPARISON = "comparison.csv"
+RELEARNED = "relearning.csv"
+READOUTS = {"plane.png": plane_figure, "scales.png": scales_figure, "relearning.png": relearning_figure}
 WIDTH = 80  # characters of a line of the table
 DESCRIPTION_LENGTH = 7900  # characters: MLflow truncates a longer tag at 8000
 Line = tuple[str, list[str]]  # of the table: a name and its columns
@@ -54,6 +59,9 @@ def write_report(store: Store, comparison: Comparison, missing: Missing) -> Path
         write_csv(results, results.folder / "results.csv")
     with missing.part(COMPARISON):
         write_comparison(comparison, results.folder / COMPARISON)
+    if results.relearning:
+        with missing.part(RELEARNED):
+            write_relearning(comparison, results.folder / RELEARNED)
     images = draw_figures(comparison, missing)
     for name, png in images.items():
         with missing.part(name):
@@ -111,6 +119,29 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
         table = csv.DictWriter(file, list(comparison_line(comparison, None)))
         table.writeheader()
         table.writerows({name: _blank(value) for name, value in line.items()} for line in lines)
+
+
+def write_relearning(comparison: Comparison, path: Path) -> None:
+    """Write one line for each arm, level and fine-tuned run: what was removed, and when half of it was regained.
+
+    `updates_to_half` is empty and `censored` true where half was not regained within the updates; it is empty and
+    `nothing_removed` true where the deployed policy has removed nothing.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(
+            "arm axis level deployed final reference reference_of updates updates_to_half censored nothing_removed".split()
+        )
+        for found in relearned_arms(comparison):
+            for updates, curve in zip(found.updates, found.curves, strict=True):
+                finite = math.isfinite(updates)
+                table.writerow(
+                    [
+                        found.arm, found.level.axis, found.level.text, curve[0][1], curve[-1][1],
+                        found.reference.rate, found.reference.source, found.last, updates if finite else "",
+                        math.isinf(updates), math.isnan(updates),
+                    ]
+                )  # fmt: skip
 
 
 def comparison_line(comparison: Comparison, cell: Cell | None) -> dict[str, Any]:
@@ -183,6 +214,10 @@ def draw_figures(comparison: Comparison, missing: Missing) -> dict[str, bytes]:
         with missing.part(PREDICTIONS):
             if settings := predicted_worlds(comparison):
                 images[PREDICTIONS] = figures.predictions_figure(settings)
+        for name, draw in READOUTS.items():
+            with missing.part(name):
+                if image := draw(comparison):
+                    images[name] = image
     return images
 
 
@@ -215,6 +250,11 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
         started=datetime.fromtimestamp(results.started),
         settings=sorted((k, v) for k, v in results.params.items() if not k.startswith(PREFIX)),
         tables=two_by_two_tables(comparison),
+        relearned=relearned_arms(comparison),
+        not_removed=NOT_REMOVED,
+        absorbed=[cell for cell in comparison.cells if any(found.n for found in cell.absorption.values())],
+        absorption_metrics=ABSORPTION_METRICS,
+        costs={level: comparison.mean_cost(level) for level in comparison.levels},
         sampled=any(row.exactness == "sampled" for row in results.rows),
         audits=any(row.audits == row.audits for row in results.rows),
         history=sampled_limits(results.params.get("overseer", "")),
@@ -274,6 +314,11 @@ def summary(comparison: Comparison) -> str:
     if comparison.results.has_bad_acts:
         header = ("bad acts per episode", ["monitored", "unmonitored", "retained", labels_title(comparison)])
         parts.append(_format_table(header, _by_level(comparison, bad_act_columns)))
+    if relearned := relearned_arms(comparison):
+        header = ("updates to regain half of the removed bad acts", ["median"])
+        parts.append(
+            _format_table(header, [(f"{found.arm}, {found.level.title}", [found.text]) for found in relearned])
+        )
     return "\n\n".join(parts)
 
 

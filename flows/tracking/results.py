@@ -168,7 +168,9 @@ def read_results(store: Store, run_id: str) -> Results:
         axis=axis,
         scales={child.info.run_id: scales for child in children if (scales := _scales(store, child))},
         relearning={
-            child.info.run_id: _points(store, child, RELEARNING) for child in children if RELEARNING in child.data.metrics
+            child.info.run_id: _points(store, child, RELEARNING)
+            for child in children
+            if RELEARNING in child.data.metrics
         },
     )
 
