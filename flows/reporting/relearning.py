@@ -8,6 +8,7 @@ a censored value: more updates than it had. Such values are ordered above all ot
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -167,7 +168,7 @@ def updates_to_regain_half(curve: Points, reference: float) -> float:
     if deployed >= NOT_REMOVED * reference:
         return math.nan
     target = deployed + (reference - deployed) / 2
-    for (before, low), (after, high) in zip(curve, curve[1:], strict=False):
+    for (before, low), (after, high) in pairwise(curve):
         if high >= target:
             return before + (after - before) * (target - low) / (high - low)
     return math.inf

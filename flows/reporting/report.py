@@ -35,6 +35,10 @@ PAGE = "report.html"
 PREDICTIONS = "predictions.png"
 COMPARISON = "comparison.csv"
 RELEARNED = "relearning.csv"
+RELEARNED_COLUMNS = (
+    "arm", "axis", "level", "deployed", "final", "reference", "reference_of", "updates", "updates_to_half", "censored",
+    "nothing_removed",
+)  # fmt: skip
 READOUTS = {"plane.png": plane_figure, "scales.png": scales_figure, "relearning.png": relearning_figure}
 WIDTH = 80  # characters of a line of the table
 DESCRIPTION_LENGTH = 7900  # characters: MLflow truncates a longer tag at 8000
@@ -129,9 +133,7 @@ def write_relearning(comparison: Comparison, path: Path) -> None:
     """
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(
-            "arm axis level deployed final reference reference_of updates updates_to_half censored nothing_removed".split()
-        )
+        table.writerow(RELEARNED_COLUMNS)
         for found in relearned_arms(comparison):
             for updates, curve in zip(found.updates, found.curves, strict=True):
                 finite = math.isfinite(updates)

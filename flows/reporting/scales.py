@@ -54,7 +54,8 @@ def chosen_scales(comparison: Comparison) -> dict[tuple[str, Level], list[Interv
 def scales_figure(comparison: Comparison) -> bytes | None:
     """Draw the scale curves as a PNG, a row of panels for each level; None if no run has any.
 
-    Lines are means over seeds, bands 95 % intervals, drawn for up to `MOST_BANDS` arms. A diamond marks the mean of the scales that a measured rule chose.
+    Lines are means over seeds, bands, for up to `MOST_BANDS` arms, 95 % intervals. A diamond marks the mean of the
+    scales that a measured rule chose.
     """
     curves, chosen = scale_curves(comparison), chosen_scales(comparison)
     if not curves:

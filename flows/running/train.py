@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import agents
 from agents.after import AFTER
+from agents.relearning import relearning_method
 from flows.config import TrainConfig
 from flows.reporting.run_figures import learning_curve_figure, policy_figure
 from flows.tracking.metric_names import outcome_metric
@@ -18,6 +19,7 @@ from flows.tracking.missing import MISSING, Missing
 from routing import find
 
 STATE = "state.pt"  # in the run's folder until the run ends
+RELEARNING_SEED = 0x5EED  # added to a run's seed, for the rollouts of its fine-tuning
 
 
 class Recorder(Protocol):
@@ -68,6 +70,8 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
         policy_figure(policy, env.env, title, recorder.folder / "policy.png")
     if missing:
         recorder.tags({MISSING: str(missing)})
+    if config.relearn_updates:  # last, because it seeds the global generators
+        relearn(config, policy, use, evaluate, recorder)
     env.close()
     file.remove()
 
@@ -98,6 +102,25 @@ def deployed_policy(
         return model.policy, use
     changed = AFTER[after.name](model.policy, use, model.known_observations(), None, config.seed, **after.arguments)
     return changed, agents.BlockUse()
+
+
+def relearn(config: TrainConfig, policy: agents.BlockPolicy, use: agents.BlockUse, evaluate, recorder) -> None:
+    """Fine-tunes a copy of the deployed policy on the proxy reward alone, and records its bad acts and true return."""
+
+    def visit(update: int, relearned: agents.BlockPolicy) -> None:
+        recorder.metrics(update, relearning_metrics(evaluate(relearned)))
+
+    changes = {"method": relearning_method(config.method), "seed": config.seed + RELEARNING_SEED, "start": ""}
+    env, model = build_learner(config.model_copy(update=changes))
+    agents.relearn(model, policy, use, config.relearn_updates, visit)
+    env.close()
+
+
+def relearning_metrics(evaluation: agents.Evaluation) -> dict[str, float]:
+    """The bad acts, if the world declares any, and the true return of a policy that is fine-tuned."""
+    acts = evaluation.bad_acts
+    counted = {} if acts is None else {"relearning/bad_acts": acts.total}
+    return {**counted, "relearning/true_return": evaluation.true_return}
 
 
 def save_agent(config: TrainConfig, policy: agents.BlockPolicy, folder: Path) -> None:

@@ -106,9 +106,9 @@ class Results:
     axis: Axis = OVERSIGHT_AXIS
     """what the sweep changes from level to level"""
     scales: Mapping[str, Mapping[str, Points]] = field(default_factory=dict, repr=False)
-    """run id -> metric without `scale/` -> (scale of the forget experts, value) pairs; runs without them are left out"""
+    """run id -> metric without `scale/` -> (scale of the forget experts, value) pairs; only runs that have them"""
     relearning: Mapping[str, Points] = field(default_factory=dict, repr=False)
-    """run id -> (updates of fine-tuning, bad acts per episode) pairs; runs without them are left out"""
+    """run id -> (updates of fine-tuning, bad acts per episode) pairs; only runs that have them"""
 
     def level_of(self, row: Row) -> Level:
         """The row's level of the sweep's axis."""
