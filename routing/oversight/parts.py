@@ -48,6 +48,12 @@ KINDS: dict[str, Kind] = {
     "deploy": Kind("how the policy is used, and which checkpoint: (experts) -> Deployment; several with +", "whole"),
 }
 NEEDS = {"forget": "a forget block", "gate": "a gate", "layers": "layers of each expert's own"}  # of a network
+WORLD = {  # of an environment and its overseer with limits and audits
+    "bad verdicts": "an overseer that gives bad verdicts",
+    "one-sided verdicts": "verdicts that are all good or all bad",
+    "positivity": "a verdict with positive probability on every rewarded ending",
+    "an expert for each kind": "a forget expert for each kind of bad verdict",
+}
 ACCEPTED: dict[Any, tuple[type, ...]] = {
     float: (float, int),
     int: (int,),
@@ -67,6 +73,8 @@ class Part:
     function: Callable
     needs: frozenset[str] = frozenset()
     """what it requires of the network, of the keys of `NEEDS`"""
+    world: frozenset[str] = frozenset()
+    """what it requires of the environment, of the keys of `WORLD`; commands check it before they train"""
 
     @property
     def module(self) -> str:
@@ -94,7 +102,7 @@ class Part:
 PARTS: dict[str, dict[str, Part]] = {kind: {} for kind in KINDS}
 
 
-def part(kind: str, name: str = "", needs: tuple[str, ...] = ()) -> Callable:
+def part(kind: str, name: str = "", needs: tuple[str, ...] = (), world: tuple[str, ...] = ()) -> Callable:
     """Register a function or class as a part.
 
     Args:
@@ -102,6 +110,7 @@ def part(kind: str, name: str = "", needs: tuple[str, ...] = ()) -> Callable:
             arguments; a class takes the run's seed, then the parameters.
         name: by default that of the function.
         needs: what it requires of the network, of the keys of `NEEDS`.
+        world: what it requires of the environment, of the keys of `WORLD`.
 
     Raises:
         ValueError: (on decoration) the kind or a need is unknown, or the name is registered already.
@@ -113,9 +122,12 @@ def part(kind: str, name: str = "", needs: tuple[str, ...] = ()) -> Callable:
         for need in needs:
             if need not in NEEDS:
                 raise unknown_name("need of a part", need, NEEDS)
+        for need in world:
+            if need not in WORLD:
+                raise unknown_name("need of a part in the world", need, WORLD)
         chosen = name or function.__name__
         summary = (inspect.getdoc(function) or "").partition("\n\n")[0].replace("\n", " ")
-        add(kind, chosen, Part(kind, chosen, summary, function, frozenset(needs)), PARTS[kind])
+        add(kind, chosen, Part(kind, chosen, summary, function, frozenset(needs), frozenset(world)), PARTS[kind])
         return function
 
     return register

@@ -10,7 +10,7 @@ from routing.oversight.parts import part
 from routing.oversight.treatment import Rollout, believed_rewards
 
 
-@part("reward")
+@part("reward", world=("bad verdicts",))
 def penalty(rollout: Rollout, dose: float = 1.0) -> np.ndarray:
     """As verdict, and a bad verdict is multiplied by `dose`."""
     if dose < 0:
