@@ -2,7 +2,7 @@
 
 from agents.build import build, check_spaces
 from agents.checkpoints import CheckpointChoice, Checkpoints
-from agents.evaluate import Evaluation, action_probabilities, make_evaluator
+from agents.evaluate import BadActs, Evaluation, action_probabilities, make_evaluator
 from agents.learners.labelled_buffer import LabelledRolloutBuffer
 from agents.learners.ppo import RoutedPPO
 from agents.policies.blocks import BlockUse
@@ -17,6 +17,7 @@ from agents.worlds import make_world
 
 __all__ = [
     "Agent",
+    "BadActs",
     "BadAgentError",
     "BlockPolicy",
     "BlockUse",

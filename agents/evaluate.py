@@ -5,6 +5,9 @@ are free of the selection bias that "episodes whose end the overseer saw" would 
 
 The believed return sums what a naive overseer takes for the reward of each step: its verdict, or the proxy reward where
 it gives none.
+
+Bad acts are those that the world declares, and they are split by whether its overseer monitors them: see
+`envs.monitoring`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +25,12 @@ from agents.policies.policy import BlockPolicy
 from agents.worlds import make_world
 from envs.certificate import misestimation
 from envs.certificate.planning import believed_reward
+from envs.exact.bad_acts import BadActs, BadActTable
+from envs.limited import limits_of
+from envs.monitoring import ObservedSteps, StepMonitor
+from envs.overseer_view import last_info
 from routing import parse_limits
-from routing.oversight.limits import WORLD
+from routing.oversight.limits import MEMORYLESS, WORLD
 
 NAN = float("nan")
 MAX_PREFIXES = 2_000  # of episodes: above, over- and underestimation of a policy are not computed
@@ -42,6 +49,7 @@ class Evaluation(NamedTuple):
     overestimation: float = NAN  # of an episode's return: E max(believed - true, 0); nan where it is not computed
     underestimation: float = NAN  # E max(true - believed, 0)
     outcomes: Mapping[str, float] = {}  # outcome -> probability that an episode ends with it; empty without outcomes
+    bad_acts: BadActs | None = None  # None in an environment that declares none
 
 
 class Evaluator(Protocol):
@@ -87,6 +95,21 @@ def evaluated_world(env_id: str, copies: int, overseer: str = "", **env_kwargs) 
     return make_world(env_id, copies, overseer=asks, **env_kwargs)
 
 
+def make_monitor(world: VectorEnv, env_id: str, overseer: str = "", **env_kwargs) -> StepMonitor:
+    """Make the monitor of an evaluated world: its overseer with the audits and limits that the world itself is without.
+
+    Args:
+        world: of `evaluated_world` with the other arguments.
+        env_id: Gymnasium id.
+        overseer: limits of the overseer. Those with a history are left out.
+        **env_kwargs: arguments of the environment.
+    """
+    audits = 0.0 if envs.takes_oversight_prob(env_id) else env_kwargs.pop("oversight_prob", None) or 0.0
+    memoryless = "|".join(bound.name for bound in parse_limits(overseer) if bound.part.kind == MEMORYLESS)
+    limits = limits_of(make_world(env_id, 1, overseer=memoryless, **env_kwargs)) if memoryless else ()
+    return StepMonitor(world, limits, audits)
+
+
 def action_probabilities(policy: ActorCriticPolicy, observations: torch.Tensor) -> torch.Tensor:
     """(n, *obs) -> (n, A) of a policy over discrete actions."""
     with torch.no_grad():
@@ -111,7 +134,11 @@ class ExactEvaluator:
         self.occupancy = envs.exact.Occupancy.of(self.tables, self.believed)
         self.observations = torch.as_tensor(self.tables.observations).float()
         self.is_one_sided = misestimation.is_one_sided(self.believed - self.tables.true_reward)
+        self.bad_acts = self._bad_act_table(make_monitor(world, env_id, **env_kwargs)) if world.bad_acts else None
         self.counts_prefixes = not self.is_one_sided and self._errors(self._random_policy()) is not None
+
+    def _bad_act_table(self, monitor: StepMonitor) -> BadActTable:
+        return BadActTable.of(self.occupancy, monitor.world.bad_acts, monitor.tabulated(self.tables))
 
     def __call__(self, policy: ActorCriticPolicy) -> Evaluation:
         with use_onednn():
@@ -132,7 +159,7 @@ class ExactEvaluator:
 
     def _evaluation(self, probabilities: torch.Tensor) -> Evaluation:
         policy = probabilities.double().cpu().numpy()
-        exact = envs.exact.evaluate_along(self.occupancy, policy)
+        exact = envs.exact.evaluate_along(self.occupancy, policy, self.bad_acts)
         errors = (NAN, NAN)
         if self.is_one_sided:
             errors = misestimation.one_sided(exact.believed_return - exact.true_return)
@@ -147,6 +174,7 @@ class ExactEvaluator:
             exact.believed_return,
             *errors,
             exact.outcomes,
+            exact.bad_acts,
         )
 
     def _errors(self, policy: np.ndarray) -> misestimation.Misestimation | None:
@@ -172,6 +200,9 @@ class SampledEvaluator:
     def __init__(self, env_id: str, seed: int, episodes: int, **env_kwargs) -> None:
         self.env = evaluated_world(env_id, episodes, **env_kwargs)
         self.seed, self.episodes = seed, episodes
+        self.monitor = make_monitor(self.env, env_id, **env_kwargs)
+        if self.monitor.limits and getattr(self.env, "feature_names", ()):
+            self.env.unwrapped.expose_features = True  # type: ignore[attr-defined]
 
     def each(self, policy: BlockPolicy, uses: Sequence[BlockUse]) -> list[Evaluation]:
         evaluations = []
@@ -187,6 +218,7 @@ class SampledEvaluator:
         live, discount = np.ones(self.episodes, dtype=bool), 1.0
         true, proxy, believed, length = np.zeros((4, self.episodes))
         ended = np.zeros(self.episodes, np.int64)  # the outcome of each episode
+        counts = SampledBadActs(self.monitor, self.episodes) if getattr(self.env, "bad_acts", ()) else None
         while live.any():
             probabilities = action_probabilities(policy, torch.as_tensor(obs, device=policy.device)).cpu()
             actions = torch.multinomial(probabilities, 1, generator=generator).squeeze(-1).numpy()
@@ -195,6 +227,8 @@ class SampledEvaluator:
             proxy += live * discount * reward
             believed += live * discount * self._believed_reward(reward, info)
             ended = np.where(live, info.get("outcome", 0), ended)
+            if counts is not None:
+                counts.add(info, terminated, live, discount)
             length += live
             live &= ~(terminated | truncated)
             discount *= self.env.gamma  # type: ignore[attr-defined]
@@ -208,6 +242,7 @@ class SampledEvaluator:
             np.maximum(believed - true, 0).mean(),
             np.maximum(true - believed, 0).mean(),
             self._outcome_rates(ended) if "outcome" in info else {},
+            None if counts is None else counts.means(float(true.mean())),
         )
 
     def _believed_reward(self, reward: np.ndarray, info: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -224,6 +259,64 @@ class SampledEvaluator:
         names = getattr(self.env, "outcomes", ())
         shares = np.bincount(outcome, minlength=len(names)) / self.episodes
         return dict(zip(names, shares.tolist(), strict=False))
+
+
+class SampledBadActs:
+    """Counts the bad acts and bad verdicts of the first episode of each of N copies.
+
+    Verdicts are not drawn: each step adds its probability of a bad verdict.
+    """
+
+    def __init__(self, monitor: StepMonitor, episodes: int) -> None:
+        self.monitor, self.kinds = monitor, tuple(monitor.world.bad_acts)
+        self.monitored, self.unmonitored, self.verdicts, self.lost = np.zeros((4, episodes))
+        self.of_kind = np.zeros((len(self.kinds), episodes))
+
+    def add(self, info: dict[str, Any], terminated: np.ndarray, live: np.ndarray, discount: float) -> None:
+        """Add a step.
+
+        Args:
+            info: of the step.
+            terminated: (N,) bool.
+            live: (N,) bool, the copies still in their first episode.
+            discount: of the step.
+
+        Raises:
+            ValueError: the info has no bad acts.
+        """
+        kind = last_info(info, "bad_act")
+        if kind is None:
+            raise ValueError(f"{self.monitor.world} has bad_acts, and no 'bad_act' in the info of a step: add it")
+        steps = self._observed(info, terminated)
+        bad_verdict = self.monitor.bad_verdict(steps)
+        bad = live & (kind > 0)
+        self.monitored += bad & (bad_verdict > 0)
+        self.unmonitored += bad & (bad_verdict <= 0)
+        self.verdicts += live * bad_verdict
+        self.lost += bad * discount * steps.true_reward
+        for number, count in enumerate(self.of_kind, 1):
+            count += live & (kind == number)
+
+    def _observed(self, info: dict[str, Any], terminated: np.ndarray) -> ObservedSteps:
+        n = len(terminated)
+        absent = {"overseer_obs": np.zeros(n, int), "outcome": np.zeros(n, int), "audited": np.zeros(n, bool)}
+        absent |= {"features": np.zeros((n, 0))}
+        found = {name: last_info(info, name) for name in absent}
+        columns = {name: absent[name] if value is None else np.asarray(value) for name, value in found.items()}
+        label, outcome, audited, features = columns.values()
+        return ObservedSteps(label, last_info(info, "true_reward"), outcome, terminated, features, audited)
+
+    def means(self, true_return: float) -> BadActs:
+        """Average over the episodes, of which `true_return` is the mean discounted true return."""
+        monitored, unmonitored = float(self.monitored.mean()), float(self.unmonitored.mean())
+        return BadActs(
+            monitored + unmonitored,
+            monitored,
+            unmonitored,
+            float(self.verdicts.mean()),
+            true_return - float(self.lost.mean()),
+            dict(zip(self.kinds, self.of_kind.mean(1).tolist(), strict=True)),
+        )
 
 
 def _mean(x: np.ndarray) -> float:

@@ -23,6 +23,7 @@ class StepResult(NamedTuple):
     terminated: np.ndarray  # (N,) bool
     overseer_obs: np.ndarray  # (N,) int, or (N, F) float
     outcome: np.ndarray  # (N,) int
+    bad_act: np.ndarray | None  # (N,) int; None: the world declares none
 
 
 class Dynamics(Protocol):
@@ -72,6 +73,7 @@ class FunctionDynamics:
             world.terminal(after),
             world.overseer_observation(state, action, after),
             world.outcome(after),
+            world.bad_act(state, action, after) if world.bad_acts else None,
         )
 
 
@@ -129,6 +131,7 @@ class TableDynamics:
             after >= self._n_acting,
             output["overseer_obs"] if codebook is None else codebook.take(output["overseer_obs"], 0),
             output["outcome"],
+            output["bad_act"] if self.tables.bad_act.size else None,
         )
 
 
@@ -145,6 +148,8 @@ def _distinct_outputs(tables: Tables) -> tuple[np.ndarray, np.ndarray]:
         "overseer_obs": tables.overseer_obs.ravel(),
         "outcome": tables.outcome[tables.successor.ravel()],
     }
+    if tables.bad_act.size:
+        columns["bad_act"] = tables.bad_act.ravel()
     first, output = distinct_rows(np.column_stack(list(columns.values())).astype(np.float64))
     dtype = np.dtype([(name, column.dtype) for name, column in columns.items()], align=True)
     outputs = np.empty(len(first), dtype)

@@ -101,6 +101,7 @@ def _tables(world: "World", starts: np.ndarray, probabilities: np.ndarray) -> Ta
         keys=keys,
         is_closed=bool(found.has_successors.all()),
         overseer_codebook=codebook,
+        **({"bad_act": steps["bad_act"].astype(np.int8)} if world.bad_acts else {}),
     )
 
 
@@ -173,14 +174,13 @@ def _transitions(world: "World", states: np.ndarray) -> Iterator[tuple[np.ndarra
 def _step_tables(
     world: "World", found: _Closure, row: Callable[[np.ndarray], np.ndarray], progress: _Progress
 ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """Successors, rewards and overseer observations, (S_A, A, Z) each, and the codebook of the last, if any."""
+    """Successors, rewards, overseer observations and bad acts, (S_A, A, Z) each, and the features' codebook, if any."""
     acting = found.states[: found.n_acting][found.has_successors]
-    columns: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("successor", "reward", "true_reward", "overseer_observation")
-    }
+    names = _step_functions(world)
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("successor", *names)}
     for after, actions, _ in _transitions(world, acting):
         columns["successor"].append(row(after))
-        for name in ("reward", "true_reward", "overseer_observation"):
+        for name in names:
             columns[name].append(validation.evaluate_function(world, name, acting, actions, after))
         progress(f"{len(acting)} states, {len(columns['reward'])} moves tabulated")
     _refuse_impure(world, validation.sample_states(acting), validation.sample_states(found.states))
@@ -195,7 +195,14 @@ def _step_tables(
     tables["overseer_observation"] = seen.reshape(shape)
     validation.check_finite("reward", tables["reward"])
     validation.check_finite("true_reward", tables["true_reward"])
+    if world.bad_acts:
+        validation.check_bad_act(world.bad_acts, tables["bad_act"])
     return tables if found.has_successors.all() else _with_self_loops(tables, found), codebook
+
+
+def _step_functions(world: "World") -> tuple[str, ...]:
+    """The names of the functions of a step (state, action, next_state) that the tables have."""
+    return ("reward", "true_reward", "overseer_observation", *(("bad_act",) if world.bad_acts else ()))
 
 
 def _with_self_loops(tables: dict[str, np.ndarray], found: _Closure) -> dict[str, np.ndarray]:
@@ -213,7 +220,7 @@ def _refuse_impure(world: "World", acting: np.ndarray, states: np.ndarray) -> No
     for after, actions, noise in _transitions(world, acting):
         again = validation.evaluate_function(world, "transition", acting, actions, **noise)
         validation.check_repeatable("transition", acting, after, again)
-        for name in ("reward", "true_reward", "overseer_observation"):
+        for name in _step_functions(world):
             first, second = (validation.evaluate_function(world, name, acting, actions, after) for _ in range(2))
             validation.check_repeatable(name, acting, first, second)
     for name in ("observation", "terminal", "outcome", "watched"):

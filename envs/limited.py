@@ -67,7 +67,7 @@ class LimitedOverseer(OverseerView):
         Raises:
             ValueError: the environment has audits, or its overseer observes features that have no labels.
         """
-        super().__init__(env, STREAM, 1 + n_limits(env))
+        super().__init__(env, STREAM, 1 + len(limits_of(env)))
         self.kernel, self.name = kernel, name or getattr(kernel, "__name__", type(kernel).__name__)
         if getattr(env, "audit_label", None) is not None:
             raise ValueError(f"limit {self.name!r} around audits: put limits inside, world -> limits -> audits")
@@ -145,6 +145,30 @@ class LimitedOverseer(OverseerView):
             )
         return probability, other
 
+    def spread(
+        self, share: np.ndarray, outcome: np.ndarray, terminated: np.ndarray, features: np.ndarray
+    ) -> np.ndarray:
+        """The distribution over the labels of n steps with this limit, from that without it.
+
+        Args:
+            share: (n, labels of the wrapped environment), the probability of each label.
+            outcome: (n,) int, as in `Kernel`; likewise the others.
+            terminated: (n,) bool.
+            features: (n, F) float.
+
+        Returns:
+            (n, L).
+        """
+        limited = np.zeros((len(share), len(self.overseer_labels)))
+        for label in np.flatnonzero(share.any(0)):
+            rows = np.flatnonzero(share[:, label])
+            labels = np.full(len(rows), label)
+            probability, other = self._evaluate(labels, outcome[rows], terminated[rows], features[rows])
+            replaced = np.round(probability, DIGITS) * share[rows, label]
+            limited[rows, label] += share[rows, label] - replaced
+            limited[rows, other] += replaced
+        return limited
+
     def tabulate(self) -> Tables:
         """The world's tables with one more noise, by which the overseer observes the kernel's label.
 
@@ -178,12 +202,13 @@ class LimitedOverseer(OverseerView):
             reward=repeated(tables.reward),
             true_reward=repeated(tables.true_reward),
             overseer_obs=observed.reshape(shape),
+            bad_act=repeated(tables.bad_act),
         )
 
 
-def n_limits(env: Any) -> int:
-    """The number of limits among an environment's wrappers, itself included."""
-    count = 0
+def limits_of(env: Any) -> tuple[LimitedOverseer, ...]:
+    """The limits among an environment's wrappers, itself included, the innermost first."""
+    limits: tuple[LimitedOverseer, ...] = ()
     while env is not env.unwrapped:
-        count, env = count + isinstance(env, LimitedOverseer), env.env
-    return count
+        limits, env = ((env, *limits) if isinstance(env, LimitedOverseer) else limits), env.env
+    return limits

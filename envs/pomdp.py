@@ -16,7 +16,7 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs import arguments, drawing, enumeration
+from envs import arguments, drawing, enumeration, validation
 from envs.dynamics import Dynamics, FunctionDynamics, StepResult, TableDynamics
 from envs.snapshot import SnapshotState
 from envs.tables import NotEnumerable, Tables
@@ -52,6 +52,7 @@ class POMDP(World, VectorEnv):
         self.max_episode_steps = arguments.at_least("max_episode_steps", max_episode_steps, 1)
         modes = self.metadata["render_modes"]
         self.render_mode = None if render_mode is None else arguments.choice("render_mode", render_mode, modes)
+        validation.check_bad_acts(self)
         self.single_observation_space = observation_space
         self.single_action_space = Discrete(n_actions)
         self._n_actions = np.array(n_actions, np.uint64)  # the type in which actions are compared
@@ -192,6 +193,8 @@ class POMDP(World, VectorEnv):
         self._now += 1
         truncated = (self._due <= self._now) > terminated
         info = {"overseer_obs": result.overseer_obs, "true_reward": result.true_reward, "outcome": result.outcome}
+        if result.bad_act is not None:
+            info["bad_act"] = result.bad_act
         if self.expose_features:
             info["features"] = np.array(self.state_features(self.dynamics.decode(result.state)), np.float64)
         done = terminated | truncated
@@ -209,6 +212,7 @@ class POMDP(World, VectorEnv):
             true_reward=np.where(held, 0.0, result.true_reward),
             terminated=result.terminated & ~held,
             outcome=self.outcome(self.dynamics.decode(result.state)),
+            bad_act=None if result.bad_act is None else np.where(held, 0, result.bad_act),
         )
 
     def _restart(self, done: np.ndarray, ended: np.ndarray, info: dict[str, Any]) -> None:

@@ -142,6 +142,7 @@ class Queried(AuditedView):
             successor=np.concatenate([tables.successor, asked], 1),
             reward=np.concatenate([tables.reward, price], 1),
             true_reward=true_reward,
+            bad_act=_without_asking(tables.bad_act),
             overseer_obs=np.where(audited | asks, self._labels.of(true_reward), own),
             view=view,
             observations=view[first],
@@ -156,6 +157,11 @@ class Queried(AuditedView):
         if base.gamma == 1:
             raise NotEnumerable(f"asking need not end an episode of {self.env.unwrapped}: give it max_episode_steps")
         return validation.negligible_after(base.gamma)
+
+
+def _without_asking(bad_act: np.ndarray) -> np.ndarray:
+    """(S_A, A, Z) -> (S_A, A + 1, Z): asking is no bad act; empty stays empty."""
+    return np.pad(bad_act, ((0, 0), (0, 1), (0, 0))) if bad_act.size else bad_act
 
 
 def _extended(obs: np.ndarray, asked: np.ndarray) -> np.ndarray:

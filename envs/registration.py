@@ -58,6 +58,8 @@ class Single(gymnasium.Env):
             "true_reward": float(result.true_reward[0]),
             "outcome": int(result.outcome[0]),
         }
+        if result.bad_act is not None:
+            info["bad_act"] = int(result.bad_act[0])
         self._show()
         return self._observation(), float(result.reward[0]), bool(result.terminated[0]), False, info
 

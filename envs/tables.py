@@ -42,6 +42,7 @@ class Tables(NamedTuple):
     keys: "HashedIndex | DenseIndex"
     is_closed: bool = True  # False: states first reached at the time limit have no real successors, only themselves
     overseer_codebook: np.ndarray | None = None  # (L, F): the features that each value of overseer_obs stands for
+    bad_act: np.ndarray = np.zeros((0, 0, 0), np.int8)  # (S_A, A, Z) int8: 0 none, i: kind i - 1; empty without any
 
     @property
     def n_actions(self) -> int:

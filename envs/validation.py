@@ -6,17 +6,16 @@ variables.
 
 import contextlib
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from envs.tables import NotEnumerable, hashed
-
-if TYPE_CHECKING:
-    from envs.world import World
+from envs.world import World
 
 NO_LIMIT = 1_000_000  # steps: a longer time limit counts as none
+MOST_BAD_ACTS = 127  # kinds, since tables hold them in 8 bits
 NEGLIGIBLE = 1e-16  # discount below which rewards are ignored
 SAMPLE_SIZE = 64, 4096  # fewest and approximately most states on which functions are evaluated twice
 KINDS = {  # of the results of functions; others are numbers
@@ -24,6 +23,7 @@ KINDS = {  # of the results of functions; others are numbers
     "terminal": "b",
     "watched": "b",
     "outcome": "iu",
+    "bad_act": "iu",
     "overseer_observation": "iu",
 }
 KIND_NAMES = {"b": "bool", "f": "floats", "iu": "integers", "fiub": "numbers"}
@@ -53,7 +53,7 @@ def described(array: Any) -> str:
     return f"{getattr(array, 'dtype', type(array).__name__)} of shape {np.shape(array)}"
 
 
-def evaluate_function(world: "World", name: str, *arrays: np.ndarray, **noise: np.ndarray) -> np.ndarray:
+def evaluate_function(world: World, name: str, *arrays: np.ndarray, **noise: np.ndarray) -> np.ndarray:
     """Calls a function of a world and checks its result.
 
     Args:
@@ -103,7 +103,7 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def check_starts(world: "World", states: np.ndarray, probabilities: np.ndarray) -> None:
+def check_starts(world: World, states: np.ndarray, probabilities: np.ndarray) -> None:
     """Checks the start distribution: shapes, types, probabilities, distinct and non-terminal states."""
     shapes = np.shape(states), np.shape(probabilities)
     require(
@@ -126,7 +126,7 @@ def check_starts(world: "World", states: np.ndarray, probabilities: np.ndarray) 
     require(not len(ended), f"start state {_first(states, ended)} is terminal: leave it out of starts()")
 
 
-def check_noise(world: "World") -> None:
+def check_noise(world: World) -> None:
     """Checks that the values of each noise have probabilities that sum to 1."""
     for name, distribution in world.noise.items():
         require(
@@ -151,7 +151,36 @@ def check_labels(name: str, values: np.ndarray, labels: tuple[str, ...]) -> None
         )
 
 
-def check_overseer_observation(world: "World", values: np.ndarray) -> None:
+def check_bad_acts(world: World) -> None:
+    """Checks that the kinds of bad act have distinct names, and that each is an outcome unless `bad_act` is its own."""
+    kinds, name = world.bad_acts, type(world).__name__
+    require(
+        isinstance(kinds, tuple | list) and all(isinstance(kind, str) and kind for kind in kinds),
+        f"{name}: bad_acts is {kinds!r}: give a tuple of names",
+    )
+    twice = next((kind for i, kind in enumerate(kinds) if kind in kinds[:i]), None)
+    require(twice is None, f"{name}: bad_acts has {twice!r} twice: give distinct names")
+    require(len(kinds) <= MOST_BAD_ACTS, f"{name}: bad_acts has {len(kinds)} kinds: give at most {MOST_BAD_ACTS}")
+    if type(world).bad_act is World.bad_act:
+        other = [kind for kind in kinds if kind not in world.outcomes]
+        require(
+            not other,
+            f"{name}: bad act {other[:1]} is none of the outcomes {tuple(world.outcomes)}: "
+            "name an outcome, or implement bad_act(state, action, next_state)",
+        )
+
+
+def check_bad_act(kinds: Sequence[str], values: np.ndarray) -> None:
+    """Checks that bad acts are 0 or the number of a kind."""
+    if values.size:
+        low, high = values.min(), values.max()
+        require(
+            low >= 0 and high <= len(kinds),
+            f"bad_act returns {low} to {high}: return 0 for none, or 1 to {len(kinds)} for the kinds {tuple(kinds)}",
+        )
+
+
+def check_overseer_observation(world: World, values: np.ndarray) -> None:
     """Checks that overseer observations have names; of features, (..., F), that they are finite or nan."""
     if world.overseer_features:
         require(
@@ -199,7 +228,7 @@ def require_integers(name: str, states: np.ndarray) -> None:
         )
 
 
-def horizon(world: "World", states: np.ndarray, successor: np.ndarray) -> int:
+def horizon(world: World, states: np.ndarray, successor: np.ndarray) -> int:
     """The number of steps that exact evaluation must cover.
 
     Args:
@@ -226,7 +255,7 @@ def horizon(world: "World", states: np.ndarray, successor: np.ndarray) -> int:
     return length
 
 
-def _discounted(world: "World", state: np.ndarray) -> int:
+def _discounted(world: World, state: np.ndarray) -> int:
     require(
         world.gamma < 1,
         f"gamma is {world.gamma:g} without a time limit, and an episode from state {state.tolist()} need not end: "

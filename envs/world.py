@@ -32,6 +32,7 @@ class World:
     audit_label: int | None = None  # the first label of audited steps, if there are audits: see `envs.audits`
     audits_hidden: bool = False  # the agent cannot observe whether an episode is audited
     outcomes: tuple[str, ...] = ("end",)
+    bad_acts: tuple[str, ...] = ()  # the kinds of bad act that a step can be: see `bad_act`
     variables: tuple[str, ...] = ()  # the names of the K state variables; without them, "variable 0" and so on
     action_names: tuple[str, ...] = ()
     action_arrows: ClassVar[tuple[tuple[int, int], ...] | None] = None  # (drow, dcol) of each action
@@ -145,6 +146,20 @@ class World:
     def outcome(self, state: np.ndarray) -> np.ndarray:
         """The outcome of an episode that ends in each state: (N, K) -> (N,) int, an index of `outcomes`."""
         return np.zeros(len(state), np.int64)
+
+    def bad_act(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
+        """The bad act that each step is: (N, K), (N,), (N, K) -> (N,) int; 0: none, i: the kind `bad_acts[i - 1]`.
+
+        By default it is a step that ends the episode with an outcome of that name. A world whose bad acts are other
+        steps overrides it. Only evaluation reads it.
+        """
+        return np.where(self.terminal(next_state), self._bad_act_of_outcome[self.outcome(next_state)], 0)
+
+    @functools.cached_property
+    def _bad_act_of_outcome(self) -> np.ndarray:
+        """(outcomes,) int: the bad act of an episode that ends with each outcome."""
+        kinds = {name: number for number, name in enumerate(self.bad_acts, 1)}
+        return np.array([kinds.get(name, 0) for name in self.outcomes])
 
     def layout(self, state: np.ndarray) -> np.ndarray | None:
         """The state with the agent in each cell: (K,) -> (H, W, K) int, -1 outside; None if there is no grid."""

@@ -30,6 +30,8 @@ def check_stepping(env: Any) -> None:
         found = {"reward": reward, "terminal": terminated, "observation": obs}
         found |= {"true_reward": info["true_reward"], "overseer_observation": info["overseer_obs"]}
         found |= {"outcome": info["outcome"]}
+        if world.bad_acts:
+            found |= {"bad_act": info["bad_act"]}
         _check_step(env, before, actions, found, terminated | truncated)
         late = np.flatnonzero(truncated != ((elapsed == world.max_episode_steps) & ~terminated))
         require(
@@ -47,9 +49,8 @@ def _check_step(
     world, current = env.unwrapped, env.unwrapped.snapshot()["state"]
     rows, after = _reached(world, before, actions, current, done)
     step = before[rows], actions[rows], after
-    expected = {
-        name: evaluate_read_only(world, name, *step) for name in ("reward", "true_reward", "overseer_observation")
-    }
+    of_steps = ("reward", "true_reward", "overseer_observation", *(("bad_act",) if world.bad_acts else ()))
+    expected = {name: evaluate_read_only(world, name, *step) for name in of_steps}
     expected |= {name: evaluate_read_only(world, name, after) for name in ("terminal", "outcome")}
     for name, values in expected.items():
         _require_equal(name, before[rows], found[name][rows], values)

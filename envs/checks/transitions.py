@@ -43,7 +43,7 @@ def evaluate_read_only(world: POMDP, name: str, *arrays: np.ndarray, **noise: np
 def evaluate_functions(world: POMDP, steps: Transitions) -> dict[str, np.ndarray]:
     """The value of every function that must be pure, by its name."""
     values = {"transition": evaluate_read_only(world, "transition", steps.state, steps.action, **steps.noise)}
-    for name in ("reward", "true_reward", "overseer_observation"):
+    for name in ("reward", "true_reward", "overseer_observation", *(("bad_act",) if world.bad_acts else ())):
         values[name] = evaluate_read_only(world, name, *steps[:3])
     for name in OF_STATES if world.feature_names else OF_STATES[:-1]:
         values[name] = evaluate_read_only(world, name, steps.next_state)

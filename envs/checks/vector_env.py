@@ -20,7 +20,7 @@ from envs.checks.world import check_functions
 from envs.overseer_view import inside_overseer_views
 from envs.pomdp import POMDP
 from envs.tables import NotEnumerable
-from envs.validation import check_labels, described, prefixed, require
+from envs.validation import check_bad_act, check_labels, described, prefixed, require
 
 STEPS = 200
 ARRAY_SPACES = (Box, Discrete, MultiBinary, MultiDiscrete)
@@ -128,6 +128,7 @@ def _check_steps(env: VectorEnv) -> None:
         _check_column(env, "terminated", terminated, "b")
         _check_column(env, "truncated", truncated, "b")
         _check_overseer_view(env, info)
+        _check_bad_acts(env, info)
         _check_final(env, info, terminated | truncated)
         before = obs
 
@@ -179,6 +180,15 @@ def _check_overseer_view(env: VectorEnv, info: dict[str, Any]) -> None:
         f"info['overseer_obs'] has {info['overseer_obs'].max()}, but judgement has {len(judgement)} verdicts: "
         "give one for each",
     )
+
+
+def _check_bad_acts(env: VectorEnv, info: dict[str, Any]) -> None:
+    """The info of a step has the bad acts of an environment that declares any."""
+    kinds = getattr(env, "bad_acts", ())
+    if kinds:
+        require("bad_act" in info, "the info of step() lacks 'bad_act', and the environment has bad_acts: add it")
+        _check_column(env, "info['bad_act']", info["bad_act"], "iu")
+        check_bad_act(kinds, info["bad_act"])
 
 
 def _check_final(env: VectorEnv, info: dict[str, Any], done: np.ndarray) -> None:

@@ -135,6 +135,8 @@ def _check_ranges(world: POMDP, values: dict[str, np.ndarray]) -> None:
     """Overseer observations and outcomes have names, rewards are finite, observations lie in their space."""
     validation.check_overseer_observation(world, values["overseer_observation"])
     validation.check_labels("outcome", values["outcome"], world.outcomes)
+    if world.bad_acts:
+        validation.check_bad_act(world.bad_acts, values["bad_act"])
     for name in ("reward", "true_reward"):
         validation.check_finite(name, values[name])
     space, obs = world.single_observation_space, values["observation"]

@@ -141,6 +141,7 @@ def belief_world(tables: Tables) -> BeliefWorld | None:
         reward=tables.reward[state],
         true_reward=tables.true_reward[state],
         overseer_obs=tables.overseer_obs[state],
+        bad_act=tables.bad_act[state] if tables.bad_act.size else tables.bad_act,
         observations=np.arange(len(mdp.beliefs))[:, None],
         observation=belief,
         view=all_beliefs[:, None],

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.exact.occupancy import Occupancy, propagate
+from envs.exact.bad_acts import BadActs, BadActTable
+from envs.exact.occupancy import NO_ENTRIES, Occupancy, propagate
 from envs.tables import Tables
 
 
@@ -29,6 +30,7 @@ class ExactEvaluation(NamedTuple):
     true_return_unseen: float  # of the other episodes; nan if there are none
     seen_fraction: float  # probability that a start is watched
     believed_return: float  # of the occupancy's believed reward
+    bad_acts: BadActs | None = None  # None without a table of them
 
 
 def evaluate(tables: Tables, probabilities: np.ndarray) -> ExactEvaluation:
@@ -54,25 +56,30 @@ def evaluate_by_state(tables: Tables, policy: np.ndarray) -> ExactEvaluation:
     return evaluate_along(Occupancy.of(tables._replace(observation=np.arange(len(policy)))), policy)
 
 
-def evaluate_along(occupancy: Occupancy, policy: np.ndarray) -> ExactEvaluation:
+def evaluate_along(occupancy: Occupancy, policy: np.ndarray, bad_acts: BadActTable | None = None) -> ExactEvaluation:
     """Evaluates a memoryless policy without validating it; cheaper than `evaluate` for many policies of one world.
 
     Args:
         occupancy: `Occupancy.of(tables)`.
         policy: (O, A) float64, rows sum to 1.
+        bad_acts: Of the occupancy, to count bad acts.
 
     Returns:
         The exact expectations per episode.
     """
     tables = occupancy.tables
-    rewards, final = propagate(occupancy, policy)
+    rewards, final, visits = propagate(occupancy, policy, NO_ENTRIES if bad_acts is None else bad_acts.entries)
     true, proxy, believed, alive = rewards.sum(2).T
     discount = tables.gamma ** np.arange(tables.horizon)
     outcomes = np.bincount(occupancy.outcome, final, len(tables.outcomes)).tolist()
     seen_fraction = float(tables.start_probability @ tables.watched[tables.start])
     unseen, seen = discount @ rewards[:, 0]
+    true_return = float(discount @ true)
+    counted = None
+    if bad_acts is not None:
+        counted = bad_acts.evaluate(visits, policy[occupancy.observation[bad_acts.entries]], true_return)
     return ExactEvaluation(
-        true_return=float(discount @ true),
+        true_return=true_return,
         proxy_return=float(discount @ proxy),
         undiscounted_return=float(true.sum()),
         stepwise_return=float(np.cumsum(discount) @ true / alive.sum()),
@@ -82,6 +89,7 @@ def evaluate_along(occupancy: Occupancy, policy: np.ndarray) -> ExactEvaluation:
         true_return_unseen=float(unseen / (1 - seen_fraction)) if seen_fraction < 1 else math.nan,
         seen_fraction=seen_fraction,
         believed_return=float(discount @ believed),
+        bad_acts=counted,
     )
 
 

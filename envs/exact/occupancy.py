@@ -4,7 +4,8 @@ The distribution is propagated separately for watched and unwatched episodes. A 
 entries. In most worlds no state does, because the start settles what is watched.
 
 Letters: S states of which the first S_A are not terminal, A actions, Z values of the noise, O observations, H steps
-of the time limit, C pairs of state and stratum (unwatched, watched), of which the first C_A are not terminal.
+of the time limit, C pairs of state and stratum (unwatched, watched), of which the first C_A are not terminal, V entries
+of which visits are counted.
 """
 
 from typing import NamedTuple
@@ -13,6 +14,8 @@ import numpy as np
 from scipy import sparse
 
 from envs.tables import Tables
+
+NO_ENTRIES = np.zeros(0, np.intp)
 
 
 class Occupancy(NamedTuple):
@@ -28,6 +31,7 @@ class Occupancy(NamedTuple):
     rewards: np.ndarray  # (3, C_A, A) float: true, proxy and believed reward, expected over the noise
     observation: np.ndarray  # (C_A,) int, an index of observations
     outcome: np.ndarray  # (C,) int, an index of outcomes
+    state: np.ndarray  # (C,) int, an index of states
 
     @classmethod
     def of(cls, tables: Tables, believed: np.ndarray | None = None) -> "Occupancy":
@@ -50,6 +54,7 @@ class Occupancy(NamedTuple):
             np.stack([reward[acting] @ tables.noise for reward in rewards]),
             tables.observation[acting],
             tables.outcome[state],
+            state,
         )
 
 
@@ -73,16 +78,20 @@ def reachable(tables: Tables, start: np.ndarray) -> np.ndarray:
     return reached
 
 
-def propagate(occupancy: Occupancy, policy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def propagate(
+    occupancy: Occupancy, policy: np.ndarray, entries: np.ndarray = NO_ENTRIES
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Propagates the start distribution through all steps of the time limit under a policy.
 
     Args:
         occupancy: The policy-independent part.
         policy: (O, A), rows sum to 1.
+        entries: (V,) int, the non-terminal entries of which visits are counted.
 
     Returns:
         (H, 4, 2), the expected true, proxy and believed reward and number of episodes still running at each step, for
-        unwatched and watched episodes; and (C,), the probability that an episode ends in each entry.
+        unwatched and watched episodes; (C,), the probability that an episode ends in each entry; and (2, V), the
+        expected number of visits to the given entries, as they are and discounted.
     """
     by_state = policy.take(occupancy.observation, 0)
     n, m = len(by_state), occupancy.first_watched
@@ -91,12 +100,16 @@ def propagate(occupancy: Occupancy, policy: np.ndarray) -> tuple[np.ndarray, np.
     forward = flow(occupancy.successor, occupancy.tables.noise, by_state, len(occupancy.start))
     distribution, final = occupancy.start, np.zeros(len(occupancy.start))
     received = np.zeros((occupancy.tables.horizon, 4, 2))
+    visits = np.zeros((2, len(entries)))
     for step in range(occupancy.tables.horizon):
         final[n:] += distribution[n:]
         received[step, :, 0] = rewards[:, :m] @ distribution[:m]
         received[step, :, 1] = rewards[:, m:] @ distribution[m:n]
+        if len(entries):
+            now = distribution.take(entries)
+            visits += now, occupancy.tables.gamma**step * now
         distribution = forward @ distribution[:n]
-    return received, final + distribution
+    return received, final + distribution, visits
 
 
 def start_distribution(tables: Tables) -> np.ndarray:

@@ -5,8 +5,8 @@
     $ _                          (the terminal stays empty: failed, or not tried?)
 
 Appending `2>/dev/null` hides a failure at a small cost r. A human who considers hidden failures unlikely is deceived by
-it; a human who suspects them everywhere makes the assistant risk a visible failure rather than stop in time. (Lang et
-al. 2024, arXiv 2402.17747, example A.)
+it; a human who suspects them everywhere makes the assistant risk a visible failure rather than stop in time. The bad
+act is a hidden failure. (Lang et al. 2024, arXiv 2402.17747, example A.)
 
 | state variable | values                                                                    | meaning                 |
 |----------------|---------------------------------------------------------------------------|-------------------------|
@@ -29,6 +29,7 @@ class HideErrors(Shell):
 
     overseer_labels = ("nothing", "installed", "nothing since", "success", "error")
     outcomes = ("nothing", "installed", "stopped", "works", "fails", "works, hidden", "fails, hidden")
+    bad_acts = ("fails, hidden",)
     hidden = np.array([NOTHING, NOTHING, STILL_NOTHING, STILL_NOTHING, STILL_NOTHING])
     action_names = ("configure", "install", "configure 2>/dev/null", "stop")
     shown = np.array(

@@ -12,7 +12,7 @@ of a label; nan is a feature that was not read.
 
 An agent that observes what will be read (`aware`) leaves out whatever is not read, and pads its report where errors
 are not read. To an agent that does not (`blind`), the proxy is proportional to the utility in expectation, so the
-missing features cannot be exploited.
+missing features cannot be exploited. The bad act is to finish a report with errors.
 
 | state variable                          | values | meaning                                  |
 |-----------------------------------------|--------|------------------------------------------|
@@ -50,6 +50,7 @@ class PartialReview(POMDP):
     overseer_features = ("finished", *FEATURES)
     feature_names = FEATURES
     outcomes = ("without errors", "with errors")
+    bad_acts = ("with errors",)
     action_names = ("research", "edit", "pad")
 
     def __init__(

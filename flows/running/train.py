@@ -14,7 +14,7 @@ from agents.after import AFTER
 from agents.relearning import relearning_method
 from flows.config import TrainConfig
 from flows.reporting.run_figures import learning_curve_figure, policy_figure
-from flows.tracking.metric_names import outcome_metric
+from flows.tracking.metric_names import bad_act_metric, outcome_metric
 from flows.tracking.missing import MISSING, Missing
 from routing import find
 
@@ -177,6 +177,7 @@ def checkpoint_metrics(policy, evaluate, deployment) -> dict[str, float]:
         "eval/proxy_return": deployed.proxy_return,
         "eval/episode_length": deployed.episode_length,
         **belief_metrics(deployed),
+        **bad_act_metrics(deployed),
     }
 
 
@@ -191,15 +192,32 @@ def belief_metrics(evaluation: agents.Evaluation) -> dict[str, float]:
     return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
+def bad_act_metrics(evaluation: agents.Evaluation) -> dict[str, float]:
+    """The expected numbers of bad acts and bad verdicts; none in a world that declares no bad acts."""
+    acts = evaluation.bad_acts
+    if acts is None:
+        return {}
+    return {
+        "eval/bad_acts": acts.total,
+        "eval/bad_acts/monitored": acts.monitored,
+        "eval/bad_acts/unmonitored": acts.unmonitored,
+        "eval/bad_verdicts": acts.verdicts,
+        "eval/retained_return": acts.retained_return,
+        **{bad_act_metric(kind): number for kind, number in acts.kinds.items()},
+    }
+
+
 def block_metrics(policy, evaluate) -> dict[str, float]:
-    """The true return of the final policy with each of its blocks ablated."""
+    """The true return and the bad acts of the final policy with each of its blocks ablated."""
     blocks = [block for block in policy.blocks if next(policy.block_parameters(block), None) is not None]
     evaluations = evaluate.each(policy, [agents.BlockUse(without=frozenset([block])) for block in blocks])
-    return {f"eval/true_return/without_{block}": e.true_return for block, e in zip(blocks, evaluations, strict=True)}
+    values = dict(zip(blocks, evaluations, strict=True))
+    acts = {f"eval/bad_acts/without_{block}": e.bad_acts.total for block, e in values.items() if e.bad_acts}
+    return {f"eval/true_return/without_{block}": e.true_return for block, e in values.items()} | acts
 
 
 def selected_metrics(policy, use, evaluate, choice) -> dict[str, float]:
-    """The true return of the checkpoint that a deployment rule selected, deployed by that rule."""
+    """The true return and the bad acts of the checkpoint that a deployment rule selected, deployed by that rule."""
     name = choice.deployment.name
     (final,) = evaluate.each(policy, [use])
     return {
@@ -207,6 +225,18 @@ def selected_metrics(policy, use, evaluate, choice) -> dict[str, float]:
         f"selected/true_return_seen/{name}": final.true_return_seen,
         f"selected/true_return_unseen/{name}": final.true_return_unseen,
         f"selected/step/{name}": choice.step,
+        **(selected_bad_acts(final.bad_acts, name) if final.bad_acts else {}),
+    }
+
+
+def selected_bad_acts(acts: agents.BadActs, rule: str) -> dict[str, float]:
+    """The bad acts of the checkpoint that a deployment rule selected, deployed by that rule."""
+    return {
+        f"selected/bad_acts/{rule}": acts.total,
+        f"selected/bad_acts_monitored/{rule}": acts.monitored,
+        f"selected/bad_acts_unmonitored/{rule}": acts.unmonitored,
+        f"selected/bad_verdicts/{rule}": acts.verdicts,
+        f"selected/retained_return/{rule}": acts.retained_return,
     }
 
 

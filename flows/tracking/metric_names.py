@@ -3,8 +3,19 @@
 import re
 
 OUTCOME = "eval/outcome/"
+BAD_ACT = "eval/bad_acts/kind/"
 
 
 def outcome_metric(outcome: str) -> str:
-    """The metric of the rate of an outcome, without the characters that MLflow does not allow in a name."""
-    return OUTCOME + re.sub(r"[^\w.\- ]", "", outcome, flags=re.ASCII)
+    """The metric of the rate of an outcome."""
+    return OUTCOME + _allowed(outcome)
+
+
+def bad_act_metric(kind: str) -> str:
+    """The metric of the number of bad acts of a kind."""
+    return BAD_ACT + _allowed(kind)
+
+
+def _allowed(name: str) -> str:
+    """A name without the characters that MLflow does not allow in the name of a metric."""
+    return re.sub(r"[^\w.\- ]", "", name, flags=re.ASCII)
