@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import agents
+from agents.absorption import absorption
 from agents.after import AFTER
 from agents.relearning import relearning_method
 from flows.config import TrainConfig
@@ -57,6 +58,7 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
         recorder.tags({"resumed": file.damage})
     model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, evaluator.visit, file))
     recorder.metrics(model.num_timesteps, block_metrics(model.policy, evaluate))
+    recorder.metrics(model.num_timesteps, absorption(model, evaluate, config.seed))
     for choice in reversed(evaluator.choices):  # the first rule's policy is the one saved
         policy, use = deployed_policy(config, model, choice)
         recorder.metrics(model.num_timesteps, selected_metrics(policy, use, evaluate, choice))
