@@ -1,9 +1,9 @@
 """Absorption: whether bad behaviour that nobody labelled was learned by the forget experts.
 
-Gradient routing rests on it (Cloud et al. 2024, arXiv 2410.04332): unlabelled bad episodes train every block, and should
-still be learned where the labelled ones are. These read-outs read the truth, the bad acts that the world declares. No
-overseer could compute them, and neither training nor deployment reads them. They change no parameter and draw from no
-global generator.
+Gradient routing relies on it (Cloud et al. 2024, arXiv 2410.04332): unlabelled bad episodes train every block, and
+should still be learned where the labelled ones are. These read-outs read the truth, the bad acts that the world
+declares. No overseer could compute them, and neither training nor deployment reads them. They change no parameter and
+draw from no global generator.
 
 An episode counts if it ends in the last rollout of training. It is unlabelled if none of its steps has a good or bad
 label (part `label` of the arm), and bad if one of them is a bad act.

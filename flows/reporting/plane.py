@@ -22,7 +22,7 @@ from flows.reporting.figures import FAINT, INK, REFERENCE_LABEL, STYLE, LineEnd,
 
 TEXT_HEIGHT = 0.19  # inches between two labels
 DOT = 75.0  # area of a marker, in square points
-LINE = {"color": "#c9d0d7", "linewidth": 0.8, "zorder": 1}
+LINE: dict[str, Any] = {"color": "#c9d0d7", "linewidth": 0.8, "zorder": 1}
 
 
 def plane_figure(comparison: Comparison) -> bytes | None:
@@ -92,7 +92,7 @@ def _draw(axes: Axes, cell: Cell, colour: str) -> None:
     axes.errorbar(
         [x.mean], [y.mean], xerr=[across], yerr=[up], fmt="none", ecolor=colour, elinewidth=0.9, alpha=0.6, zorder=2
     )
-    style = {"linestyle": ":" if cell.leaky else "-", "linewidth": 1.3, "edgecolor": colour, "s": DOT}
+    style: dict[str, Any] = {"linestyle": ":" if cell.leaky else "-", "linewidth": 1.3, "edgecolor": colour, "s": DOT}
     axes.scatter([x.mean], [y.mean], marker="o", facecolor="white", zorder=3, **style)
     unmonitored = 1 - cell.monitored_share
     if unmonitored > 0:  # nan compares false: no bad acts
@@ -130,8 +130,8 @@ def _equal_return(axes: Axes, cost: float, value: float, style: dict, text: str)
         x[1], y[1] = (high - value) / cost, high
     elif y[1] < low:
         x[1], y[1] = (low - value) / cost, low
-    place = {"fontsize": 7, "color": REFERENCE_LABEL, "zorder": 1.5, "clip_on": True}
-    frame = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+    place: dict[str, Any] = {"fontsize": 7, "color": REFERENCE_LABEL, "zorder": 1.5, "clip_on": True}
+    frame: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     axes.text(x[1], y[1], text, ha="right", va="top" if y[1] >= high else "center", bbox=frame, **place)
 
 

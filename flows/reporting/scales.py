@@ -94,7 +94,8 @@ def scales_figure(comparison: Comparison) -> bytes | None:
 def _panel(axes: Axes, metric: str, curves: Mapping[str, Curve], styles: Mapping[str, Any]) -> None:
     plain(axes)
     for arm, curve in curves.items():
-        draw_curve(axes, curve, *styles[arm], band=len(curves) <= MOST_BANDS)
+        colour, linestyle = styles[arm]
+        draw_curve(axes, curve, colour, linestyle, band=len(curves) <= MOST_BANDS)
     axes.set_xlim(0, 1)
     if metric != "true_return":
         axes.set_ylim(bottom=min(0.0, *(float(curve.mean.min()) for curve in curves.values())))
