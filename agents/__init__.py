@@ -8,6 +8,7 @@ from agents.learners.labelled_buffer import LabelledRolloutBuffer
 from agents.learners.ppo import RoutedPPO
 from agents.policies.blocks import BlockUse
 from agents.policies.policy import BlockPolicy
+from agents.relearning import relearn
 from agents.saving.agent_file import Agent, load, save
 from agents.saving.archive import BadAgentError
 from agents.saving.run_state import StateFile
@@ -37,6 +38,7 @@ __all__ = [
     "make_evaluator",
     "make_vec_env",
     "make_world",
+    "relearn",
     "save",
     "use_of",
     "warm_start",

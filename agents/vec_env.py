@@ -14,6 +14,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.worlds import make_world
+from envs.overseer_view import last_info
 from envs.snapshot import require_snapshots
 
 OVERSEER = ("judgement", "oversight_prob", "flags")  # what an environment with an overseer declares
@@ -62,6 +63,8 @@ class GymnasiumVecEnv(VecEnv):
         audited: (N,) bool, whether the last step belongs to an audit; None where there are no audits.
         outcome: (N,) int, outcome of an episode that ends in the state reached; None if the environment has none.
         features: (N, F) float, features of the state reached that the overseer's limits read; None if there are none.
+        bad_act: (N,) int, the kind of bad act of the last step, 0: none; None if the environment declares none. Only
+            read-outs read it.
         true_reward: (N,) float, true reward of the last step. Only an all-seeing overseer may read it.
         raw_reward: (N,) float, proxy reward of the last step, before any bootstrap is added to it.
         reached: (N, *obs), observation of the state that the last step reached, before any reset.
@@ -121,6 +124,7 @@ class GymnasiumVecEnv(VecEnv):
                 raise ValueError(f"{self.env} has no overseer_obs in its info; wrap it so that each step returns one")
             self.overseer_obs, self.true_reward = info["overseer_obs"], info["true_reward"]
             self.audited, self.outcome, self.features = map(info.get, ("audited", "outcome", "features"))
+            self.bad_act = last_info(info, "bad_act")
             self.raw_reward, self.reached = reward, _reached_observations(obs, done, info)
         self.timeouts = truncated & ~terminated
         self._returns += reward

@@ -147,6 +147,12 @@ class SharedConfig(Settings):
         description="agent that every arm starts from: agent.zip, run or registered model; unset: fresh networks",
     )
     checkpoints: int = Field(default=20, ge=1, description="evaluations during a run, evenly spaced")
+    relearn_updates: int = Field(
+        default=0,
+        ge=0,
+        description="updates on the proxy reward alone by which a copy of the deployed policy is fine-tuned after "
+        "training, to measure how soon it commits bad acts again; 0: none",
+    )
     learner: Learner = Field(
         default="reinforce",
         description="reinforce: whole rollouts, one forward pass per distinct observation; ppo: minibatches",
@@ -167,7 +173,7 @@ class SharedConfig(Settings):
         """Leaves out what is unset and earlier versions lack, so that their cache keys and saved states stay valid."""
         values = serialize(self)
         unset = set() if values.get("axis") else {"axis", "level"}
-        unset |= set() if values.get("overseer") else {"overseer"}
+        unset |= {name for name in ("overseer", "relearn_updates", "label_price") if not values.get(name)}
         return {name: value for name, value in values.items() if name not in unset}
 
 
@@ -222,6 +228,12 @@ class CompareConfig(SharedConfig):
         default="", description="arm that the others are compared with; unset: the first of the methods"
     )
     seeds: int = Field(default=3, ge=1, description="number of seeds, 0 to seeds-1, of each arm and level")
+    label_price: float = Field(
+        default=0.0,
+        ge=0,
+        description="price of a verdict that training reads, in units of return; the report then shows what the "
+        "labels of each arm cost",
+    )
     workers: int = Field(default=2, ge=1, description="worker processes, one run each")
     runner: Literal["processes", "dask", "ray"] = Field(
         default="processes", description="where the workers run: on this machine, Dask or Ray; see docs/operations.md"

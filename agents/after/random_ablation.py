@@ -1,7 +1,5 @@
 """Control for ablation: as many hidden units as the forget block has are removed, but chosen at random."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +39,9 @@ def ablate_random(
         raise ValueError(
             f"ablate_random sets units to 0, but {policy.activation_fn.__name__} is not 0 at 0; use ReLU or Tanh"
         )
-    ablated = copy.deepcopy(policy)
+    ablated = policy.fresh(seed)  # a deep copy fails where the policy still holds the graph of its last update
+    ablated.load_state_dict(policy.state_dict())
+    ablated.set_training_mode(policy.training)
     layers = [_last_layer(network) for network in ablated.mlp_extractor.networks().values()]
     width = layers[0].out_features
     order = torch.randperm(len(layers) * width, generator=torch.Generator().manual_seed(seed))

@@ -95,6 +95,8 @@ class RoutedRolloutBuffer(RolloutBuffer):
         self.overseer_obs = np.zeros(shape, dtype=np.int64)
         self.audited: np.ndarray | None = None
         self.states_read: dict[str, np.ndarray] = {}  # of outcome and features, each (T, N, ...)
+        self.bad_act: np.ndarray | None = None  # (T, N) kind of bad act, only where the environment is stepped
+        self.feedback: Feedback | None = None  # on this rollout
         self.whole_episodes = False
         self.true_reward = np.zeros(shape, dtype=np.float64)
         self.raw_reward = np.zeros(shape, dtype=np.float64)
@@ -119,6 +121,7 @@ class RoutedRolloutBuffer(RolloutBuffer):
             raise RuntimeError("two overseer views without an add between them; record one view before each add")
         self._view_recorded = True
         self._record_overseer_obs(env)
+        self._record_bad_act(env)
         self.true_reward[self.pos] = env.true_reward
         self.raw_reward[self.pos] = env.raw_reward
         self.endings.append(env.reached[dones])
@@ -140,6 +143,13 @@ class RoutedRolloutBuffer(RolloutBuffer):
             if values is not None:
                 stored = self.states_read.setdefault(name, np.zeros((*shape, *values.shape[1:]), values.dtype))
                 stored[self.pos] = values
+
+    def _record_bad_act(self, env: GymnasiumVecEnv) -> None:
+        if env.bad_act is None:
+            return
+        if self.bad_act is None:
+            self.bad_act = np.zeros((self.buffer_size, self.n_envs), np.int8)
+        self.bad_act[self.pos] = env.bad_act
 
     def _reached_by_stepping(self) -> np.ndarray:
         """(T, N, *obs) agent's observation of the state that each step reached, before any reset."""
@@ -200,6 +210,7 @@ class RoutedRolloutBuffer(RolloutBuffer):
         """
         view = View(self.overseer_obs, self.true_reward, self.dones, audited=self.audited, live=self.live)
         feedback = self.overseer(self.channel.view(view._replace(whole=self.whole_episodes, **self.states_read)))
+        self.feedback = feedback
         endings = np.concatenate(self.endings)
         rollout = Rollout(self.raw_reward, endings, self.flags, feedback, self.live, progress=self.progress)
         observed = self.channel.features(self.overseer_obs)

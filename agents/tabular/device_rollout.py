@@ -45,7 +45,7 @@ class DeviceRollout(TableRollout):
             elapsed = elapsed + 1
             time_up = elapsed >= self.tables.horizon
             steps.append(self._step_on_device(state, all_live, cumulative.cumulative, generator, time_up))
-            reached, dones = steps[-1][5:7]
+            reached, dones = steps[-1][6:8]
             state = torch.where(dones, self._draw_starts(generator), reached)
             elapsed = torch.where(dones, 0, elapsed)
         self.state, self.elapsed = state.cpu().numpy(), elapsed.cpu().numpy()
@@ -60,8 +60,8 @@ class DeviceRollout(TableRollout):
         for step in range(1, self.tables.horizon + 1):
             time_up = live if step == self.tables.horizon else ~self._all_live()
             steps.append(self._step_on_device(state, live, cumulative.cumulative, generator, time_up))
-            live = live & ~steps[-1][6]
-            state = torch.where(live, steps[-1][5], 0)
+            live = live & ~steps[-1][7]
+            state = torch.where(live, steps[-1][6], 0)
         *columns, live_steps = _to_host(steps)
         live_copies = [row.nonzero()[0] for row in live_steps if row.any()]
         return pack_episodes(live_copies, [column[live_steps] for column in columns])
@@ -84,7 +84,7 @@ class DeviceRollout(TableRollout):
     def _step_on_device(
         self, state: Tensor, live: Tensor, table: Tensor, generator: torch.Generator, time_up: Tensor
     ) -> tuple:
-        """The first nine fields of `Trajectories` for one step of all copies, (N,) each; 0 where a copy has ended.
+        """The first ten fields of `Trajectories` for one step of all copies, (N,) each; 0 where a copy has ended.
 
         `time_up`: (N,) bool, copies that reach the time limit with this step.
         """
@@ -98,7 +98,9 @@ class DeviceRollout(TableRollout):
         *values, reached = (torch.where(live, value, 0) for value in results)
         terminated = live & (reached >= len(tables["successor"]))
         dones = terminated | (live & time_up)
-        before = (torch.where(live, column, 0) for column in (observation, action))
+        _, n_actions, n_noise = tables["successor"].shape
+        transition = (state * n_actions + action) * n_noise + noise
+        before = (torch.where(live, column, 0) for column in (transition, observation, action))
         return *before, *values, reached, dones, dones & ~terminated, live
 
 

@@ -22,6 +22,7 @@ Where two policies act, O is added to the index of an observation that the secon
 class Trajectories(NamedTuple):
     """T steps in each of N columns. Where a column is not live it has no step, and all entries are 0."""
 
+    transition: np.ndarray  # (T, N) int, the position of state, action and noise in the raveled tables (S_A, A, Z)
     observation: np.ndarray  # (T, N) int, an index of tables.observations, plus O where a second policy acts
     action: np.ndarray  # (T, N) int
     reward: np.ndarray  # (T, N) float, the proxy reward
@@ -119,7 +120,7 @@ class TableRollout:
         return *results, dones, dones & ~terminated, np.ones_like(dones)
 
     def _step(self, state: np.ndarray, copies: np.ndarray | slice, cumulative: Cumulative) -> tuple[np.ndarray, ...]:
-        """The first six fields of `Trajectories` for one step of some copies, (n,) each."""
+        """The first seven fields of `Trajectories` for one step of some copies, (n,) each."""
         observation = self.tables.observation.take(state)
         if self.coins is not None:
             observation = observation + self.coins.deployed[copies] * len(self.tables.observations)
@@ -128,7 +129,8 @@ class TableRollout:
         for probability in cumulative(observation)[:-1]:
             action += draws >= probability
         index = self._transition_index(state, action)
-        return observation, action, *(table.take(index) for table in self._results), self._successor.take(index)
+        results = (table.take(index) for table in self._results)
+        return index, observation, action, *results, self._successor.take(index)
 
     def _starts(self, draws: np.ndarray) -> np.ndarray:
         """(n,) in [0, 1) -> (n,) states, by the inverse of the start distribution."""
@@ -148,7 +150,7 @@ def pack_episodes(live_copies: Sequence[np.ndarray], columns: Sequence[np.ndarra
 
     Args:
         live_copies: for each step, (n,) int, the copies whose episode has this step.
-        columns: the first eight fields of `Trajectories`, each (sum of n,), step by step.
+        columns: the first nine fields of `Trajectories`, each (sum of n,), step by step.
     """
     episode = np.concatenate(live_copies)
     step = np.repeat(np.arange(len(live_copies)), [len(copies) for copies in live_copies])

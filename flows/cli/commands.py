@@ -117,9 +117,12 @@ def _print_preview(config: CompareConfig, runs: int, store: "Store | None") -> N
 
 
 def _print_budget(config: SharedConfig) -> None:
-    """Prints rollouts and optimiser steps of a run; warns if there are few."""
+    """Prints rollouts and optimiser steps of a run; warns if there are few, and notes what arms lack in their world."""
     from flows.sweep.budget import run_budget
+    from flows.sweep.method_checks import sweep_notes
 
+    for note in sweep_notes(config):
+        print(f"keyhole: {note}", file=sys.stderr, flush=True)
     budget = run_budget(config)
     print(budget, flush=True)
     if budget.warning:

@@ -13,7 +13,7 @@ import click
 from flows.cli.options import options, store_option
 from flows.cli.serve import schedule, serve
 from flows.cli.server import server
-from flows.cli.settings import configuration
+from flows.cli.settings import configuration, option_name
 from flows.config import CompareConfig, Learner, RunOptions, TrainConfig
 from flows.errors import UserError
 from flows.output import lost_output, make_tolerant
@@ -81,8 +81,7 @@ def refuse_settings(values: dict[str, Any]) -> None:
     """Raises UserError for a setting other than --workers: a resumed sweep keeps its settings."""
     extra = [name for name, value in values.items() if value not in (None, ()) and name != "workers"]
     if extra:
-        option = "--" + extra[0].rpartition("__")[2].replace("_", "-")
-        raise UserError(f"--resume uses the sweep's own settings; leave out {option}")
+        raise UserError(f"--resume uses the sweep's own settings; leave out {option_name(extra[0])}")
 
 
 @cli.command()

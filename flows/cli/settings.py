@@ -18,6 +18,7 @@ from flows.text import one_line
 Model = TypeVar("Model", bound=BaseModel)
 Values = dict[str, Any]
 ARGUMENTS = "env_kwargs"  # filled by --set
+SHORT_NAMES = {"relearn_updates": "relearn"}  # settings whose option has another name
 
 
 class Setting(NamedTuple):
@@ -32,7 +33,13 @@ class Setting(NamedTuple):
 
     @property
     def option(self) -> str:
-        return "--" + self.path[-1].replace("_", "-")
+        return option_name(self.parameter)
+
+
+def option_name(parameter: str) -> str:
+    """The command-line option of a parameter, which is the path of a setting joined by `__`."""
+    name = parameter.rpartition("__")[2]
+    return "--" + SHORT_NAMES.get(name, name).replace("_", "-")
 
 
 def settings(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[Setting]:

@@ -1,11 +1,10 @@
 """The results of a sweep as a pandas DataFrame."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.project import project_with
-from flows.reporting.report import COLUMNS
+from flows.reporting.report import run_lines
 from flows.tracking.access import check_answers, require_runs
 from flows.tracking.results import child_runs, find_sweep, last_attempts, run_rows
 from flows.tracking.store import Store
@@ -32,8 +31,9 @@ def sweep_dataframe(
         those that start watched (seen) or unwatched (unseen); the checkpoint used; the true return of the final policy
         with each block ablated (without_BLOCK), the same in all rows of a run; proxy return, labels used, exactness,
         run id and error; the axis of the sweep (oversight, or the argument that it changes) and the run's level of it,
-        as numbers if all levels are. A number that a run has not recorded is nan. `attrs` holds the sweep's name and
-        run id.
+        as numbers if all levels are; bad acts per episode (all, monitored, unmonitored), bad verdicts per episode and
+        retained return; the scale of the forget experts that a measured rule chose; the read-outs of absorption
+        (absorption_NAME). A number that a run has not recorded is nan. `attrs` holds the sweep's name and run id.
 
     Raises:
         flows.errors.UserError: there is no such sweep or store.
@@ -46,15 +46,8 @@ def sweep_dataframe(
     found = opened.client.get_run(find_sweep(opened, sweep))
     # without the sweep's folder, which may have to be downloaded, and without the curves
     rows = [row for run in last_attempts(child_runs(opened, found.info.run_id)) for row in run_rows(run)]
-    blocks = sorted({block for row in rows for block in row.without})
-    lines = [
-        {
-            **{name: getattr(row, name) for name in COLUMNS},
-            **{f"without_{block}": row.without.get(block, math.nan) for block in blocks},
-        }
-        for row in rows
-    ]
-    frame = pandas.DataFrame(lines, columns=[*COLUMNS, *(f"without_{block}" for block in blocks)])
+    names, lines = run_lines(rows)
+    frame = pandas.DataFrame(lines, columns=names)
     numbers = pandas.to_numeric(frame["level"], errors="coerce")
     if numbers.notna().all():
         frame["level"] = numbers

@@ -36,6 +36,7 @@ LINES: tuple[Any, ...] = (  # of the rows that share a colour, in order
 REFERENCES = {"optimal_return": "optimum", "enforceable": "enforceable return", "naive_optimum": "naive optimum"}
 REFERENCE_LABEL = "#767d86"
 OVERSIGHT_MEANING = ": probability that the overseer sees how an episode ends, or audits it"
+MOST_BANDS = 8  # lines of a panel: the bands of more would hide each other
 LONGEST_TICK = 24  # characters of a level below the x axis and in a legend
 
 
@@ -71,8 +72,8 @@ def oversight_figure(cells: Sequence[Cell], references: Mapping[Level, Reference
         ends.append(LineEnd(float(x[-1]), line[-1].true_return.mean, name, colour))
     _zoom(axes, [cell.true_return.mean for cell in cells])
     axes.set_ylabel("true return per episode, discounted", **STYLE)
-    _label_lines(axes, ends)
-    return _png(figure)
+    label_lines(axes, ends)
+    return png(figure)
 
 
 def curves_figure(curves: Mapping[tuple[str, Level], Curve], references: Mapping[Level, Reference]) -> bytes:
@@ -96,7 +97,7 @@ def curves_figure(curves: Mapping[tuple[str, Level], Curve], references: Mapping
     _legend(figure, colours)
     figure.supxlabel("environment steps", **STYLE)
     figure.supylabel("true return of the deployed policy", **STYLE)
-    return _png(figure)
+    return png(figure)
 
 
 def predictions_figure(settings: Sequence[PredictedWorld]) -> bytes:
@@ -117,7 +118,7 @@ def predictions_figure(settings: Sequence[PredictedWorld]) -> bytes:
     panels[-1, 0].set_xlabel("return per episode, discounted", **STYLE)
     panels[-1, 1].set_xlabel("share of episodes that end so", **STYLE)
     _predictions_legend(figure, settings, colours)
-    return _png(figure)
+    return png(figure)
 
 
 PREDICTION_LINES: dict[str, dict[str, Any]] = {
@@ -133,7 +134,7 @@ def _count(setting: PredictedWorld, rates: bool) -> int:
 
 
 def _predicted_panel(axes: Axes, lines: Sequence[Line], names: Sequence[str], colours: Mapping[str, str]) -> None:
-    _plain(axes)
+    plain(axes)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color="#eceff2", linewidth=0.8)
     axes.set_yticks(range(len(lines)), [line.quantity for line in lines])
@@ -166,8 +167,17 @@ def _predictions_legend(figure: Figure, settings: Sequence[PredictedWorld], colo
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
 
 
-def spread_labels(positions: Sequence[float], gap: float) -> list[float]:
-    """Return the least-squares closest positions, in the same order and `gap` apart (pool adjacent violators)."""
+def spread_labels(
+    positions: Sequence[float], gap: float, low: float = -math.inf, high: float = math.inf
+) -> list[float]:
+    """Return the least-squares closest positions, in the same order and `gap` apart (pool adjacent violators).
+
+    Args:
+        positions: where the labels would be.
+        gap: least distance of two of them.
+        low: least position.
+        high: greatest position; both limits have no effect if there is no room between them.
+    """
     order = np.argsort(positions, kind="stable")
     blocks: list[tuple[float, int]] = []  # (mean, size) of positions minus rank * gap
     for rank, index in enumerate(order):
@@ -175,7 +185,9 @@ def spread_labels(positions: Sequence[float], gap: float) -> list[float]:
         while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
             (a, m), (b, n) = blocks[-2:]
             blocks[-2:] = [((a * m + b * n) / (m + n), m + n)]
-    flat = [mean for mean, size in blocks for _ in range(size)]
+    room = high - (len(positions) - 1) * gap
+    limits = (low, room) if low <= room else (-math.inf, math.inf)
+    flat = [min(max(mean, limits[0]), limits[1]) for mean, size in blocks for _ in range(size)]
     placed = [0.0] * len(flat)
     for rank, index in enumerate(order):
         placed[index] = flat[rank] + rank * gap
@@ -195,7 +207,7 @@ def _x_axis(axes: Axes, levels: Sequence[Level]) -> bool:
         axes.set_xlim(first.position - 0.5, last.position + 0.5)
     meaning = OVERSIGHT_MEANING if first.axis == OVERSIGHT else ""
     axes.set_xlabel(first.axis + meaning, parse_math=False, **STYLE)
-    _plain(axes)
+    plain(axes)
     return logarithmic
 
 
@@ -244,15 +256,22 @@ def _draw_leaky_line(axes: Axes, x: np.ndarray, cells: Sequence[Cell], style: di
     axes.scatter(x, means, s=85, marker=style["marker"], facecolor="white", edgecolor=colour, hatch=HATCH, zorder=4)
 
 
-def _label_lines(axes: Axes, ends: Sequence[LineEnd]) -> None:
-    """Label each line right of the axes; labels of close ends are spread and connected to their lines."""
+def label_lines(axes: Axes, ends: Sequence[LineEnd], gap: float = LABEL_GAP, left: float = 1.03) -> None:
+    """Label each line right of the axes; labels of close ends are spread and connected to their lines.
+
+    Args:
+        axes: with the lines.
+        ends: the points that are labelled.
+        gap: least distance of two labels, as a fraction of the axes' height.
+        left: where the labels start, as a fraction of the axes' width.
+    """
     low, high = axes.get_ylim()
     heights = [(end.y - low) / (high - low) for end in ends]
-    for end, height in zip(ends, spread_labels(heights, LABEL_GAP), strict=True):
+    for end, height in zip(ends, spread_labels(heights, gap, 0, 1), strict=True):
         axes.annotate(
             end.label,
             xy=(end.x, end.y),
-            xytext=(1.03, height),
+            xytext=(left, height),
             textcoords="axes fraction",
             color=end.colour,
             fontsize=9,
@@ -310,7 +329,7 @@ def _optima(axes: Axes, references: Mapping[Level, Reference], colours: Mapping[
 
 
 def _panel(axes: Axes, method: str, curves: Mapping[Level, Curve], colours: Mapping[Level, Any]) -> None:
-    _plain(axes)
+    plain(axes)
     leaky = any(curve.leaky for curve in curves.values())
     axes.set_title(f"{method} (leaky)" if leaky else method, loc="left", fontsize=9, color=INK, parse_math=False)
     for level, curve in curves.items():
@@ -358,7 +377,16 @@ def _thousands(value: float, _: object = None) -> str:
     return f"{value:g}"
 
 
-def _plain(axes: Axes) -> None:
+def draw_curve(axes: Axes, curve: Curve, colour: str, linestyle: Any, band: bool) -> None:
+    """Draw the mean of a curve, and its 95 % interval as a band if there is room for it."""
+    axes.plot(curve.step, curve.mean, color=colour, linestyle=linestyle, linewidth=1.5, zorder=3)
+    if band:
+        half = np.nan_to_num(curve.half)  # one seed: no interval
+        axes.fill_between(curve.step, curve.mean - half, curve.mean + half, color=colour, alpha=0.13, lw=0)
+
+
+def plain(axes: Axes) -> None:
+    """Style axes: no upper and right spine, a light horizontal grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(labelcolor=INK, labelsize=8.5, color=FAINT)
@@ -366,7 +394,8 @@ def _plain(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor="white")
     return buffer.getvalue()

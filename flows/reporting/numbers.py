@@ -10,6 +10,11 @@ def number(value: float) -> str:
     return "–" if math.isnan(value) else f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
 
 
+def count(value: float) -> str:
+    """Format a mean number of things without decimals; nan is a dash."""
+    return "–" if math.isnan(value) else f"{value:,.0f}"
+
+
 def plusminus(value: Interval) -> str:
     """Format as "mean ± half", or as the mean alone if there is no interval."""
     return number(value.mean) if math.isnan(value.half) else f"{number(value.mean)} ± {number(value.half)}"

@@ -17,19 +17,29 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from flows.reporting import figures, statistics, verdicts
-from flows.reporting.aggregate import Cell, Comparison, learning_curves, without_coinciding
+from flows.reporting.aggregate import MEASURED, Cell, Comparison, learning_curves, without_coinciding
 from flows.reporting.factorial import two_by_two_tables
-from flows.reporting.numbers import bracketed, number, p_value, plusminus
+from flows.reporting.numbers import bracketed, count, number, p_value, plusminus
+from flows.reporting.plane import plane_figure
 from flows.reporting.predictions import predicted_worlds
+from flows.reporting.relearning import NOT_REMOVED, relearned_arms, relearning_figure
+from flows.reporting.scales import scales_figure
+from flows.reporting.statistics import Interval
 from flows.tracking.certificates import PREFIX
 from flows.tracking.missing import Missing
-from flows.tracking.results import Results, Row
+from flows.tracking.results import ABSORPTION_METRICS, Results, Row
 from flows.tracking.store import Store
 
-COLUMNS = tuple(name for name in Row._fields if name not in ("without", "evaluation"))
+COLUMNS = tuple(name for name in Row._fields if name not in ("without", "evaluation", "absorption"))
 PAGE = "report.html"
 PREDICTIONS = "predictions.png"
 COMPARISON = "comparison.csv"
+RELEARNED = "relearning.csv"
+RELEARNED_COLUMNS = (
+    "arm", "axis", "level", "deployed", "final", "reference", "reference_of", "updates", "updates_to_half", "censored",
+    "nothing_removed",
+)  # fmt: skip
+READOUTS = {"plane.png": plane_figure, "scales.png": scales_figure, "relearning.png": relearning_figure}
 WIDTH = 80  # characters of a line of the table
 DESCRIPTION_LENGTH = 7900  # characters: MLflow truncates a longer tag at 8000
 Line = tuple[str, list[str]]  # of the table: a name and its columns
@@ -53,6 +63,9 @@ def write_report(store: Store, comparison: Comparison, missing: Missing) -> Path
         write_csv(results, results.folder / "results.csv")
     with missing.part(COMPARISON):
         write_comparison(comparison, results.folder / COMPARISON)
+    if results.relearning:
+        with missing.part(RELEARNED):
+            write_relearning(comparison, results.folder / RELEARNED)
     images = draw_figures(comparison, missing)
     for name, png in images.items():
         with missing.part(name):
@@ -76,13 +89,31 @@ def description(comparison: Comparison) -> str:
 
 def write_csv(results: Results, path: Path) -> None:
     """Write one line for each run and deployment rule; nan becomes an empty cell."""
-    blocks = results.blocks
+    names, lines = run_lines(results.rows)
     with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow([*COLUMNS, *(f"without_{block}" for block in blocks)])
-        for row in results.rows:
-            ablated = [row.without.get(block, math.nan) for block in blocks]
-            table.writerow([_blank(value) for value in (*(getattr(row, name) for name in COLUMNS), *ablated)])
+        table = csv.DictWriter(file, names)
+        table.writeheader()
+        table.writerows({name: _blank(value) for name, value in line.items()} for line in lines)
+
+
+def run_lines(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the columns and lines of results.csv.
+
+    Behind the fields of a row follow the blocks (`without_BLOCK`) and the read-outs of absorption (`absorption_NAME`)
+    that a run has.
+    """
+    blocks = sorted({block for row in rows for block in row.without})
+    absorbed = [name for name in ABSORPTION_METRICS if any(name in row.absorption for row in rows)]
+    lines = [
+        {
+            **{name: getattr(row, name) for name in COLUMNS},
+            **{f"without_{block}": row.without.get(block, math.nan) for block in blocks},
+            **{f"absorption_{name}": row.absorption.get(name, math.nan) for name in absorbed},
+        }
+        for row in rows
+    ]
+    names = [*COLUMNS, *(f"without_{block}" for block in blocks), *(f"absorption_{name}" for name in absorbed)]
+    return names, lines
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
@@ -92,6 +123,27 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
         table = csv.DictWriter(file, list(comparison_line(comparison, None)))
         table.writeheader()
         table.writerows({name: _blank(value) for name, value in line.items()} for line in lines)
+
+
+def write_relearning(comparison: Comparison, path: Path) -> None:
+    """Write one line for each arm, level and fine-tuned run: what was removed, and when half of it was regained.
+
+    `updates_to_half` is empty and `censored` true where half was not regained within the updates; it is empty and
+    `nothing_removed` true where the deployed policy has removed nothing.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(RELEARNED_COLUMNS)
+        for found in relearned_arms(comparison):
+            for updates, curve in zip(found.updates, found.curves, strict=True):
+                finite = math.isfinite(updates)
+                table.writerow(
+                    [
+                        found.arm, found.level.axis, found.level.text, curve[0][1], curve[-1][1],
+                        found.reference.rate, found.reference.source, found.last, updates if finite else "",
+                        math.isinf(updates), math.isnan(updates),
+                    ]
+                )  # fmt: skip
 
 
 def comparison_line(comparison: Comparison, cell: Cell | None) -> dict[str, Any]:
@@ -128,7 +180,20 @@ def comparison_line(comparison: Comparison, cell: Cell | None) -> dict[str, Any]
         "seeds": mean and mean.n,
         "axis": cell and cell.level.axis,
         "level": cell and cell.level.text,
+        **{
+            f"{name}{suffix}": value
+            for name in ("labels_used", *MEASURED)
+            for suffix, value in _ends(getattr(cell, name) if cell else None)
+        },
+        "label_cost": cell and comparison.label_cost(cell),
     }
+
+
+def _ends(value: Interval | None) -> list[tuple[str, float | None]]:
+    """The suffixes of an interval's columns and their values: the mean and both ends."""
+    if value is None:
+        return [("", None), ("_low", None), ("_high", None)]
+    return [("", value.mean), ("_low", value.mean - value.half), ("_high", value.mean + value.half)]
 
 
 def verdict_word(comparison: Comparison, cell: Cell) -> str:
@@ -151,6 +216,10 @@ def draw_figures(comparison: Comparison, missing: Missing) -> dict[str, bytes]:
         with missing.part(PREDICTIONS):
             if settings := predicted_worlds(comparison):
                 images[PREDICTIONS] = figures.predictions_figure(settings)
+        for name, draw in READOUTS.items():
+            with missing.part(name):
+                if image := draw(comparison):
+                    images[name] = image
     return images
 
 
@@ -164,7 +233,7 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
     )
     engine.filters |= {
         "number": number, "plusminus": plusminus, "bracketed": bracketed, "p_value": p_value, "share": share,
-        "breakable": breakable,
+        "breakable": breakable, "count": count,
     }  # fmt: skip
     results = comparison.results
     drawn = {cell.row for cell in without_coinciding(comparison.cells)}
@@ -179,9 +248,15 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
         hidden=sorted({cell.row for cell in comparison.cells} - drawn),
         pictures={name: data_uri(png) for name, png in images.items()},
         blocks=results.blocks,
+        bad_acts=results.has_bad_acts,
         started=datetime.fromtimestamp(results.started),
         settings=sorted((k, v) for k, v in results.params.items() if not k.startswith(PREFIX)),
         tables=two_by_two_tables(comparison),
+        relearned=relearned_arms(comparison),
+        not_removed=NOT_REMOVED,
+        absorbed=[cell for cell in comparison.cells if any(found.n for found in cell.absorption.values())],
+        absorption_metrics=ABSORPTION_METRICS,
+        costs={level: comparison.mean_cost(level) for level in comparison.levels},
         sampled=any(row.exactness == "sampled" for row in results.rows),
         audits=any(row.audits == row.audits for row in results.rows),
         history=sampled_limits(results.params.get("overseer", "")),
@@ -238,6 +313,14 @@ def summary(comparison: Comparison) -> str:
         parts.append("\n".join(textwrap.wrap(method_note(comparison), WIDTH)))
     header = ("true return, with 95 % intervals", ["mean", "interquartile mean", "seeds"])
     parts.append(_format_table(header, _by_level(comparison, result_columns)))
+    if comparison.results.has_bad_acts:
+        header = ("bad acts per episode", ["monitored", "unmonitored", "retained", labels_title(comparison)])
+        parts.append(_format_table(header, _by_level(comparison, bad_act_columns)))
+    if relearned := relearned_arms(comparison):
+        header = ("updates to regain half of the removed bad acts", ["median"])
+        parts.append(
+            _format_table(header, [(f"{found.arm}, {found.level.title}", [found.text]) for found in relearned])
+        )
     return "\n\n".join(parts)
 
 
@@ -272,6 +355,18 @@ def verdict_columns(comparison: Comparison, cell: Cell) -> list[str]:
 def result_columns(comparison: Comparison, cell: Cell) -> list[str]:
     """Return mean, interquartile mean and number of seeds of a cell."""
     return [plusminus(cell.true_return), bracketed(cell.interquartile_mean), str(cell.true_return.n)]
+
+
+def bad_act_columns(comparison: Comparison, cell: Cell) -> list[str]:
+    """Return bad acts, monitored and unmonitored, retained return, and labels used or what they cost."""
+    price = comparison.results.label_price
+    labels = number(comparison.label_cost(cell)) if price else count(cell.labels_used.mean)
+    return [plusminus(cell.bad_acts_monitored), plusminus(cell.bad_acts_unmonitored), plusminus(cell.retained), labels]
+
+
+def labels_title(comparison: Comparison) -> str:
+    """Return the title of the column of labels: their number, or their cost if they have a price."""
+    return "label cost" if comparison.results.label_price else "labels"
 
 
 def label(cell: Cell) -> str:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import agents
+from agents.absorption import absorption
 from agents.after import AFTER
+from agents.relearning import relearning_method
 from flows.config import TrainConfig
 from flows.reporting.run_figures import learning_curve_figure, policy_figure
 from flows.tracking.metric_names import bad_act_metric, outcome_metric
@@ -18,6 +20,7 @@ from flows.tracking.missing import MISSING, Missing
 from routing import find
 
 STATE = "state.pt"  # in the run's folder until the run ends
+RELEARNING_SEED = 0x5EED  # added to a run's seed, for the rollouts of its fine-tuning
 
 
 class Recorder(Protocol):
@@ -55,6 +58,7 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
         recorder.tags({"resumed": file.damage})
     model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, evaluator.visit, file))
     recorder.metrics(model.num_timesteps, block_metrics(model.policy, evaluate))
+    recorder.metrics(model.num_timesteps, absorption(model, evaluate, config.seed))
     for tenth, evaluation in enumerate(agents.at_each_scale(model.policy, evaluate)):
         recorder.metrics(tenth, scale_metrics(evaluation))
     scales: dict[str, float] = {}
@@ -74,6 +78,8 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
         policy_figure(policy, env.env, title, recorder.folder / "policy.png")
     if missing:
         recorder.tags({MISSING: str(missing)})
+    if config.relearn_updates:  # last, because it seeds the global generators
+        relearn(config, policy, use, evaluate, recorder)
     env.close()
     file.remove()
 
@@ -112,6 +118,25 @@ def save_agent(
     """Saves the agent of a run in its folder, with the scale that each rule measured."""
     path, world = folder / "agent.zip", world_arguments(config)
     agents.save(path, policy, config.env, world, config.method, forget_scales, seed=config.seed)
+
+
+def relearn(config: TrainConfig, policy: agents.BlockPolicy, use: agents.BlockUse, evaluate, recorder) -> None:
+    """Fine-tunes a copy of the deployed policy on the proxy reward alone, and records its bad acts and true return."""
+
+    def visit(update: int, relearned: agents.BlockPolicy) -> None:
+        recorder.metrics(update, relearning_metrics(evaluate(relearned)))
+
+    changes = {"method": relearning_method(config.method), "seed": config.seed + RELEARNING_SEED, "start": ""}
+    env, model = build_learner(config.model_copy(update=changes))
+    agents.relearn(model, policy, use, config.relearn_updates, visit)
+    env.close()
+
+
+def relearning_metrics(evaluation: agents.Evaluation) -> dict[str, float]:
+    """The bad acts, if the world declares any, and the true return of a policy that is fine-tuned."""
+    acts = evaluation.bad_acts
+    counted = {} if acts is None else {"relearning/bad_acts": acts.total}
+    return {**counted, "relearning/true_return": evaluation.true_return}
 
 
 class CheckpointEvaluator:

@@ -24,6 +24,7 @@ from flows.config import CompareConfig, Learner, TrainConfig, Training
 from flows.environments import check_argument, environment_error, import_environment, make_env
 from flows.errors import UserError, log_suppressed, unknown_name
 from flows.running.runners import check_runner
+from flows.sweep.method_checks import check_method, method_notes
 from flows.text import one_line
 from flows.user_code import error_line, raised_by_user
 
@@ -74,16 +75,20 @@ def check_sweep(config: CompareConfig) -> None:
     worlds: set[str] = set()
     arguments: set[str] = set()
     methods: set[str] = set()
+    methods_in_worlds: set[tuple[str, str]] = set()
     for run in config.runs():
         argument = f"{run.overseer} {run.env_kwargs}"
         world = f"{run.oversight} {argument}"
         with _at_level(run):
             if world not in worlds:
                 check_run_environment(run.env, run.env_kwargs, run.oversight, run.learner)
+            if (world, run.method) not in methods_in_worlds:
+                check_method(run)
             if argument not in arguments:
                 rehearse(run)
             elif run.method not in methods:
                 rehearse(run, evaluates=False)
+        methods_in_worlds.add((world, run.method))
         worlds.add(world)
         arguments.add(argument)
         methods.add(run.method)
@@ -159,6 +164,7 @@ def check_run(config: TrainConfig) -> None:
     _check_methods(config.env, [config.method])
     check_overseer(config.overseer)
     check_run_environment(config.env, config.env_kwargs, config.oversight, config.learner)
+    check_method(config)
     rehearse(config)
 
 
@@ -300,7 +306,10 @@ def check_for_training(
     oversight = arguments.get("oversight_prob", TrainConfig().oversight)
     overseer = arguments.get("overseer", "")
     run = {"oversight": oversight, "overseer": overseer, "learner": learner, "method": method}
-    rehearse(TrainConfig(env=name, env_kwargs=rest, **run))
+    config = TrainConfig(env=name, env_kwargs=rest, **run)
+    check_method(config)
+    rehearse(config)
+    findings = findings._replace(notes=(*findings.notes, *method_notes(config)))
     if _is_audited(name):
         findings = findings._replace(notes=(*findings.notes, "takes no oversight_prob: its overseer audits episodes"))
     return findings
@@ -431,6 +440,10 @@ def _rehearse(config: TrainConfig, folder: Path, evaluates: bool) -> None:
             world.picture(start)
     rules = find(config.method).deployments
     train.save_agent(config, model.policy, folder, {rule.name: 0.0 for rule in rules if rule.measured})
+    if evaluates and config.relearn_updates and visit is not _skip_evaluation:
+        use = agents.BlockUse(find(config.method).deployments[0].scales)
+        once = config.model_copy(update={"relearn_updates": 1})
+        train.relearn(once, model.policy, use, evaluate, _NullRecorder(folder))
     env.close()
 
 

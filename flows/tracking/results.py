@@ -23,8 +23,17 @@ from flows.tracking.store import CONFIG, PARENT, Store
 CURVE = "eval/true_return"
 ARCHIVED = "archived"  # tag of an archived run: when it was archived
 WITHOUT = "eval/true_return/without_"
+BAD_ACTS = (  # fields of a row that are read from `selected/<field>/<rule>`
+    "bad_acts", "bad_acts_monitored", "bad_acts_unmonitored", "bad_verdicts", "retained_return", "scale",
+)  # fmt: skip
+ABSORPTION = "absorption/"
+ABSORPTION_METRICS = ("unlabelled_bad_share", "gradient_share", "ablation_effect", "random_ablation_effect")
+SCALE = "scale/"
+SCALES = 10  # the step of a metric of `SCALE` is the scale of the forget experts times this
+RELEARNING = "relearning/bad_acts"
 RUN_IDENTITY = ("arm", "oversight", "axis", "level", "seed")  # tags that identify a run within its sweep
 NAN = float("nan")
+Points = tuple[tuple[float, float], ...]
 
 
 class Row(NamedTuple):
@@ -57,6 +66,20 @@ class Row(NamedTuple):
     """limits of the overseer"""
     audits: float = NAN
     """probability that an episode is audited; nan: the environment has no audits"""
+    bad_acts: float = NAN
+    """expected bad acts per episode, not discounted; nan: the world declares none"""
+    bad_acts_monitored: float = NAN
+    """those that the overseer gives a bad verdict with positive probability"""
+    bad_acts_unmonitored: float = NAN
+    """those that the overseer never gives a bad verdict"""
+    bad_verdicts: float = NAN
+    """expected bad verdicts per episode, false alarms included"""
+    retained_return: float = NAN
+    """discounted true return without the rewards of steps that are bad acts"""
+    scale: float = NAN
+    """scale of the forget experts that a measured deployment rule chose"""
+    absorption: Mapping[str, float] = MappingProxyType({})
+    """metric without `absorption/` -> value; the same in all rows of a run"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +95,7 @@ class Results:
     references: Mapping[Level, Reference]
     """level of the axis -> known returns; empty for a world that is too large to enumerate"""
     rows: tuple[Row, ...]
-    curves: Mapping[str, tuple[tuple[int, float], ...]] = field(repr=False)
+    curves: Mapping[str, Points] = field(repr=False)
     """run id -> (step, true return) pairs of its checkpoints"""
     reference_arm: str = ""
     """the arm that the others are compared with; empty if the sweep's settings cannot be read"""
@@ -82,6 +105,10 @@ class Results:
     """optional parts of the sweep and its runs that could not be made, each with its reason"""
     axis: Axis = OVERSIGHT_AXIS
     """what the sweep changes from level to level"""
+    scales: Mapping[str, Mapping[str, Points]] = field(default_factory=dict, repr=False)
+    """run id -> metric without `scale/` -> (scale of the forget experts, value) pairs; only runs that have them"""
+    relearning: Mapping[str, Points] = field(default_factory=dict, repr=False)
+    """run id -> (updates of fine-tuning, bad acts per episode) pairs; only runs that have them"""
 
     def level_of(self, row: Row) -> Level:
         """The row's level of the sweep's axis."""
@@ -103,6 +130,22 @@ class Results:
         """The blocks that were ablated in at least one run."""
         return sorted({block for row in self.rows for block in row.without})
 
+    @property
+    def absorption_metrics(self) -> list[str]:
+        """The metrics of absorption that at least one run has, in the order of their definition."""
+        found = {name for row in self.rows for name in row.absorption}
+        return [name for name in ABSORPTION_METRICS if name in found]
+
+    @property
+    def has_bad_acts(self) -> bool:
+        """Whether a run has measured bad acts."""
+        return any(not math.isnan(row.bad_acts) for row in self.rows)
+
+    @property
+    def label_price(self) -> float:
+        """The price of a label in units of return; 0 if none was set."""
+        return tag_number(self.params, "label_price", 0.0)
+
 
 def read_results(store: Store, run_id: str) -> Results:
     """Read the sweep with this run id."""
@@ -118,12 +161,27 @@ def read_results(store: Store, run_id: str) -> Results:
         params=_params(parent),
         references=references(parent.data.params, axis),
         rows=tuple(row for child in children for row in run_rows(child)),
-        curves={child.info.run_id: _curve(store, child.info.run_id) for child in children},
+        curves={child.info.run_id: _points(store, child, CURVE) for child in children},
         reference_arm=_reference_arm(parent),
         reused=sum("reused_from" in child.data.tags for child in children),
         missing=_missing(parent, children),
         axis=axis,
+        scales={child.info.run_id: scales for child in children if (scales := _scales(store, child))},
+        relearning={
+            child.info.run_id: _points(store, child, RELEARNING)
+            for child in children
+            if RELEARNING in child.data.metrics
+        },
     )
+
+
+def _scales(store: Store, run: Any) -> dict[str, Points]:
+    """Return the metrics over the scale of the forget experts that a run has, by name without `scale/`."""
+    names = [name for name in run.data.metrics if name.startswith(SCALE)]
+    return {
+        name.removeprefix(SCALE): tuple((step / SCALES, value) for step, value in _points(store, run, name))
+        for name in names
+    }
 
 
 def _params(parent: Any) -> dict[str, str]:
@@ -258,6 +316,8 @@ def run_rows(run: Any) -> list[Row]:
             overseer=tags.get("overseer", ""),
             audits=tag_number(tags, "audits", NAN),
             evaluation={name: value for name, value in metrics.items() if name.startswith("eval/")},
+            **{name: metrics.get(f"selected/{name}/{rule}", NAN) for name in BAD_ACTS},
+            absorption={k.removeprefix(ABSORPTION): v for k, v in metrics.items() if k.startswith(ABSORPTION)},
         )
         for rule in rules
     ]
@@ -299,6 +359,7 @@ def child_runs(store: Store, run_id: str, archived: bool = False) -> list[Any]:
     return search_runs(store, f"tags.`{PARENT}` = '{run_id}'", archived)
 
 
-def _curve(store: Store, run_id: str) -> tuple[tuple[int, float], ...]:
-    history = store.client.get_metric_history(run_id, CURVE)
+def _points(store: Store, run: Any, metric: str) -> Points:
+    """Return the (step, value) pairs of a metric of a run."""
+    history = store.client.get_metric_history(run.info.run_id, metric)
     return tuple(sorted((point.step, point.value) for point in history))

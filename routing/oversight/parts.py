@@ -54,6 +54,12 @@ NEEDS = {  # of a network
     "layers": "layers of each expert's own",
     "code": "an input for the verdict",
 }
+WORLD = {  # of an environment and its overseer with limits and audits
+    "bad verdicts": "an overseer that gives bad verdicts",
+    "one-sided verdicts": "verdicts that are all good or all bad",
+    "positivity": "a verdict with positive probability on every rewarded ending",
+    "an expert for each kind": "a forget expert for each kind of bad verdict",
+}
 ACCEPTED: dict[Any, tuple[type, ...]] = {
     float: (float, int),
     int: (int,),
@@ -73,6 +79,8 @@ class Part:
     function: Callable
     needs: frozenset[str] = frozenset()
     """what it requires of the network, of the keys of `NEEDS`"""
+    world: frozenset[str] = frozenset()
+    """what it requires of the environment, of the keys of `WORLD`; commands check it before they train"""
 
     @property
     def module(self) -> str:
@@ -100,7 +108,7 @@ class Part:
 PARTS: dict[str, dict[str, Part]] = {kind: {} for kind in KINDS}
 
 
-def part(kind: str, name: str = "", needs: tuple[str, ...] = ()) -> Callable:
+def part(kind: str, name: str = "", needs: tuple[str, ...] = (), world: tuple[str, ...] = ()) -> Callable:
     """Register a function or class as a part.
 
     Args:
@@ -108,6 +116,7 @@ def part(kind: str, name: str = "", needs: tuple[str, ...] = ()) -> Callable:
             arguments; a class takes the run's seed, then the parameters.
         name: by default that of the function.
         needs: what it requires of the network, of the keys of `NEEDS`.
+        world: what it requires of the environment, of the keys of `WORLD`.
 
     Raises:
         ValueError: (on decoration) the kind or a need is unknown, or the name is registered already.
@@ -119,9 +128,12 @@ def part(kind: str, name: str = "", needs: tuple[str, ...] = ()) -> Callable:
         for need in needs:
             if need not in NEEDS:
                 raise unknown_name("need of a part", need, NEEDS)
+        for need in world:
+            if need not in WORLD:
+                raise unknown_name("need of a part in the world", need, WORLD)
         chosen = name or function.__name__
         summary = (inspect.getdoc(function) or "").partition("\n\n")[0].replace("\n", " ")
-        add(kind, chosen, Part(kind, chosen, summary, function, frozenset(needs)), PARTS[kind])
+        add(kind, chosen, Part(kind, chosen, summary, function, frozenset(needs), frozenset(world)), PARTS[kind])
         return function
 
     return register

@@ -65,7 +65,7 @@ def without(experts: int, blocks: tuple = ()) -> Deployment:
     return Deployment("_".join(("without", *ablated)), without=ablated)
 
 
-@part("deploy", needs=("forget",))
+@part("deploy", needs=("forget",), world=("bad verdicts",))
 def measured(experts: int, tolerance: float = TOLERANCE, against: str = "ablated") -> Deployment:
     """The largest scale of the forget experts whose rate of bad verdicts is at most that of scale 0 plus `tolerance`.
 

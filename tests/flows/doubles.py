@@ -25,6 +25,40 @@ def learns(config: TrainConfig, recorder) -> None:
     (recorder.folder / "agent.zip").write_bytes(b"weights")
 
 
+def misbehaves(config: TrainConfig, recorder) -> None:
+    """As `learns`, with bad acts, scales of the forget expert, relearning and absorption; `env_kwargs` sets the rates.
+
+    A bad act costs 0.5, so the true return is the retained return minus half of the bad acts.
+    """
+    recorder.tags({"deployments": "whole", "leaky": "", "exactness": "exact"})
+    random = np.random.default_rng(config.seed)
+    rates = {"monitored": 0.1, "unmonitored": 0.2, "retained": 0.8, **config.env_kwargs}
+    monitored, unmonitored = (max(0.0, rates[name] + random.normal(0, 0.01)) for name in ("monitored", "unmonitored"))
+    retained, total = rates["retained"] + random.normal(0, 0.01), monitored + unmonitored
+    selected = {
+        "true_return": retained - total / 2,
+        "bad_acts": total,
+        "bad_acts_monitored": monitored,
+        "bad_acts_unmonitored": unmonitored,
+        "bad_verdicts": monitored / 2,
+        "retained_return": retained,
+        "scale": 0.3,
+    }
+    recorder.metrics(config.steps, {f"selected/{name}/whole": value for name, value in selected.items()})
+    recorder.metrics(config.steps, {"eval/true_return": selected["true_return"], "oversight/labels_used": 200.0})
+    if config.method == "proxy":
+        return
+    for tenth in range(11):
+        grown = total * tenth / 10
+        curve = {"true_return": retained - grown / 2, "bad_acts/monitored": grown / 3, "bad_acts/unmonitored": grown}
+        recorder.metrics(tenth, {f"scale/{name}": value for name, value in curve.items()})
+    for update in (0, 1, 2, 4, 8, 16):
+        rate = 1 - (1 - total) * np.exp(-update / rates.get("slowness", 4.0))
+        recorder.metrics(update, {"relearning/bad_acts": rate, "relearning/true_return": retained - rate / 2})
+    shares = {"unlabelled_bad_share": 0.5, "gradient_share": 0.75, "ablation_effect": -0.25}
+    recorder.metrics(config.steps, {f"absorption/{name}": value for name, value in shares.items()})
+
+
 def acts(config: TrainConfig, recorder) -> None:
     """As `learns`, and saves an untrained agent."""
     import agents

@@ -69,7 +69,7 @@ def routed(rollout: Rollout, unlabelled: str = "both", push: float = 0.0) -> np.
     return masks_by_label(rollout, rollout.labels, unlabelled, push)
 
 
-@part("masks", needs=("forget",))
+@part("masks", needs=("forget",), world=("an expert for each kind",))
 def by_kind(rollout: Rollout, unlabelled: str = "both", push: float = 0.0) -> np.ndarray:
     """As routed, and a bad episode trains only the forget expert of its kind of bad verdict.
 

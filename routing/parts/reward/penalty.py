@@ -12,7 +12,7 @@ from routing.oversight.parts import part
 from routing.oversight.treatment import Rollout, seen_rewards
 
 
-@part("reward")
+@part("reward", world=("bad verdicts",))
 def penalty(rollout: Rollout, dose: float = 1.0, cap: float = math.inf) -> np.ndarray:
     """As verdict; a bad verdict is multiplied by `dose`, and the proxy reward without a verdict is at most `cap`."""
     if dose < 0:
@@ -22,7 +22,7 @@ def penalty(rollout: Rollout, dose: float = 1.0, cap: float = math.inf) -> np.nd
     return believed * np.where(score < 0, dose, 1.0)
 
 
-@part("reward")
+@part("reward", world=("bad verdicts",))
 def unbiased_penalty(rollout: Rollout) -> np.ndarray:
     """As penalty with dose (2 - p) / p for the declared propensity p: an act of proxy reward 1 is worth -1 if bad."""
     p = rollout.feedback.propensity

@@ -31,7 +31,7 @@ def one_sided(judgement: np.ndarray) -> int:
     return int(good) - int(bad)
 
 
-@part("reward")
+@part("reward", world=("one-sided verdicts",))
 class positive_unlabelled:  # noqa: N801  (the name of the part)
     """For one-sided verdicts: the others' reward by P(labelled | z) / p (Elkan and Noto 2008), of `endings` or `steps`.
 

@@ -16,7 +16,7 @@ from routing.oversight.parts import part
 from routing.oversight.treatment import Rollout, seen_rewards
 
 
-@part("reward")
+@part("reward", world=("bad verdicts",))
 class taint:  # noqa: N801  (the name of the part)
     """A bad verdict counts `dose` times, also for steps without verdict that look like one ever judged bad.
 

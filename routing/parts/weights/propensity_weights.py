@@ -23,7 +23,7 @@ from routing.oversight.treatment import Rollout, judged, spread_from_ends
 LOW, EXPECTED, SHARE = 0.1, 20, 0.05
 
 
-@part("weights")
+@part("weights", world=("positivity",))
 class propensity_weights:  # noqa: N801  (the name of the part)
     """Weight 1/P(judged | z), at most `cap`, on judged episodes; a model predicts P from the observation of the end."""
 
