@@ -62,7 +62,8 @@ def fix_use(policy: BlockPolicy, use: BlockUse) -> None:
     """Make a use part of a policy: it then acts, learns and is evaluated in this use as if it were trained so."""
     blocks = policy.mlp_extractor
     trained = blocks.coefficients
-    blocks.coefficients = lambda features: use.coefficients(trained(features))  # type: ignore[method-assign]
+    gated = blocks.architecture.gated
+    blocks.coefficients = lambda features: use.coefficients(trained(features), gated)  # type: ignore[method-assign]
 
 
 class _Updates(BaseCallback):

@@ -7,6 +7,8 @@ from typing import Any
 from envs import worlds
 from envs.audits import Audits
 from envs.enumeration import compile_world
+from envs.foreign.declaration import OverseenStep
+from envs.foreign.overseen import overseen
 from envs.limited import LimitedOverseer, hidden_labels
 from envs.making import make_vec, takes_oversight_prob
 from envs.pomdp import POMDP
@@ -20,6 +22,7 @@ __all__ = [
     "Audits",
     "LimitedOverseer",
     "NotEnumerable",
+    "OverseenStep",
     "Queried",
     "Tables",
     "World",
@@ -31,6 +34,7 @@ __all__ = [
     "hidden_labels",
     "make_vec",
     "memoryless",
+    "overseen",
     "positivity",
     "register",
     "takes_oversight_prob",

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -61,13 +62,30 @@ def test_the_example_of_a_part_works_in_every_method(document):
 
 
 def test_the_example_of_a_world_works():
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/worlds.md").read_text(encoding="utf-8"), re.DOTALL)
-    example = example.replace("@envs.register\n", "")
+    example = _python_example("docs/worlds.md", "Machine").replace("@envs.register\n", "")
     names: dict = {}
     exec(example, names)
     certificate = envs.certify(names["Machine"]())
     assert certificate.naive_optimum_return < certificate.optimal_return
     checks.findings(names["Machine"](4))
+
+
+def test_the_example_of_any_gymnasium_environment_works_and_is_exact():
+    try:
+        exec(_python_example("docs/worlds.md", "envs.overseen"), {})
+        world = gymnasium.make_vec("lake/LastRow-v0", num_envs=4)
+        checks.findings(world)
+        certificate = envs.certify(world)
+        assert certificate.optimal_return == pytest.approx(certificate.naive_optimum_return)
+    finally:
+        gymnasium.registry.pop("lake/LastRow-v0", None)
+
+
+def _python_example(document, word):
+    """The only block of Python code in a document that has a word."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = [code for code in blocks if word in code]
+    return example
 
 
 def test_the_example_of_a_limit_works_and_continues_from_its_snapshot():

@@ -1,0 +1,160 @@
+"""Environments without tables are stepped, and the overseer observes what the step reached."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
+from gymnasium.vector import AutoresetMode
+
+import envs
+
+
+class Counter(gymnasium.Env):
+    """Counts to 3 and ends; observes the count and twice the count."""
+
+    observation_space = Dict({"count": Box(0, 9, (1,), np.float64), "double": Box(0, 18, (2,), np.float64)})
+    action_space = Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self.count += 1
+        return self._observe(), float(action), self.count == 3, False, {"half": self.count / 2}
+
+    def _observe(self):
+        return {"count": np.array([self.count], float), "double": np.full(2, 2.0 * self.count)}
+
+
+@pytest.fixture
+def register():
+    gymnasium.register("test/Counter-v0", Counter, max_episode_steps=10)
+    made = ["test/Counter-v0"]
+
+    def register(env_id, **given):
+        given = {"overseer_view": lambda step: np.zeros(len(step.reward), int), "judgement": [np.nan], **given}
+        made.append(envs.overseen(f"test/Stepped{len(made)}-v0", env_id, **given))
+        return made[-1]
+
+    yield register
+    for name in made:
+        gymnasium.registry.pop(name)
+
+
+def test_the_agent_observes_what_agent_view_returns(register):
+    world = register("CartPole-v1", agent_view=lambda obs: obs[:, [0, 2]])
+    env, inner = gymnasium.make_vec(world, num_envs=3), gymnasium.make_vec("CartPole-v1", 3, "sync")
+    assert env.single_observation_space.shape == (2,)
+    first, expected = env.reset(seed=4)[0], inner.reset(seed=4)[0]
+    np.testing.assert_array_equal(first, expected[:, [0, 2]])
+
+
+def test_copies_restart_in_the_step_that_ends_an_episode_and_the_overseer_observes_its_end(register):
+    world = register("test/Counter-v0", overseer_view=lambda step: step.next_obs["count"][:, 0].astype(int),
+                     judgement=[np.nan] * 4, agent_view=lambda obs: obs["count"])  # fmt: skip
+    env = gymnasium.make_vec(world, num_envs=2)
+    assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    env.reset(seed=0)
+    for count in (1, 2, 3, 1):
+        obs, _, terminated, _, info = env.step(np.array([0, 1]))
+        assert info["overseer_obs"].tolist() == [count, count]
+        assert terminated.tolist() == [count == 3] * 2
+        if count == 3:
+            assert obs.tolist() == [[0], [0]]
+            assert [last.tolist() for last in info["final_obs"]] == [[3], [3]]
+
+
+def test_rewards_and_infos_of_a_step_are_given_to_the_functions(register):
+    world = register(
+        "test/Counter-v0",
+        agent_view=lambda obs: obs["double"],
+        true_reward=lambda step: step.info["half"] - step.reward,
+        proxy_reward=lambda step: 10 * step.reward,
+    )
+    env = gymnasium.make_vec(world, num_envs=2)
+    env.reset(seed=0)
+    for half in (0.5, 1.0, 1.5, 0.5):
+        _, reward, _, _, info = env.step(np.array([0, 1]))
+        assert reward.tolist() == [0, 10]
+        assert info["true_reward"].tolist() == [half, half - 1]
+
+
+def test_dict_observations_reach_the_agent_whole(register):
+    env = gymnasium.make_vec(register("test/Counter-v0"), num_envs=2)
+    env.reset(seed=0)
+    for _ in range(3):
+        obs, *_, info = env.step(np.array([0, 0]))
+    assert obs["count"].tolist() == [[0], [0]]
+    assert info["final_obs"][1]["double"].tolist() == [6, 6]
+
+
+def test_a_discrete_observation_is_one_hot(register):
+    class Coin(gymnasium.Env):
+        observation_space, action_space = Discrete(3, start=5), Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            return 5, {}
+
+        def step(self, action):
+            return 7, 0.0, False, False, {}
+
+    gymnasium.register("test/Coin-v0", Coin, max_episode_steps=4)
+    try:
+        env = gymnasium.make_vec(register("test/Coin-v0"), num_envs=1)
+        assert env.single_observation_space == MultiBinary(3)
+        assert env.reset(seed=0)[0].tolist() == [[1, 0, 0]]
+        assert env.step(np.array([0]))[0].tolist() == [[0, 0, 1]]
+    finally:
+        gymnasium.registry.pop("test/Coin-v0")
+
+
+def test_the_checker_accepts_it(register):
+    envs.check_vector_env(gymnasium.make_vec(register("CartPole-v1"), num_envs=2))
+
+
+def test_one_copy_has_the_same_info(register):
+    view = {"overseer_view": lambda step: (step.next_obs[:, 0] > 0).astype(int), "judgement": [np.nan, -1]}
+    world = register("CartPole-v1", agent_view=lambda obs: obs[:, :1], **view)
+    single, vector = gymnasium.make(world), gymnasium.make_vec(world, num_envs=1)
+    obs, batch = single.reset(seed=3)[0], vector.reset(seed=3)[0]
+    for _ in range(5):
+        np.testing.assert_array_equal(obs, batch[0])
+        obs, reward, *_, info = single.step(1)
+        batch, rewards, *_, infos = vector.step(np.array([1]))
+        assert reward == rewards[0]
+        assert {name: values[0] for name, values in infos.items()} == info
+
+
+def test_the_space_of_a_view_that_does_not_show_it_must_be_given(register):
+    world = register("CartPole-v1", agent_view=lambda obs: (obs[:, 0] > 0).astype(int))
+    with pytest.raises(ValueError, match=r"agent_view returns int64 of shape .*: give agent_space"):
+        gymnasium.make_vec(world, num_envs=1)
+
+
+def test_a_reset_mask_restarts_marked_copies_only(register):
+    env = gymnasium.make_vec(register("test/Counter-v0", agent_view=lambda obs: obs["count"]), num_envs=2)
+    env.reset(seed=0)
+    env.step(np.array([0, 0]))
+    obs, info = env.reset(options={"reset_mask": np.array([True, False])})
+    assert obs.tolist() == [[0], [1]]
+    assert info["_watched"].tolist() == [True, False]
+
+
+def test_the_time_limit_can_be_set(register):
+    env = gymnasium.make_vec(register("CartPole-v1"), num_envs=1, max_episode_steps=2)
+    env.reset(seed=0)
+    env.step(np.array([0]))
+    assert env.step(np.array([1]))[3].tolist() == [True]
+
+
+def test_an_id_of_another_environment_is_not_taken(register):
+    with pytest.raises(ValueError, match="CartPole-v1 is already registered"):
+        envs.overseen("CartPole-v1", "Taxi-v4", overseer_view=len, judgement=[0])
+
+
+def test_verdicts_and_labels_have_equal_length():
+    with pytest.raises(ValueError, match="2 overseer labels for judgement of shape"):
+        envs.overseen("test/No-v0", "Taxi-v4", overseer_view=len, judgement=[0], overseer_labels=["a", "b"])
