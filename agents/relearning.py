@@ -53,17 +53,9 @@ def relearn(model: RoutedPPO, policy: BlockPolicy, use: BlockUse, updates: int, 
         visit: called before the first update and after those of `visited_updates`.
     """
     model.policy.load_state_dict(policy.state_dict())
-    fix_use(model.policy, use)
+    model.policy.mlp_extractor.fix_use(use)
     model.set_logger(Logger(folder=None, output_formats=[]))
     model.learn(sys.maxsize, callback=_Updates(updates, visit))
-
-
-def fix_use(policy: BlockPolicy, use: BlockUse) -> None:
-    """Make a use part of a policy: it then acts, learns and is evaluated in this use as if it were trained so."""
-    blocks = policy.mlp_extractor
-    trained = blocks.coefficients
-    gated = blocks.architecture.gated
-    blocks.coefficients = lambda features: use.coefficients(trained(features), gated)  # type: ignore[method-assign]
 
 
 class _Updates(BaseCallback):
