@@ -31,7 +31,7 @@ class Channel:
         self.audit_label: int | None = getattr(env, "audit_label", None)
         codebook = getattr(env, "overseer_codebook", None)  # (L, F); empty if the overseer observes numbers
         self.codebook: np.ndarray | None = codebook if codebook is not None and codebook.size else None
-        bad = np.asarray(self.env.judgement) < 0  # (L,)
+        bad = np.asarray(env.judgement) < 0  # type: ignore[attr-defined]  # (L,)
         self.kinds = (np.cumsum(bad) * bad).clip(max=np.iinfo(np.int8).max).astype(np.int8)  # (L,) kind of each label
 
     @property

@@ -6,9 +6,9 @@ block. The reward is not changed: the verdict determines where the policy learns
 shared action head W, are in no block and learn from all samples.
 
 There are two options. Of the experts, unlabelled episodes (without a verdict, unfinished, or that reached nothing) can
-train the retain expert alone (`unlabelled=retain`, as in GRAFT, 2026) or the forget experts alone; the gate learns from them
-in any case. With `push` the gradient of a bad episode in the retain expert is multiplied by -push instead of 0, so the
-expert that is deployed moves away from what was judged bad.
+train the retain expert alone (`unlabelled=retain`, as in GRAFT, 2026) or the forget experts alone; the gate learns from
+them in any case. With `push` the gradient of a bad episode in the retain expert is multiplied by -push instead of 0, so
+the expert that is deployed moves away from what was judged bad.
 """
 
 import numpy as np
