@@ -6,7 +6,6 @@ its samples, so that the share of the time is constant. A `Memory` holds the sam
 
 import copy
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,10 @@ from routing.oversight.treatment import Rollout
 
 WIDTH, BATCH = 64, 512
 SAMPLES_PER_STEP = 1024  # samples of the rollout per optimiser step, so its share of the time is constant
+OUTPUT, LEAST = 4, 1e-3  # index of a network's last linear layer; least share from which a classifier starts
 RECENT = 50_000  # samples of a memory of judged and unjudged ones
 LABELS = 32  # entries of the one-hot form of an overseer's label
 OF, SEES = ("endings", "steps"), ("agent", "flags", "overseer")
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-LOGISTIC: Loss = nn.functional.binary_cross_entropy_with_logits
 
 
 def check_choice(part: str, name: str, value: str, known: tuple[str, ...]) -> str:
@@ -160,23 +157,25 @@ class Learned:
 
     Args:
         seed: of initial parameters and minibatches.
-        loss: (outputs (B,), targets (B,)) -> scalar.
     """
 
-    def __init__(self, seed: int, loss: Loss = nn.functional.mse_loss) -> None:
-        self.seed, self.loss = seed, loss
+    rate = 2e-3
+    """learning rate"""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.rng = np.random.default_rng(seed)
         self.model: nn.Sequential | None = None
 
     def build(self, inputs: int) -> nn.Sequential:
         """Create the network and its optimiser for samples of `inputs` features."""
         self.model = network(inputs, self.seed)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=2e-3, fused=True)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.rate, fused=True)
         return self.model
 
     def fit(self, features: np.ndarray, targets: np.ndarray, steps: int) -> None:
         """Take `steps` optimiser steps, each on a minibatch of n > 0 samples, (n, d) and (n,)."""
-        model = self.model or self.build(features.shape[-1])
+        model = self.model or self._first(features, targets)
         for _ in range(steps):
             batch = self.rng.integers(len(targets), size=BATCH)
             target = as_tensor(targets[batch])
@@ -185,15 +184,19 @@ class Learned:
             loss.backward()
             self.optimizer.step()
 
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean squared error of (B,) outputs."""
+        return nn.functional.mse_loss(outputs, targets)
+
+    def _first(self, features: np.ndarray, targets: np.ndarray) -> nn.Sequential:
+        """The network before it is fitted to its first samples."""
+        return self.build(features.shape[-1])
+
     @torch.no_grad()
     def outputs(self, features: np.ndarray) -> np.ndarray:
         """(n, d) -> (n,)."""
         assert self.model is not None, "the network is fitted before it predicts"
         return self.model(as_tensor(features)).numpy()
-
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """(n, d) -> (n,) in (0, 1), of a network that is fitted by cross-entropy of logits."""
-        return 1 / (1 + np.exp(-self.outputs(features).clip(-30, 30)))
 
     def snapshot(self) -> dict[str, Any]:
         """Return the network, its optimiser and its generator as plain data and arrays."""
@@ -206,6 +209,31 @@ class Learned:
         if "model" in state:
             self.build(next(iter(state["model"].values())).shape[-1]).load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+
+
+class Classifier(Learned):
+    """A network whose outputs are logits, fitted to targets 0 and 1 by their cross-entropy.
+
+    It starts from the share of targets that are 1: where they are rare, what it predicts for all samples until it is
+    fitted would otherwise be far from them.
+    """
+
+    rate = 5e-3
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy of (B,) logits."""
+        return nn.functional.binary_cross_entropy_with_logits(outputs, targets)
+
+    def _first(self, features: np.ndarray, targets: np.ndarray) -> nn.Sequential:
+        model = super()._first(features, targets)
+        share = float(np.clip(targets.mean(), LEAST, 1 - LEAST))
+        with torch.no_grad():
+            nn.init.constant_(model[OUTPUT].get_parameter("bias"), math.log(share / (1 - share)))
+        return model
+
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """(n, d) -> (n,) in (0, 1)."""
+        return 1 / (1 + np.exp(-self.outputs(features).clip(-30, 30)))
 
 
 def steps_for(rollout: Rollout) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from routing.oversight import fitting
-from routing.oversight.fitting import LOGISTIC, OF, RECENT, SEES, Learned, Memory, check_choice
+from routing.oversight.fitting import OF, RECENT, SEES, Classifier, Learned, Memory, check_choice
 from routing.oversight.parts import part
 from routing.oversight.treatment import Rollout, judged, seen_rewards
 
@@ -128,7 +128,7 @@ class abstaining(RewardModel):  # noqa: N801  (the name of the part)
         if not threshold >= 0:
             raise ValueError(f"abstaining has threshold {threshold:g}; give 0 or more")
         self.threshold = threshold
-        self.labelled = Learned(1000 * (seed + 1), LOGISTIC)
+        self.labelled = Classifier(1000 * (seed + 1))
         self.looks = Memory(seed, RECENT)  # of steps with and without a verdict
 
     def rewards_of(self, features: np.ndarray, rollout: Rollout, known: np.ndarray, unknown: np.ndarray) -> np.ndarray:

@@ -8,8 +8,8 @@ output over labelled steps. The entries of the observation that reveal what is w
 on them.
 
 The reward of a step without verdict is P v + (1 - P) w, where v is the mean verdict so far. w is the proxy reward if
-verdicts are bad. If they are good, what is not of the labelled class is taken for bad: w is -v where the proxy reward
-is positive, and the proxy reward elsewhere.
+verdicts are bad. If they are good, what is not of the labelled class earns nothing: w is 0 where the proxy reward is
+positive, and the proxy reward elsewhere. (With w = -v a policy is first taught to reach nothing, and recovers late.)
 """
 
 from typing import Any
@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from routing.oversight import fitting
-from routing.oversight.fitting import LOGISTIC, OF, RECENT, Learned, Memory, check_choice
+from routing.oversight.fitting import OF, RECENT, Classifier, Memory, check_choice
 from routing.oversight.parts import part
 from routing.oversight.treatment import Rollout, judged, seen_rewards
 
+FITS = 2  # times the optimiser steps of other models: the reward of all steps depends on few labels
 LEAST = 1e-3  # least propensity that divides
 SAMPLED = 2048  # labelled steps over which the propensity is estimated
 
@@ -44,7 +45,7 @@ class positive_unlabelled:  # noqa: N801  (the name of the part)
     def __init__(self, seed: int, of: str = "endings", propensity: str = "declared") -> None:
         self.of = check_choice("positive_unlabelled", "of", of, OF)
         self.propensity = check_choice("positive_unlabelled", "propensity", propensity, ("declared", "estimated"))
-        self.learned, self.memory = Learned(seed, LOGISTIC), Memory(seed, RECENT)
+        self.learned, self.memory = Classifier(seed), Memory(seed, RECENT)
         self.total, self.count = 0.0, 0  # of verdicts so far
 
     def __call__(self, rollout: Rollout) -> np.ndarray:
@@ -56,7 +57,7 @@ class positive_unlabelled:  # noqa: N801  (the name of the part)
         self.memory.add(features[candidates], labelled[candidates].astype(float))
         rewards = seen_rewards(rollout)
         if self.count and unlabelled.any():
-            self.learned.fit(self.memory.features, self.memory.targets, fitting.steps_for(rollout))
+            self.learned.fit(self.memory.features, self.memory.targets, FITS * fitting.steps_for(rollout))
             share = self.probability(features[unlabelled], rollout.feedback.propensity)
             others = self._others(rollout.rewards[steps & np.isnan(seen)])
             rewards[steps & np.isnan(seen)] = share * self.verdict + (1 - share) * others
@@ -69,7 +70,7 @@ class positive_unlabelled:  # noqa: N801  (the name of the part)
 
     def _others(self, proxy: np.ndarray) -> np.ndarray:
         """(n,) rewards of steps that are not of the labelled class."""
-        return np.where(proxy > 0, -self.verdict, proxy) if self.verdict > 0 else proxy
+        return np.minimum(proxy, 0) if self.verdict > 0 else proxy
 
     def _count(self, verdicts: np.ndarray) -> None:
         """Add up verdicts; raise ValueError if they are not one-sided."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from routing.oversight import fitting
-from routing.oversight.fitting import LOGISTIC, OF, RECENT, Learned, Memory, check_choice
+from routing.oversight.fitting import OF, RECENT, Classifier, Memory, check_choice
 from routing.oversight.parts import part
 from routing.oversight.treatment import Rollout, seen_rewards
 
@@ -39,7 +39,7 @@ class taint:  # noqa: N801  (the name of the part)
         self.exact = check_choice("taint", "match", match, ("exact", "model")) == "exact"
         self.flagged: dict[bytes, None] = {}  # observations that were judged bad, in order; for exact matches
         self.bad, self.others = Memory(seed, RECENT), Memory(seed + 1, RECENT)  # for the model
-        self.learned = Learned(seed, LOGISTIC)
+        self.learned = Classifier(seed)
         self.total, self.count = 0.0, 0  # of bad verdicts so far
 
     def __call__(self, rollout: Rollout) -> np.ndarray:

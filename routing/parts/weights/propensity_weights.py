@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from routing.oversight import fitting
-from routing.oversight.fitting import LOGISTIC, RECENT, Learned, Memory
+from routing.oversight.fitting import RECENT, Classifier, Memory
 from routing.oversight.parts import part
 from routing.oversight.treatment import Rollout, judged, spread_from_ends
 
@@ -31,7 +31,7 @@ class propensity_weights:  # noqa: N801  (the name of the part)
         if cap < 1:
             raise ValueError(f"propensity_weights has cap {cap:g}; a weight is at least 1")
         self.cap = cap
-        self.learned, self.memory = Learned(seed, LOGISTIC), Memory(seed, RECENT)
+        self.learned, self.memory = Classifier(seed), Memory(seed, RECENT)
         self.judged, self.rewarded = 0, 0
         self.low, self.low_judged = 0, 0  # rewarded endings of low predicted propensity, and how many were judged
 
