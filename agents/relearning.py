@@ -27,8 +27,10 @@ Visit = Callable[[int, BlockPolicy], None]
 
 def relearning_method(method: str) -> str:
     """Return the method of the fine-tuning of an arm: the proxy reward on all samples, in the arm's architecture."""
-    parts = dict(find(method).names)
-    return f"{PROXY}({','.join(f'{kind}={parts[kind]}' for kind in ARCHITECTURE)})"
+    composition = find(method)
+    parts = dict(composition.names)
+    kinds = [*ARCHITECTURE, *(["masks"] if composition.network.name == "conditioned" else [])]  # which are its input
+    return f"{PROXY}({','.join(f'{kind}={parts[kind]}' for kind in kinds)})"
 
 
 def visited_updates(updates: int) -> list[int]:
