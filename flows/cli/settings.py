@@ -1,20 +1,23 @@
 """Builds settings. Options override a configuration file, which overrides a preset, which overrides defaults."""
 
 import json
+import logging
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
 
+import click
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from flows import arms
-from flows.config import CompareConfig, SharedConfig
+from flows.config import CompareConfig, SharedConfig, TrainConfig
 from flows.errors import UserError, nearest_hint, unknown_name
 from flows.presets import PRESETS
 from flows.text import one_line
 
+log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
 Values = dict[str, Any]
 ARGUMENTS = "env_kwargs"  # filled by --set
@@ -175,7 +178,26 @@ def _all_methods(values: Values) -> Values:
     import routing
 
     ours = sorted(name for name, registered in routing.METHODS.items() if registered.module.startswith("routing."))
-    return {**values, "methods": tuple(ours)}
+    run = {name: values[name] for name in ("env", ARGUMENTS, "overseer") if name in values}
+    run["oversight"] = max(values.get("oversight", (TrainConfig().oversight,)))
+    return {**values, "methods": tuple(name for name in ours if _fits({**run, "method": name}))}
+
+
+def _fits(run: Values) -> bool:
+    """Whether a method's parts find in the world of a run what they require; True if that cannot be told.
+
+    Prints the reason if they do not, so that `--methods all` leaves nothing out silently.
+    """
+    from flows.sweep.method_checks import check_world
+
+    try:
+        check_world(TrainConfig.model_validate(run))
+    except UserError as error:
+        click.echo(f"keyhole: left out: {one_line(error)}", err=True)
+        return False
+    except Exception as error:  # of the environment: the checks that follow explain it
+        log.info("%s is not checked: %s", run["method"], error)
+    return True
 
 
 def _validated(model: type[Model], values: Values, source: str | None = None) -> Model:

@@ -34,12 +34,17 @@ class Verdicts(NamedTuple):
 
 
 def check_method(config: TrainConfig) -> None:
-    """Raises UserError if a part of the run's method requires what its world lacks, or there is nothing to relearn.
+    """Raises UserError if a part of the run's method requires what its world lacks, or there is nothing to relearn."""
+    if config.relearn_updates:
+        _check_bad_acts(config)
+    check_world(config)
+
+
+def check_world(config: TrainConfig) -> None:
+    """Raises UserError if a part of the run's method requires what its world lacks.
 
     An oversight level of 0 has no verdicts by intention, so it lacks nothing.
     """
-    if config.relearn_updates:
-        _check_bad_acts(config)
     needs = [(text, need) for text, need in world_needs(config.method) if need != NOTED]
     if not needs or not config.oversight:
         return
