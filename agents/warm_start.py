@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 from agents.policies.architecture import RETAIN
 from agents.policies.policy import BlockPolicy
@@ -25,7 +26,8 @@ def warm_start(policy: BlockPolicy, agent: Agent) -> None:
       with adapters: from their frozen network). The adapters keep their initial values, which have no effect, so the
       policy acts as that expert alone.
     - The agent has one expert: every expert of the policy starts from it, and the gate keeps its initial values. The
-      experts' coefficients add up to 1, so the policy acts as the agent.
+      experts' coefficients add up to 1, so the policy acts as the agent. A network that reads verdicts starts from it
+      too; the weights that read the code are 0.
 
     In all cases the critic is copied, and so is the standard deviation of continuous actions. A head that is copied
     from a shared to a frozen one stays frozen; to heads per expert, each becomes a copy.
@@ -43,13 +45,15 @@ def warm_start(policy: BlockPolicy, agent: Agent) -> None:
         pairs: Pairs = iter([(policy, source)])
     elif policy.network == "adapters" and policy.head != "per_expert" and not source.architecture.conditioned:
         pairs = _for_one_network(policy, source, [RETAIN])
-    elif policy.network in ("gated", "ungated") and source.network == "single":
+    elif policy.network in ("gated", "ungated", "conditioned") and source.network == "single":
         pairs = _for_one_network(policy, source, list(policy.mlp_extractor.networks()))
     else:
         raise ValueError(f"{_described(policy)} cannot start from an agent of {_described(source)}; {ADVICE}")
     with torch.no_grad():
         for target, copied in pairs:
             for parameter, value in zip(target.parameters(), copied.parameters(), strict=True):
+                if parameter.shape != value.shape:  # the first layer of a network that reads a code after the features
+                    value = pad(value, (0, parameter.shape[1] - value.shape[1]))
                 parameter.copy_(value)
         if hasattr(policy, "log_std"):
             policy.log_std.copy_(source.log_std)

@@ -36,7 +36,7 @@ HEADS = ("shared", "per_expert", "frozen")
 LEVELS = ("activation", "parameter", "forward_ablated", "hard")
 ONE_EXPERT = ("single", "conditioned")
 MAX_EXPERTS = 8  # the time to build a router is quadratic in the number of layers
-RETAIN, FORGET, GATE = BLOCKS
+RETAIN, GATE = BLOCKS[0], BLOCKS[-1]
 
 
 def expert_names(experts: int) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ def hard() -> str:
 
     The coefficients of the remaining experts are divided by their sum: an expert that is left alone has coefficient 1,
     as rule `full` deploys it, and as DEMix layers train experts (Gururangan et al. 2021, arXiv 2108.05036, section 3).
-    Samples without a verdict are mixed by all experts, as without this level.
+    Samples without a verdict are mixed by all experts, as without this level. A mask other than 0 counts as training,
+    so with `push` a bad sample is computed by the retain expert too.
     """
     return "hard"

@@ -20,6 +20,7 @@ NETWORKS = {
     "gated": {},
     "gated3": {"experts": 3},
     "ungated": {"network": "ungated"},
+    "conditioned": {"network": "conditioned"},
     "adapters": {"network": "adapters", "level": "parameter"},
     "adapters3": {"network": "adapters", "experts": 3, "level": "parameter"},
 }
@@ -35,7 +36,7 @@ def agent(**arguments) -> Agent:
     policy = make(1, **arguments)
     for parameter in policy.parameters():
         parameter.data.normal_()
-    return Agent(policy, "x", {}, "naive", {"whole": None}, {})
+    return Agent(policy, "x", {}, "naive", {"whole": WHOLE}, {})
 
 
 def acts(policy: BlockPolicy, use=WHOLE) -> torch.Tensor:
@@ -124,6 +125,13 @@ def test_continuous_actions_keep_their_deviation():
         assert torch.equal(policy.log_std, source.policy.log_std)
 
 
+def test_a_network_that_reads_verdicts_starts_as_the_agent_of_one_network_with_every_code():
+    source, policy = agent(network="single"), make(network="conditioned")
+    agents.warm_start(policy, source)
+    for use in (WHOLE, BlockUse((1.0, 0.0, 0.0)), BlockUse((0.0, 1.0, 0.0))):
+        torch.testing.assert_close(acts(policy, use), acts(source.policy))
+
+
 def test_a_policy_starts_from_an_agent_file_and_trains(tmp_path):
     world = {"size": 2, "oversight_prob": 0.3}
     env = agents.make_vec_env("envs:keyhole/DiamondGhost-v0", 8, **world)
@@ -153,6 +161,8 @@ def test_a_policy_starts_from_an_agent_file_and_trains(tmp_path):
         ),
         ({"network": "single"}, {}, "or from one of network 'single'"),
         ({}, NETWORKS["adapters"], "cannot start from an agent of network 'adapters'"),
+        (NETWORKS["adapters"], NETWORKS["conditioned"], "cannot start from an agent of network 'conditioned'"),
+        (NETWORKS["conditioned"], {}, "network 'conditioned'.* cannot start from"),
         (
             {**NETWORKS["adapters"], "head": "per_expert"},
             {"network": "single"},
