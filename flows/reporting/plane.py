@@ -90,7 +90,7 @@ def _draw(axes: Axes, cell: Cell, colour: str) -> None:
     x, y = cell.bad_acts, cell.retained
     across, up = np.nan_to_num([x.half, y.half])  # one seed: no interval
     axes.errorbar(
-        [x.mean], [y.mean], xerr=[across], yerr=[up], fmt="none", ecolor=colour, elinewidth=0.9, alpha=0.6, zorder=2
+        [x.mean], [y.mean], xerr=[across], yerr=[up], fmt="none", ecolor=colour, elinewidth=2.6, alpha=0.25, zorder=2
     )
     style: dict[str, Any] = {"linestyle": ":" if cell.leaky else "-", "linewidth": 1.3, "edgecolor": colour, "s": DOT}
     axes.scatter([x.mean], [y.mean], marker="o", facecolor="white", zorder=3, **style)
