@@ -155,19 +155,19 @@ def variant_of(name, **attributes):
 @pytest.mark.parametrize(
     ("attributes", "line"),
     [
-        ({"bad_acts": ("ghost", "ghost")}, "bad_acts has 'ghost' twice: give distinct names"),
-        ({"bad_acts": "ghost"}, "bad_acts is 'ghost': give a tuple of names"),
+        ({"bad_acts": ("with errors", "with errors")}, "bad_acts has 'with errors' twice: give distinct names"),
+        ({"bad_acts": "with errors"}, "bad_acts is 'with errors': give a tuple of names"),
         (
-            {"bad_acts": ("gost",)},
-            "bad act ['gost'] is none of the outcomes ('nothing', 'diamond', 'ghost'): name an out",
+            {"bad_acts": ("errors",)},
+            "bad act ['errors'] is none of the outcomes ('without errors', 'with errors'): name",
         ),
         ({"bad_acts": tuple(map(str, range(200)))}, "bad_acts has 200 kinds: give at most 127"),
     ],
 )
 def test_wrong_kinds_of_bad_act_are_refused_in_one_line_when_a_world_is_made(attributes, line):
     with pytest.raises(ValueError, match=r"^[^\n]*$") as refusal:
-        variant_of("DiamondGhost", **attributes)(1, size=2)
-    assert str(refusal.value).startswith(f"DiamondGhost: {line}")
+        variant_of("PartialReview", **attributes)(1)
+    assert str(refusal.value).startswith(f"PartialReview: {line}")
 
 
 @pytest.mark.parametrize(
