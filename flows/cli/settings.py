@@ -188,10 +188,10 @@ def _fits(run: Values) -> bool:
 
     Prints the reason if they do not, so that `--methods all` leaves nothing out silently.
     """
-    from flows.sweep.method_checks import check_world
+    from flows.sweep.method_checks import check_requirements
 
     try:
-        check_world(TrainConfig.model_validate(run))
+        check_requirements(TrainConfig.model_validate(run))
     except UserError as error:
         click.echo(f"keyhole: left out: {one_line(error)}", err=True)
         return False

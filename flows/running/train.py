@@ -79,7 +79,7 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     if missing:
         recorder.tags({MISSING: str(missing)})
     if config.relearn_updates:  # last, because it seeds the global generators
-        relearn(config, policy, use, evaluate, recorder)
+        relearn_deployed(config, policy, use, evaluate, recorder)
     env.close()
     file.remove()
 
@@ -120,7 +120,7 @@ def save_agent(
     agents.save(path, policy, config.env, world, config.method, forget_scales, seed=config.seed)
 
 
-def relearn(config: TrainConfig, policy: agents.BlockPolicy, use: agents.BlockUse, evaluate, recorder) -> None:
+def relearn_deployed(config: TrainConfig, policy: agents.BlockPolicy, use: agents.BlockUse, evaluate, recorder) -> None:
     """Fine-tunes a copy of the deployed policy on the proxy reward alone, and records its bad acts and true return."""
 
     def visit(update: int, relearned: agents.BlockPolicy) -> None:

@@ -33,14 +33,14 @@ class Verdicts(NamedTuple):
     """False: the world has no tables and its verdicts are computed from features, so nothing is known"""
 
 
-def check_method(config: TrainConfig) -> None:
+def check_run_method(config: TrainConfig) -> None:
     """Raises UserError if a part of the run's method requires what its world lacks, or there is nothing to relearn."""
     if config.relearn_updates:
         _check_bad_acts(config)
-    check_world(config)
+    check_requirements(config)
 
 
-def check_world(config: TrainConfig) -> None:
+def check_requirements(config: TrainConfig) -> None:
     """Raises UserError if a part of the run's method requires what its world lacks.
 
     An oversight level of 0 has no verdicts by intention, so it lacks nothing.

@@ -29,7 +29,7 @@ def check_choice(part: str, name: str, value: str, known: tuple[str, ...]) -> st
     return value
 
 
-def concerned(rollout: Rollout, of: str) -> np.ndarray:
+def steps_of(rollout: Rollout, of: str) -> np.ndarray:
     """(T, N) bool: the steps on which a model is fitted and applied: episode ends, or all that the copies took."""
     if of == "endings":
         return rollout.feedback.dones
@@ -41,7 +41,7 @@ def features_of(rollout: Rollout, of: str, sees: str) -> np.ndarray:
 
     Args:
         rollout: T steps of N copies.
-        of: "endings" or "steps"; see `concerned`.
+        of: "endings" or "steps"; see `steps_of`.
         sees: "agent": the agent's observation of the state reached, without the entries that reveal what is watched;
             "flags": with them; "overseer": what the overseer observed in the step.
 
@@ -52,7 +52,7 @@ def features_of(rollout: Rollout, of: str, sees: str) -> np.ndarray:
     Raises:
         ValueError: the rollout lacks what the model reads.
     """
-    steps = concerned(rollout, of)
+    steps = steps_of(rollout, of)
     if sees == "overseer":
         return _overseer_features(rollout, steps)
     if of == "endings":

@@ -8,7 +8,6 @@ import pytest
 import routing
 from routing import PARTS, Feedback, Rollout, find
 from routing.oversight.fitting import Memory
-from routing.parts.reward.positive_unlabelled import one_sided
 
 NAN = np.nan
 T, N = 16, 32
@@ -240,13 +239,6 @@ def test_two_sided_verdicts_are_refused_by_a_positive_unlabelled_model_in_one_li
     with pytest.raises(ValueError, match="found both; use reward=model") as refused:
         method(CASES["only good"](1))
     assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("judgement", "sign"), [([0, NAN, 1, -1], 0), ([0, NAN, -1, -3], -1), ([NAN, 2], 1), ([0, NAN], 0), ([], 0)]
-)
-def test_verdicts_are_one_sided_if_all_that_are_not_neutral_have_one_sign(judgement, sign):
-    assert one_sided(np.array(judgement, float)) == sign
 
 
 @pytest.mark.parametrize("text", ["taint(2)", "taint(2,match=model)"])

@@ -32,7 +32,7 @@ class RewardModel:
         self.memory = Memory()  # of judged steps and their verdicts
 
     def __call__(self, rollout: Rollout) -> np.ndarray:
-        seen, steps = rollout.feedback.seen, fitting.concerned(rollout, self.of)
+        seen, steps = rollout.feedback.seen, fitting.steps_of(rollout, self.of)
         verdicts = seen[steps]  # (n,)
         unknown = np.isnan(verdicts)
         known = ~unknown if self.of == "steps" else judged(verdicts)

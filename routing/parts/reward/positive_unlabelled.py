@@ -26,12 +26,6 @@ LEAST = 1e-3  # least propensity that divides
 SAMPLED = 2048  # labelled steps over which the propensity is estimated
 
 
-def one_sided(judgement: np.ndarray) -> int:
-    """Return the sign of verdicts that all have the same: 1 or -1; 0 if they have both signs or none, nan aside."""
-    good, bad = bool((judgement > 0).any()), bool((judgement < 0).any())
-    return int(good) - int(bad)
-
-
 @part("reward", world=("one-sided verdicts",))
 class positive_unlabelled:  # noqa: N801  (the name of the part)
     """For one-sided verdicts: the others' reward by P(labelled | z) / p (Elkan and Noto 2008), of `endings` or `steps`.
@@ -49,7 +43,7 @@ class positive_unlabelled:  # noqa: N801  (the name of the part)
         self.total, self.count = 0.0, 0  # of verdicts so far
 
     def __call__(self, rollout: Rollout) -> np.ndarray:
-        seen, steps = rollout.feedback.seen, fitting.concerned(rollout, self.of)
+        seen, steps = rollout.feedback.seen, fitting.steps_of(rollout, self.of)
         verdicts, features = seen[steps], fitting.features_of(rollout, self.of, "agent")
         labelled, unlabelled = judged(verdicts), np.isnan(verdicts)
         self._count(verdicts[labelled])

@@ -43,7 +43,7 @@ class taint:  # noqa: N801  (the name of the part)
         self.total, self.count = 0.0, 0  # of bad verdicts so far
 
     def __call__(self, rollout: Rollout) -> np.ndarray:
-        seen, steps = rollout.feedback.seen, fitting.concerned(rollout, self.of)
+        seen, steps = rollout.feedback.seen, fitting.steps_of(rollout, self.of)
         rewards = seen_rewards(rollout) * np.where(seen < 0, self.dose, 1.0)
         verdicts = seen[steps]
         features = np.ascontiguousarray(fitting.features_of(rollout, self.of, self.sees))

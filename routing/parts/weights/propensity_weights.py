@@ -37,7 +37,7 @@ class propensity_weights:  # noqa: N801  (the name of the part)
 
     def __call__(self, rollout: Rollout) -> np.ndarray:
         labels, of = rollout.labels, "steps" if rollout.labelled_by_step else "endings"
-        steps = fitting.concerned(rollout, of)
+        steps = fitting.steps_of(rollout, of)
         known = judged(labels)[steps]
         candidates = known | (rollout.rewards[steps] != 0)
         z = fitting.features_of(rollout, of, "agent")
