@@ -100,6 +100,7 @@ TABLE = {
     "gradient_routing(critic=retain)": Expected(masks=ROUTES, gate=GATE, critic=np.array(ROUTES)[..., 0]),
     "gradient_routing(gate_loss=none)": Expected(masks=ROUTES),
     "hard_experts": Expected(masks=ROUTES, gate=GATE),
+    "routing_tuned": Expected(masks=np.maximum(PUSHED, -1), gate=GATE),  # until the end of the run
     "routing_split_adam": Expected(masks=ROUTES, gate=GATE),
     "label_conditioned": Expected(masks=READ),
     "gradient_routing(network=gated(3))": Expected(masks=np.array(ROUTES)[..., [0, 1, 1, 2]], gate=GATE),
