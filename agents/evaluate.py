@@ -162,7 +162,7 @@ class ExactEvaluator:
         exact = envs.exact.evaluate_along(self.occupancy, policy, self.bad_acts)
         errors = (NAN, NAN)
         if self.is_one_sided:
-            errors = misestimation.one_sided(exact.believed_return - exact.true_return)
+            errors = misestimation.one_sided_errors(exact.believed_return - exact.true_return)
         elif self.counts_prefixes:
             errors = self._errors(policy) or errors
         return Evaluation(

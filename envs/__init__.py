@@ -31,6 +31,7 @@ __all__ = [
     "hidden_labels",
     "make_vec",
     "memoryless",
+    "positivity",
     "register",
     "takes_oversight_prob",
 ]
@@ -45,6 +46,7 @@ LAZY = {  # imported on first use, since they need scipy or are rarely called
     "check_vector_env": "envs.checks.vector_env:check_vector_env",
     "exact": "envs.exact",
     "memoryless": "envs.exact.memoryless",
+    "positivity": "envs.positivity",
 }
 
 

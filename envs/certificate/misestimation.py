@@ -57,7 +57,7 @@ def misestimation_of(
     """
     difference = believed - tables.true_reward
     if is_one_sided(difference):
-        return one_sided(expected_return(tables, plan, difference))
+        return one_sided_errors(expected_return(tables, plan, difference))
     state, total, probability = tables.start, np.zeros(len(tables.start)), tables.start_probability
     errors = np.zeros(2)
     for step in range(tables.horizon):
@@ -78,7 +78,7 @@ def is_one_sided(difference: np.ndarray) -> bool:
     return bool((difference >= -ROUNDING).all() or (difference <= ROUNDING).all())
 
 
-def one_sided(difference: float) -> Misestimation:
+def one_sided_errors(difference: float) -> Misestimation:
     """The errors if every episode is misestimated in the same direction, from the difference of expected returns."""
     return Misestimation(max(0.0, difference), max(0.0, -difference))
 

@@ -3,8 +3,8 @@
 All of them are linear in the expected visits to each state and action, so propagation counts these visits and one
 product gives every number.
 
-Letters: S_A non-terminal states, A actions, Z values of the noise, C_A non-terminal entries of an occupancy, n pairs of
-entry and action, R = 3 + number of kinds.
+Letters: S_A non-terminal states, A actions, Z values of the noise, V entries of an occupancy, n pairs of entry and
+action, R = 3 + number of kinds.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,6 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.exact.occupancy import Occupancy
-
-KINDS = slice(3, None)  # rows of the counts, after monitored, unmonitored and bad verdicts
 
 
 class BadActs(NamedTuple):
@@ -47,15 +45,15 @@ class BadActTable(NamedTuple):
             kinds: The names of the kinds of bad act.
             bad_verdict: (S_A, A, Z), the probability that the overseer gives each step a bad verdict.
         """
-        tables = occupancy.tables
-        bad = tables.bad_act > 0
-        of_kind = [tables.bad_act == number for number in range(1, len(kinds) + 1)]
-        rows = [bad & (bad_verdict > 0), bad & (bad_verdict <= 0), bad_verdict, *of_kind, tables.true_reward * bad]
-        expected = np.stack([row @ tables.noise for row in rows])  # (R + 1, S_A, A)
-        state = occupancy.state[: len(occupancy.observation)]
-        entry, action = np.nonzero(np.any(expected != 0, axis=0)[state])
+        tables, state = occupancy.tables, occupancy.state[: len(occupancy.observation)]
+        relevant = np.any((tables.bad_act > 0) | (bad_verdict > 0), axis=2)  # (S_A, A)
+        entry, action = np.nonzero(relevant[state])
         entries, index = np.unique(entry, return_inverse=True)
-        *counts, true_reward = expected[:, state[entry], action]
+        at = state[entry], action
+        kind, verdict, bad = tables.bad_act[at], bad_verdict[at], tables.bad_act[at] > 0  # (n, Z) each
+        of_kind = [kind == number for number in range(1, len(kinds) + 1)]
+        rows = [bad & (verdict > 0), bad & (verdict <= 0), verdict, *of_kind, tables.true_reward[at] * bad]
+        *counts, true_reward = [row @ tables.noise for row in rows]
         return cls(kinds, entries, index, action, np.array(counts), true_reward)
 
     def evaluate(self, visits: np.ndarray, policy: np.ndarray, true_return: float) -> BadActs:
@@ -67,13 +65,12 @@ class BadActTable(NamedTuple):
             true_return: The discounted true return.
         """
         undiscounted, discounted = visits[:, self.entry] * policy[self.entry, self.action]
-        rates = self.counts @ undiscounted
-        monitored, unmonitored, verdicts = rates[:3].tolist()
+        monitored, unmonitored, verdicts, *of_kind = (self.counts @ undiscounted).tolist()
         return BadActs(
             monitored + unmonitored,
             monitored,
             unmonitored,
             verdicts,
             true_return - float(self.true_reward @ discounted),
-            dict(zip(self.kinds, rates[KINDS].tolist(), strict=True)),
+            dict(zip(self.kinds, of_kind, strict=True)),
         )

@@ -51,6 +51,17 @@ def test_a_reward_on_screen_and_action_log_enforces_guarding_and_one_on_the_scre
     assert screen.enforceable_return == pytest.approx((1 - 0.27 * 0.1 / 0.1) / (1 - 0.63), abs=1e-9)
 
 
+def test_two_cameras_enforce_almost_the_optimum_and_spoofing_them_out_of_view_is_the_naive_one():
+    found = certified("DiamondVault", cameras=2)
+    guarded = 0.9 / (1 - 0.9 * 0.95)
+    assert found.optimal_return == pytest.approx(guarded, abs=1e-9)
+    # the best reward pays for tampering that is filmed, which costs 0.02 in each step after the theft
+    assert found.enforceable_return == pytest.approx(guarded - 0.02 * (10 - 1 / (1 - 0.855)), abs=1e-9)
+    assert found.enforceable_is_exact
+    assert found.naive_optimum_return == pytest.approx(1 / (1 - 0.63) - 0.02 - 0.02 * 0.9, abs=1e-9)
+    assert found.deceptive_inflation
+
+
 def test_a_spoofed_camera_makes_the_diamond_permanently_aliased():
     assert certified("DiamondVault").permanently_aliased_blocks == 1
 
