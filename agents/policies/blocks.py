@@ -263,7 +263,7 @@ class BlockExtractor(nn.Module):
         return weighted_sum(coefficients, [expert(features) for expert in self.experts.values()])
 
     def fix_use(self, use: BlockUse) -> None:
-        """Make a use part of the network: it then acts, learns and is evaluated in this use as if it were trained so."""
+        """Make a use part of the network: it then acts, learns and is evaluated in this use."""
         trained, gated = self.coefficients, self.architecture.gated
         self.coefficients = lambda features: use.coefficients(trained(features), gated)  # type: ignore[method-assign]
 
