@@ -52,9 +52,9 @@ def warm_start(policy: BlockPolicy, agent: Agent) -> None:
     with torch.no_grad():
         for target, copied in pairs:
             for parameter, value in zip(target.parameters(), copied.parameters(), strict=True):
-                if parameter.shape != value.shape:  # the first layer of a network that reads a code after the features
-                    value = pad(value, (0, parameter.shape[1] - value.shape[1]))
-                parameter.copy_(value)
+                # the first layer of a network that reads a code has columns for it after those of the features
+                reads_code = parameter.shape != value.shape
+                parameter.copy_(pad(value, (0, parameter.shape[1] - value.shape[1])) if reads_code else value)
         if hasattr(policy, "log_std"):
             policy.log_std.copy_(source.log_std)
 
