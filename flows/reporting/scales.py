@@ -32,16 +32,20 @@ QUANTITIES = {  # metric without `scale/` -> title of its panel
     "bad_acts/monitored": "bad acts per episode, monitored",
     "bad_acts/unmonitored": "bad acts per episode, unmonitored",
 }
+WHOLE = "whole"  # the rule that deploys a policy as trained
 ScaleCurves = Mapping[tuple[str, Level], Mapping[str, Curve]]
 
 
 def scale_curves(comparison: Comparison) -> ScaleCurves:
-    """Return (arm, level) -> metric -> curve over the scale, of the arms whose runs recorded them."""
+    """Return (arm, level) -> metric -> curve over the scale, of the arms that their first rule does not deploy whole.
+
+    The experts of an arm that is deployed whole share its behaviour in no particular way.
+    """
     results = comparison.results
     groups: dict[tuple[str, Level], list[Mapping[str, Any]]] = {}
-    for run_id, row in {row.run_id: row for row in results.finished}.items():
-        if run_id in results.scales:
-            groups.setdefault((row.method, results.level_of(row)), []).append(results.scales[run_id])
+    for row in results.finished:
+        if row.run_id in results.scales and row.row == row.method and row.deployment != WHOLE:
+            groups.setdefault((row.method, results.level_of(row)), []).append(results.scales[row.run_id])
     return {
         place: {
             name: mean_curve([dict(run[name]) for run in runs])

@@ -30,7 +30,7 @@ def misbehaves(config: TrainConfig, recorder) -> None:
 
     A bad act costs 0.5, so the true return is the retained return minus half of the bad acts.
     """
-    recorder.tags({"deployments": "whole", "leaky": "", "exactness": "exact"})
+    recorder.tags({"deployments": "measured", "leaky": "", "exactness": "exact"})
     random = np.random.default_rng(config.seed)
     rates = {"monitored": 0.1, "unmonitored": 0.2, "retained": 0.8, **config.env_kwargs}
     monitored, unmonitored = (max(0.0, rates[name] + random.normal(0, 0.01)) for name in ("monitored", "unmonitored"))
@@ -44,7 +44,7 @@ def misbehaves(config: TrainConfig, recorder) -> None:
         "retained_return": retained,
         "scale": 0.3,
     }
-    recorder.metrics(config.steps, {f"selected/{name}/whole": value for name, value in selected.items()})
+    recorder.metrics(config.steps, {f"selected/{name}/measured": value for name, value in selected.items()})
     recorder.metrics(config.steps, {"eval/true_return": selected["true_return"], "oversight/labels_used": 200.0})
     if config.method == "proxy":
         return
