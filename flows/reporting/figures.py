@@ -73,7 +73,7 @@ def oversight_figure(cells: Sequence[Cell], references: Mapping[Level, Reference
     _zoom(axes, [cell.true_return.mean for cell in cells])
     axes.set_ylabel("true return per episode, discounted", **STYLE)
     label_lines(axes, ends)
-    return png(figure)
+    return as_png(figure)
 
 
 def curves_figure(curves: Mapping[tuple[str, Level], Curve], references: Mapping[Level, Reference]) -> bytes:
@@ -97,7 +97,7 @@ def curves_figure(curves: Mapping[tuple[str, Level], Curve], references: Mapping
     _legend(figure, colours)
     figure.supxlabel("environment steps", **STYLE)
     figure.supylabel("true return of the deployed policy", **STYLE)
-    return png(figure)
+    return as_png(figure)
 
 
 def predictions_figure(settings: Sequence[PredictedWorld]) -> bytes:
@@ -118,7 +118,7 @@ def predictions_figure(settings: Sequence[PredictedWorld]) -> bytes:
     panels[-1, 0].set_xlabel("return per episode, discounted", **STYLE)
     panels[-1, 1].set_xlabel("share of episodes that end so", **STYLE)
     _predictions_legend(figure, settings, colours)
-    return png(figure)
+    return as_png(figure)
 
 
 PREDICTION_LINES: dict[str, dict[str, Any]] = {
@@ -134,7 +134,7 @@ def _count(setting: PredictedWorld, rates: bool) -> int:
 
 
 def _predicted_panel(axes: Axes, lines: Sequence[Line], names: Sequence[str], colours: Mapping[str, str]) -> None:
-    plain(axes)
+    style_axes(axes)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color="#eceff2", linewidth=0.8)
     axes.set_yticks(range(len(lines)), [line.quantity for line in lines])
@@ -207,7 +207,7 @@ def _x_axis(axes: Axes, levels: Sequence[Level]) -> bool:
         axes.set_xlim(first.position - 0.5, last.position + 0.5)
     meaning = OVERSIGHT_MEANING if first.axis == OVERSIGHT else ""
     axes.set_xlabel(first.axis + meaning, parse_math=False, **STYLE)
-    plain(axes)
+    style_axes(axes)
     return logarithmic
 
 
@@ -329,7 +329,7 @@ def _optima(axes: Axes, references: Mapping[Level, Reference], colours: Mapping[
 
 
 def _panel(axes: Axes, method: str, curves: Mapping[Level, Curve], colours: Mapping[Level, Any]) -> None:
-    plain(axes)
+    style_axes(axes)
     leaky = any(curve.leaky for curve in curves.values())
     axes.set_title(f"{method} (leaky)" if leaky else method, loc="left", fontsize=9, color=INK, parse_math=False)
     for level, curve in curves.items():
@@ -385,7 +385,7 @@ def draw_curve(axes: Axes, curve: Curve, colour: str, linestyle: Any, band: bool
         axes.fill_between(curve.step, curve.mean - half, curve.mean + half, color=colour, alpha=0.13, lw=0)
 
 
-def plain(axes: Axes) -> None:
+def style_axes(axes: Axes) -> None:
     """Style axes: no upper and right spine, a light horizontal grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
@@ -394,7 +394,7 @@ def plain(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
     """Return a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor="white")

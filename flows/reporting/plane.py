@@ -18,7 +18,17 @@ from matplotlib.ticker import MaxNLocator
 
 from flows.axis import Level
 from flows.reporting.aggregate import Cell, Comparison, rank_rows, without_coinciding
-from flows.reporting.figures import FAINT, INK, REFERENCE_LABEL, STYLE, LineEnd, label_lines, plain, png, row_styles
+from flows.reporting.figures import (
+    FAINT,
+    INK,
+    REFERENCE_LABEL,
+    STYLE,
+    LineEnd,
+    as_png,
+    label_lines,
+    row_styles,
+    style_axes,
+)
 
 TEXT_HEIGHT = 0.19  # inches between two labels
 DOT = 75.0  # area of a marker, in square points
@@ -45,7 +55,7 @@ def plane_figure(comparison: Comparison) -> bytes | None:
     label_gap = TEXT_HEIGHT / height
     for axes, level in zip(figure.axes, levels, strict=True):
         _label_points(axes, [cell for cell in cells if cell.level == level], colours, label_gap)
-    return png(figure)
+    return as_png(figure)
 
 
 def _explain_markers(figure: Figure) -> None:
@@ -63,7 +73,7 @@ def _explain_markers(figure: Figure) -> None:
 
 
 def _panel(axes: Axes, cells: Sequence[Cell], colours: dict[str, str], comparison: Comparison, level: Level) -> None:
-    plain(axes)
+    style_axes(axes)
     axes.grid(visible=False)
     axes.set_title(level.title, loc="left", fontsize=10, color=INK, parse_math=False)
     axes.set_xlabel("bad acts per episode", **STYLE)

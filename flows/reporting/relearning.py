@@ -25,11 +25,11 @@ from flows.reporting.figures import (
     REFERENCE_LABEL,
     STYLE,
     LineEnd,
+    as_png,
     draw_curve,
     label_lines,
-    plain,
-    png,
     row_styles,
+    style_axes,
 )
 from flows.reporting.plane import TEXT_HEIGHT
 from flows.reporting.statistics import Interval, interval
@@ -39,7 +39,7 @@ NOT_REMOVED = 0.9  # of the reference: an arm that commits as many bad acts as d
 BY_PROXY, BY_CURVES = "arm proxy as deployed", "highest end of a fine-tuning curve"
 
 
-class Reference(NamedTuple):
+class Unremoved(NamedTuple):
     """The bad acts per episode of a policy from which nothing was removed."""
 
     rate: float
@@ -60,7 +60,7 @@ class Relearned(NamedTuple):
     """bad acts per episode before fine-tuning"""
     final: Interval
     """after the last update"""
-    reference: Reference
+    reference: Unremoved
     updates: tuple[float, ...]
     """for each seed, the updates to regain half: inf if it was not reached, nan if nothing was removed"""
     last: int
@@ -124,7 +124,7 @@ def _parsed(arm: str) -> _Parsed:
     return _Parsed(parsed.method, repr(dict(sorted(parsed.env_kwargs.items()))))
 
 
-def _reference(comparison: Comparison, level: Level, arm: str, curves: Sequence[Points]) -> Reference:
+def _reference(comparison: Comparison, level: Level, arm: str, curves: Sequence[Points]) -> Unremoved:
     """The mean rate of the arm `proxy` in the arm's world at the level, or else the highest last point of a curve."""
     world = _parsed(arm).world
     rates = [
@@ -136,11 +136,11 @@ def _reference(comparison: Comparison, level: Level, arm: str, curves: Sequence[
         and not math.isnan(row.bad_acts)
     ]
     if rates:
-        return Reference(float(np.mean(rates)), BY_PROXY)
-    return Reference(max(curve[-1][1] for curve in curves), BY_CURVES)
+        return Unremoved(float(np.mean(rates)), BY_PROXY)
+    return Unremoved(max(curve[-1][1] for curve in curves), BY_CURVES)
 
 
-def _relearned(arm: str, level: Level, curves: Sequence[Points], reference: Reference) -> Relearned:
+def _relearned(arm: str, level: Level, curves: Sequence[Points], reference: Unremoved) -> Relearned:
     return Relearned(
         arm,
         level,
@@ -191,11 +191,11 @@ def relearning_figure(comparison: Comparison) -> bytes | None:
     for axes, level in zip(panels, levels, strict=True):
         _panel(axes, [found for found in relearned if found.level == level], styles, TEXT_HEIGHT / height)
     panels[-1].set_xlabel("updates on the proxy reward", **STYLE)
-    return png(figure)
+    return as_png(figure)
 
 
 def _panel(axes: Axes, relearned: Sequence[Relearned], styles: Mapping[str, Any], gap: float) -> None:
-    plain(axes)
+    style_axes(axes)
     axes.set_title(relearned[0].level.title, loc="left", fontsize=9, color=INK, parse_math=False)
     axes.set_ylabel("bad acts per episode", **STYLE)
     last = max(found.last for found in relearned)

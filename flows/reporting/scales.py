@@ -13,7 +13,17 @@ from matplotlib.figure import Figure
 
 from flows.axis import Level
 from flows.reporting.aggregate import Comparison, Curve, mean_curve, rank_rows
-from flows.reporting.figures import INK, MOST_BANDS, STYLE, LineEnd, draw_curve, label_lines, plain, png, row_styles
+from flows.reporting.figures import (
+    INK,
+    MOST_BANDS,
+    STYLE,
+    LineEnd,
+    as_png,
+    draw_curve,
+    label_lines,
+    row_styles,
+    style_axes,
+)
 from flows.reporting.plane import TEXT_HEIGHT
 from flows.reporting.statistics import Interval
 
@@ -88,11 +98,11 @@ def scales_figure(comparison: Comparison) -> bytes | None:
         ]
         label_lines(row[-1], ends, TEXT_HEIGHT / height, left=1.1)
     figure.supxlabel("scale of the forget experts", **STYLE)
-    return png(figure)
+    return as_png(figure)
 
 
 def _panel(axes: Axes, metric: str, curves: Mapping[str, Curve], styles: Mapping[str, Any]) -> None:
-    plain(axes)
+    style_axes(axes)
     for arm, curve in curves.items():
         colour, linestyle = styles[arm]
         draw_curve(axes, curve, colour, linestyle, band=len(curves) <= MOST_BANDS)

@@ -73,7 +73,7 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     if missing:
         recorder.tags({MISSING: str(missing)})
     if config.relearn_updates:  # last, because it seeds the global generators
-        relearn(config, policy, use, evaluate, recorder)
+        record_relearning(config, policy, use, evaluate, recorder)
     env.close()
     file.remove()
 
@@ -106,7 +106,9 @@ def deployed_policy(
     return changed, agents.BlockUse()
 
 
-def relearn(config: TrainConfig, policy: agents.BlockPolicy, use: agents.BlockUse, evaluate, recorder) -> None:
+def record_relearning(
+    config: TrainConfig, policy: agents.BlockPolicy, use: agents.BlockUse, evaluate, recorder
+) -> None:
     """Fine-tunes a copy of the deployed policy on the proxy reward alone, and records its bad acts and true return."""
 
     def visit(update: int, relearned: agents.BlockPolicy) -> None:

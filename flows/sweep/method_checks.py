@@ -5,7 +5,6 @@ happen count, so a verdict that no step can get is none. Without tables the decl
 not decide is left to training.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,13 +27,13 @@ class Verdicts(NamedTuple):
     bad: bool
     kinds: int
     """number of overseer labels with a bad verdict"""
-    never_judged: int = 0
-    """rewarded endings, distinct to the agent without what reveals who is watched, that never get a verdict"""
+    unjudgeable: float = 0.0
+    """share of the rewarded endings that are never judged; see `envs.positivity`"""
     known: bool = True
     """False: the world has no tables and its verdicts are computed from features, so nothing is known"""
 
 
-def check_method(config: TrainConfig) -> None:
+def check_needs(config: TrainConfig) -> None:
     """Raises UserError if a part of the run's method requires what its world lacks, or there is nothing to relearn.
 
     An oversight level of 0 has no verdicts by intention, so it lacks nothing.
@@ -44,7 +43,7 @@ def check_method(config: TrainConfig) -> None:
     needs = [(text, need) for text, need in world_needs(config.method) if need != NOTED]
     if not needs or not config.oversight:
         return
-    verdicts = verdicts_of(config)
+    verdicts = verdicts_of(config, positivity="positivity" in {need for _, need in needs})
     for text, need in needs:
         if verdicts.known and (found := fault(need, verdicts)):
             raise UserError(
@@ -72,8 +71,8 @@ def fault(need: str, verdicts: Verdicts) -> str:
         return f"and that of this world gives {'only good ones' if verdicts.good else 'none'}, limits included"
     if need == "one-sided verdicts" and verdicts.good and verdicts.bad:
         return "and those of this world are good and bad, limits included"
-    if need == "positivity" and verdicts.never_judged:
-        return f"and {verdicts.never_judged} of those that the agent can tell apart never get one"
+    if need == "positivity" and verdicts.unjudgeable > 0:
+        return f"and {100 * verdicts.unjudgeable:.3g} % of those of a random policy can never get one"
     return ""
 
 
@@ -124,13 +123,20 @@ def _world(config: TrainConfig) -> Any:
     return agents.make_world(config.env, 1, **world_arguments(config))
 
 
-def verdicts_of(config: TrainConfig) -> Verdicts:
-    """Returns the verdicts that the overseer of a run can give."""
+def verdicts_of(config: TrainConfig, positivity: bool = False) -> Verdicts:
+    """Returns the verdicts that the overseer of a run can give.
+
+    Args:
+        config: The run.
+        positivity: Whether to compute which endings can be judged, where the world has tables.
+    """
     import envs
+    from envs.positivity import unjudgeable_share
 
     world = _world(config)
     try:
-        return _tabulated(world, envs.compile_world(world))
+        verdicts = _tabulated(world, envs.compile_world(world))
+        return verdicts._replace(unjudgeable=unjudgeable_share(world)) if positivity else verdicts
     except envs.NotEnumerable:
         return _declared(world)
     finally:
@@ -157,23 +163,4 @@ def _tabulated(world: Any, tables: Any) -> Verdicts:
         good=bool((possible & (verdict > 0)).any()),
         bad=bool(bad.any()),
         kinds=len(np.unique(tables.overseer_obs[bad])),
-        never_judged=_never_judged(world, tables, possible, verdict),
     )
-
-
-def _never_judged(world: Any, tables: Any, possible: np.ndarray, verdict: np.ndarray) -> int:
-    """The number of the agent's observations of rewarded endings, without flags, that never get a good or bad verdict.
-
-    In a world whose episodes end at the time limit alone, every rewarded step counts as an ending.
-    """
-    from envs.tables import distinct_rows
-
-    ending = tables.successor >= len(tables.successor)
-    rewarded = possible & (tables.reward != 0) & (ending if ending.any() else True)
-    seen = distinct_rows(np.where(world.flags, 0, tables.view))[1][tables.successor]
-    judged = rewarded & (np.nan_to_num(verdict) != 0)
-    return len(set(_values(seen[rewarded])) - set(_values(seen[judged])))
-
-
-def _values(numbers: np.ndarray) -> Sequence[int]:
-    return np.unique(numbers).tolist()
