@@ -147,7 +147,8 @@ def _inputs(model: RoutedPPO, chosen: np.ndarray) -> tuple[torch.Tensor, torch.T
     if getattr(model, "tabular", False):
         rollout, inputs = model.trajectories, model.inputs  # type: ignore[attr-defined]
         observation, action = (_flat(column, buffer)[chosen] for column in (rollout.observation, rollout.action))
-        return inputs[torch.as_tensor(observation, device=model.device)], torch.as_tensor(action, device=model.device)
+        rows = torch.as_tensor(observation % len(inputs), device=model.device)
+        return inputs[rows], torch.as_tensor(action, device=model.device)
     observations = torch.as_tensor(_flat(buffer.observations, buffer)[chosen], device=model.device)
     return observations, torch.as_tensor(_flat(buffer.actions, buffer)[chosen], device=model.device).long().flatten()
 

@@ -48,7 +48,7 @@ def check_requirements(config: TrainConfig) -> None:
     needs = [(text, need) for text, need in world_needs(config.method) if need != NOTED]
     if not needs or not config.oversight:
         return
-    verdicts = verdicts_of(config)
+    verdicts = verdicts_of(config, positivity="positivity" in {need for _, need in needs})
     for text, need in needs:
         if verdicts.known and (found := fault(need, verdicts)):
             raise UserError(
@@ -128,13 +128,20 @@ def _world(config: TrainConfig) -> Any:
     return agents.make_world(config.env, 1, **world_arguments(config))
 
 
-def verdicts_of(config: TrainConfig) -> Verdicts:
-    """Returns the verdicts that the overseer of a run can give."""
+def verdicts_of(config: TrainConfig, positivity: bool = False) -> Verdicts:
+    """Returns the verdicts that the overseer of a run can give.
+
+    Args:
+        config: The run.
+        positivity: Whether to compute which endings can be judged, where the world has tables.
+    """
     import envs
+    from envs.positivity import unjudgeable_share
 
     world = _world(config)
     try:
-        return _tabulated(world, envs.compile_world(world))
+        verdicts = _tabulated(world, envs.compile_world(world))
+        return verdicts._replace(unjudgeable=unjudgeable_share(world)) if positivity else verdicts
     except envs.NotEnumerable:
         return _declared(world)
     finally:
