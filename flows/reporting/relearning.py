@@ -25,13 +25,11 @@ from flows.reporting.figures import (
     REFERENCE_LABEL,
     STYLE,
     LineEnd,
-    as_png,
     draw_curve,
     label_lines,
     plain_axes,
     png_bytes,
     row_styles,
-    style_axes,
 )
 from flows.reporting.plane import TEXT_HEIGHT
 from flows.reporting.statistics import Interval, interval

@@ -24,7 +24,7 @@ from flows.config import CompareConfig, Learner, TrainConfig, Training
 from flows.environments import check_argument, environment_error, import_environment, make_env
 from flows.errors import UserError, log_suppressed, unknown_name
 from flows.running.runners import check_runner
-from flows.sweep.method_checks import check_run_method, method_notes
+from flows.sweep.method_checks import check_needs, method_notes
 from flows.text import one_line
 from flows.user_code import error_line, raised_by_user
 
@@ -83,7 +83,7 @@ def check_sweep(config: CompareConfig) -> None:
             if world not in worlds:
                 check_run_environment(run.env, run.env_kwargs, run.oversight, run.learner)
             if (world, run.method) not in methods_in_worlds:
-                check_run_method(run)
+                check_needs(run)
             if argument not in arguments:
                 rehearse(run)
             elif run.method not in methods:
@@ -164,7 +164,7 @@ def check_run(config: TrainConfig) -> None:
     _check_methods(config.env, [config.method])
     check_overseer(config.overseer)
     check_run_environment(config.env, config.env_kwargs, config.oversight, config.learner)
-    check_run_method(config)
+    check_needs(config)
     rehearse(config)
 
 
@@ -307,7 +307,7 @@ def check_for_training(
     overseer = arguments.get("overseer", "")
     run = {"oversight": oversight, "overseer": overseer, "learner": learner, "method": method}
     config = TrainConfig(env=name, env_kwargs=rest, **run)
-    check_run_method(config)
+    check_needs(config)
     rehearse(config)
     findings = findings._replace(notes=(*findings.notes, *method_notes(config)))
     if _is_audited(name):

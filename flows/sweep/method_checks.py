@@ -27,13 +27,13 @@ class Verdicts(NamedTuple):
     bad: bool
     kinds: int
     """number of overseer labels with a bad verdict"""
-    never_judged: float = 0.0
-    """share of the rewarded endings that look to the agent like none that gets a verdict, flags left out"""
+    unjudgeable: float = 0.0
+    """share of the rewarded endings that are never judged; see `envs.positivity`"""
     known: bool = True
     """False: the world has no tables and its verdicts are computed from features, so nothing is known"""
 
 
-def check_run_method(config: TrainConfig) -> None:
+def check_needs(config: TrainConfig) -> None:
     """Raises UserError if a part of the run's method requires what its world lacks, or there is nothing to relearn."""
     if config.relearn_updates:
         _check_bad_acts(config)
@@ -76,8 +76,8 @@ def fault(need: str, verdicts: Verdicts) -> str:
         return f"and that of this world gives {'only good ones' if verdicts.good else 'none'}, limits included"
     if need == "one-sided verdicts" and verdicts.good and verdicts.bad:
         return "and those of this world are good and bad, limits included"
-    if need == "positivity" and verdicts.never_judged:
-        return f"and {100 * verdicts.never_judged:.3g} % of those of a random agent look like none that gets one"
+    if need == "positivity" and verdicts.unjudgeable > 0:
+        return f"and {100 * verdicts.unjudgeable:.3g} % of those of a random policy can never get one"
     return ""
 
 
@@ -158,8 +158,6 @@ def _declared(world: Any) -> Verdicts:
 
 def _tabulated(world: Any, tables: Any) -> Verdicts:
     """The verdicts that some step of an enumerated world gets with positive probability."""
-    import envs
-
     possible = np.broadcast_to(tables.noise > 0, tables.successor.shape)
     judgement = np.asarray(world.judgement, float)
     verdict = judgement[np.minimum(tables.overseer_obs, len(judgement) - 1)]
@@ -170,5 +168,4 @@ def _tabulated(world: Any, tables: Any) -> Verdicts:
         good=bool((possible & (verdict > 0)).any()),
         bad=bool(bad.any()),
         kinds=len(np.unique(tables.overseer_obs[bad])),
-        never_judged=envs.positivity.unjudgeable_share(world),
     )

@@ -6,7 +6,7 @@ import routing
 from flows.config import CompareConfig, TrainConfig
 from flows.errors import UserError
 from flows.sweep.checks import check_run
-from flows.sweep.method_checks import check_run_method, method_notes, sweep_notes, verdicts_of, world_needs
+from flows.sweep.method_checks import check_needs, method_notes, sweep_notes, verdicts_of, world_needs
 from routing.oversight.parts import PARTS
 
 PENALTY = "naive(reward=penalty(2))"
@@ -50,13 +50,13 @@ def test_an_unknown_need_is_refused_where_a_part_is_registered():
 
 
 def test_a_penalty_needs_bad_verdicts_after_the_limits():
-    check_run_method(run(PENALTY))
+    check_needs(run(PENALTY))
     with pytest.raises(UserError, match=r"reward=penalty\(2\) needs an overseer that gives bad verdicts, and that of"):
-        check_run_method(run(PENALTY, overseer=BLIND))
+        check_needs(run(PENALTY, overseer=BLIND))
 
 
 def test_a_level_without_oversight_is_a_baseline_and_not_refused():
-    check_run_method(run(PENALTY, oversight=0.0))
+    check_needs(run(PENALTY, oversight=0.0))
 
 
 def test_audits_count_as_verdicts():
@@ -73,21 +73,21 @@ def test_the_commands_refuse_with_one_line(keyhole):
 
 
 def test_positivity_fails_where_a_rewarded_ending_is_never_judged(parts):
-    check_run_method(run("naive(weights=needs_positivity)"))
+    check_needs(run("naive(weights=needs_positivity)"))
     with pytest.raises(UserError, match="needs a verdict with positive probability on every rewarded ending, and"):
-        check_run_method(run("naive(weights=needs_positivity)", overseer=BLIND))
+        check_needs(run("naive(weights=needs_positivity)", overseer=BLIND))
 
 
 def test_one_sided_parts_refuse_good_and_bad_verdicts(parts):
     with pytest.raises(UserError, match="needs verdicts that are all good or all bad, and those of this world are"):
-        check_run_method(run("naive(reward=needs_one_side)"))
-    check_run_method(run("naive(reward=needs_one_side)", overseer=BLIND))
+        check_needs(run("naive(reward=needs_one_side)"))
+    check_needs(run("naive(reward=needs_one_side)", overseer=BLIND))
 
 
 def test_more_kinds_than_experts_are_noted_and_not_refused(parts):
     settings = {"env": "keyhole/HideErrors-v0", "env_kwargs": {}}
     arm = run("gradient_routing(masks=for_each_kind)", **settings)
-    check_run_method(arm)
+    check_needs(arm)
     (note,) = method_notes(arm)
     assert "kinds of bad verdicts for 1 forget expert; the last one takes all further kinds" in note
     assert not method_notes(run("gradient_routing(masks=for_each_kind)"))
@@ -96,9 +96,9 @@ def test_more_kinds_than_experts_are_noted_and_not_refused(parts):
 
 
 def test_relearning_needs_bad_acts():
-    check_run_method(run("naive", relearn_updates=3))
+    check_needs(run("naive", relearn_updates=3))
     with pytest.raises(UserError, match="--relearn: environment 'envs:keyhole/TMaze-v0' declares no bad acts"):
-        check_run_method(TrainConfig(method="naive", env="keyhole/TMaze-v0", relearn_updates=3))
+        check_needs(TrainConfig(method="naive", env="keyhole/TMaze-v0", relearn_updates=3))
 
 
 def test_the_rehearsal_relearns_once():
