@@ -27,12 +27,11 @@ class Channel:
 
     def __init__(self, env: VectorEnv, seed: int) -> None:
         self.env: Any = env
-        judgement = np.asarray(self.env.judgement, float)  # (L,)
         self.limits = {f"{i}: {bound.name}": bound.make(seed + i) for i, bound in enumerate(history_limits(env))}
         self.audit_label: int | None = getattr(env, "audit_label", None)
         codebook = getattr(env, "overseer_codebook", None)  # (L, F); empty if the overseer observes numbers
         self.codebook: np.ndarray | None = codebook if codebook is not None and codebook.size else None
-        bad = judgement < 0
+        bad = np.asarray(env.judgement) < 0  # type: ignore[attr-defined]  # (L,)
         self.kinds = (np.cumsum(bad) * bad).clip(max=np.iinfo(np.int8).max).astype(np.int8)  # (L,) kind of each label
 
     @property
