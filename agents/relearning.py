@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
@@ -27,8 +28,11 @@ Visit = Callable[[int, BlockPolicy], None]
 
 def relearning_method(method: str) -> str:
     """Return the method of the fine-tuning of an arm: the proxy reward on all samples, in the arm's architecture."""
-    parts = dict(find(method).names)
-    return f"{PROXY}({','.join(f'{kind}={parts[kind]}' for kind in ARCHITECTURE)})"
+    composition = find(method)
+    parts = dict(composition.names)
+    reads_masks = "code" in composition.only("masks").part.needs  # a network whose input they are
+    kept = [*ARCHITECTURE, *(["masks"] if reads_masks else [])]
+    return f"{PROXY}({','.join(f'{kind}={parts[kind]}' for kind in kept)})"
 
 
 def visited_updates(updates: int) -> list[int]:
@@ -59,10 +63,18 @@ def relearn(model: RoutedPPO, policy: BlockPolicy, use: BlockUse, updates: int, 
 
 
 def fix_use(policy: BlockPolicy, use: BlockUse) -> None:
-    """Make a use part of a policy: it then acts, learns and is evaluated in this use as if it were trained so."""
+    """Make a use part of a policy: it then acts, learns and is evaluated in it, whatever masks or use it is given.
+
+    Masks have no effect, so a policy in a fixed use is trained on all samples alike.
+    """
     blocks = policy.mlp_extractor
-    trained = blocks.coefficients
-    blocks.coefficients = lambda features: use.coefficients(trained(features))  # type: ignore[method-assign]
+    latents = blocks.latents
+
+    def latent(features: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
+        return latents(features, [use])[0]
+
+    blocks.forward_actor = latent  # type: ignore[method-assign]
+    blocks.latents = lambda features, uses: [latent(features)] * len(uses)  # type: ignore[method-assign]
 
 
 class _Updates(BaseCallback):
