@@ -70,7 +70,7 @@ def oversight_figure(cells: Sequence[Cell], references: Mapping[Level, Reference
         (_draw_leaky_line if leaky else _draw_line)(axes, x, line, style)
         name = f"{line[0].row} (leaky)" if leaky else line[0].row
         ends.append(LineEnd(float(x[-1]), line[-1].true_return.mean, name, colour))
-    _zoom(axes, [cell.true_return.mean for cell in cells])
+    fit_to_means(axes, [cell.true_return.mean for cell in cells])
     axes.set_ylabel("true return per episode, discounted", **STYLE)
     label_lines(axes, ends)
     return png_bytes(figure)
@@ -91,7 +91,7 @@ def curves_figure(curves: Mapping[tuple[str, Level], Curve], references: Mapping
     for axes, method in zip(panels, methods, strict=False):
         _panel(axes, method, {level: curves[method, level] for level in levels if (method, level) in curves}, colours)
         _optima(axes, references, colours)
-    _zoom(panels[0], np.concatenate([curve.mean for curve in curves.values()]))
+    fit_to_means(panels[0], np.concatenate([curve.mean for curve in curves.values()]))
     for axes in panels[len(methods) :]:
         axes.set_visible(False)
     _legend(figure, colours)
@@ -289,7 +289,7 @@ def label_lines(axes: Axes, ends: Sequence[LineEnd], gap: float = LABEL_GAP, lef
         )
 
 
-def _zoom(axes: Axes, means: Sequence[float] | np.ndarray) -> None:
+def fit_to_means(axes: Axes, means: Sequence[float] | np.ndarray) -> None:
     """Fit the y-axis to means and reference lines; wide intervals of few seeds are clipped."""
     values = [
         *means,

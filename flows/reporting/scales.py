@@ -19,6 +19,7 @@ from flows.reporting.figures import (
     STYLE,
     LineEnd,
     draw_curve,
+    fit_to_means,
     label_lines,
     plain_axes,
     png_bytes,
@@ -111,6 +112,7 @@ def _panel(axes: Axes, metric: str, curves: Mapping[str, Curve], styles: Mapping
         colour, linestyle = styles[arm]
         draw_curve(axes, curve, colour, linestyle, band=len(curves) <= MOST_BANDS)
     axes.set_xlim(0, 1)
+    fit_to_means(axes, np.concatenate([curve.mean for curve in curves.values()]))
     if metric != "true_return":
         axes.set_ylim(bottom=min(0.0, *(float(curve.mean.min()) for curve in curves.values())))
 
