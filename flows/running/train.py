@@ -58,9 +58,10 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
         recorder.tags({"resumed": file.damage})
     model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, evaluator.visit, file))
     recorder.metrics(model.num_timesteps, block_metrics(model.policy, evaluate))
-    recorder.metrics(model.num_timesteps, absorption(model, evaluate, config.seed))
-    for tenth, evaluation in enumerate(agents.at_each_scale(model.policy, evaluate)):
-        recorder.metrics(tenth, scale_metrics(evaluation))
+    if not all(choice.deployment.is_whole for choice in evaluator.choices):  # else no expert has a role of its own
+        recorder.metrics(model.num_timesteps, absorption(model, evaluate, config.seed))
+        for tenth, evaluation in enumerate(agents.at_each_scale(model.policy, evaluate)):
+            recorder.metrics(tenth, scale_metrics(evaluation))
     scales: dict[str, float] = {}
     for choice in reversed(evaluator.choices):  # the first rule's policy is the one saved
         policy, use, measured = deployed_policy(config, model, choice, evaluator.uses)

@@ -44,6 +44,11 @@ class Deployment:
     """How the factor of the forget experts' coefficients is measured; None: they have none."""
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the policy acts as trained."""
+        return self.scales is None and not self.without and self.measured is None
+
+    @property
     def reads(self) -> str:
         """What the selection of checkpoint and factor reads, or "nothing"."""
         return self.selects_by or ("nothing" if self.measured is None else "rate of bad verdicts")
