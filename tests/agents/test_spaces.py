@@ -34,7 +34,7 @@ def test_an_observation_space_is_supported_from_training_to_acting(kind, learner
     agents.save(tmp_path / "agent.zip", policy, WORLD, {"kind": kind}, "gradient_routing")
     agent = agents.load(tmp_path / "agent.zip")
     obs, _ = agent.make_world(16).reset(seed=0)
-    with policy.deployed(agent.deployments["retain"]), agent.deployed("retain"):
+    with policy.deployed(*agent.deployments["retain"]), agent.deployed("retain"):
         expected = agents.action_probabilities(policy, torch.as_tensor(obs)).argmax(1)
         assert agent.act(obs).tolist() == expected.tolist()
         assert agent.act(obs, torch.Generator().manual_seed(0)).shape == (16,)

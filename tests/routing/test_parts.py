@@ -76,7 +76,10 @@ VARIANTS = {
     "random_episodes": ("random_episodes", "random_episodes(0.3)"),
 }
 TREATED = [
-    METHOD_OF[kind].format(text) for kind in METHOD_OF for name in PARTS[kind] for text in VARIANTS.get(name, (name,))
+    "label_conditioned" if name == "conditioned" else METHOD_OF[kind].format(text)
+    for kind in METHOD_OF
+    for name in PARTS[kind]
+    for text in VARIANTS.get(name, (name,))
 ]
 
 

@@ -58,10 +58,15 @@ def test_none_unsets_an_optional_setting(tmp_path):
     assert configuration(CompareConfig, {**options, "training__max_grad_norm": "none"}).training.max_grad_norm is None
 
 
-def test_all_selects_every_method():
+def test_all_selects_every_method_that_can_hold_in_the_world_and_names_the_others(capsys):
     import routing
 
-    assert set(configuration(CompareConfig, {"methods": "all"}).methods) == set(routing.METHODS)
+    two_sided = set(configuration(CompareConfig, {"methods": "all"}).methods)
+    assert two_sided == set(routing.METHODS) - {"reward_model_pu"}
+    assert "left out: method 'reward_model_pu'" in capsys.readouterr().err
+    only_good = set(configuration(CompareConfig, {"methods": "all", "overseer": "one_sided(good)"}).methods)
+    assert "reward_model_pu" in only_good
+    assert not {"penalty", "taint", "importance_weighting"} & only_good
 
 
 @pytest.mark.parametrize("value", ["5", "0.5", "true", "iid", '"5"'])

@@ -28,7 +28,7 @@ def evaluated(env, **arguments):
 
 def test_checkpoints_count_the_bad_acts_of_the_policy_as_the_first_rule_deploys_it():
     model, (first, *_), evaluate = evaluated("DiamondGhost", size=3, ghosts=2)
-    found = train.checkpoint_metrics(model.policy, evaluate, first)
+    found = train.checkpoint_metrics(model.policy, evaluate, agents.BlockUse(first.scales))
     kinds = {"eval/bad_acts/kind/ghost", "eval/bad_acts/kind/second ghost"}
     assert {name for name in found if "bad" in name or "retained" in name} == OF_CHECKPOINTS | kinds
     (deployed,) = evaluate.each(model.policy, [agents.BlockUse(first.scales)])
@@ -54,7 +54,7 @@ def test_blocks_and_deployment_rules_have_bad_acts_of_their_own():
 
 def test_a_world_without_bad_acts_has_none_of_these_metrics():
     model, deployments, evaluate = evaluated("TMaze", length=2)
-    metrics = train.checkpoint_metrics(model.policy, evaluate, deployments[0])
+    metrics = train.checkpoint_metrics(model.policy, evaluate, agents.BlockUse(deployments[0].scales))
     metrics |= train.block_metrics(model.policy, evaluate)
     choice = agents.CheckpointChoice(deployments[0])
     metrics |= train.selected_metrics(model.policy, agents.BlockUse(), evaluate, choice)
@@ -63,4 +63,6 @@ def test_a_world_without_bad_acts_has_none_of_these_metrics():
 
 def test_a_kind_loses_the_characters_that_a_metric_name_cannot_have():
     model, (first, *_), evaluate = evaluated("HideErrors")
-    assert "eval/bad_acts/kind/fails hidden" in train.checkpoint_metrics(model.policy, evaluate, first)
+    assert "eval/bad_acts/kind/fails hidden" in train.checkpoint_metrics(
+        model.policy, evaluate, agents.BlockUse(first.scales)
+    )

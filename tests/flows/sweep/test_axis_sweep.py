@@ -140,7 +140,7 @@ def test_tags_of_a_sweep_name_its_levels(store, sizes):
 def positions(monkeypatch, comparison) -> tuple[str, list[float], list[str]]:
     """The scale, positions and labels of the x axis of a figure."""
     drawn = []
-    monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure.axes[0]) or b"")
+    monkeypatch.setattr(figures, "png_bytes", lambda figure: drawn.append(figure.axes[0]) or b"")
     figures.oversight_figure(comparison.cells, comparison.results.references)
     axes = drawn[0].xaxis
     return axes.get_scale(), list(axes.get_ticklocs()), [text.get_text() for text in axes.get_ticklabels()]
@@ -154,7 +154,7 @@ def test_numbers_are_placed_by_value_and_other_levels_at_equal_distances(store, 
 
 def test_learning_curves_have_a_colour_for_each_level(store, kinds, monkeypatch):
     drawn = []
-    monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")
+    monkeypatch.setattr(figures, "png_bytes", lambda figure: drawn.append(figure) or b"")
     found = results.read_results(store, kinds)
     figures.curves_figure(learning_curves(found), found.references)
     (legend,) = drawn[0].legends
