@@ -37,6 +37,7 @@ REFERENCES = {"optimal_return": "optimum", "enforceable": "enforceable return", 
 REFERENCE_LABEL = "#767d86"
 OVERSIGHT_MEANING = ": probability that the overseer sees how an episode ends, or audits it"
 MOST_BANDS = 8  # lines of a panel: the bands of more would hide each other
+TEXT_HEIGHT = 0.19  # inches between two labels
 LONGEST_TICK = 24  # characters of a level below the x axis and in a legend
 
 
@@ -56,9 +57,11 @@ def oversight_figure(cells: Sequence[Cell], references: Mapping[Level, Reference
     A row that coincides with its method's first deployment rule, within `COINCIDENCE`, is not drawn.
     """
     cells = without_coinciding(cells)
-    figure = Figure(figsize=(10.5, 6.4), layout="constrained", dpi=150)
-    axes = figure.subplots()
     levels = sorted({cell.level for cell in cells})
+    labelled = len({cell.row for cell in cells}) + len(REFERENCES) * bool(references)
+    height = max(6.4, 1.0 + TEXT_HEIGHT * labelled)
+    figure = Figure(figsize=(10.5, height), layout="constrained", dpi=150)
+    axes = figure.subplots()
     lines = [[cell for cell in cells if cell.row == name] for name in rank_rows(cells)]
     logarithmic = _x_axis(axes, levels)
     ends = _references(axes, references) if references else []
@@ -72,7 +75,7 @@ def oversight_figure(cells: Sequence[Cell], references: Mapping[Level, Reference
         ends.append(LineEnd(float(x[-1]), line[-1].true_return.mean, name, colour))
     fit_to_means(axes, [cell.true_return.mean for cell in cells])
     axes.set_ylabel("true return per episode, discounted", **STYLE)
-    label_lines(axes, ends)
+    label_lines(axes, ends, min(LABEL_GAP, TEXT_HEIGHT / (height - 1.0)))
     return png_bytes(figure)
 
 

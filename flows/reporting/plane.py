@@ -23,6 +23,7 @@ from flows.reporting.figures import (
     INK,
     REFERENCE_LABEL,
     STYLE,
+    TEXT_HEIGHT,
     LineEnd,
     label_lines,
     plain_axes,
@@ -30,7 +31,6 @@ from flows.reporting.figures import (
     row_styles,
 )
 
-TEXT_HEIGHT = 0.19  # inches between two labels
 DOT = 75.0  # area of a marker, in square points
 LINE: dict[str, Any] = {"color": "#c9d0d7", "linewidth": 0.8, "zorder": 1}
 

@@ -24,6 +24,7 @@ from flows.reporting.figures import (
     MOST_BANDS,
     REFERENCE_LABEL,
     STYLE,
+    TEXT_HEIGHT,
     LineEnd,
     draw_curve,
     label_lines,
@@ -31,7 +32,6 @@ from flows.reporting.figures import (
     png_bytes,
     row_styles,
 )
-from flows.reporting.plane import TEXT_HEIGHT
 from flows.reporting.statistics import Interval, interval
 from flows.tracking.results import Points, Row
 

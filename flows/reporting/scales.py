@@ -17,6 +17,7 @@ from flows.reporting.figures import (
     INK,
     MOST_BANDS,
     STYLE,
+    TEXT_HEIGHT,
     LineEnd,
     draw_curve,
     fit_to_means,
@@ -25,7 +26,6 @@ from flows.reporting.figures import (
     png_bytes,
     row_styles,
 )
-from flows.reporting.plane import TEXT_HEIGHT
 from flows.reporting.statistics import Interval
 
 QUANTITIES = {  # metric without `scale/` -> title of its panel
