@@ -6,12 +6,13 @@ trying things out, and their description states that they decide nothing.
 
 from typing import Any, Literal
 
-Preset = Literal["quick", "figure", "paper", "smoke", "hide-errors", "verbose-log", "diamond-vault"]
+Preset = Literal["quick", "figure", "paper", "labels", "smoke", "hide-errors", "verbose-log", "diamond-vault"]
 
 DESCRIPTIONS: dict[Preset, str] = {
     "quick": "six methods in minutes, 3 seeds: decides nothing",
     "figure": "seven arms at three oversight levels, 12 seeds",
     "paper": "twelve methods at the settings of Cloud et al. 2024, 12 seeds",
+    "labels": "arms that use few labels, agent aware and blind, with controls, 12 seeds",
     "smoke": "a few rollouts, 2 seeds: shows that everything runs, decides nothing",
     "hide-errors": "predictions of certificates at two settings of HideErrors, 5 seeds: decides nothing",
     "verbose-log": "predictions of certificates at two settings of VerboseLog, 5 seeds: decides nothing",
@@ -90,6 +91,25 @@ PRESETS: dict[Preset, dict[str, Any]] = {
             "normalize_advantage": False,
             "width": 256,
         },
+    },
+    "labels": {  # how far do few verdicts go, if the agent sees what is watched and if it does not
+        "methods": (
+            "gradient_routing_weighted",
+            "gradient_routing_weighted(masks=none)",
+            "naive_weighted",
+            "filtering",
+            "reward_model",
+            "gradient_routing_weighted@knowledge=blind",
+            "gradient_routing_weighted(masks=none)@knowledge=blind",
+            "naive_weighted@knowledge=blind",
+            "unbiased_penalty@knowledge=blind",
+            "filtering@knowledge=blind",
+        ),
+        "oversight": (0.003, 0.01, 0.03, 0.1),
+        "seeds": 12,
+        "steps": 600_000,
+        "checkpoints": 5,
+        "training": {"precision": "auto"},
     },
     "smoke": {
         "oversight": (0.1, 0.5),
