@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
