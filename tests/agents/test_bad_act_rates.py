@@ -25,6 +25,7 @@ WORLDS = {  # the worlds that declare bad acts
 OVERSIGHT = 0.3
 WATCHED = ("AbsentSupervisor", "DiamondGhost", "Informant", "PartialReview")  # they take oversight_prob: no audits
 LIMITS = ("", "recall(0.5)", "noise(0.2)|recall(0.5)", "recall(0.5)|false_positives(0.25)")
+CASES = [*((name, LIMITS[-1]) for name in WORLDS), *(("DiamondGhost", overseer) for overseer in LIMITS[:-1])]
 
 
 def id_of(name):
@@ -136,8 +137,7 @@ def test_a_wrong_tip_makes_a_false_alarm_and_leaves_a_tainted_purchase_unmonitor
     assert found.bad_acts.retained_return == pytest.approx(1.5)
 
 
-@pytest.mark.parametrize("overseer", LIMITS)
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize(("name", "overseer"), CASES)
 def test_monitored_and_unmonitored_bad_acts_are_all_and_so_are_the_kinds(name, overseer):
     exact = evaluator(name, overseer)
     for seed in range(3):
@@ -212,8 +212,7 @@ def test_a_world_without_bad_acts_has_none_to_count(name):
     assert SampledEvaluator(id_of(name), 0, 64)(policy).bad_acts is None
 
 
-@pytest.mark.parametrize("overseer", LIMITS)
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize(("name", "overseer"), CASES)
 def test_bad_verdicts_are_those_of_the_tables_of_the_world_with_its_limits_and_audits(name, overseer):
     exact = evaluator(name, overseer)
     found = evaluated(exact, uniform(exact)).bad_acts
@@ -222,8 +221,7 @@ def test_bad_verdicts_are_those_of_the_tables_of_the_world_with_its_limits_and_a
     assert found.verdicts == pytest.approx(exact_counts(limited) @ (limited.judgement < 0), abs=1e-10)
 
 
-@pytest.mark.parametrize("overseer", LIMITS)
-@pytest.mark.parametrize("name", WATCHED)
+@pytest.mark.parametrize(("name", "overseer"), [case for case in CASES if case[0] in WATCHED])
 def test_a_bad_act_is_monitored_if_some_noise_of_the_limited_tables_gives_it_a_bad_verdict(name, overseer):
     exact = evaluator(name, overseer)
     limited = agents.make_world(id_of(name), 1, oversight_prob=OVERSIGHT, overseer=overseer, **WORLDS[name])

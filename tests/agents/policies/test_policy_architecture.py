@@ -27,6 +27,7 @@ SHAPES = [
     Architecture(network, experts, head, level)
     for network, sizes in SIZES.items()
     for experts, head, level in product(sizes, HEADS, ["parameter"] if network == "adapters" else LEVELS)
+    if (experts < 5 or head == "shared") and (level != "hard" or experts == 3)
 ]
 POLICIES = [shape for shape in SHAPES if shape.experts <= 3]
 
