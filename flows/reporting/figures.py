@@ -3,7 +3,7 @@
 import io
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +38,7 @@ REFERENCE_LABEL = "#767d86"
 OVERSIGHT_MEANING = ": probability that the overseer sees how an episode ends, or audits it"
 MOST_BANDS = 8  # lines of a panel: the bands of more would hide each other
 TEXT_HEIGHT = 0.19  # inches between two labels
+LETTER_WIDTH = 0.08  # inches of a letter of a label
 LONGEST_TICK = 24  # characters of a level below the x axis and in a legend
 
 
@@ -60,7 +61,8 @@ def oversight_figure(cells: Sequence[Cell], references: Mapping[Level, Reference
     levels = sorted({cell.level for cell in cells})
     labelled = len({cell.row for cell in cells}) + len(REFERENCES) * bool(references)
     height = max(6.4, 1.0 + TEXT_HEIGHT * labelled)
-    figure = Figure(figsize=(10.5, height), layout="constrained", dpi=150)
+    width = width_with_labels(10.5, [cell.row for cell in cells])
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
     axes = figure.subplots()
     lines = [[cell for cell in cells if cell.row == name] for name in rank_rows(cells)]
     logarithmic = _x_axis(axes, levels)
@@ -77,6 +79,11 @@ def oversight_figure(cells: Sequence[Cell], references: Mapping[Level, Reference
     axes.set_ylabel("true return per episode, discounted", **STYLE)
     label_lines(axes, ends, min(LABEL_GAP, TEXT_HEIGHT / (height - 1.0)))
     return png_bytes(figure)
+
+
+def width_with_labels(width: float, labels: Iterable[str]) -> float:
+    """Return the width of a figure in inches: `width`, or more if its labels would leave little of it to the axes."""
+    return max(width, 5.5 + LETTER_WIDTH * max(map(len, labels), default=0))
 
 
 def curves_figure(curves: Mapping[tuple[str, Level], Curve], references: Mapping[Level, Reference]) -> bytes:

@@ -29,6 +29,7 @@ from flows.reporting.figures import (
     plain_axes,
     png_bytes,
     row_styles,
+    width_with_labels,
 )
 
 DOT = 75.0  # area of a marker, in square points
@@ -48,7 +49,8 @@ def plane_figure(comparison: Comparison) -> bytes | None:
     colours = dict(zip(names, row_styles(names)[0], strict=True))
     rows = max(sum(cell.level == level for cell in cells) for level in levels)
     height = max(3.6, 0.6 + TEXT_HEIGHT * rows)
-    figure = Figure(figsize=(10.5, 0.6 + (height + 0.4) * len(levels)), layout="constrained", dpi=150)
+    width = width_with_labels(10.5, names)
+    figure = Figure(figsize=(width, 0.6 + (height + 0.4) * len(levels)), layout="constrained", dpi=150)
     for axes, level in zip(figure.subplots(len(levels), 1, squeeze=False).flat, levels, strict=True):
         _panel(axes, [cell for cell in cells if cell.level == level], colours, comparison, level)
     _explain_markers(figure)

@@ -31,6 +31,7 @@ from flows.reporting.figures import (
     plain_axes,
     png_bytes,
     row_styles,
+    width_with_labels,
 )
 from flows.reporting.statistics import Interval, interval
 from flows.tracking.results import Points, Row
@@ -186,7 +187,8 @@ def relearning_figure(comparison: Comparison) -> bytes | None:
     styles = dict(zip(names, zip(*row_styles(names), strict=True), strict=True))
     levels = sorted({found.level for found in relearned})
     height = max(2.7, TEXT_HEIGHT * (1 + len(names)))
-    figure = Figure(figsize=(8.6, 0.4 + (0.4 + height) * len(levels)), layout="constrained", dpi=150)
+    width = width_with_labels(8.6, names)
+    figure = Figure(figsize=(width, 0.4 + (0.4 + height) * len(levels)), layout="constrained", dpi=150)
     panels = figure.subplots(len(levels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, level in zip(panels, levels, strict=True):
         _panel(axes, [found for found in relearned if found.level == level], styles, TEXT_HEIGHT / height)

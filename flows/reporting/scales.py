@@ -15,6 +15,7 @@ from flows.axis import Level
 from flows.reporting.aggregate import Comparison, Curve, mean_curve, rank_rows
 from flows.reporting.figures import (
     INK,
+    LETTER_WIDTH,
     MOST_BANDS,
     STYLE,
     TEXT_HEIGHT,
@@ -80,7 +81,8 @@ def scales_figure(comparison: Comparison) -> bytes | None:
     levels = sorted({level for _, level in curves})
     metrics = [name for name in QUANTITIES if any(name in found for found in curves.values())]
     height = max(2.7, TEXT_HEIGHT * len(ranked))
-    size = (1.5 + 3.4 * len(metrics), 0.4 + (0.4 + height) * len(levels))
+    labels = max(1.5, 0.5 + LETTER_WIDTH * max(map(len, ranked)))
+    size = (labels + 3.4 * len(metrics), 0.4 + (0.4 + height) * len(levels))
     figure = Figure(figsize=size, layout="constrained", dpi=150)
     panels = figure.subplots(len(levels), len(metrics), sharex=True, squeeze=False)
     for row, level in zip(panels, levels, strict=True):

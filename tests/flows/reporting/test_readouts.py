@@ -136,6 +136,14 @@ def test_the_pictures_are_drawn(store, sweep, name):
     assert matplotlib.image.imread(files(store, sweep).parent / name).std() > 0
 
 
+def test_pictures_of_arms_with_long_names_leave_room_for_their_axes(store, monkeypatch):
+    name = "gradient_routing(weights=estimated_ipw(10),baseline=unjudged,advantage=scaled,head=per_expert)"
+    monkeypatch.setitem(RATES, name, RATES["naive"])
+    page = files(store, record(store, "long names", ("naive", name)))
+    for picture in ("true_return.png", "plane.png", "scales.png", "relearning.png"):
+        assert (page.parent / picture).exists()
+
+
 def test_one_seed_and_no_bad_acts_at_all_have_a_plane(store, monkeypatch):
     monkeypatch.setitem(RATES, "naive", {"monitored": -1, "unmonitored": -1})
     comparison = compare_rows(results.read_results(store, record(store, "perfect", ("naive",))))
