@@ -115,13 +115,13 @@ def gradient_share(model: RoutedPPO, steps: np.ndarray) -> float | None:
         The share; None if no step trains these blocks.
     """
     buffer: Any = model.rollout_buffer
-    trained = _flat(buffer.weights, buffer).ravel() > 0
-    chosen = np.flatnonzero(_flat(steps, buffer).ravel() & trained)
+    trained = _sampled(buffer.weights, buffer).ravel() > 0
+    chosen = np.flatnonzero(_by_copy(steps) & trained)
     if not len(chosen):
         return None
     device, policy = model.device, model.policy
     masks, weights = (
-        torch.as_tensor(_flat(column, buffer)[chosen], device=device) for column in (buffer.masks, buffer.weights)
+        torch.as_tensor(_sampled(column, buffer)[chosen], device=device) for column in (buffer.masks, buffer.weights)
     )
     observations, actions = _inputs(model, chosen)
     log_prob = policy.evaluate_actions(observations, actions, masks).log_prob
@@ -131,14 +131,14 @@ def gradient_share(model: RoutedPPO, steps: np.ndarray) -> float | None:
     return forget / (retain + forget) if retain + forget > 0 else None
 
 
-def _flat(column: np.ndarray, buffer: Any) -> np.ndarray:
-    """(T, N, ...) or, once minibatches were drawn, (T * N, ...) -> (T * N, ...), copy by copy."""
-    steps, copies = buffer.dones.shape
-    if column.shape[:2] == (steps, copies):
-        column = column.swapaxes(0, 1)
-    return column.reshape(
-        steps * copies, *column.shape[2:] if column.shape[:2] == (copies, steps) else column.shape[1:]
-    )
+def _by_copy(column: np.ndarray) -> np.ndarray:
+    """(T, N, ...) -> (T * N, ...), copy by copy."""
+    return column.swapaxes(0, 1).reshape(-1, *column.shape[2:])
+
+
+def _sampled(column: np.ndarray, buffer: Any) -> np.ndarray:
+    """A column of which minibatches are drawn, (T * N, ...) copy by copy: the buffer's own form once they were."""
+    return column if buffer.masks.ndim == 2 else _by_copy(column)
 
 
 def _inputs(model: RoutedPPO, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -146,20 +146,19 @@ def _inputs(model: RoutedPPO, chosen: np.ndarray) -> tuple[torch.Tensor, torch.T
     buffer: Any = model.rollout_buffer
     if getattr(model, "tabular", False):
         rollout, inputs = model.trajectories, model.inputs  # type: ignore[attr-defined]
-        observation, action = (_flat(column, buffer)[chosen] for column in (rollout.observation, rollout.action))
-        rows = torch.as_tensor(observation % len(inputs), device=model.device)
-        return inputs[rows], torch.as_tensor(action, device=model.device)
-    observations = torch.as_tensor(_flat(buffer.observations, buffer)[chosen], device=model.device)
-    return observations, torch.as_tensor(_flat(buffer.actions, buffer)[chosen], device=model.device).long().flatten()
+        observation, action = (_by_copy(column)[chosen] for column in (rollout.observation, rollout.action))
+        return inputs[torch.as_tensor(observation, device=model.device)], torch.as_tensor(action, device=model.device)
+    observations = torch.as_tensor(_sampled(buffer.observations, buffer)[chosen], device=model.device)
+    return observations, torch.as_tensor(_sampled(buffer.actions, buffer)[chosen], device=model.device).long().flatten()
 
 
 def _advantages(model: RoutedPPO, trained: np.ndarray) -> np.ndarray:
     """(T * N,) advantages, normalised over the samples that train as the arm does, (T * N,) bool; 0 elsewhere."""
     buffer: Any = model.rollout_buffer
-    advantages = _flat(buffer.advantages, buffer).ravel()
+    advantages = _sampled(buffer.advantages, buffer).ravel()
     if not model.normalize_advantage or trained.sum() < 2:
         return advantages
-    baselined = torch.as_tensor(_flat(buffer.baselined, buffer).ravel()[trained])
+    baselined = torch.as_tensor(_sampled(buffer.baselined, buffer).ravel()[trained])
     normalised = np.zeros_like(advantages)
     normalised[trained] = find(model.method).advantage(torch.as_tensor(advantages[trained]), baselined).numpy()
     return normalised

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
@@ -55,9 +56,21 @@ def relearn(model: RoutedPPO, policy: BlockPolicy, use: BlockUse, updates: int, 
         visit: called before the first update and after those of `visited_updates`.
     """
     model.policy.load_state_dict(policy.state_dict())
-    model.policy.mlp_extractor.fix_use(use)
+    fix_use(model.policy, use)
     model.set_logger(Logger(folder=None, output_formats=[]))
     model.learn(sys.maxsize, callback=_Updates(updates, visit))
+
+
+def fix_use(policy: BlockPolicy, use: BlockUse) -> None:
+    """Make a use part of a policy: it then acts, learns and is evaluated in it, whatever masks or use it is given."""
+    blocks = policy.mlp_extractor
+    latents = blocks.latents
+
+    def latent(features: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
+        return latents(features, [use])[0]
+
+    blocks.forward_actor = latent  # type: ignore[method-assign]
+    blocks.latents = lambda features, uses: [latent(features)] * len(uses)  # type: ignore[method-assign]
 
 
 class _Updates(BaseCallback):

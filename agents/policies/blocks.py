@@ -262,11 +262,6 @@ class BlockExtractor(nn.Module):
     def _mixed(self, coefficients: Coefficients, features: torch.Tensor) -> torch.Tensor:
         return weighted_sum(coefficients, [expert(features) for expert in self.experts.values()])
 
-    def fix_use(self, use: BlockUse) -> None:
-        """Make a use part of the network: it then acts, learns and is evaluated in this use."""
-        trained, gated = self.coefficients, self.architecture.gated
-        self.coefficients = lambda features: use.coefficients(trained(features), gated)  # type: ignore[method-assign]
-
     def forward_critic(self, features: torch.Tensor) -> torch.Tensor:
         """(B, features) -> (B, latent) of the critic."""
         return wide(self.critic(features))
@@ -315,8 +310,6 @@ class AdapterExtractor(BlockExtractor):
 class ConditionedExtractor(BlockExtractor):
     """One network that reads the features and the code of a verdict; masks are codes, and mask no gradient."""
 
-    _fixed_code: tuple[float, ...] | None = None  # read whatever the masks and the use are
-
     def _build_actor(self, inputs: int, widths: Widths, network: Network) -> dict[str, Part | Sequence[Part]]:
         return super()._build_actor(inputs + len(CODES), widths, network)
 
@@ -332,13 +325,8 @@ class ConditionedExtractor(BlockExtractor):
             for use, code in zip(uses, codes, strict=True)
         ]
 
-    def fix_use(self, use: BlockUse) -> None:
-        self._fixed_code = use.scales or NO_VERDICT
-
     def _with_code(self, features: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """(B, features), (B, 3) -> (B, features + 3)."""
-        if self._fixed_code is not None:
-            code = features.new_tensor(self._fixed_code).expand(len(features), -1)
         return torch.cat([features, code.to(features.dtype)], 1)
 
 

@@ -42,6 +42,8 @@ class Overseen:
     proxy_reward: View | None = None
     outcome: View | None = None
     outcomes: tuple[str, ...] = ("end",)
+    bad_act: View | None = None
+    bad_acts: tuple[str, ...] = ()
     watched: Callable[[Any], np.ndarray] | None = None
     action_names: tuple[str, ...] = ()
     gamma: float = 1.0
@@ -62,10 +64,18 @@ class Overseen:
         return self._column("true_reward", self.true_reward, step)
 
     def outcome_of(self, step: OverseenStep) -> np.ndarray:
-        """The outcome of an episode that ends with the step, (N,) int."""
+        """The outcome of an episode that the step terminates, (N,) int; 0 where it terminates none."""
         if self.outcome is None:
             return np.zeros(len(step.reward), np.int64)
-        return self._checked("outcome", self.outcome(step), len(step.reward), "iu", len(self.outcomes))
+        found = self._checked("outcome", self.outcome(step), len(step.reward), "iu", len(self.outcomes))
+        return np.where(step.terminated, found, 0)
+
+    def bad_act_of(self, step: OverseenStep) -> np.ndarray:
+        """The kind of bad act of the step, (N,) int: 0 for none, i for `bad_acts[i - 1]`."""
+        if self.bad_act is not None:
+            return self._checked("bad_act", self.bad_act(step), len(step.reward), "iu", len(self.bad_acts) + 1)
+        kinds = np.array([self.bad_acts.index(name) + 1 if name in self.bad_acts else 0 for name in self.outcomes])
+        return kinds[self.outcome_of(step)] * step.terminated
 
     def overseer_obs_of(self, step: OverseenStep) -> np.ndarray:
         """The overseer's observation, (N,) int."""

@@ -44,6 +44,8 @@ def overseen(
     proxy_reward: View | None = None,
     outcome: View | None = None,
     outcomes: Sequence[str] = ("end",),
+    bad_act: View | None = None,
+    bad_acts: Sequence[str] = (),
     watched: Callable[[Any], np.ndarray] | None = None,
     action_names: Sequence[str] = (),
     gamma: float = 1.0,
@@ -67,8 +69,10 @@ def overseen(
         flags: (*obs',) bool, entries of the agent's observation that show what the overseer will see; none by default.
         true_reward: step -> (N,) float, what is actually wanted; by default the environment's reward.
         proxy_reward: step -> (N,) float, the reward that everyone sees; by default the environment's reward.
-        outcome: step -> (N,) int, an index of `outcomes`, for steps that end an episode.
+        outcome: step -> (N,) int, an index of `outcomes`, for steps that terminate an episode; others have outcome 0.
         outcomes: the names of outcomes.
+        bad_act: step -> (N,) int, 0 for none and i for `bad_acts[i - 1]`; by default the outcomes with such a name.
+        bad_acts: the names of the kinds of bad act.
         watched: (N, *obs) of start states -> (N,) bool, whether the overseer can see something in the episode.
         action_names: the names of discrete actions.
         gamma: the discount factor.
@@ -89,9 +93,26 @@ def overseen(
             f"{new_id}: {len(labels)} overseer labels for judgement of shape {verdicts.shape}: give one each"
         )
     declared = Overseen(
-        new_id, env_id, overseer_view, verdicts, labels, agent_view, agent_space, flags, true_reward, proxy_reward,
-        outcome, tuple(outcomes), watched, tuple(action_names), gamma, max_episode_steps, env_arguments,
-    )  # fmt: skip
+        id=new_id,
+        env_id=env_id,
+        overseer_view=overseer_view,
+        judgement=verdicts,
+        overseer_labels=labels,
+        agent_view=agent_view,
+        agent_space=agent_space,
+        flags=flags,
+        true_reward=true_reward,
+        proxy_reward=proxy_reward,
+        outcome=outcome,
+        outcomes=tuple(outcomes),
+        bad_act=bad_act,
+        bad_acts=tuple(bad_acts),
+        watched=watched,
+        action_names=tuple(action_names),
+        gamma=gamma,
+        max_episode_steps=max_episode_steps,
+        arguments=env_arguments,
+    )
     if new_id in gymnasium.registry and new_id not in OVERSEEN:
         raise ValueError(
             f"{new_id} is already registered by {gymnasium.registry[new_id].entry_point}; choose another id"
@@ -112,7 +133,6 @@ def overseen(
 
 def _make_vector(declared: Overseen, num_envs: int = 1, **given: Any) -> VectorEnv:
     """Makes N copies: a world with tables if the environment has a transition dictionary, else one that is stepped."""
-
     inner = {name: value for name, value in given.items() if name not in ("max_episode_steps", "render_mode")}
     probe = declared.make_single(**inner)
     tabular = has_transitions(probe)

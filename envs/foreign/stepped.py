@@ -57,7 +57,7 @@ class SteppedEnv(VectorEnv):
         sample = batch_space(self.inner.single_observation_space, 1).sample()
         self.single_observation_space = _observed_space(declared, self.inner.single_observation_space, sample)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.gamma, self.outcomes = declared.gamma, declared.outcomes
+        self.gamma, self.outcomes, self.bad_acts = declared.gamma, declared.outcomes, declared.bad_acts
         self.overseer_labels, self.judgement = declared.overseer_labels, declared.judgement
         if declared.action_names:
             self.action_names = declared.action_names
@@ -90,6 +90,8 @@ class SteppedEnv(VectorEnv):
             "true_reward": self.declared.true_reward_of(step),
             "outcome": self.declared.outcome_of(step),
         }
+        if self.bad_acts:
+            info["bad_act"] = self.declared.bad_act_of(step)
         if done.any():
             viewed = self._viewed(reached)
             info["final_info"] = info | {f"_{name}": done for name in info}
@@ -146,6 +148,8 @@ class SingleEnv(gymnasium.Wrapper):
             "true_reward": float(self.declared.true_reward_of(step)[0]),
             "outcome": int(self.declared.outcome_of(step)[0]),
         }
+        if self.declared.bad_acts:
+            info["bad_act"] = int(self.declared.bad_act_of(step)[0])
         return self._observation(reached), float(self.declared.reward_of(step)[0]), terminated, truncated, info
 
     def _observation(self, obs: Any) -> Any:

@@ -3,8 +3,9 @@
 | state variable | values | meaning                                                              |
 |----------------|--------|----------------------------------------------------------------------|
 | PLACE          | 0 ..   | the state of the environment, which is its observation               |
-| VALUE          | 0 ..   | the noise of the step that reached it, as far as it is not known otherwise |
-| ENDED          | 0, 1   | the step that reached it ended the episode                           |
+| RECEIVED       | 0 ..   | which reward was received, where one pair of states can give several; else 0 |
+| ENDED          | 0, 1   | the step that reached it terminated the episode                      |
+| OUTCOME        | 0 ..   | how it did so, an index of `outcomes`                                |
 
 Letters: N copies, S states of the environment, A actions, Z values of the noise.
 """
@@ -24,7 +25,7 @@ from envs.foreign.toy_text import Outcomes, read_transitions
 from envs.pomdp import POMDP
 from envs.tables import Tables
 
-PLACE, VALUE, ENDED = range(3)
+PLACE, RECEIVED, ENDED, OUTCOME = range(4)
 
 
 class TabularEnv(POMDP):
@@ -32,7 +33,7 @@ class TabularEnv(POMDP):
 
     _made: ClassVar[dict[str, Tables]] = {}  # arguments -> tables
     declared: Overseen  # of a subclass that `tabular_class` makes
-    variables = ("state", "value", "ended")
+    variables = ("state", "received", "ended", "outcome")
 
     def __init__(
         self,
@@ -62,12 +63,12 @@ class TabularEnv(POMDP):
         self.transitions: Outcomes = read_transitions(inner)
         self.desc = np.asarray(getattr(inner.unwrapped, "desc", np.zeros((0, 0))))
         inner.close()
-        self.gamma, self.outcomes = declared.gamma, declared.outcomes
+        self.gamma, self.outcomes, self.bad_acts = declared.gamma, declared.outcomes, declared.bad_acts
         self.overseer_labels, self.judgement = declared.overseer_labels, declared.judgement
         n_states, n_actions = self.transitions.successor.shape[:2]
         self.action_names = declared.action_names or tuple(map(str, range(n_actions)))
         self.noise = {"outcome": tuple(self.transitions.noise.tolist())}
-        self._value = _value_of(self.transitions)
+        self._received = _received(self.transitions)
         self._one_hot = np.eye(n_states, dtype=np.int8)
         space: Space = MultiBinary(n_states)
         if declared.agent_view is not None:
@@ -91,14 +92,16 @@ class TabularEnv(POMDP):
     def starts(self) -> tuple[np.ndarray, np.ndarray]:
         """The environment's start states."""
         place = np.flatnonzero(self.transitions.start)
-        states = np.zeros((len(place), 3), np.int64)
+        states = np.zeros((len(place), 4), np.int64)
         states[:, PLACE] = place
         return states, self.transitions.start[place]
 
     def transition(self, state: np.ndarray, action: np.ndarray, outcome: np.ndarray) -> np.ndarray:
         """The outcome of the transition dictionary."""
         at = (state[:, PLACE], action, outcome)
-        return np.column_stack([self.transitions.successor[at], self._value[at], self.transitions.terminated[at]])
+        after, ended = self.transitions.successor[at], self.transitions.terminated[at]
+        step = OverseenStep(state[:, PLACE], action, after, self.transitions.reward[at], ended, {})
+        return np.column_stack([after, self._received[at], ended, self.declared.outcome_of(step)])
 
     def terminal(self, state: np.ndarray) -> np.ndarray:
         """The step that reached the state ended the episode."""
@@ -123,6 +126,14 @@ class TabularEnv(POMDP):
         """What `overseer_view` makes of the step."""
         return self.declared.overseer_obs_of(self._step(state, action, next_state))
 
+    def bad_act(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
+        """The kind of bad act of the step, (N,) int."""
+        return self.declared.bad_act_of(self._step(state, action, next_state))
+
+    def outcome(self, state: np.ndarray) -> np.ndarray:
+        """An index of `outcomes`."""
+        return state[:, OUTCOME]
+
     def watched(self, state: np.ndarray) -> np.ndarray:
         """What `watched` makes of the state."""
         return self.declared.watched_at(state[:, PLACE], len(state))
@@ -141,7 +152,7 @@ class TabularEnv(POMDP):
         place, after = state[:, PLACE], next_state[:, PLACE]
         table = self.transitions
         same = (table.successor[place, action] == after[:, None]) & (
-            self._value[place, action] == next_state[:, [VALUE]]
+            self._received[place, action] == next_state[:, [RECEIVED]]
         )
         same &= table.terminated[place, action] == next_state[:, [ENDED]]
         reward = table.reward[place, action, same.argmax(1)]
@@ -155,10 +166,10 @@ def tabular_class(declared: Overseen) -> type[TabularEnv]:
     return type(name, (TabularEnv,), {"declared": declared, "_made": {}, "__doc__": TabularEnv.__doc__})
 
 
-def _value_of(table: Outcomes) -> np.ndarray:
+def _received(table: Outcomes) -> np.ndarray:
     """(S, A, Z) int: which of the rewards that one pair of state and successor can give; 0 where there is only one."""
     n, actions, _ = table.successor.shape
-    value = np.zeros(table.successor.shape, np.int64)
+    received = np.zeros(table.successor.shape, np.int64)
     rewards = np.unique(table.reward)
     code = np.searchsorted(rewards, table.reward)
     for s in range(n):
@@ -167,5 +178,5 @@ def _value_of(table: Outcomes) -> np.ndarray:
             for key in set(keys):
                 at = [z for z, found in enumerate(keys) if found == key]
                 if len(set(code[s, a, at].tolist())) > 1:
-                    value[s, a, at] = code[s, a, at]
-    return value
+                    received[s, a, at] = code[s, a, at]
+    return received

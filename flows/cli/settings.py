@@ -72,7 +72,7 @@ def configuration(model: type[Model], options: Mapping[str, Any]) -> Model:
         preset.pop("reference", None)  # one of the preset's own methods
     if file.get("axis") or explicit.get("axis"):
         preset.pop("oversight", None)  # one level, unless it is set
-    return _validated(model, _all_methods(_merged(_merged(preset, file), explicit)))
+    return _all_methods(_validated(model, _merged(_merged(preset, file), explicit)))
 
 
 def with_changes(config: Model, options: Mapping[str, Any]) -> Model:
@@ -172,15 +172,21 @@ def _put(values: Values, path: tuple[str, ...], value: Any) -> None:
     values[path[-1]] = value
 
 
-def _all_methods(values: Values) -> Values:
-    if tuple(values.get("methods", ())) != ("all",):
-        return values
+def _all_methods(config: Model) -> Model:
+    """Replaces the methods "all" of a sweep by keyhole's own that can hold in its world."""
+    if not isinstance(config, CompareConfig) or config.methods != ("all",):
+        return config
     import routing
 
     ours = sorted(name for name, registered in routing.METHODS.items() if registered.module.startswith("routing."))
-    run = {name: values[name] for name in ("env", ARGUMENTS, "overseer") if name in values}
-    run["oversight"] = max(values.get("oversight", (TrainConfig().oversight,)))
-    return {**values, "methods": tuple(name for name in ours if _fits({**run, "method": name}))}
+    run = {
+        "env": config.env,
+        ARGUMENTS: config.env_kwargs,
+        "overseer": config.overseer,
+        "oversight": max(config.oversight),
+    }
+    methods = tuple(name for name in ours if _fits({**run, "method": name}))
+    return config.model_copy(update={"methods": methods})
 
 
 def _fits(run: Values) -> bool:

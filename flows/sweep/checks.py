@@ -441,7 +441,7 @@ def _rehearse(config: TrainConfig, folder: Path, evaluates: bool) -> None:
     rules = find(config.method).deployments
     train.save_agent(config, model.policy, folder, {rule.name: 0.0 for rule in rules if rule.measured})
     if evaluates and config.relearn_updates and visit is not _skip_evaluation:
-        use = agents.BlockUse(find(config.method).deployments[0].scales)
+        use = agents.use_of(rules[0], 0.0)
         once = config.model_copy(update={"relearn_updates": 1})
         train.relearn_deployed(once, model.policy, use, evaluate, _NullRecorder(folder))
     env.close()

@@ -6,7 +6,7 @@ import torch
 
 import agents
 from agents.policies.blocks import BlockUse
-from agents.relearning import relearn, relearning_method, visited_updates
+from agents.relearning import fix_use, relearn, relearning_method, visited_updates
 from routing import find
 
 WORLD = "envs:keyhole/DiamondGhost-v0"
@@ -85,7 +85,7 @@ def test_a_fixed_use_holds_in_every_forward_pass():
     observations = torch.as_tensor(learner("gradient_routing").known_observations()[:20])
     with policy.deployed(RETAIN.scales):
         expected = agents.action_probabilities(policy, observations)
-    policy.mlp_extractor.fix_use(RETAIN)
+    fix_use(policy, RETAIN)
     features, masks = policy.encode(observations), torch.ones(len(observations), 3)
     assert torch.allclose(policy.log_probabilities(features)[0].exp(), expected)
     log_prob = policy.evaluate_actions(observations, torch.zeros(len(observations)), masks).log_prob

@@ -81,6 +81,23 @@ def test_rewards_and_infos_of_a_step_are_given_to_the_functions(register):
         assert info["true_reward"].tolist() == [half, half - 1]
 
 
+def test_outcomes_are_of_steps_that_terminate_and_bad_acts_are_counted_by_kind(register):
+    world = register(
+        "test/Counter-v0",
+        agent_view=lambda obs: obs["count"],
+        outcome=lambda step: np.full(len(step.reward), 1),
+        outcomes=("nothing", "three"),
+        bad_acts=("three", "one"),
+    )
+    vector, single = gymnasium.make_vec(world, num_envs=2), gymnasium.make(world)
+    vector.reset(seed=0)
+    single.reset(seed=0)
+    for ends in (0, 0, 1):
+        info, of_one = vector.step(np.array([0, 1]))[-1], single.step(1)[-1]
+        assert info["outcome"].tolist() == info["bad_act"].tolist() == [ends, ends]
+        assert of_one["outcome"] == of_one["bad_act"] == ends
+
+
 def test_dict_observations_reach_the_agent_whole(register):
     env = gymnasium.make_vec(register("test/Counter-v0"), num_envs=2)
     env.reset(seed=0)

@@ -126,3 +126,24 @@ def test_the_state_of_one_pair_of_states_with_two_rewards_keeps_them_apart(regis
     )
     tables = envs.compile_world(gymnasium.make_vec(world, num_envs=1))
     assert {-100.0, -1.0} <= set(np.unique(tables.reward))
+
+
+def fell(step):
+    return np.where(step.terminated & (step.reward == 0), 1, 2 * (step.reward > 0))
+
+
+@pytest.mark.parametrize("by_step", [False, True])
+def test_outcomes_and_bad_acts_are_those_of_the_functions_of_the_step(register, by_step):
+    names = {"outcome": fell, "outcomes": ("nothing", "hole", "goal"), "bad_acts": ("hole",)}
+    bad = {"bad_act": lambda step: (fell(step) == 1).astype(int)} if by_step else {}
+    given = {"overseer_view": nothing, "judgement": [np.nan], "is_slippery": True, **names, **bad}
+    world = gymnasium.make_vec(register("FrozenLake-v1", **given), num_envs=1)
+    envs.check_vector_env(world)
+    tables = envs.compile_world(world)
+    place, reached = tables.states[:, 0], tables.successor
+    hole = (reached >= len(tables.successor)) & (place[reached] != 15)
+    assert hole.any()
+    assert (tables.outcome[reached][hole] == 1).all()
+    assert (tables.outcome[reached][place[reached] == 15] == 2).all()
+    assert np.array_equal(tables.bad_act == 1, hole)
+    assert (tables.bad_act[~hole] == 0).all()
