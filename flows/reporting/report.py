@@ -8,7 +8,7 @@ import csv
 import math
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from flows.reporting.predictions import predicted_worlds
 from flows.reporting.relearning import NOT_REMOVED, relearned_arms, relearning_figure
 from flows.reporting.scales import scales_figure
 from flows.reporting.statistics import Interval
+from flows.reporting.verdicts import Place
 from flows.tracking.certificates import PREFIX
 from flows.tracking.missing import Missing
 from flows.tracking.results import ABSORPTION_METRICS, Results, Row
@@ -309,13 +310,14 @@ def summary(comparison: Comparison) -> str:
     if comparison.contrasts:
         title = f"true return against {comparison.results.reference_arm}"
         header = (title, ["verdict", "difference", "adj. p", "pairs", "needed"])
-        parts.append(_format_table(header, _by_level(comparison, verdict_columns, contrasted=True)))
+        parts.append(_format_table(header, _by_level(comparison, verdict_columns, comparison.contrasts)))
         parts.append("\n".join(textwrap.wrap(method_note(comparison), WIDTH)))
     header = ("true return, with 95 % intervals", ["mean", "interquartile mean", "seeds"])
     parts.append(_format_table(header, _by_level(comparison, result_columns)))
     if comparison.results.has_bad_acts:
         header = ("bad acts per episode", ["monitored", "unmonitored", "retained", labels_title(comparison)])
-        parts.append(_format_table(header, _by_level(comparison, bad_act_columns)))
+        distinct = {(cell.row, cell.level) for cell in without_coinciding(comparison.cells)}  # comparison.csv has all
+        parts.append(_format_table(header, _by_level(comparison, bad_act_columns, distinct)))
     if relearned := relearned_arms(comparison):
         header = ("updates to regain half of the removed bad acts", ["median"])
         parts.append(
@@ -325,16 +327,14 @@ def summary(comparison: Comparison) -> str:
 
 
 def _by_level(
-    comparison: Comparison, columns: Callable[[Comparison, Cell], list[str]], contrasted: bool = False
+    comparison: Comparison,
+    columns: Callable[[Comparison, Cell], list[str]],
+    places: Collection[Place] | None = None,
 ) -> list[Line]:
-    """Return the lines of a table: at each level a title, then the cells, best first."""
+    """Return the lines of a table: at each level a title, then the cells, best first; those of `places` if given."""
     lines: list[Line] = []
     for level in comparison.levels:
-        cells = [
-            cell
-            for cell in comparison.at_level(level)
-            if not contrasted or (cell.row, cell.level) in comparison.contrasts
-        ]
+        cells = [cell for cell in comparison.at_level(level) if places is None or (cell.row, cell.level) in places]
         lines.append((level.title, []))
         lines += [(f" {label(cell)}", columns(comparison, cell)) for cell in cells]
     return lines
