@@ -3,7 +3,7 @@
 The pool replaces a dead worker and never repeats its job. `flows.compare.train` resumes the run once, elsewhere.
 
 Every process has its own pipe. A queue shared by all processes would stay locked if the process that writes to it were
-killed. A process imports its libraries once and then executes job after job.
+killed. A process is forked from a server process that has imported the libraries, and executes job after job.
 """
 
 import gc
@@ -15,6 +15,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pkgutil import resolve_name
 from typing import Any, Protocol
@@ -25,6 +26,7 @@ from flows.text import exception_line
 
 logger = logging.getLogger(__name__)
 MessageHandler = Callable[[str, tuple], None]  # receives the name and arguments of each message that a job sends
+LIBRARIES = ["flows.running.train"]  # imported once, by the process from which workers are forked
 
 
 class Worker(Protocol):
@@ -48,17 +50,27 @@ class Worker(Protocol):
 
 
 class ProcessWorker:
-    """A child process and the parent's end of its pipe."""
+    """A child process, which starts with its first job, and the parent's end of its pipe."""
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, child_end = context.Pipe()
-        self.process = context.Process(target=_serve, args=(child_end, tuple(preload)), daemon=True)
-        self.process.start()
-        child_end.close()  # the child holds the only copy, so its death reads as the end of the pipe
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(LIBRARIES)
+        forkserver.ensure_running()  # it imports the libraries while this process goes on
+        self._pipe, self._child_end = self._context.Pipe()
+        self.process = self._context.Process(target=_serve, args=(self._child_end, tuple(preload)), daemon=True)
+        self._starting, self._killed = threading.Lock(), False
+
+    def _start(self) -> None:
+        """Starts the process, once."""
+        with self._starting:
+            if self._killed or self.process.pid is not None:
+                return
+            self.process.start()
+            self._child_end.close()  # the child holds the only copy, so its death reads as the end of the pipe
 
     def do(self, target: str, arguments: tuple, on_message: MessageHandler) -> Any:
         """Runs a job in the process; see Worker."""
+        self._start()
         try:
             self._pipe.send((target, arguments))
             while True:
@@ -73,10 +85,17 @@ class ProcessWorker:
 
     def kill(self) -> None:
         """Ends the process immediately."""
+        with self._starting:
+            self._killed = True
+            if self.process.pid is None:
+                self._child_end.close()
+                return
         self.process.kill()
         self.process.join()
 
     def _exit_reason(self) -> str:
+        if self.process.pid is None:
+            return "the process was ended before it started"
         self.process.join(5)
         code = self.process.exitcode
         cause = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"

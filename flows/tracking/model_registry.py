@@ -10,16 +10,18 @@ import re
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import agents
 from flows.text import markdown_code, one_line
 from flows.tracking.missing import Missing
 from flows.tracking.pyfunc import PARAMS
 from flows.tracking.results import Results, Row
 from flows.tracking.store import Store
+
+if TYPE_CHECKING:
+    import agents
 
 AGENT = "agent.zip"
 MODEL = "model"  # subfolder of the run's artifact folder
@@ -39,6 +41,8 @@ def register_models(store: Store, results: Results, missing: Missing) -> dict[st
     Returns:
         Method -> registered version as "name/number".
     """
+    import agents  # imports torch, which a report does not need
+
     registered: dict[str, str] = {}
     for row in best_rows(results):
         with missing.part(f"registered model of {row.method}"):
@@ -130,7 +134,7 @@ def world_name(env: str) -> str:
     return re.sub(r"[^\w.+-]", "-", env.removeprefix("envs:").removeprefix("keyhole/"))
 
 
-def _write_model(folder: Path, agent: agents.Agent) -> Path:
+def _write_model(folder: Path, agent: "agents.Agent") -> Path:
     """Write the agent and MLflow's description of it to a subfolder of the run's folder; return the subfolder."""
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # MLflow warns about its own type hints
         import mlflow.pyfunc

@@ -16,6 +16,7 @@ from torch import nn
 from routing.backward.layers import routed_forward
 from routing.backward.parameter_weights import ParameterWeight
 from routing.backward.side_effects import check_not_recomputed
+from routing.backward.two_pass import exclude_from_graphs
 
 Release = Callable[[], None]
 OutputHook = Callable[[Any, Any], Any]
@@ -35,6 +36,7 @@ _PATCHES: WeakKeyDictionary[nn.Module, _Patch] = WeakKeyDictionary()
 
 def weight_parameter(layer: nn.Module, weight: ParameterWeight) -> Release:
     """Weight a parameter's gradient in each forward pass of the layer. Returns a function that removes the weight."""
+    exclude_from_graphs()
     return _add(layer, _patch(layer).weights, weight)
 
 

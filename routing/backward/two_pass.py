@@ -91,6 +91,7 @@ def stop_grad(x: Tensor) -> Tensor:
 
 Forward = Callable[..., Any]
 Parameters = Mapping[str, Tensor]
+_excluded: Callable[..., Any] | None = None  # `_forward_twice` outside of compiled graphs
 
 
 def evaluated_twice(
@@ -133,7 +134,16 @@ def evaluated_twice(
     return value
 
 
-@torch.compiler.disable
+def exclude_from_graphs() -> None:
+    """Have torch.compile leave `forward_twice` out of its graphs.
+
+    Called before the first layer is evaluated twice, not on import: it imports torch's compiler, which takes as long as
+    the rest of torch.
+    """
+    global _excluded
+    _excluded = _excluded or torch.compiler.disable(_forward_twice)
+
+
 def forward_twice(layer: nn.Module, weights: Sequence[ParameterWeight], forward: Forward, *args, **kwargs) -> Any:
     """Evaluate any layer that treats examples separately twice, with the same random numbers and state.
 
@@ -142,6 +152,11 @@ def forward_twice(layer: nn.Module, weights: Sequence[ParameterWeight], forward:
         RuntimeError: the layer changes its input in place, or reads a tensor that is neither an argument nor a
             parameter.
     """
+    assert _excluded is not None  # whoever weights a parameter has called exclude_from_graphs
+    return _excluded(layer, weights, forward, *args, **kwargs)
+
+
+def _forward_twice(layer: nn.Module, weights: Sequence[ParameterWeight], forward: Forward, *args, **kwargs) -> Any:
     _check_supported(layer, weights[0].piece.name)
     evaluate = _Evaluation(layer, forward, weights[0].piece.name)
     parameters = dict(layer.named_parameters(remove_duplicate=False))

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.flows import forked
+
 COMMAND = """
 from flows.running import worker
 if __name__ == "__main__":
@@ -22,19 +24,22 @@ TINY += ("--n-steps", "8")  # enough rollouts for no warning
 TINY += ("--set", "size=2")  # a small world, whose certificate is fast
 
 
-def start(project: Path, trainer: str, *words: str) -> subprocess.Popen:
+def environment() -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "KEYHOLE"))}
+    return {**ours, "PYTHONPATH": str(ROOT)}
+
+
+def start(project: Path, trainer: str, *words: str) -> subprocess.Popen:
     command = [sys.executable, "-c", COMMAND, trainer, *words]
     return subprocess.Popen(
-        command, cwd=project, env={**ours, "PYTHONPATH": str(ROOT)}, text=True, stdout=-1, stderr=-1,
+        command, cwd=project, env=environment(), text=True, stdout=-1, stderr=-1,
         start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 
 def keyhole(project: Path, trainer: str, *words: str) -> tuple[int, str, str]:
-    process = start(project, trainer, *words)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
+    done = forked.keyhole(project, environment(), trainer, *words, code=COMMAND)
+    return done.returncode, done.stdout, done.stderr
 
 
 def runs(project: Path) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ GROWTH = 1.25  # from a tenth of the runs to nine tenths; caches fill at the sta
 
 def memory(parent: psutil.Process) -> dict[str, float]:
     """Returns the resident memory of the parent and of all workers together, in MiB."""
-    workers = [child for child in parent.children() if "spawn_main" in " ".join(child.cmdline())]
+    workers = [child for child in parent.children(recursive=True) if "forkserver" in " ".join(child.cmdline())]
     return {
         "parent": parent.memory_info().rss / 2**20,
         "workers": sum(worker.memory_info().rss for worker in workers) / 2**20,
