@@ -51,7 +51,8 @@ def set_flags(obs: Any, flags: np.ndarray | None) -> str | None:
     if not len(found):
         return "none"
     if obs.ndim == 3:
-        return ", ".join(f"plane {plane} at row {row}, column {column}" for plane, row, column in found.tolist())
+        at = np.argwhere(_planes(np.asarray(flags, bool) & (obs != 0))).tolist()
+        return ", ".join(f"plane {plane} at row {row}, column {column}" for plane, row, column in at)
     return ", ".join(f"entry {' '.join(map(str, index))}" for index in found.tolist())
 
 
@@ -59,9 +60,16 @@ def _is_binary(obs: np.ndarray) -> bool:
     return obs.dtype.kind in "bi" and bool(np.isin(obs, (0, 1)).all())
 
 
+def _planes(obs: np.ndarray) -> np.ndarray:
+    """(C, H, W): the planes of such an array, or of an image, (H, W, C), which is told apart by H = W or a small C."""
+    rows, columns, last = obs.shape
+    channels_last = rows == columns != last or (columns != last and last < rows)
+    return np.moveaxis(obs, 2, 0) if channels_last else obs
+
+
 def _grid(obs: np.ndarray) -> Iterator[str]:
-    """The cells of an array of planes, (C, H, W), or of an image, (H, W, C); the smallest of the outer axes is C."""
-    planes = obs if obs.shape[0] <= obs.shape[2] else np.moveaxis(obs, 2, 0)
+    """The cells of an array of planes or of an image."""
+    planes = _planes(obs)
     if _is_binary(planes) and len(planes) <= MAX_PLANES:
         yield f"{len(planes)} planes; each cell lists those that are 1 in it"
         cells = [

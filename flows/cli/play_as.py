@@ -9,6 +9,7 @@ Letters: N copies, here always one; S states, O observations.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +53,7 @@ MAX_RUN = 10_000  # steps that one key makes
 PICTURES = 3  # of states that look alike
 SAMPLED_ROWS = 300  # states whose pictures are compared
 MAX_LABELS = 16  # overseer observations that are listed
+GAP = "   "  # between two pictures
 WIDTH = 100  # characters of a row of pictures
 
 
@@ -114,7 +116,7 @@ class Episode:
 
     def take(self, actions: np.ndarray) -> Act:
         """Takes an action, (1,) or (1, ...)."""
-        frame = self.env.render()[0] if self._draws else ""
+        frame = _text_of(self.env.render()[0]) if self._draws else ""
         alike = self.alike()
         self._batch, reward, terminated, truncated, info = self.env.step(actions)
         ended = bool(terminated[0] | truncated[0])
@@ -235,6 +237,7 @@ def play_as_agent(env: Any, seed: int) -> None:
             if key == RESTART:
                 _print_left(episode, show_proxy=True)
                 episode.restart()
+                print("\nanother episode")
             elif episode.ended:
                 print(f"the episode has ended; {RESTART} starts another one, {QUIT} quits")
                 continue
@@ -351,7 +354,7 @@ def _print_alike(env: Any, states: np.ndarray) -> None:
         print(f"  {many}")
         return
     rows = np.unique(np.linspace(0, len(states) - 1, SAMPLED_ROWS).astype(int))
-    pictures = list(dict.fromkeys(drawing.ansi(env.picture(states[row])) for row in rows))
+    pictures = list(dict.fromkeys(_text_of(drawing.ansi(env.picture(states[row]))) for row in rows))
     spread = np.unique(np.linspace(0, len(pictures) - 1, PICTURES).astype(int))
     shown = "" if len(states) == 1 else ", for example" if len(pictures) > PICTURES else ""
     print(f"  {many}{shown}:")
@@ -359,19 +362,24 @@ def _print_alike(env: Any, states: np.ndarray) -> None:
         print(f"    {line}".rstrip())
 
 
+def _text_of(frame: str) -> str:
+    """A text picture; one that consists of a caption without its empty cell."""
+    return frame.removeprefix(f" {drawing.FLOOR}\n")
+
+
 def side_by_side(pictures: Sequence[str], width: int = WIDTH) -> Iterator[str]:
-    """Yields the lines of text pictures, as many in a row as fit into the width; a row is followed by an empty line."""
-    blocks = [picture.split("\n") for picture in pictures]
-    row: list[list[str]] = []
-    for block in [*blocks, None]:
-        if row and (block is None or sum(_width(b) + 3 for b in [*row, block]) > width):
-            for i in range(max(map(len, row))):
-                yield "   ".join((b[i] if i < len(b) else "").ljust(_width(b)) for b in row).rstrip()
-            if block is not None:
-                yield ""
-            row = []
-        if block is not None:
-            row.append(block)
+    """Yields the lines of text pictures, as many in a row as fit into the width, with an empty line between rows."""
+    rows: list[list[list[str]]] = []
+    for block in (picture.split("\n") for picture in pictures):
+        if rows and sum(_width(other) + len(GAP) for other in rows[-1]) + _width(block) <= width:
+            rows[-1].append(block)
+        else:
+            rows.append([block])
+    for number, row in enumerate(rows):
+        if number:
+            yield ""
+        for lines in zip_longest(*row, fillvalue=""):
+            yield GAP.join(line.ljust(_width(block)) for line, block in zip(lines, row, strict=True)).rstrip()
 
 
 def _width(lines: Sequence[str]) -> int:
