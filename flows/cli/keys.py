@@ -39,7 +39,7 @@ def reading_keys(stream: TextIO | None = None) -> Iterator[Keys]:
     if stream is None:  # standard input is closed
         yield lambda: END
     elif not stream.isatty():
-        yield KeyReader(lambda: stream.buffer.read1(CHUNK))
+        yield KeyReader(lambda: stream.buffer.read1(CHUNK))  # type: ignore[union-attr]  # it is buffered
     else:
         with _single_keys(stream.fileno()) as reader:
             yield reader

@@ -399,6 +399,26 @@ def envs() -> None:
 
 
 @cli.command()
+@click.argument("names", metavar="[ENV]...", nargs=-1)
+@click.option("--out", default=".", metavar="DIR", help="folder of gallery.md and gallery/  [default: this one]")
+@click.option("--set", "arguments", multiple=True, metavar="NAME=VALUE", help=SET)
+@channel_options
+def gallery(
+    names: tuple[str, ...], out: str, arguments: tuple[str, ...], oversight: float | None, overseer: str
+) -> None:
+    """Draw what the agent and the overseer see of each ENV, by default of every world of keyhole that has tables.
+
+    The page gallery.md has a figure for each world and the main numbers of its certificate.
+    """
+    from flows.cli.gallery import write_gallery
+
+    given = with_channel(arguments, oversight, overseer)
+    if given and not names:
+        raise UserError("--set, --oversight and --overseer apply to the environments that are named; name one")
+    write_gallery(names, given, out)
+
+
+@cli.command()
 @click.argument("names", metavar="[METHOD [OTHER]]", nargs=-1)
 @click.option("--parts", is_flag=True, help="list the parts that methods are made of")
 def methods(names: tuple[str, ...], parts: bool) -> None:
