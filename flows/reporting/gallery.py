@@ -32,13 +32,13 @@ COLUMNS, FEWEST = 8, 6
 PAIRS = 2  # overseer observations of which two steps are drawn
 FRAME = "#c9ced4"  # of a picture whose observation no other column has
 AGENT_COLOURS, OVERSEER_COLOURS = COLOURS[:4], COLOURS[4:10]
-CELL, MARGIN, LEFT, HEAD, LINE = 1.4, 0.12, 0.3, 0.36, 0.135  # inches: a picture, its margins, a line of text
+CELL, MARGIN, LEFT, HEAD, LINE = 1.4, 0.12, 0.4, 0.36, 0.135  # inches: a picture, its margins, a line of text
 HIGHEST, CAPTIONS = 1.3, 0.7  # height of a picture in widths: the most, and that of a caption
 TEXT_WIDTH = 20  # characters of a line under or in a picture
 DPI, SHADES = 90, 64
 SMALL: dict[str, Any] = {"fontsize": 7.5, "color": INK}
-ROWS = ("as the agent sees it", "as the overseer sees it")
-NO_NUMBER = "–"
+ROWS = ("as the agent\nsees it", "as the overseer\nsees it")
+NO_NUMBER, NO_BREAK = "–", "\N{NO-BREAK SPACE}"
 FOLDER = "gallery"  # of the pictures, beside the page
 
 
@@ -156,7 +156,7 @@ def gallery_figure(world: Any, tables: Tables, title: str) -> bytes:
         _draw_state(axis, picture, colour, text)
         axis.set_title(action, pad=5, **SMALL)
     for row, name in zip(axes, ROWS, strict=True):
-        row[0].set_ylabel(name, fontsize=8.5, color=INK)
+        row[0].set_ylabel(name, **SMALL)
     return _png(figure)
 
 
@@ -225,7 +225,16 @@ def _action(world: Any, action: int) -> str:
 
 
 def _wrapped(text: str) -> str:
-    return "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, TEXT_WIDTH))
+    """The text in lines of at most TEXT_WIDTH characters, broken after commas where there are any."""
+    return "\n".join(
+        line.replace(NO_BREAK, " ")
+        for part in text.split("\n")
+        for line in textwrap.wrap(", ".join(map(_unbroken, part.split(", "))), TEXT_WIDTH)
+    )
+
+
+def _unbroken(piece: str) -> str:
+    return piece.replace(" ", NO_BREAK) if len(piece) < TEXT_WIDTH else piece
 
 
 def _png(figure: Figure) -> bytes:

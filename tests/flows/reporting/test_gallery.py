@@ -43,7 +43,7 @@ def test_the_command_draws_a_world_and_writes_the_numbers_of_its_certificate(tmp
     page = (tmp_path / "gallery.md").read_text(encoding="utf-8")
     assert "keyhole gallery keyhole/TMaze-v0 --set length=1 --out" in page
     assert "`keyhole/TMaze-v0` with `length=1`. The signpost is visible from the first cell only" in page
-    assert "| 16 | 3 | 4 | 4 | 1.000 | 1.000 | 0.000 | 1.000 | no | no |" in page
+    assert "| 8 | 3 | 4 | 4 | 1.000 | 1.000 | 0.000 | 1.000 | no | no |" in page
 
 
 def test_a_world_without_tables_is_named_with_the_reason(tmp_path, capsys, monkeypatch):
