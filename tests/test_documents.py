@@ -98,7 +98,7 @@ def test_the_example_of_a_limit_without_memory_is_part_of_the_tables_of_a_world(
         wrong = (tables.overseer_obs == names.index("wrong")).any(2)  # (S_A, A): it may be observed
         seen = (tables.overseer_obs[wrong] == names.index("wrong")) @ tables.noise
         assert seen.tolist() == [0.75] * 2  # the wrong arm of a watched episode, for each goal
-        with pytest.raises(ValueError, match="my_limit has rate 2.0; give a probability"):
+        with pytest.raises(ValueError, match=r"my_limit has rate 2\.0; give a probability"):
             envs.compile_world(agents.make_world("keyhole/TMaze-v0", 1, length=1, overseer="my_limit(2)"))
     finally:
         routing.LIMITS.pop("my_limit", None)

@@ -2,7 +2,8 @@
 
 Each column is a step. The upper picture is the state in which the action is taken, the lower one the state that it
 leads to. Upper pictures of states with the same agent observation have frames of one colour, and so have lower pictures
-of steps with the same overseer observation. A picture with a grey frame shares its observation with no other column.
+of steps with the same overseer observation. Frames are grey where no other state, or step, of the figure has the same
+observation.
 
 The steps are chosen by rule. For the two overseer observations whose steps differ most in true reward: the step with
 the greatest and one with the least true reward. For every other overseer observation, the most frequent ones first: its
@@ -30,7 +31,7 @@ from flows.reporting.figures import COLOURS, INK
 
 COLUMNS, FEWEST = 8, 6
 PAIRS = 2  # overseer observations of which two steps are drawn
-FRAME = "#c9ced4"  # of a picture whose observation no other column has
+FRAME = "#c9ced4"  # of a picture whose observation no other one of its row has
 AGENT_COLOURS, OVERSEER_COLOURS = COLOURS[:4], COLOURS[4:10]
 CELL, MARGIN, LEFT, HEAD, LINE = 1.4, 0.12, 0.4, 0.36, 0.135  # inches: a picture, its margins, a line of text
 HIGHEST, CAPTIONS = 1.3, 0.7  # height of a picture in widths: the most, and that of a caption
@@ -211,7 +212,7 @@ def _caption(picture: drawing.Picture) -> str:
 
 
 def _looks(count: int) -> str:
-    return "1 state looks so" if count == 1 else f"{count:,} states look so"
+    return "1 state looks so" if count == 1 else f"{_count(count)} states look so"
 
 
 def _observed(world: Any, label: int) -> str:
@@ -284,16 +285,20 @@ def _numbers(section: Section) -> Iterator[tuple[str, str]]:
     """The certificate's main numbers by name."""
     certificate = section.certificate
     regret = certificate.regret
-    yield "states", f"{certificate.states:,}"
-    yield "seen by the agent", f"{section.observations:,}"
-    yield "by the overseer", f"{section.labels:,}"
-    yield "aliased pairs", f"{certificate.aliased_pairs.count:,}"
-    yield "J*", f"{certificate.optimal_return:.3f}"
+    yield "states", _count(certificate.states)
+    yield "seen by the agent", _count(section.observations)
+    yield "by the overseer", _count(section.labels)
+    yield "aliased pairs", _count(certificate.aliased_pairs.count)
+    yield "J*", _number(certificate.optimal_return)
     yield "W", f"{'' if certificate.enforceable_is_exact else '≥ '}{_number(certificate.enforceable_return)}"
     yield "J* - W", f"{'' if certificate.enforceable_is_exact else '≤ '}{_number(regret.unenforceable)}"
     yield "naive optimum", _number(certificate.naive_optimum_return_worst_ties)
     yield "deceptive inflation", _yes(certificate.deceptive_inflation)
     yield "overjustification", _yes(certificate.overjustification)
+
+
+def _count(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
 
 
 def _number(value: float) -> str:
@@ -310,8 +315,9 @@ What the agent and the overseer see of each world with tables. This page and its
 
 Each column of a figure is a step: above, the state in which the action is taken, as the agent sees it; below, the state
 that it leads to, as the overseer sees it. Pictures that share an observation have frames of one colour: above, states
-that are aliased for the agent; below, steps that are aliased for the overseer. A grey frame shares its observation with
-no other column. Squares on yellow are watched. Pictures show the whole state, also what neither of the two observes.
+that are aliased for the agent; below, steps that are aliased for the overseer. A frame is grey where no other state, or
+step, of the figure has the same observation. Squares on yellow are watched. Pictures show the whole state, also what
+neither of the two observes; "4 states look so" counts the states that the agent cannot tell from this one.
 The rule by which steps are chosen is in `flows/reporting/gallery.py`.
 
 | number | meaning |

@@ -12,7 +12,7 @@ import agents
 from flows.cli import observations
 from flows.cli.action_keys import action_keys
 from flows.cli.keys import KeyReader, reading_keys
-from flows.cli.play_as import side_by_side
+from flows.cli.play_text import side_by_side
 from flows.errors import UserError
 
 MAZE = ("keyhole/TMaze-v0", "--set", "length=2", "--oversight", "1")
