@@ -8,7 +8,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 CODE := agents benchmarks envs flows routing tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test soak check bench clean lock audit
+.PHONY: help install run ui test soak check bench gallery clean lock audit
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ check: $(STAMP) ## check format, lint and types, and run the fast tests
 	@$(BIN)/ruff check --quiet $(CODE)
 	@$(BIN)/mypy
 	@$(TESTS) -m "not slow and not soak" -n 2 --dist loadfile $(ARGS)
+
+gallery: $(STAMP) ## draw every world and certify it: docs/gallery.md and docs/gallery/ (minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/keyhole gallery --out docs $(ARGS)
 
 bench: $(STAMP) ## measure the tool against references: docs/benchmark.json and .png (ten minutes on two idle cores)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)

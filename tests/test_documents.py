@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import agents
 import envs
 import routing
 from envs import checks
@@ -88,11 +89,24 @@ def _python_example(document, word):
     return example
 
 
-def test_the_example_of_a_limit_works_and_continues_from_its_snapshot():
-    text = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
-    (example,) = [code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "tires" in code]
+def test_the_example_of_a_limit_without_memory_is_part_of_the_tables_of_a_world():
     try:
-        exec(example, {"routing": routing, "np": np})
+        exec(_python_example("docs/limits.md", "def my_limit"), {})
+        world = agents.make_world("keyhole/TMaze-v0", 1, length=1, overseer="my_limit(0.25)")
+        tables, names = envs.compile_world(world), world.overseer_labels
+        assert tables.noise.tolist() == [0.25, 0.75]
+        wrong = (tables.overseer_obs == names.index("wrong")).any(2)  # (S_A, A): it may be observed
+        seen = (tables.overseer_obs[wrong] == names.index("wrong")) @ tables.noise
+        assert seen.tolist() == [0.75] * 2  # the wrong arm of a watched episode, for each goal
+        with pytest.raises(ValueError, match=r"my_limit has rate 2\.0; give a probability"):
+            envs.compile_world(agents.make_world("keyhole/TMaze-v0", 1, length=1, overseer="my_limit(2)"))
+    finally:
+        routing.LIMITS.pop("my_limit", None)
+
+
+def test_the_example_of_a_limit_with_a_history_works_and_continues_from_its_snapshot():
+    try:
+        exec(_python_example("docs/limits.md", "tires"), {"routing": routing, "np": np})
         (bound,) = routing.parse_limits("tires(100)")
         view = routing.View(np.zeros((8, 4), int), np.zeros((8, 4)), np.ones((8, 4), bool), verdict=np.ones((8, 4)))
         straight, resumed = bound.make(0), bound.make(1)
@@ -101,3 +115,10 @@ def test_the_example_of_a_limit_works_and_continues_from_its_snapshot():
         np.testing.assert_array_equal(straight(view).verdict, resumed(view).verdict)
     finally:
         routing.LIMITS.pop("tires", None)
+
+
+def test_the_page_of_limits_lists_every_limit_with_its_parameters():
+    text = (ROOT / "docs/limits.md").read_text(encoding="utf-8")
+    ours = [part for part in routing.LIMITS.values() if part.module.startswith("routing.limits.")]
+    listed = dict(re.findall(r"^\| `(\w+)\((.*?)\)` \|", text, re.MULTILINE))
+    assert {name: words.split(", ") for name, words in listed.items()} == {p.name: [*p.parameters] for p in ours}

@@ -374,7 +374,7 @@ def list_worlds() -> None:
     entries = origins.local_worlds()
     for name, spec in gymnasium.registry.items():
         if name.startswith("keyhole/") or name in theirs:
-            entries.append(origins.Entry(name, _statement(spec), origins.origin(defining_module(spec))))
+            entries.append(origins.Entry(name, world_statement(spec), origins.origin(defining_module(spec))))
     origins.print_by_origin(entries)
     origins.print_failures(failed)
 
@@ -411,7 +411,7 @@ def _show(store: "Store", run_id: str) -> None:
         print(f"keyhole: the numbers are complete, but missing: {'; '.join(found.missing)}; {again}", file=sys.stderr)
 
 
-def _statement(spec: Any) -> str:
+def world_statement(spec: Any) -> str:
     """The first paragraph of the docstring of the world's module."""
     from gymnasium.envs.registration import load_env_creator
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, get_args
 
 import click
+from click.core import ParameterSource
 
 from flows.cli.options import options, store_option
 from flows.cli.serve import schedule, serve
@@ -285,9 +286,23 @@ def show(run: str | None, as_json: bool) -> None:
     show_run(run, as_json)
 
 
+OF_AGENTS = ("deploy", "without", "greedy", "env")  # options of `play` that need --agent
+OF_PRINTED = ("episodes", "gif")  # options of `play` that --as excludes
+OF_ENVIRONMENTS = ("arguments", "overseer")  # options of `play` that need ENV
+OPTION_NAMES = {"arguments": "--set"}  # where the option is not named like the parameter
+
+
 @cli.command()
-@click.option("--agent", required=True, metavar="AGENT", help="run (id, prefix, name), file or registered model")
-@click.option("--oversight", type=click.FloatRange(0, 1), help="oversight level  [default: as trained]")
+@click.argument("world", metavar="[ENV]", required=False)
+@click.option("--as", "role", type=click.Choice(("agent", "overseer")), help="what you see and do, by keys")
+@click.option("--agent", metavar="AGENT", help="run (id, prefix, name), file or registered model")
+@click.option("--set", "arguments", multiple=True, metavar="NAME=VALUE", help=SET)
+@click.option(
+    "--oversight",
+    type=click.FloatRange(0, 1),
+    help="oversight level  [default: of an agent as trained, of ENV its own]",
+)
+@click.option("--overseer", default="", metavar="LIMIT|LIMIT", help="limits of the overseer; see `keyhole limits`")
 @click.option("--episodes", default=1, show_default=True, type=click.IntRange(1), help="number of episodes")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="seed of the episodes")
 @click.option("--deploy", metavar="RULE", help="deployment rule  [default: the method's first]")
@@ -296,11 +311,59 @@ def show(run: str | None, as_json: bool) -> None:
 @click.option("--env", metavar="ENV", help="the agent's environment, to trust one that is not keyhole's")
 @click.option("--gif", metavar="FILE", help="also write the episodes as a GIF")
 @store_option
-def play(agent: str, gif: str | None, **play_options: Any) -> None:
-    """Play episodes of a saved AGENT in its world and print each step with the overseer's observation."""
+@click.pass_context
+def play(
+    context: click.Context,
+    world: str | None,
+    role: str | None,
+    agent: str | None,
+    arguments: tuple[str, ...],
+    overseer: str,
+    gif: str | None,
+    **play_options: Any,
+) -> None:
+    """Play episodes of a saved AGENT in its world, or step through the environment ENV by keys.
+
+    With --agent alone, each step is printed with the overseer's observation.
+
+    With ENV --as agent you choose the actions and see what the agent observes. With ENV --as overseer, or --agent AGENT
+    --as overseer, you see the overseer's observations and verdicts of a random policy, or of the agent. The truth is
+    printed when the episode has ended. ? lists the keys. In a pipe, each character of the input is a key.
+    """
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    check_play(world, agent, role, given)
     from flows.cli.play import PlayOptions, play_agent
 
-    play_agent(agent, PlayOptions(**play_options), gif)
+    options = PlayOptions(**play_options)
+    if role is None:
+        assert agent is not None  # check_play
+        play_agent(agent, options, gif)
+        return
+    from flows.cli.play_as import play_environment, play_overseen_agent
+
+    if world is None:
+        assert agent is not None  # check_play
+        play_overseen_agent(agent, options)
+    else:
+        play_environment(world, with_channel(arguments, options.oversight, overseer), role, options.seed)
+
+
+def check_play(world: str | None, agent: str | None, role: str | None, given: list[str]) -> None:
+    """Raises UserError for options of `play` that exclude each other; `given` lists those on the command line."""
+    if world is None and agent is None:
+        raise UserError("missing option '--agent', or an environment ENV with --as agent or --as overseer")
+    if world is not None and agent is not None:
+        raise UserError(f"found both {world!r} and --agent; name one: an agent is played in its own world")
+    if world is not None and role is None:
+        raise UserError(f"missing option '--as'; {world!r} is played with --as agent or --as overseer")
+    if agent is not None and role == "agent":
+        raise UserError("with --as agent you choose the actions; name an environment ENV in place of --agent")
+    excluded = dict.fromkeys(OF_AGENTS, "needs --agent") if world is not None else {}
+    excluded |= dict.fromkeys(OF_ENVIRONMENTS, "needs an environment ENV") if agent is not None else {}
+    excluded |= dict.fromkeys(OF_PRINTED, "has no meaning with --as") if role is not None else {}
+    for name in given:
+        if name in excluded:
+            raise UserError(f"{OPTION_NAMES.get(name, '--' + name)} {excluded[name]}; leave it out")
 
 
 @cli.command()
@@ -333,6 +396,26 @@ def envs() -> None:
     from flows.cli.commands import list_worlds
 
     list_worlds()
+
+
+@cli.command()
+@click.argument("names", metavar="[ENV]...", nargs=-1)
+@click.option("--out", default=".", metavar="DIR", help="folder of gallery.md and gallery/  [default: this one]")
+@click.option("--set", "arguments", multiple=True, metavar="NAME=VALUE", help=SET)
+@channel_options
+def gallery(
+    names: tuple[str, ...], out: str, arguments: tuple[str, ...], oversight: float | None, overseer: str
+) -> None:
+    """Draw what the agent and the overseer see of each ENV, by default of every world of keyhole that has tables.
+
+    The page gallery.md has a figure for each world and the main numbers of its certificate.
+    """
+    from flows.cli.gallery import write_gallery
+
+    given = with_channel(arguments, oversight, overseer)
+    if given and not names:
+        raise UserError("--set, --oversight and --overseer apply to the environments that are named; name one")
+    write_gallery(names, given, out)
 
 
 @cli.command()

@@ -193,7 +193,7 @@ def episodes(agent: agents.Agent, world: Any, options: PlayOptions) -> Iterator[
             episode: list[PlayedStep] = []
             while not episode or not episode[-1].ended:
                 frame = world.render()[0]
-                action = _act(agent, obs, generator)
+                action = act_or_explain(agent, obs, generator)
                 obs, reward, terminated, truncated, info = world.step(action)
                 ended = bool(terminated[0] | truncated[0])
                 true, overseer_obs, outcome = (info[name][0] for name in ("true_reward", "overseer_obs", "outcome"))
@@ -205,7 +205,7 @@ def episodes(agent: agents.Agent, world: Any, options: PlayOptions) -> Iterator[
             yield episode
 
 
-def _act(agent: agents.Agent, obs: np.ndarray, generator: torch.Generator | None) -> np.ndarray:
+def act_or_explain(agent: agents.Agent, obs: np.ndarray, generator: torch.Generator | None) -> np.ndarray:
     """The agent's actions; raises UserError if the weights, which are finite, overflow."""
     try:
         return agent.act(obs, generator)
@@ -216,8 +216,8 @@ def _act(agent: agents.Agent, obs: np.ndarray, generator: torch.Generator | None
 def describe_episode(episode: Sequence[PlayedStep], world: Any) -> Iterator[str]:
     """Yields the lines that describe an episode: each state, the action, the rewards and the outcome."""
     for number, step in enumerate(episode):
-        action = _named(world.action_names, step.action)
-        observation = _observed(world, step.overseer_obs)
+        action = name_of(world.action_names, step.action)
+        observation = overseer_text(world, step.overseer_obs)
         yield f"\n{step.frame}"
         rewards = f"reward {step.reward:g}, true reward {step.true_reward:g}"
         yield f"step {number + 1}: {action}; {rewards}; overseer sees: {observation}"
@@ -225,7 +225,7 @@ def describe_episode(episode: Sequence[PlayedStep], world: Any) -> Iterator[str]
     last = episode[-1]
     verdict = world.verdict(np.asarray(last.overseer_obs)[None])[0]
     judgement = "no verdict" if np.isnan(verdict) else f"verdict {verdict:g}"
-    yield f"\nended with {_named(world.outcomes, last.outcome)} after {len(episode)} steps"
+    yield f"\nended with {name_of(world.outcomes, last.outcome)} after {len(episode)} steps"
     yield f"return {proxy:.3f}, true return {true:.3f} (discounted by {world.gamma:g}); overseer: {judgement}"
 
 
@@ -235,14 +235,15 @@ def returns(episode: Sequence[PlayedStep], gamma: float) -> tuple[float, float]:
     return tuple(float(discount @ [step[i] for step in episode]) for i in (2, 3))  # type: ignore[return-value]
 
 
-def _observed(world: Any, overseer_obs: Any) -> str:
+def overseer_text(world: Any, overseer_obs: Any) -> str:
     """The label of an overseer observation, or its features by name."""
     if np.ndim(overseer_obs):
         return feature_labels(world.overseer_features, overseer_obs[None])[0]
-    return _named(world.overseer_labels, overseer_obs)
+    return name_of(world.overseer_labels, overseer_obs)
 
 
-def _named(names: Sequence[str], number: int) -> str:
+def name_of(names: Sequence[str], number: int) -> str:
+    """The name with a number; the number itself where there is none."""
     return names[number] if number < len(names) else str(number)
 
 

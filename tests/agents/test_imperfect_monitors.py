@@ -1,4 +1,4 @@
-"""What the overseer of each row of the table of imperfect monitors in docs/overseers.md sees, exactly."""
+"""What the overseer of each row of the table of imperfect monitors in docs/limits.md sees, exactly."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from routing import View, parse_limits
 from routing.oversight.limits import HISTORY
 
 P = 0.25  # the oversight level
-TEXT = (Path(__file__).parents[2] / "docs/overseers.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs/limits.md").read_text(encoding="utf-8")
 SECTION = TEXT.partition("## Imperfect monitors")[2].partition("\n## ")[0]
 ROWS = {
     cells[0]: tuple(cell.strip("`") for cell in cells[1:4])
