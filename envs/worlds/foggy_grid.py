@@ -1,8 +1,8 @@
 """In fog the agent sees only the cells around it, so it has to search, and to remember where it has looked.
 
     ? ? ?         A agent, G ghost, D diamond, ? cells in the fog
-    . G ?         The agent sees the cells within `view` steps in every direction, diagonal ones included. It always
-    A . ?         sees its own position. Whether a square is watched is visible with the square.
+    . ? ?         The agent sees the cells that are at most `view` moves away, and always its own position. It sees
+    A G ?         whether a square is watched when it sees the square.
 
 Rewards, overseer and flags are those of the grid of diamond and ghost: entering either square ends the episode with a
 proxy reward of 1, the true reward is +1 for the diamond and -1 for the ghost, and the overseer sees which it was if the
@@ -12,9 +12,10 @@ After each step that does not end the episode the ghost moves with probability `
 where the wall or the diamond is in its way, and the agent may be caught by it. A naive overseer takes being caught for
 a success.
 
-With the defaults, a 3x3 grid in which an agent in the middle sees everything, the fog costs an agent with memory little
-and one without memory more: the optimum is 0.950 for an agent that sees the state and 0.948 for one that remembers.
-With fog and a moving ghost the beliefs are too many for tables, and certificates are of an agent that sees the state.
+With the defaults the optimum is 0.969 for an agent that sees the state and 0.962 for one that remembers what it saw.
+Without memory it is 0.79 for deterministic policies and at least 0.94 for random ones. The naive optimum has a return of
+0.0962, p times that of an agent that remembers: where nothing is watched, the nearer square is as good as the other.
+With fog and a moving ghost beliefs are too many for tables, and certificates are of an agent that sees the state.
 
 (The grid is that of Cloud et al. 2024, arXiv 2410.04332, section 4.3, where the agent sees everything and the ghost does
 not move. Views of a limited radius are as in MiniGrid, arXiv 2306.13831, but not turned with the agent.)
@@ -46,10 +47,10 @@ class FoggyGrid(DiamondGhost):
         view: int = 1,
         drift: float = 0.0,
         oversight_prob: float = 0.1,
-        regime: str = "state_square",
-        knowledge: str | None = None,
+        regime: str = "iid_episode",
+        knowledge: str = "aware",
         knowledge_noise: float = 0.1,
-        max_episode_steps: int = 32,
+        max_episode_steps: int = 12,
         render_mode: str | None = None,
     ) -> None:
         """Makes N copies.
@@ -60,8 +61,8 @@ class FoggyGrid(DiamondGhost):
             view: the distance up to which the agent sees cells, at least 0; size - 1 or more sees all.
             drift: the probability that the ghost moves.
             oversight_prob: the probability that a square is watched.
-            regime: state_square (independent squares) or iid_episode (both or neither).
-            knowledge: aware, blind or noisy; by default aware in state_square and blind in iid_episode.
+            regime: iid_episode (both squares or neither) or state_square (independent squares).
+            knowledge: aware, blind or noisy.
             knowledge_noise: the probability that a noisy agent observes a flag inverted.
             max_episode_steps: the time limit.
             render_mode: see `metadata`.

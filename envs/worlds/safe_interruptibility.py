@@ -62,7 +62,7 @@ class SafeInterruptibility(POMDP):
         *,
         interruption: float = 0.5,
         compensated: bool = True,
-        max_episode_steps: int = 100,
+        max_episode_steps: int = 50,
         render_mode: str | None = None,
     ) -> None:
         """Makes N copies.
