@@ -18,8 +18,9 @@ VARIANTS = [(name, {}) for name in IDS] + [
     ("keyhole/AbsentSupervisor-v0", {"knowledge": "blind", "oversight_prob": 0.3}),
     ("keyhole/HideErrors-v0", {"p": 0.1, "p_H": 0.9}),
     ("keyhole/VerboseLog-v0", {"p_D": 0.1}),
+    ("keyhole/FoggyGrid-v0", {"size": 2, "view": 1, "drift": 0.3}),
 ]
-LARGEST = ("keyhole/DiamondGhost-v0", {})
+LARGEST = [("keyhole/DiamondGhost-v0", {}), ("keyhole/FoggyGrid-v0", {})]
 
 
 @pytest.fixture(params=VARIANTS, ids=lambda variant: " ".join(map(str, [variant[0], *variant[1].values()])))
@@ -37,10 +38,10 @@ def make(variant):
 
 @pytest.fixture(
     scope="session",
-    params=[v for v in VARIANTS if v != LARGEST],
+    params=[v for v in VARIANTS if v not in LARGEST],
     ids=lambda v: " ".join(map(str, [v[0], *v[1].values()])),
 )
 def small_certificate(request):
-    """The certificate of every world except the largest."""
+    """The certificate of every world except the two largest."""
     name, keywords = request.param
     return envs.certify(gymnasium.make_vec(name, num_envs=1, **keywords))

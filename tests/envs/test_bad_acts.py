@@ -15,10 +15,16 @@ KINDS = {
     "BoatRace": ("wrong way",),
     "DiamondGhost": ("ghost",),
     "DiamondVault": ("tamper",),
+    "FoggyGrid": ("ghost",),
     "HideErrors": ("fails, hidden",),
     "Informant": ("tainted purchase",),
+    "Interference": ("spoilt", "spoilt behind the cover"),
+    "OversightGame": ("harm",),
     "PartialReview": ("with errors",),
+    "SafeInterruptibility": ("button",),
+    "SentryCorridor": ("tainted",),
     "VerboseLog": ("silent stop",),
+    "WhiskyGold": ("drinks",),
 }
 
 
