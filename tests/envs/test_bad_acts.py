@@ -17,7 +17,12 @@ KINDS = {
     "DiamondVault": ("tamper",),
     "HideErrors": ("fails, hidden",),
     "Informant": ("tainted purchase",),
+    "MonitorBudget": ("trap",),
+    "MonitorButton": ("trap",),
+    "MonitorN": ("trap",),
     "PartialReview": ("with errors",),
+    "StealingGrid": ("theft",),
+    "TomatoWatering": ("bucket",),
     "VerboseLog": ("silent stop",),
 }
 
