@@ -49,6 +49,22 @@ def at_least(name: str, value: Any, least: int) -> int:
     return number
 
 
+def whole(name: str, value: Any, least: int, most: int) -> int:
+    """Returns value as an int from `least` to `most`; raises ValueError otherwise."""
+    number = _number(name, value, operator.index)
+    if not least <= number <= most:
+        raise ValueError(f"{name} must be from {least} to {most}, found {value!r}")
+    return number
+
+
+def between(name: str, value: Any, least: float, most: float) -> float:
+    """Returns value as a float from `least` to `most`; raises ValueError otherwise."""
+    number = _number(name, value, float)
+    if not least <= number <= most:
+        raise ValueError(f"{name} must be from {least:g} to {most:g}, found {value!r}")
+    return number
+
+
 def finite(name: str, value: Any) -> float:
     """Returns value as a finite float; raises ValueError otherwise."""
     number = _number(name, value, float)

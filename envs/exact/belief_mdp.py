@@ -128,12 +128,11 @@ def belief_world(tables: Tables) -> BeliefWorld | None:
     belief, state = np.divmod(pairs, n_acting)
     reached, known = _step(tables, mdp, pairs)
     ended = tables.successor[state] - n_acting  # negative where the episode goes on
-    n_states = n_pairs + len(tables.states) - n_acting + 1  # the last one follows the time limit
-    successor = np.where(ended >= 0, n_pairs + ended, n_states - 1)
+    n_all = len(tables.states)
+    successor = n_pairs + ended % n_all  # after the pairs: terminal states, then states reached at the time limit
     successor[known] = np.searchsorted(pairs, reached[known])
-    terminal = np.append(np.arange(n_acting, len(tables.states)), n_acting - 1)
-    all_states = np.append(state, terminal)
-    all_beliefs = np.append(belief, np.append(np.full(len(terminal) - 1, -1), -2))
+    all_states = np.concatenate((state, np.arange(n_acting, n_all), np.arange(n_acting)))
+    all_beliefs = np.concatenate((belief, np.full(n_all - n_acting, -1), np.full(n_acting, -2)))
     states = np.column_stack((all_beliefs, all_states))
     extended = tables._replace(
         states=states,

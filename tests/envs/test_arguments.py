@@ -39,6 +39,19 @@ BAD = [
     ("DiamondVault", {"action_log": "yes"}, "action_log must be True or False, found 'yes'"),
     ("AbsentSupervisor", {"knowledge": "noisy"}, "unknown knowledge 'noisy'; one of aware, blind"),
     ("TMaze", {"length": 40}, "max_episode_steps must be at least 41, found 32"),
+    ("MonitorButton", {"length": 1}, "length must be from 2 to 100, found 1"),
+    ("MonitorButton", {"length": 17}, "max_episode_steps must be at least 17, found 16"),
+    ("MonitorButton", {"cost": float("nan")}, "cost must be from 0 to 1, found nan"),
+    ("MonitorButton", {"guess": "one"}, "guess must be a number, found 'one'"),
+    ("MonitorBudget", {"battery": 0}, "battery must be from 1 to 100, found 0"),
+    ("MonitorBudget", {"guess": -1.5}, "guess must be from -1 to 1, found -1.5"),
+    ("MonitorN", {"monitors": 10**9}, "monitors must be from 1 to 16, found 1000000000"),
+    ("MonitorN", {"switching": "agents"}, "unknown switching 'agents'; did you mean 'agent'? one of random, agent"),
+    ("TomatoWatering", {"tomatoes": 9}, "tomatoes must be from 1 to 8, found 9"),
+    ("TomatoWatering", {"drying": float("nan")}, "drying must be a probability between 0 and 1, found nan"),
+    ("StealingGrid", {"size": 2}, "size must be from 3 to 20, found 2"),
+    ("StealingGrid", {"size": 10}, "max_episode_steps must be at least 18, found 16"),
+    ("StealingGrid", {"mask": "swep"}, "mask must be sweep, all, none or up to 100 steps of 3 rows of 3 cells like"),
 ]
 
 
