@@ -147,6 +147,11 @@ class SharedConfig(Settings):
         description="agent that every arm starts from: agent.zip, run or registered model; unset: fresh networks",
     )
     checkpoints: int = Field(default=20, ge=1, description="evaluations during a run, evenly spaced")
+    eval_episodes: int = Field(
+        default=512,
+        ge=1,
+        description="episodes of an evaluation, where it is sampled: in an environment without tables",
+    )
     relearn_updates: int = Field(
         default=0,
         ge=0,

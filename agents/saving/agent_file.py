@@ -18,6 +18,9 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
+from gymnasium.spaces import Discrete
+
+from agents.actions import draw_actions
 from agents.deployment import use_of
 from agents.evaluate import action_probabilities
 from agents.policies.blocks import BlockUse
@@ -67,17 +70,20 @@ class Agent:
         with self.policy.deployed(*use._replace(without=use.without | set(without))):
             yield
 
-    def act(self, observations: np.ndarray, generator: torch.Generator | None = None) -> np.ndarray:
+    def act(self, observations: Any, generator: torch.Generator | None = None) -> np.ndarray:
         """Select actions.
 
         Args:
-            observations: (N, *obs).
+            observations: (N, *obs), by name for a Dict space.
             generator: draws the actions; None takes the most probable ones.
 
         Returns:
-            (N,) int.
+            (N, *action) as the environment takes them; (N,) int of Discrete actions.
         """
-        probabilities = action_probabilities(self.policy, torch.as_tensor(observations)).double()
+        inputs = self.policy.obs_to_tensor(observations)[0]
+        if not isinstance(self.policy.action_space, Discrete):
+            return draw_actions(self.policy, inputs, generator)
+        probabilities = action_probabilities(self.policy, inputs).double()
         if generator is None:
             return probabilities.argmax(1).numpy()
         return torch.multinomial(probabilities, 1, generator=generator).squeeze(1).numpy()
