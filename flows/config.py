@@ -94,6 +94,11 @@ class Training(Settings):
         default="fp32",
         description="precision of matrix products; auto: bf16 where the processor computes in it, else fp32",
     )
+    extractor: Literal["shared", "per_block"] = Field(
+        default="shared",
+        description="where images are encoded; shared: once, by convolutions that learn from every sample; per_block: "
+        "in each expert, the gate and the critic, routed and ablated with them",
+    )
     device: str = Field(default="cpu", description="device of training and of the world's tables: cpu, cuda, cuda:1")
 
     @classmethod

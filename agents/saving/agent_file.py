@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
-
 from gymnasium.spaces import Discrete
+from gymnasium.vector import VectorEnv
 
 from agents.actions import draw_actions
 from agents.deployment import use_of
@@ -154,6 +153,7 @@ def network_data(policy: BlockPolicy) -> dict[str, Any]:
         "activation": policy.activation_fn.__name__,
         **policy.architecture._asdict(),
         "precision": policy.precision,
+        **({} if policy.extractor is None else {"extractor": policy.extractor}),
     }
 
 
