@@ -390,7 +390,7 @@ class RoutedPPO(PPO):
         terms = {"policy_gradient_loss": policy_loss, "value_loss": value_loss, "entropy_loss": entropy_loss}
         targeted = batch.gate != 0
         if targeted.any():  # changed from SB3 2.9 (7 of 10): the gate has its own loss
-            logits = self.policy.retain_log_odds(batch.observations[targeted])
+            logits = self.policy.retain_log_odds(row(batch.observations, targeted))
             terms["gate_loss"] = losses.gate_cross_entropy(logits, batch.gate[targeted]).mean()
             loss = loss + self.gate_coef * terms["gate_loss"]
         terms |= {"clip_fraction": torch.mean((torch.abs(ratio - 1) > clip_range).float()), "loss": loss}

@@ -5,6 +5,7 @@ buffer adds the bootstraps of all time-outs of a rollout in one forward pass ins
 raw reward. It never changes the bootstrap, which is the critic's estimate of the return that follows.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -339,5 +340,5 @@ def flattened(space: Space, observations: Mapping[str, np.ndarray], axes: int) -
     parts = []
     for name, part in space.spaces.items():  # type: ignore[attr-defined]
         values = observations[name].astype(np.float32) / (255 if is_image(part) else 1)
-        parts.append(values.reshape(*values.shape[:axes], -1))
+        parts.append(values.reshape(*values.shape[:axes], math.prod(values.shape[axes:])))
     return np.concatenate(parts, axes)

@@ -34,6 +34,8 @@ from routing.errors import unknown_name
 
 REFUSED = ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, AssertionError
 
+ALIASES = ("pi_features_extractor.", "vf_features_extractor.")  # of the names of a shared features extractor
+
 
 @dataclass(frozen=True)
 class Agent:
@@ -143,7 +145,22 @@ def save(
         "action_space": spaces.to_data(policy.action_space),
     }
     parse_manifest(manifest)
-    archive.write_archive(Path(path), manifest, encode_tensors(policy.state_dict()))
+    archive.write_archive(Path(path), manifest, encode_tensors(own_tensors(policy)))
+
+
+def own_tensors(policy: BlockPolicy) -> dict[str, torch.Tensor]:
+    """Return the tensors of a policy by name, once each: Stable-Baselines3 names a shared features extractor thrice."""
+    tensors = policy.state_dict()
+    if not policy.share_features_extractor:
+        return tensors
+    return {name: value for name, value in tensors.items() if not name.startswith(ALIASES)}
+
+
+def _with_aliases(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Invert `own_tensors`."""
+    shared = [(name, value) for name, value in tensors.items() if name.startswith("features_extractor.")]
+    aliases = {prefix + name.partition(".")[2]: value for prefix in ALIASES for name, value in shared}
+    return {**tensors, **aliases}
 
 
 def network_data(policy: BlockPolicy) -> dict[str, Any]:
@@ -168,7 +185,7 @@ def load(path: str | Path) -> Agent:
     manifest, weights = archive.read_archive(path)
     description, policy = described_policy(path, manifest)
     try:
-        tensors = decode_tensors(weights, policy.state_dict())
+        tensors = _with_aliases(decode_tensors(weights, own_tensors(policy)))
     except ValueError as error:
         raise unreadable(path, f"{archive.CURRENT.weights} does not fit the network in the manifest: {error}") from None
     policy.load_state_dict(tensors, assign=True)
@@ -179,7 +196,7 @@ def load(path: str | Path) -> Agent:
 
 def check_size(policy: BlockPolicy) -> None:
     """Raise ValueError if the policy is larger than an agent file can be."""
-    if (size := tensor_bytes(policy.state_dict())) > archive.LIMIT:
+    if (size := tensor_bytes(own_tensors(policy))) > archive.LIMIT:
         raise ValueError(f"the network has {size} bytes; the limit of an agent file is {archive.LIMIT}")
 
 
