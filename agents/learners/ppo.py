@@ -339,7 +339,7 @@ class RoutedPPO(PPO):
 
     def taken(self, actions: torch.Tensor) -> torch.Tensor:
         """Convert actions of the buffer, (B, action_dim), to those that the policy evaluates, (B, *action)."""
-        return actions.long().flatten() if isinstance(self.action_space, Discrete) else actions
+        return actions.long().flatten() if isinstance(self.action_space, Discrete) else actions.float()
 
     def _minibatches(self) -> Iterator[RoutedSamples]:
         """The minibatches of one epoch."""
