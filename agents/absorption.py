@@ -25,7 +25,7 @@ from agents.learners.ppo import RoutedPPO
 from agents.policies.architecture import RETAIN
 from agents.policies.blocks import BlockUse
 from agents.policies.policy import BlockPolicy
-from envs.observations import row
+from envs.observations import rows
 from routing import find, judged
 
 DRAWS = 3  # random ablations whose effect is averaged
@@ -153,7 +153,7 @@ def _inputs(model: RoutedPPO, chosen: np.ndarray) -> tuple[PyTorchObs, torch.Ten
         return inputs[torch.as_tensor(observation, device=model.device)], torch.as_tensor(action, device=model.device)
     stored = buffer.observations
     keyed = {name: _sampled(part, buffer) for name, part in stored.items()} if isinstance(stored, dict) else None
-    chosen_obs = row(_sampled(stored, buffer) if keyed is None else keyed, chosen)
+    chosen_obs = rows(_sampled(stored, buffer) if keyed is None else keyed, chosen)
     actions = torch.as_tensor(_sampled(buffer.actions, buffer)[chosen], device=model.device)
     return obs_as_tensor(chosen_obs, model.device), model.taken(actions)
 

@@ -116,7 +116,10 @@ class GymnasiumVecEnv(VecEnv):
             self.overseer_obs, self.true_reward = info["overseer_obs"], info["true_reward"]
             self.audited, self.outcome, self.features = map(info.get, ("audited", "outcome", "features"))
             self.bad_act = last_info(info, "bad_act")
-            self.raw_reward, self.reached = reward, reached(obs, info.get("final_obs"), done)
+            self.raw_reward, self.reached = (
+                reward,
+                reached(self.env.single_observation_space, obs, info.get("final_obs"), done),
+            )
         self.timeouts = truncated & ~terminated
         self._returns += reward
         self._lengths += 1

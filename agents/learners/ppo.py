@@ -41,7 +41,7 @@ from agents.learners.routed_buffer import (
 )
 from agents.policies.policy import BlockPolicy, Evaluated
 from agents.vec_env import GymnasiumVecEnv, find_overseer
-from envs.observations import row
+from envs.observations import rows
 from envs.snapshot import require_snapshots
 from routing import SplitAdam, find
 
@@ -332,7 +332,7 @@ class RoutedPPO(PPO):
             return
         buffer = self.rollout_buffer
         for step in range(buffer.buffer_size):
-            observations = obs_as_tensor(row(buffer.observations, step), self.device)
+            observations = obs_as_tensor(rows(buffer.observations, step), self.device)
             actions, masks = map(buffer.to_torch, (buffer.actions[step], buffer.masks[step]))
             found = self.policy.evaluate_actions(observations, self.taken(actions), masks)
             buffer.log_probs[step] = found.log_prob.cpu().numpy()
@@ -390,7 +390,7 @@ class RoutedPPO(PPO):
         terms = {"policy_gradient_loss": policy_loss, "value_loss": value_loss, "entropy_loss": entropy_loss}
         targeted = batch.gate != 0
         if targeted.any():  # changed from SB3 2.9 (7 of 10): the gate has its own loss
-            logits = self.policy.retain_log_odds(row(batch.observations, targeted))
+            logits = self.policy.retain_log_odds(rows(batch.observations, targeted))
             terms["gate_loss"] = losses.gate_cross_entropy(logits, batch.gate[targeted]).mean()
             loss = loss + self.gate_coef * terms["gate_loss"]
         terms |= {"clip_fraction": torch.mean((torch.abs(ratio - 1) > clip_range).float()), "loss": loss}

@@ -19,7 +19,7 @@ from agents.channel import Channel
 from agents.tabular.rollout import Trajectories
 from agents.vec_env import GymnasiumVecEnv
 from envs.channels import is_image
-from envs.observations import row
+from envs.observations import rows
 from routing import Feedback, Overseer, Rollout, Treat, View, judged
 
 SAMPLED = ("weights", "masks", "critic_weights", "gate", "baselined")  # (T, N, ...), of which minibatches are drawn
@@ -132,7 +132,7 @@ class Routed(RolloutBuffer):
         self._record_bad_act(env)
         self.true_reward[self.pos] = env.true_reward
         self.raw_reward[self.pos] = env.raw_reward
-        self.endings.append(row(env.reached, dones))
+        self.endings.append(rows(env.reached, dones))
         self._last_reached = env.reached
         self.dones[self.pos], self.timeouts[self.pos] = dones, env.timeouts
 
@@ -235,7 +235,7 @@ class Routed(RolloutBuffer):
         treatment = self.treat(rollout._replace(overseer_obs=observed, reached=self.reached))
         self.rewards += (treatment.rewards - self.raw_reward).astype(np.float32)
         if self.critic is not None and self.timeouts.any():
-            at_timeouts = [row(ending, timeout[done]) for ending, timeout, done in self._ends_by_step()]
+            at_timeouts = [rows(ending, timeout[done]) for ending, timeout, done in self._ends_by_step()]
             self.rewards[self.timeouts] += self.gamma * self.critic(joined(at_timeouts))
         self.weights = treatment.weights.astype(np.float32) * self.live
         self.masks = treatment.masks.astype(np.float32)

@@ -82,7 +82,7 @@ class SteppedEnv(VectorEnv):
         """Steps every copy; `info` describes what was reached, before any restart."""
         obs, reward, terminated, truncated, found = self.inner.step(actions)
         done = terminated | truncated
-        next_obs = reached(obs, found.get("final_obs"), done)
+        next_obs = reached(self.inner.single_observation_space, obs, found.get("final_obs"), done)
         names = {*found, *found.get("final_info", {})} - {"final_obs", "final_info"}
         last = {name: last_info(found, name) for name in sorted(names) if not name.startswith("_")}
         step = OverseenStep(self._obs, np.asarray(actions), next_obs, np.asarray(reward, np.float64), terminated, last)
@@ -98,7 +98,7 @@ class SteppedEnv(VectorEnv):
             info["final_info"] = info | {f"_{name}": done for name in info}
             info["final_obs"] = np.full(self.num_envs, None, object)
             for i in np.flatnonzero(done).tolist():
-                info["final_obs"][i] = row(viewed, i)
+                info["final_obs"][i] = row(self.single_observation_space, viewed, i)
             info["_final_obs"] = info["_final_info"] = done
         self._obs = obs
         return self._viewed(obs), self.declared.reward_of(step), terminated, truncated, info
@@ -154,7 +154,8 @@ class SingleEnv(gymnasium.Wrapper):
         return self._observation(next_obs), float(self.declared.reward_of(step)[0]), terminated, truncated, info
 
     def _observation(self, obs: Any) -> Any:
-        return row(_view(self.declared, self._inner_space, self.observation_space, obs), 0)
+        viewed = _view(self.declared, self._inner_space, self.observation_space, obs)
+        return row(self.observation_space, viewed, 0)
 
 
 def single_env_creator(declared: Overseen) -> Any:

@@ -19,7 +19,7 @@ import agents
 from agents.saving.memory_limit import limited_memory
 from envs import drawing
 from envs.codebook import feature_labels
-from envs.observations import row
+from envs.observations import rows
 from flows.config import with_module
 from flows.environments import environment_error, make_env
 from flows.errors import UserError, unknown_name
@@ -209,7 +209,7 @@ def episodes(agent: agents.Agent, world: Any, options: PlayOptions) -> Iterator[
 def _frame(env: str, world: Any, obs: Any) -> Any:
     """What the world renders, or else the observation; raises UserError if rendering fails."""
     if world.render_mode is None:
-        return "observation " + described_observation(row(obs, 0))
+        return "observation " + described_observation(rows(obs, 0))
     try:
         return world.render()[0]
     except (Exception, SystemExit) as error:
