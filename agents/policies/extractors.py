@@ -57,7 +57,7 @@ class SmallCNN(nn.Sequential):
         super().__init__(*convolutions, nn.Flatten(), linear, nn.ReLU())
 
 
-def image_network(space: Space, nature_features: int) -> tuple[nn.Module, int] | None:
+def _image_network(space: Space, nature_features: int) -> tuple[nn.Module, int] | None:
     """Return the network of a flattened image and its number of features; None for an image with too few pixels."""
     if not is_image(space):
         return None
@@ -89,7 +89,7 @@ class Encoder(nn.Module):
         self.features_dim = 0
         for part in parts(space).values():
             size = get_flattened_obs_dim(part)
-            network, features = image_network(part, nature_features) or (nn.Identity(), size)
+            network, features = _image_network(part, nature_features) or (nn.Identity(), size)
             self.networks.append(network)
             self.sizes.append(size)
             self.features_dim += features
@@ -112,12 +112,12 @@ class FlatObservation(BaseFeaturesExtractor):
 
     def __init__(self, observation_space: Space) -> None:
         super().__init__(observation_space, flat_size(observation_space))
+        self.names = tuple(parts(observation_space))
 
     def forward(self, observations: Tensor | Mapping[str, Tensor]) -> Tensor:
         if isinstance(observations, Tensor):
             return observations.flatten(1)
-        names = parts(self._observation_space)
-        return torch.cat([observations[name].flatten(1) for name in names], 1)
+        return torch.cat([observations[name].flatten(1) for name in self.names], 1)
 
 
 class SharedEncoder(BaseFeaturesExtractor):
