@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3.common.type_aliases import PyTorchObs
+from stable_baselines3.common.utils import obs_as_tensor
 
 from agents.after.random_ablation import ablate_random
 from agents.evaluate import Evaluator
@@ -23,6 +25,7 @@ from agents.learners.ppo import RoutedPPO
 from agents.policies.architecture import RETAIN
 from agents.policies.blocks import BlockUse
 from agents.policies.policy import BlockPolicy
+from envs.observations import rows
 from routing import find, judged
 
 DRAWS = 3  # random ablations whose effect is averaged
@@ -141,15 +144,18 @@ def _sampled(column: np.ndarray, buffer: Any) -> np.ndarray:
     return column if buffer.masks.ndim == 2 else _by_copy(column)
 
 
-def _inputs(model: RoutedPPO, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """The observations (n, *obs) and actions (n,) of chosen steps of the flattened rollout."""
+def _inputs(model: RoutedPPO, chosen: np.ndarray) -> tuple[PyTorchObs, torch.Tensor]:
+    """The observations (n, *obs) and actions (n, *action) of chosen steps of the flattened rollout."""
     buffer: Any = model.rollout_buffer
     if getattr(model, "tabular", False):
         rollout, inputs = model.trajectories, model.inputs  # type: ignore[attr-defined]
         observation, action = (_by_copy(column)[chosen] for column in (rollout.observation, rollout.action))
         return inputs[torch.as_tensor(observation, device=model.device)], torch.as_tensor(action, device=model.device)
-    observations = torch.as_tensor(_sampled(buffer.observations, buffer)[chosen], device=model.device)
-    return observations, torch.as_tensor(_sampled(buffer.actions, buffer)[chosen], device=model.device).long().flatten()
+    stored = buffer.observations
+    keyed = {name: _sampled(part, buffer) for name, part in stored.items()} if isinstance(stored, dict) else None
+    chosen_obs = rows(_sampled(stored, buffer) if keyed is None else keyed, chosen)
+    actions = torch.as_tensor(_sampled(buffer.actions, buffer)[chosen], device=model.device)
+    return obs_as_tensor(chosen_obs, model.device), model.taken(actions)
 
 
 def _advantages(model: RoutedPPO, trained: np.ndarray) -> np.ndarray:

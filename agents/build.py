@@ -6,17 +6,19 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
-from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_image_space, is_image_space_channels_first
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, flatdim
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 
 from agents.learners.ppo import RoutedPPO
 from agents.learners.reinforce import RoutedReinforce
 from agents.policies.architecture import equal_capacity_width
 from agents.policies.blocks import Precision
+from agents.policies.extractors import EXTRACTORS, encodes, features_dim
 from agents.policies.policy import BlockPolicy
 from agents.saving.agent_file import check_size
 from agents.saving.spaces import LARGEST
 from agents.vec_env import OVERSEER, GymnasiumVecEnv
+from envs.channels import is_image
 from routing import Composition, Network, SplitAdam, find
 from routing.errors import unknown_name
 
@@ -51,34 +53,68 @@ def check_spaces(observation_space: Space, action_space: Space, learner: str) ->
         raise unknown_name("learner", learner, LEARNERS)
     for kind, space, fault in (
         ("observation", observation_space, _observation_fault(observation_space)),
-        ("action", action_space, _action_fault(action_space)),
+        ("action", action_space, _action_fault(action_space, learner)),
     ):
         if fault:
-            shown = " ".join(str(space).split())[:200]  # bounds of a Box may fill many lines
-            raise ValueError(f"learner {learner!r} does not support the {kind} space {shown}: {fault}")
+            raise ValueError(f"learner {learner!r} does not support the {kind} space {_short(space)}: {fault}")
 
 
 def _observation_fault(space: Space) -> str:
     """Why a policy cannot read these observations, and what to do; "" if it can."""
+    if not isinstance(space, Dict):
+        return _part_fault(space)
+    if not space.spaces:
+        return "it has no entries"
+    for name, part in space.spaces.items():
+        if fault := _part_fault(part):
+            return f"its entry {name!r} is {_short(part)}: {fault}"
+    size = sum(get_flattened_obs_dim(part) for part in space.spaces.values())
+    return "" if size <= LARGEST else f"it has {size} entries when flattened; give it 1 to {LARGEST}"
+
+
+def _part_fault(space: Space) -> str:
+    """Why a policy cannot read a space that is not a Dict, and what to do; "" if it can."""
     if not isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary):
-        return "use Box, Discrete, MultiDiscrete or MultiBinary"
+        return "use Box, Discrete, MultiDiscrete or MultiBinary, or a Dict of these (agent_view can select them)"
     if isinstance(space, Discrete | MultiDiscrete) and np.any(space.start):
         return "its values do not start at 0; subtract the start"
     if isinstance(space, MultiDiscrete) and space.nvec.ndim != 1:
         return "it has more than one dimension; flatten it"
     if isinstance(space, Box) and not space.shape:
         return "it has no dimension; give it shape (1,)"
-    if isinstance(space, Box) and is_image_space(space) and not is_image_space_channels_first(space):
-        return "it is an image with its channels last; move the channels first"
+    if is_image(space) and int(np.argmin(space.shape)) == 1:  # type: ignore[arg-type]
+        return "it is an image whose smallest dimension is the second; put its channels first or last"
     size = get_flattened_obs_dim(space)
     return "" if 0 < size <= LARGEST else f"it has {size} entries when flattened; give it 1 to {LARGEST}"
 
 
-def _action_fault(space: Space) -> str:
-    """Why agents cannot act in this space, and what to do; "" if they can."""
-    if not isinstance(space, Discrete):
-        return "use Discrete actions, whose probabilities evaluation needs"
-    return "its actions do not start at 0; subtract the start" if space.start else ""
+def _action_fault(space: Space, learner: str) -> str:
+    """Why a learner cannot act in this space, and what to do; "" if it can."""
+    if isinstance(space, Discrete):
+        return "its actions do not start at 0; subtract the start" if space.start else ""
+    if fault := _several_actions_fault(space):
+        return fault
+    return "" if learner == "ppo" else "reinforce sums over the actions of a Discrete space; use learner ppo"
+
+
+def _several_actions_fault(space: Space) -> str:
+    """Why no learner can act in a space that is not Discrete, and what to do; "" if PPO can."""
+    if isinstance(space, Box):
+        if space.dtype.kind != "f":  # type: ignore[union-attr]
+            return f"its actions are {space.dtype}; use a Box of floats, or MultiDiscrete"
+        size = int(np.prod(space.shape))
+        return "" if space.shape and 0 < size <= LARGEST else f"its shape is {space.shape}; give it shape (n,), n >= 1"
+    if isinstance(space, MultiDiscrete):
+        if space.nvec.ndim != 1 or np.any(space.start):
+            return "it has more than one dimension, or actions that do not start at 0; flatten it, subtract the start"
+        return ""
+    if isinstance(space, MultiBinary):
+        return "" if len(space.shape) == 1 else "it has more than one dimension; flatten it"
+    return "use Discrete actions, or Box, MultiDiscrete or MultiBinary with learner ppo"
+
+
+def _short(space: Space) -> str:
+    return " ".join(str(space).split())[:200]  # bounds of a Box may fill many lines
 
 
 def architecture_of(method: Composition) -> dict[str, Any]:
@@ -93,11 +129,25 @@ def architecture_of(method: Composition) -> dict[str, Any]:
 
 
 def _widths(env: GymnasiumVecEnv, network: Network, width: int) -> list[int]:
-    """Units of the hidden layers of each expert."""
+    """Units of the hidden layers of each expert; encoders of images do not count as its capacity."""
     if network.equal_capacity:
-        inputs, actions = get_flattened_obs_dim(env.observation_space), env.action_space.n  # type: ignore[attr-defined]
+        space, actions = env.observation_space, flatdim(env.action_space)
+        inputs = features_dim(space) if encodes(space) else get_flattened_obs_dim(space)
         width = equal_capacity_width(inputs, [width, width], actions, experts=2, gate=True)
     return [width, width]
+
+
+def _check_distillation(env: GymnasiumVecEnv, method: Composition) -> None:
+    """Raise ValueError if the method distils the trained policy and the spaces have no table of probabilities."""
+    after = method.value("after")
+    if after is None or after.name != "distil":
+        return
+    for kind, space, fits in (
+        ("observations of a", env.observation_space, not isinstance(env.observation_space, Dict)),
+        ("actions of a", env.action_space, isinstance(env.action_space, Discrete)),
+    ):
+        if not fits:
+            raise ValueError(f"after=distil does not support {kind} {type(space).__name__} space; leave it out")
 
 
 def build(
@@ -110,6 +160,7 @@ def build(
     batch_size: int | None = None,
     width: int = 64,
     precision: Precision = "fp32",
+    extractor: str = "shared",
     gamma: float | None = None,
     learning_rate: float = 2e-3,
     decay_from: float = 1.0,
@@ -128,6 +179,7 @@ def build(
             the rollout.
         width: units of each hidden layer.
         precision: of matrix products; see `BlockPolicy`.
+        extractor: where images are encoded, "shared" or "per_block"; see `BlockPolicy`. Vectors are not encoded.
         gamma: discount factor; None takes the environment's.
         learning_rate: Adam's step size. keyhole's commands pass their own default, see flows/config.py.
         decay_from: fraction of the run after which the step size falls linearly to 0; 1 keeps it constant.
@@ -144,8 +196,11 @@ def build(
     check_spaces(env.observation_space, env.action_space, algorithm)
     if not env.has_overseer:
         raise ValueError(f"{env.env} has no overseer: it lacks {', '.join(OVERSEER)}; train it by RoutedPPO, untreated")
+    if extractor not in EXTRACTORS:
+        raise unknown_name("extractor", extractor, EXTRACTORS)
     composition, learner, samples = find(method), LEARNERS[algorithm], env.num_envs * n_steps
     network, optimizer = composition.network, composition.value("optimizer")
+    _check_distillation(env, composition)
     if learner.fuses_adam and optimizer.optimizer_class in (torch.optim.Adam, SplitAdam):
         optimizer.arguments["fused"] = True
     model = learner(
@@ -162,6 +217,7 @@ def build(
             "activation_fn": torch.nn.ReLU,
             **architecture_of(composition),
             "precision": precision,
+            "extractor": extractor if encodes(env.observation_space) else None,
             "optimizer_class": optimizer.optimizer_class,
             "optimizer_kwargs": optimizer.arguments,
         },

@@ -10,6 +10,7 @@ Bad acts are those that the world declares, and they are split by whether its ov
 `envs.monitoring`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +20,7 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 import envs
+from agents.actions import draw_actions
 from agents.onednn import use_onednn
 from agents.policies.blocks import BlockUse
 from agents.policies.policy import BlockPolicy
@@ -50,6 +52,7 @@ class Evaluation(NamedTuple):
     underestimation: float = NAN  # E max(true - believed, 0)
     outcomes: Mapping[str, float] = {}  # outcome -> probability that an episode ends with it; empty without outcomes
     bad_acts: BadActs | None = None  # None in an environment that declares none
+    true_return_stderr: float = NAN  # standard error of a sampled true return; nan where it is exact or of one episode
 
 
 class Evaluator(Protocol):
@@ -62,7 +65,7 @@ class Evaluator(Protocol):
         """Evaluate the policy in each of these uses."""
 
 
-def make_evaluator(env_id: str, seed: int, episodes: int = 4096, **env_kwargs) -> tuple[Evaluator, bool]:
+def make_evaluator(env_id: str, seed: int, episodes: int = 512, **env_kwargs) -> tuple[Evaluator, bool]:
     """Make an evaluator of policies in one world.
 
     Args:
@@ -220,8 +223,7 @@ class SampledEvaluator:
         ended = np.zeros(self.episodes, np.int64)  # the outcome of each episode
         counts = SampledBadActs(self.monitor, self.episodes) if getattr(self.env, "bad_acts", ()) else None
         while live.any():
-            probabilities = action_probabilities(policy, torch.as_tensor(obs, device=policy.device)).cpu()
-            actions = torch.multinomial(probabilities, 1, generator=generator).squeeze(-1).numpy()
+            actions = draw_actions(policy, policy.obs_to_tensor(obs)[0], generator)
             obs, reward, terminated, truncated, info = self.env.step(actions)
             true += live * discount * info["true_reward"]
             proxy += live * discount * reward
@@ -243,6 +245,7 @@ class SampledEvaluator:
             np.maximum(true - believed, 0).mean(),
             self._outcome_rates(ended) if "outcome" in info else {},
             None if counts is None else counts.means(float(true.mean())),
+            float(true.std(ddof=1) / math.sqrt(self.episodes)) if self.episodes > 1 else NAN,
         )
 
     def _believed_reward(self, reward: np.ndarray, info: Mapping[str, np.ndarray]) -> np.ndarray:

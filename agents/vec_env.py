@@ -14,6 +14,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.worlds import make_world
+from envs.observations import reached
 from envs.overseer_view import last_info
 from envs.snapshot import require_snapshots
 
@@ -25,16 +26,6 @@ def find_overseer(env: VecEnv | None) -> "GymnasiumVecEnv | None":
     """Return the adapter of an environment with an overseer, under any Stable-Baselines3 wrappers; None without one."""
     adapter = None if env is None else env.unwrapped
     return adapter if isinstance(adapter, GymnasiumVecEnv) and adapter.has_overseer else None
-
-
-def _reached_observations(obs: np.ndarray, done: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-    """(N, *obs): the observation of the state that each copy reached, before any reset."""
-    if not done.any():
-        return obs
-    reached = obs.copy()
-    for i in np.flatnonzero(done):
-        reached[i] = info["final_obs"][i]
-    return reached
 
 
 def make_vec_env(env_id: str, n_envs: int, **env_kwargs) -> "GymnasiumVecEnv":
@@ -105,8 +96,8 @@ class GymnasiumVecEnv(VecEnv):
         return obs
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Store the actions, (N, *action), for `step_wait`."""
-        self._actions = actions
+        """Store the actions, (N, *action), for `step_wait`. A Bernoulli distribution draws floats, not integers."""
+        self._actions = actions.astype(self.action_space.dtype, copy=False)
 
     def step_wait(self) -> tuple[Observations, np.ndarray, np.ndarray, list[dict]]:
         """Step all copies.
@@ -125,7 +116,10 @@ class GymnasiumVecEnv(VecEnv):
             self.overseer_obs, self.true_reward = info["overseer_obs"], info["true_reward"]
             self.audited, self.outcome, self.features = map(info.get, ("audited", "outcome", "features"))
             self.bad_act = last_info(info, "bad_act")
-            self.raw_reward, self.reached = reward, _reached_observations(obs, done, info)
+            self.raw_reward, self.reached = (
+                reward,
+                reached(self.env.single_observation_space, obs, info.get("final_obs"), done),
+            )
         self.timeouts = truncated & ~terminated
         self._returns += reward
         self._lengths += 1

@@ -66,6 +66,7 @@ def _for_one_network(policy: BlockPolicy, source: BlockPolicy, experts: list[str
         yield from zip(_layers(ours.networks()[name]), _layers(theirs.networks()[RETAIN]), strict=True)
     head = theirs.heads().get(RETAIN, source.action_net)
     yield from ((ours_head, head) for ours_head in ours.heads().values() or [policy.action_net])
+    yield policy.features_extractor, source.features_extractor
     yield ours.critic, theirs.critic
     yield policy.value_net, source.value_net
 
@@ -76,7 +77,7 @@ def _layers(network: nn.Module) -> list[nn.Module]:
 
 
 def _check_equal(policy: BlockPolicy, source: BlockPolicy) -> None:
-    if policy.learns_features:
+    if policy.learns_features and policy.extractor is None:
         raise ValueError("the policy's features extractor has parameters, which no agent has; use FlattenExtractor")
     for name, ours, theirs in (
         ("observation space", policy.observation_space, source.observation_space),
@@ -84,6 +85,7 @@ def _check_equal(policy: BlockPolicy, source: BlockPolicy) -> None:
         ("widths", _widths(policy), _widths(source)),
         ("activation", policy.activation_fn.__name__, source.activation_fn.__name__),
         ("use_sde", policy.use_sde, source.use_sde),
+        ("extractor", policy.extractor, source.extractor),
         ("number of features", policy.features_dim, source.features_dim),
     ):
         if ours != theirs:

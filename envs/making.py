@@ -16,6 +16,7 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import VectorEnv
 
 from envs.audits import Audits
+from envs.channels import images_first
 
 log = logging.getLogger(__name__)
 Wrapper = Callable[[VectorEnv], VectorEnv]
@@ -30,7 +31,7 @@ def make_vec(
     asks: Wrapper | None = None,
     **arguments: Any,
 ) -> VectorEnv:
-    """Make `num_envs` copies of a registered environment.
+    """Make `num_envs` copies of a registered environment; the channels of images are first.
 
     Args:
         env_id: Gymnasium id, prefixed with "module:" if a module registers it.
@@ -50,6 +51,7 @@ def make_vec(
     else:
         env = gymnasium.make_vec(env_id, num_envs=num_envs, **arguments)
         audits = True
+    env = images_first(env)
     for wrap in limits:
         env = wrap(env)
     if audits and oversight_prob is not None and asks is None:

@@ -94,6 +94,11 @@ class Training(Settings):
         default="fp32",
         description="precision of matrix products; auto: bf16 where the processor computes in it, else fp32",
     )
+    extractor: Literal["shared", "per_block"] = Field(
+        default="shared",
+        description="where images are encoded; shared: once, by convolutions that learn from every sample; per_block: "
+        "in each expert, the gate and the critic, routed and ablated with them",
+    )
     device: str = Field(default="cpu", description="device of training and of the world's tables: cpu, cuda, cuda:1")
 
     @classmethod
@@ -147,6 +152,11 @@ class SharedConfig(Settings):
         description="agent that every arm starts from: agent.zip, run or registered model; unset: fresh networks",
     )
     checkpoints: int = Field(default=20, ge=1, description="evaluations during a run, evenly spaced")
+    eval_episodes: int = Field(
+        default=512,
+        ge=1,
+        description="episodes of an evaluation, where it is sampled: in an environment without tables",
+    )
     relearn_updates: int = Field(
         default=0,
         ge=0,

@@ -73,13 +73,32 @@ def test_the_example_of_a_world_works():
 
 def test_the_example_of_any_gymnasium_environment_works_and_is_exact():
     try:
-        exec(_python_example("docs/worlds.md", "envs.overseen"), {})
+        exec(_python_example("docs/worlds.md", "lake/LastRow-v0"), {})
         world = gymnasium.make_vec("lake/LastRow-v0", num_envs=4)
         checks.findings(world)
         certificate = envs.certify(world)
         assert certificate.optimal_return == pytest.approx(certificate.naive_optimum_return)
     finally:
         gymnasium.registry.pop("lake/LastRow-v0", None)
+
+
+@pytest.mark.parametrize(
+    ("word", "learner"),
+    [("pole/Hidden-v0", "reinforce"), ("cab/Taxi-v0", "reinforce"), ("swing/Pendulum-v0", "ppo"),
+     ("pixels/ColourBlind-v0", "reinforce")],
+)  # fmt: skip
+def test_the_examples_of_other_environments_train_and_are_evaluated(word, learner):
+    try:
+        exec(_python_example("docs/worlds.md", f'"{word}"'), {})
+        env = agents.make_vec_env(word, 4, oversight_prob=0.5)
+        model = agents.build(env, "gradient_routing", 0, algorithm=learner, n_steps=4, width=4).learn(16)
+        evaluate, exact = agents.make_evaluator(word, 0, episodes=4)
+        assert exact == (word == "cab/Taxi-v0")
+        assert np.isfinite(evaluate(model.policy).true_return)
+        assert np.isnan(evaluate(model.policy).true_return_stderr) == exact
+    finally:
+        for name in (word, "pixels/Lamps-v0"):
+            gymnasium.registry.pop(name, None)
 
 
 def _python_example(document, word):

@@ -6,6 +6,7 @@ at time-outs are computed in one batch; Stable-Baselines3 computes them one at a
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,8 +60,8 @@ class OnePassPPO(RoutedPPO):
         return completed
 
     @torch.no_grad()
-    def _critic(self, observations: np.ndarray) -> np.ndarray:
-        """(n, *obs) -> (n,) values."""
+    def _critic(self, observations: Any) -> np.ndarray:
+        """(n, *obs), by name for a Dict space -> (n,) values."""
         return self.policy.predict_values(self.policy.obs_to_tensor(observations)[0]).squeeze(-1).cpu().numpy()
 
     def _minibatches(self) -> Iterator[RoutedSamples]:

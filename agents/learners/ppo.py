@@ -25,16 +25,23 @@ from gymnasium.spaces import Dict, Discrete
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.utils import explained_variance
+from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from agents.acting import acting_coins
 from agents.channel import Channel
 from agents.learners import losses
 from agents.learners.nan_guard import check_finite_loss
-from agents.learners.routed_buffer import RoutedRolloutBuffer, RoutedSamples, untreated_samples
+from agents.learners.routed_buffer import (
+    Routed,
+    RoutedDictRolloutBuffer,
+    RoutedRolloutBuffer,
+    RoutedSamples,
+    untreated_samples,
+)
 from agents.policies.policy import BlockPolicy, Evaluated
 from agents.vec_env import GymnasiumVecEnv, find_overseer
+from envs.observations import rows
 from envs.snapshot import require_snapshots
 from routing import SplitAdam, find
 
@@ -70,7 +77,7 @@ class RoutedPPO(PPO):
     """
 
     policy: BlockPolicy
-    rollout_buffer: RoutedRolloutBuffer
+    rollout_buffer: Routed
     updates_on_whole_episodes = False  # whether `whole_episodes` may be true
     steps_on_whole_rollouts = False  # whether each optimiser step reads all samples, whatever `batch_size` is
     fuses_adam = False  # Stable-Baselines3's Adam is not fused, and sums in another order
@@ -150,7 +157,7 @@ class RoutedPPO(PPO):
         adapter = self.overseer_env
         self.coins = None if adapter is None else acting_coins(find(self.method), adapter.num_envs, self.seed or 0)
         if adapter is None:
-            if self.rollout_buffer_class is RoutedRolloutBuffer:
+            if self._routes():
                 self.rollout_buffer_class = (
                     DictRolloutBuffer if isinstance(self.observation_space, Dict) else RolloutBuffer
                 )
@@ -160,7 +167,8 @@ class RoutedPPO(PPO):
         if normalize is not None and normalize.norm_reward:
             raise ValueError("VecNormalize changes the rewards that the overseer judges; pass norm_reward=False")
         world = adapter.env
-        self.rollout_buffer_class = RoutedRolloutBuffer
+        keyed = isinstance(self.observation_space, Dict)
+        self.rollout_buffer_class = RoutedDictRolloutBuffer if keyed else RoutedRolloutBuffer
         self.rollout_buffer_kwargs = {
             "treat": self.treat,
             "overseer": find(self.method).overseer(world.judgement, world.oversight_prob),  # type: ignore[attr-defined]
@@ -168,6 +176,10 @@ class RoutedPPO(PPO):
             "flags": world.flags,  # type: ignore[attr-defined]
             "columns": find(self.method).blocks,
         }
+
+    def _routes(self) -> bool:
+        """Whether the class of the rollout buffer is one of ours."""
+        return self.rollout_buffer_class is not None and issubclass(self.rollout_buffer_class, Routed)
 
     def _check_blocks(self) -> None:
         """Raise ValueError if a part of the method needs a gate that the policy lacks."""
@@ -210,7 +222,7 @@ class RoutedPPO(PPO):
 
     def _excluded_save_params(self) -> list[str]:
         excluded = [*super()._excluded_save_params(), "coins"]
-        if self.rollout_buffer_class is RoutedRolloutBuffer:  # its arguments belong to the environment
+        if self._routes():  # its arguments belong to the environment
             return [*excluded, "rollout_buffer_class", "rollout_buffer_kwargs"]
         return excluded
 
@@ -243,8 +255,10 @@ class RoutedPPO(PPO):
         """Restore the state that `world_snapshot` returned."""
         require_snapshots(self.env).restore(state)
 
-    def known_observations(self) -> torch.Tensor:
-        """Return (n, *obs) observations that the policy acts on: those of the last rollout."""
+    def known_observations(self) -> torch.Tensor | None:
+        """Return (n, *obs) observations that the policy acts on: those of the last rollout; None of a Dict space."""
+        if isinstance(self.observation_space, Dict):
+            return None
         observations = self.rollout_buffer.observations
         return torch.as_tensor(observations.reshape(-1, *self.observation_space.shape))  # type: ignore[misc]
 
@@ -318,14 +332,14 @@ class RoutedPPO(PPO):
             return
         buffer = self.rollout_buffer
         for step in range(buffer.buffer_size):
-            columns = (buffer.observations[step], buffer.actions[step], buffer.masks[step])
-            observations, actions, masks = map(buffer.to_torch, columns)
-            found = self.policy.evaluate_actions(observations, self._taken(actions), masks)
+            observations = obs_as_tensor(rows(buffer.observations, step), self.device)
+            actions, masks = map(buffer.to_torch, (buffer.actions[step], buffer.masks[step]))
+            found = self.policy.evaluate_actions(observations, self.taken(actions), masks)
             buffer.log_probs[step] = found.log_prob.cpu().numpy()
 
-    def _taken(self, actions: torch.Tensor) -> torch.Tensor:
-        """(B, action_dim) of the buffer -> (B, *action) for the policy."""
-        return actions.long().flatten() if isinstance(self.action_space, Discrete) else actions
+    def taken(self, actions: torch.Tensor) -> torch.Tensor:
+        """Convert actions of the buffer, (B, action_dim), to those that the policy evaluates, (B, *action)."""
+        return actions.long().flatten() if isinstance(self.action_space, Discrete) else actions.float()
 
     def _minibatches(self) -> Iterator[RoutedSamples]:
         """The minibatches of one epoch."""
@@ -334,7 +348,7 @@ class RoutedPPO(PPO):
 
     def _evaluate(self, batch: RoutedSamples) -> Evaluated:
         """Values, log-probabilities and entropies of the minibatch under the current policy."""
-        actions = self._taken(batch.actions)
+        actions = self.taken(batch.actions)
         if batch.masks is None or not isinstance(self.policy, BlockPolicy):
             return Evaluated(*self.policy.evaluate_actions(batch.observations, actions))
         # changed from SB3 2.9 (3 of 10): masks route the gradient of each sample
@@ -376,7 +390,7 @@ class RoutedPPO(PPO):
         terms = {"policy_gradient_loss": policy_loss, "value_loss": value_loss, "entropy_loss": entropy_loss}
         targeted = batch.gate != 0
         if targeted.any():  # changed from SB3 2.9 (7 of 10): the gate has its own loss
-            logits = self.policy.retain_log_odds(batch.observations[targeted])
+            logits = self.policy.retain_log_odds(rows(batch.observations, targeted))
             terms["gate_loss"] = losses.gate_cross_entropy(logits, batch.gate[targeted]).mean()
             loss = loss + self.gate_coef * terms["gate_loss"]
         terms |= {"clip_fraction": torch.mean((torch.abs(ratio - 1) > clip_range).float()), "loss": loss}

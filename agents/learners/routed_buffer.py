@@ -5,17 +5,21 @@ buffer adds the bootstraps of all time-outs of a rollout in one forward pass ins
 raw reward. It never changes the bootstrap, which is the critic's estimate of the return that follows.
 """
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from stable_baselines3.common.buffers import RolloutBuffer
+from gymnasium import Space
+from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, RolloutBufferSamples
 
 from agents.channel import Channel
 from agents.tabular.rollout import Trajectories
 from agents.vec_env import GymnasiumVecEnv
+from envs.channels import is_image
+from envs.observations import rows
 from routing import Feedback, Overseer, Rollout, Treat, View, judged
 
 SAMPLED = ("weights", "masks", "critic_weights", "gate", "baselined")  # (T, N, ...), of which minibatches are drawn
@@ -56,20 +60,24 @@ def untreated_samples(batch: RolloutBufferSamples | DictRolloutBufferSamples) ->
     )
 
 
-class RoutedRolloutBuffer(RolloutBuffer):
-    """T steps of N copies, treated by an oversight method.
+class Routed(RolloutBuffer):
+    """T steps of N copies, treated by an oversight method: the base of the two rollout buffers.
+
+    Treatments read images in [0, 1], and observations of a Dict space as flat vectors, (F,).
 
     Args:
         *args, **kwargs: as RolloutBuffer's.
         treat: computes the treatment of a rollout.
         overseer: computes the feedback on a rollout.
         channel: the overseer's side of the environment, with its limits.
-        flags: (*obs,) bool, entries of an observation that show the agent what the overseer will see.
+        flags: (*obs,) bool, entries of an observation that show the agent what the overseer will see; not read if the
+            space is a Dict.
         columns: names of the columns of masks.
 
     Attributes:
         labels_used: verdicts read since the buffer was made.
-        critic: (n, *obs) -> (n,) values, for the bootstrap at time-outs; None if rewards include it already.
+        critic: (n, *obs), by name for a Dict space, -> (n,) values, for the bootstrap at time-outs; None if rewards
+            include it already.
         progress: share of the run's steps that were done before the rollout.
     """
 
@@ -85,7 +93,7 @@ class RoutedRolloutBuffer(RolloutBuffer):
     ):
         self.treat, self.overseer, self.channel, self.flags, self.columns = treat, overseer, channel, flags, columns
         self.labels_used, self.progress = 0, 0.0
-        self.critic: Callable[[np.ndarray], np.ndarray] | None = None
+        self.critic: Callable[[Any], np.ndarray] | None = None
         super().__init__(*args, **kwargs)
 
     def reset(self) -> None:
@@ -124,7 +132,7 @@ class RoutedRolloutBuffer(RolloutBuffer):
         self._record_bad_act(env)
         self.true_reward[self.pos] = env.true_reward
         self.raw_reward[self.pos] = env.raw_reward
-        self.endings.append(env.reached[dones])
+        self.endings.append(rows(env.reached, dones))
         self._last_reached = env.reached
         self.dones[self.pos], self.timeouts[self.pos] = dones, env.timeouts
 
@@ -153,9 +161,18 @@ class RoutedRolloutBuffer(RolloutBuffer):
 
     def _reached_by_stepping(self) -> np.ndarray:
         """(T, N, *obs) agent's observation of the state that each step reached, before any reset."""
-        reached = np.concatenate([self.observations[1:], self._last_reached[None]]).astype(self._last_reached.dtype)
-        reached[self.dones] = np.concatenate(self.endings)
+        reached = np.concatenate([self._read(self.observations, 2)[1:], self._read(self._last_reached)[None]])
+        reached = reached.astype(self._read(self._last_reached).dtype)
+        reached[self.dones] = self._all_endings()
         return reached
+
+    def _all_endings(self) -> np.ndarray:
+        """(E, *obs) agent's observation of each episode's last state, as treatments read it."""
+        return np.concatenate([self._read(ending) for ending in self.endings])
+
+    def _read(self, observations: Any, axes: int = 1) -> np.ndarray:
+        """Observations (n, *obs), or with other leading axes, as treatments read them: images in [0, 1]."""
+        return observations / np.float32(255) if is_image(self.observation_space) else observations
 
     def add(self, *args, **kwargs) -> None:
         """Store a step, as RolloutBuffer does.
@@ -194,7 +211,7 @@ class RoutedRolloutBuffer(RolloutBuffer):
         self.overseer_obs, self.true_reward, self.dones = rollout.overseer_obs, rollout.true_reward, rollout.dones
         self.raw_reward, self.live = rollout.reward, rollout.live
         self.endings = [endings]
-        self.reached, self.states_read, self.whole_episodes = reached, states_read, whole
+        self.reached, self.states_read, self.whole_episodes = lambda: self._read(reached(), 2), states_read, whole
         self.episode_starts[1:] = rollout.dones[:-1]
         self.values = values
         bootstrap = np.zeros(rollout.reward.shape, np.float32)
@@ -211,13 +228,15 @@ class RoutedRolloutBuffer(RolloutBuffer):
         view = View(self.overseer_obs, self.true_reward, self.dones, audited=self.audited, live=self.live)
         feedback = self.overseer(self.channel.view(view._replace(whole=self.whole_episodes, **self.states_read)))
         self.feedback = feedback
-        endings = np.concatenate(self.endings)
-        rollout = Rollout(self.raw_reward, endings, self.flags, feedback, self.live, progress=self.progress)
+        endings = self._all_endings()
+        flags = self.flags if self.flags.shape == endings.shape[1:] else np.zeros(endings.shape[1:], bool)
+        rollout = Rollout(self.raw_reward, endings, flags, feedback, self.live, progress=self.progress)
         observed = self.channel.features(self.overseer_obs)
         treatment = self.treat(rollout._replace(overseer_obs=observed, reached=self.reached))
         self.rewards += (treatment.rewards - self.raw_reward).astype(np.float32)
         if self.critic is not None and self.timeouts.any():
-            self.rewards[self.timeouts] += self.gamma * self.critic(endings[self.timeouts[self.dones]])
+            at_timeouts = [rows(ending, timeout[done]) for ending, timeout, done in self._ends_by_step()]
+            self.rewards[self.timeouts] += self.gamma * self.critic(joined(at_timeouts))
         self.weights = treatment.weights.astype(np.float32) * self.live
         self.masks = treatment.masks.astype(np.float32)
         self.critic_weights = self.weights * treatment.critic.astype(np.float32)
@@ -227,6 +246,10 @@ class RoutedRolloutBuffer(RolloutBuffer):
         super().compute_returns_and_advantage(last_values, dones)
         after_cut = last_values.clone().cpu().numpy().flatten() * ~dones
         self.advantages = np.where(self.baselined, self.advantages, self._plain_returns(after_cut))
+
+    def _ends_by_step(self) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+        """The endings (n, *obs) of each step, and which copies timed out and ended in it, (N,) bool each."""
+        return zip(self.endings, self.timeouts, self.dones, strict=True)
 
     def _plain_returns(self, after_cut: np.ndarray) -> np.ndarray:
         """(T, N) discounted sum of treated rewards; (N,) values of what follows where the rollout cuts an episode."""
@@ -273,7 +296,11 @@ class RoutedRolloutBuffer(RolloutBuffer):
 
     def _flatten(self, *names: str) -> None:
         for name in names:
-            self.__dict__[name] = self.swap_and_flatten(self.__dict__[name])
+            values = self.__dict__[name]
+            if isinstance(values, dict):
+                self.__dict__[name] = {key: self.swap_and_flatten(value) for key, value in values.items()}
+            else:
+                self.__dict__[name] = self.swap_and_flatten(values)
 
     def _get_samples(self, batch_inds: np.ndarray, env=None) -> RoutedSamples:  # type: ignore[override]
         # changed from SB3 2.9 (1 of 1): filtered samples are dropped and the treatment is appended
@@ -288,3 +315,30 @@ class RoutedRolloutBuffer(RolloutBuffer):
             baselined=self.to_torch(self.baselined[selected, 0]),
             scale=self.scale,
         )
+
+
+class RoutedRolloutBuffer(Routed):
+    """T steps of N copies with array observations."""
+
+
+class RoutedDictRolloutBuffer(Routed, DictRolloutBuffer):
+    """T steps of N copies with observations of a Dict space."""
+
+    def _read(self, observations: Any, axes: int = 1) -> np.ndarray:
+        return flattened(self.observation_space, observations, axes)
+
+
+def joined(observations: Sequence[Any]) -> Any:
+    """Concatenate batches of observations, by name if they are dictionaries."""
+    if isinstance(observations[0], dict):
+        return {key: np.concatenate([batch[key] for batch in observations]) for key in observations[0]}
+    return np.concatenate(observations)
+
+
+def flattened(space: Space, observations: Mapping[str, np.ndarray], axes: int) -> np.ndarray:
+    """Flatten the parts of a Dict, (..., *part) with `axes` leading axes -> (..., F) float32, images in [0, 1]."""
+    parts = []
+    for name, part in space.spaces.items():  # type: ignore[attr-defined]
+        values = observations[name].astype(np.float32) / (255 if is_image(part) else 1)
+        parts.append(values.reshape(*values.shape[:axes], math.prod(values.shape[axes:])))
+    return np.concatenate(parts, axes)

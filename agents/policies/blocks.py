@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from agents.policies.architecture import CODES, GATE, RETAIN, Architecture, expert_names
+from agents.policies.extractors import Encoder
 from routing import Regions, Router, Rules, lora, module, set_scale
 from routing.errors import unknown_name
 from routing.selectors import Part
@@ -35,11 +36,21 @@ class MLP(nn.Sequential):
         widths: units of each layer.
         activation: follows every layer.
         precision: a key of `PRECISIONS`.
+        encoder: makes the first layer, which reads the inputs that are a flattened observation; None: there is none.
     """
 
-    def __init__(self, inputs: int, widths: Widths, activation: type[nn.Module], precision: Precision) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        widths: Widths,
+        activation: type[nn.Module],
+        precision: Precision,
+        encoder: Callable[[], Encoder] | None = None,
+    ) -> None:
+        first = [] if encoder is None else [encoder()]
+        inputs += sum(layer.features_dim - layer.size for layer in first)
         sizes = zip([inputs, *widths[:-1]], widths, strict=True)
-        super().__init__(*(layer for i, o in sizes for layer in (nn.Linear(i, o), activation())))
+        super().__init__(*first, *(layer for i, o in sizes for layer in (nn.Linear(i, o), activation())))
         self.precision = PRECISIONS[precision]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -145,6 +156,8 @@ class BlockExtractor(nn.Module):
         network: builds a network from its number of inputs and its widths.
         architecture: the parts of the actor.
         logits: number of action logits. With a head per expert, the actor's latent is the mixed logits.
+        inputs_learn: whether the features come from an extractor that learns. Masks then do not reach it: at the levels
+            that weight the gradient of a block's output, that of the block's parameters is weighted instead.
 
     Attributes:
         use: how the blocks are used when no masks are given.
@@ -153,7 +166,13 @@ class BlockExtractor(nn.Module):
     """
 
     def __init__(
-        self, features_dim: int, arch: Arch, network: Network, architecture: Architecture, logits: int
+        self,
+        features_dim: int,
+        arch: Arch,
+        network: Network,
+        architecture: Architecture,
+        logits: int,
+        inputs_learn: bool = False,
     ) -> None:
         super().__init__()
         self.architecture, self.names = architecture, expert_names(architecture.experts)
@@ -166,8 +185,8 @@ class BlockExtractor(nn.Module):
         self.regions = Regions(self, parts)
         level = architecture.level
         ablated = dict.fromkeys(architecture.forget if level == "forward_ablated" else (), level)
-        on_activations = level in ("forward_ablated", "hard")
-        self.router = Router(self, Rules.direct(self.regions), "activation" if on_activations else level, ablated)
+        weighted = "parameter" if inputs_learn or level == "parameter" else "activation"
+        self.router = Router(self, Rules.direct(self.regions), weighted, ablated)
 
     def _build_actor(self, inputs: int, widths: Widths, network: Network) -> dict[str, Part | Sequence[Part]]:
         """Build the actor's networks; returns the part of each block."""
@@ -331,11 +350,16 @@ class ConditionedExtractor(BlockExtractor):
 
 
 def make_extractor(
-    features_dim: int, arch: Arch, network: Network, architecture: Architecture, logits: int
+    features_dim: int,
+    arch: Arch,
+    network: Network,
+    architecture: Architecture,
+    logits: int,
+    inputs_learn: bool = False,
 ) -> BlockExtractor:
     """Build the extractor of an architecture; arguments as of `BlockExtractor`."""
     kind = EXTRACTORS.get(architecture.network, BlockExtractor)
-    return kind(features_dim, arch, network, architecture, logits)
+    return kind(features_dim, arch, network, architecture, logits, inputs_learn)
 
 
 EXTRACTORS = {"adapters": AdapterExtractor, "conditioned": ConditionedExtractor}

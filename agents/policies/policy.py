@@ -11,15 +11,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from gymnasium.spaces import flatdim
+from gymnasium import Space
+from gymnasium.spaces import Dict, flatdim
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from agents.policies.architecture import ONE_EXPERT, Architecture
 from agents.policies.blocks import MLP, PRECISIONS, BlockExtractor, BlockUse, Precision, make_extractor
+from agents.policies.extractors import EXTRACTORS, Encoder, FlatObservation, SharedEncoder, features_dim, flat_size
 from routing import start_from_zero
 from routing.errors import unknown_name
 
@@ -40,6 +43,20 @@ class Evaluated(NamedTuple):
     entropy: torch.Tensor | None  # (B,); None: the action distribution has no closed form
 
 
+def _features_extractor(extractor: str, network: str, space: Space) -> type[BaseFeaturesExtractor]:
+    """Return the class of the features extractor that all blocks share."""
+    if extractor not in EXTRACTORS:
+        raise unknown_name("extractor", extractor, EXTRACTORS)
+    if extractor == "shared":
+        return SharedEncoder
+    if network == "adapters" and features_dim(space) != flat_size(space):
+        raise ValueError(
+            "adapters share one network, so no block has an encoder of its own; choose extractor 'shared', or network "
+            "'gated'"
+        )
+    return FlatObservation
+
+
 class BlockPolicy(ActorCriticPolicy):
     """Stable-Baselines3's actor-critic policy with a `BlockExtractor` for its networks.
 
@@ -51,6 +68,9 @@ class BlockPolicy(ActorCriticPolicy):
         level: what a mask scales: "activation", "parameter", "forward_ablated" or "hard"; adapters need "parameter".
         precision: of the matrix products in experts, gate and critic: "fp32", or "bf16", which is faster on processors
             with bfloat16 instructions. Parameters, heads and losses are float32 in both.
+        extractor: where images, alone or in a Dict, are encoded by convolutions. "shared": in the features extractor,
+            which learns from every sample, since masks do not reach it. "per_block": in each expert, the gate and the
+            critic, so an encoder is routed and ablated with its block. None: as `features_extractor_class` says.
 
     `agents.policies.architecture` describes each network, head and level.
 
@@ -58,30 +78,37 @@ class BlockPolicy(ActorCriticPolicy):
         architecture: network, experts, head and level.
 
     Raises:
-        ValueError: a name is unknown, network, experts and level do not fit together, `net_arch` has no layer for pi or
-            vf, or a head per expert is combined with `use_sde`.
+        ValueError: a name is unknown, network, experts, level and extractor do not fit together, `net_arch` has no
+            layer for pi or vf, or a head per expert is combined with `use_sde`.
     """
 
     mlp_extractor: BlockExtractor  # type: ignore[assignment]
 
     def __init__(
         self,
+        observation_space: Space,
         *args,
         network: str = "gated",
         experts: int | None = None,
         head: str = "shared",
         level: str = "activation",
         precision: Precision = "fp32",
+        extractor: str | None = None,
         **kwargs,
     ) -> None:
         if precision not in PRECISIONS:
             raise unknown_name("precision", precision, PRECISIONS)
+        if extractor is not None:
+            kwargs["features_extractor_class"] = _features_extractor(extractor, network, observation_space)
+        elif isinstance(observation_space, Dict):
+            kwargs.setdefault("features_extractor_class", CombinedExtractor)
+        self.extractor = extractor
         experts = (1 if network in ONE_EXPERT else 2) if experts is None else experts
         self.architecture, self.precision = Architecture(network, experts, head, level), precision
         self.architecture.check()
         self._recorder: Callable[[torch.Tensor, bool], Acted] | None = None
         self._acting: tuple[BlockUse, np.ndarray] | None = None
-        super().__init__(*args, **kwargs)
+        super().__init__(observation_space, *args, **kwargs)
 
     @property
     def network(self) -> str:
@@ -175,7 +202,7 @@ class BlockPolicy(ActorCriticPolicy):
             self._recorder = None
 
     def _get_constructor_parameters(self) -> dict:
-        own = {**self.architecture._asdict(), "precision": self.precision}
+        own = {**self.architecture._asdict(), "precision": self.precision, "extractor": self.extractor}
         return {**super()._get_constructor_parameters(), **own}
 
     def fresh(self, seed: int) -> "BlockPolicy":
@@ -193,9 +220,12 @@ class BlockPolicy(ActorCriticPolicy):
             raise ValueError(f"net_arch {self.net_arch} lacks layers; blocks need one at least for each of pi and vf")
         if self.head == "per_expert" and self.use_sde:
             raise ValueError("use_sde draws noise from one latent, which head 'per_expert' lacks; use head 'shared'")
-        network = partial(MLP, activation=self.activation_fn, precision=self.precision)
+        encoder = partial(Encoder, self.observation_space) if self.extractor == "per_block" else None
+        network = partial(MLP, activation=self.activation_fn, precision=self.precision, encoder=encoder)
         logits = flatdim(self.action_space)
-        self.mlp_extractor = make_extractor(self.features_dim, self.net_arch, network, self.architecture, logits)
+        self.mlp_extractor = make_extractor(
+            self.features_dim, self.net_arch, network, self.architecture, logits, self.learns_features
+        )
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
@@ -252,7 +282,7 @@ class BlockPolicy(ActorCriticPolicy):
         return any(True for extractor in extractors for _ in extractor.parameters())
 
     @torch.no_grad()
-    def encode(self, obs: torch.Tensor) -> torch.Tensor:
+    def encode(self, obs: PyTorchObs) -> torch.Tensor:
         """(B, *obs) -> (B, features), float32: the actor's features of observations, such as one-hot vectors."""
         return self.pi_features_extractor(preprocess_obs(obs, self.observation_space, self.normalize_images))
 

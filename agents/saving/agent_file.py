@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv
 
+from agents.actions import draw_actions
 from agents.deployment import use_of
 from agents.evaluate import action_probabilities
 from agents.policies.blocks import BlockUse
@@ -31,6 +33,8 @@ from routing import find
 from routing.errors import unknown_name
 
 REFUSED = ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, AssertionError
+
+ALIASES = ("pi_features_extractor.", "vf_features_extractor.")  # of the names of a shared features extractor
 
 
 @dataclass(frozen=True)
@@ -67,17 +71,20 @@ class Agent:
         with self.policy.deployed(*use._replace(without=use.without | set(without))):
             yield
 
-    def act(self, observations: np.ndarray, generator: torch.Generator | None = None) -> np.ndarray:
+    def act(self, observations: Any, generator: torch.Generator | None = None) -> np.ndarray:
         """Select actions.
 
         Args:
-            observations: (N, *obs).
+            observations: (N, *obs), by name for a Dict space.
             generator: draws the actions; None takes the most probable ones.
 
         Returns:
-            (N,) int.
+            (N, *action) as the environment takes them; (N,) int of Discrete actions.
         """
-        probabilities = action_probabilities(self.policy, torch.as_tensor(observations)).double()
+        inputs = self.policy.obs_to_tensor(observations)[0]
+        if not isinstance(self.policy.action_space, Discrete):
+            return draw_actions(self.policy, inputs, generator)
+        probabilities = action_probabilities(self.policy, inputs).double()
         if generator is None:
             return probabilities.argmax(1).numpy()
         return torch.multinomial(probabilities, 1, generator=generator).squeeze(1).numpy()
@@ -138,7 +145,22 @@ def save(
         "action_space": spaces.to_data(policy.action_space),
     }
     parse_manifest(manifest)
-    archive.write_archive(Path(path), manifest, encode_tensors(policy.state_dict()))
+    archive.write_archive(Path(path), manifest, encode_tensors(own_tensors(policy)))
+
+
+def own_tensors(policy: BlockPolicy) -> dict[str, torch.Tensor]:
+    """Return the tensors of a policy by name, once each: Stable-Baselines3 names a shared features extractor thrice."""
+    tensors = policy.state_dict()
+    if not policy.share_features_extractor:
+        return tensors
+    return {name: value for name, value in tensors.items() if not name.startswith(ALIASES)}
+
+
+def _with_aliases(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Invert `own_tensors`."""
+    shared = [(name, value) for name, value in tensors.items() if name.startswith("features_extractor.")]
+    aliases = {prefix + name.partition(".")[2]: value for prefix in ALIASES for name, value in shared}
+    return {**tensors, **aliases}
 
 
 def network_data(policy: BlockPolicy) -> dict[str, Any]:
@@ -148,6 +170,7 @@ def network_data(policy: BlockPolicy) -> dict[str, Any]:
         "activation": policy.activation_fn.__name__,
         **policy.architecture._asdict(),
         "precision": policy.precision,
+        **({} if policy.extractor is None else {"extractor": policy.extractor}),
     }
 
 
@@ -162,7 +185,7 @@ def load(path: str | Path) -> Agent:
     manifest, weights = archive.read_archive(path)
     description, policy = described_policy(path, manifest)
     try:
-        tensors = decode_tensors(weights, policy.state_dict())
+        tensors = _with_aliases(decode_tensors(weights, own_tensors(policy)))
     except ValueError as error:
         raise unreadable(path, f"{archive.CURRENT.weights} does not fit the network in the manifest: {error}") from None
     policy.load_state_dict(tensors, assign=True)
@@ -173,7 +196,7 @@ def load(path: str | Path) -> Agent:
 
 def check_size(policy: BlockPolicy) -> None:
     """Raise ValueError if the policy is larger than an agent file can be."""
-    if (size := tensor_bytes(policy.state_dict())) > archive.LIMIT:
+    if (size := tensor_bytes(own_tensors(policy))) > archive.LIMIT:
         raise ValueError(f"the network has {size} bytes; the limit of an agent file is {archive.LIMIT}")
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from agents.policies.architecture import HEADS, LEVELS, MAX_EXPERTS, NETWORKS, Architecture
 from agents.policies.blocks import PRECISIONS, BlockUse
+from agents.policies.extractors import EXTRACTORS
 from routing.errors import unknown_name
 from routing.oversight.composition import WHOLE
 
@@ -181,7 +182,8 @@ def _scales(rule: str, value: Any, experts: int) -> tuple[float, ...]:
 def _network(value: Any) -> dict[str, Any]:
     """Keyword arguments of `BlockPolicy`."""
     is_old = "gated" in of_type("network", value, dict)
-    check_keys("network", value, OLD_NETWORK if is_old else NETWORK)
+    encodes = "extractor" in value  # only where observations are images or a Dict
+    check_keys("network", value, OLD_NETWORK if is_old else (*NETWORK, *["extractor"] * encodes))
     check_keys("widths", value["widths"], NETS)
     for net in NETS:
         if not 0 < len(of_type(f"widths of {net}", value["widths"][net], list)) <= MAX_LAYERS:
@@ -193,6 +195,7 @@ def _network(value: Any) -> dict[str, Any]:
         "activation_fn": ACTIVATIONS[one_of("activation", value["activation"], ACTIVATIONS)],
         **(_old_architecture(value) if is_old else _architecture(value)),
         "precision": one_of("precision", value["precision"], PRECISIONS),
+        **({"extractor": one_of("extractor", value["extractor"], EXTRACTORS)} if encodes else {}),
     }
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 from gymnasium import Space
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, flatdim
 
 from agents.saving.manifest import check_keys, integer, of_type, one_of
 
 Data = dict[str, Any]
 LARGEST = 2**22  # features of an observation or an action
 MAX_AXES = 8
+MAX_ENTRIES = 1000  # of a Dict
 INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 DTYPES = (*INTEGERS, "float16", "float32", "float64")
 INFINITE = {"inf": math.inf, "-inf": -math.inf}  # JSON has no infinite numbers
@@ -113,8 +114,34 @@ def _multi_binary(data: Data) -> Space:
     return MultiBinary(_shape(shape) if isinstance(shape, list) else integer("a MultiBinary's size", shape, 1, LARGEST))
 
 
+def _dict(data: Data) -> Space:
+    """A Dict of the other kinds; its entries keep their order."""
+    check_keys("a Dict", data, ("spaces",))
+    entries = of_type("spaces of a Dict", data["spaces"], list)
+    if not 0 < len(entries) <= MAX_ENTRIES:
+        raise ValueError(f"a Dict has {len(entries)} entries, not 1 .. {MAX_ENTRIES}")
+    spaces: dict[str, Space] = {}
+    for entry in entries:
+        if len(of_type("an entry of a Dict", entry, list)) != 2:
+            raise ValueError("an entry of a Dict is not a name and a space")
+        name, part = of_type("a name in a Dict", entry[0], str), of_type("a space", entry[1], dict)
+        if part.get("kind") == "Dict" or name in spaces:
+            raise ValueError(f"the entry {name[:40]!r} of a Dict is a Dict itself, or is there twice")
+        spaces[name] = from_data(part)
+    if sum(map(flatdim, spaces.values())) > LARGEST:
+        raise ValueError(f"a Dict has more than {LARGEST} features")
+    return Dict(spaces)
+
+
+def _dict_data(space: Any) -> Data:
+    if any(isinstance(part, Dict) for part in space.spaces.values()):
+        raise ValueError("a Dict space inside of a Dict cannot be saved; flatten it")
+    return {"spaces": [[name, to_data(part)] for name, part in space.spaces.items()]}
+
+
 KINDS: dict[str, tuple[Callable[[Any], Data], Callable[[Data], Space]]] = {
     "Box": (_box_data, _box),
+    "Dict": (_dict_data, _dict),
     "Discrete": (_discrete_data, _discrete),
     "MultiBinary": (lambda space: {"shape": np.asarray(space.n).tolist()}, _multi_binary),
     "MultiDiscrete": (_multi_discrete_data, _multi_discrete),

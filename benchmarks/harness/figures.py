@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from benchmarks.harness.paired import Effort, Ratio, Spread
 
 SUBJECTS = (
-    *("env", "learners", "methods", "target", "sweep"),
+    *("env", "learners", "same_policy", "methods", "target", "sweep"),
     *("grid", "horizon", "blocks", "memory", "evaluation", "floor"),
 )
 

@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 from envs import arguments
 from envs.foreign.declaration import Overseen, OverseenStep
 from envs.foreign.spaces import agent_space
+from envs.observations import batch_of_one, reached, row
 from envs.overseer_view import last_info
 
 NAN = float("nan")
@@ -81,10 +82,10 @@ class SteppedEnv(VectorEnv):
         """Steps every copy; `info` describes what was reached, before any restart."""
         obs, reward, terminated, truncated, found = self.inner.step(actions)
         done = terminated | truncated
-        reached = _reached(obs, found.get("final_obs"), done)
+        next_obs = reached(self.inner.single_observation_space, obs, found.get("final_obs"), done)
         names = {*found, *found.get("final_info", {})} - {"final_obs", "final_info"}
         last = {name: last_info(found, name) for name in sorted(names) if not name.startswith("_")}
-        step = OverseenStep(self._obs, np.asarray(actions), reached, np.asarray(reward, np.float64), terminated, last)
+        step = OverseenStep(self._obs, np.asarray(actions), next_obs, np.asarray(reward, np.float64), terminated, last)
         info: dict[str, Any] = {
             "overseer_obs": self.declared.overseer_obs_of(step),
             "true_reward": self.declared.true_reward_of(step),
@@ -93,11 +94,11 @@ class SteppedEnv(VectorEnv):
         if self.bad_acts:
             info["bad_act"] = self.declared.bad_act_of(step)
         if done.any():
-            viewed = self._viewed(reached)
+            viewed = self._viewed(next_obs)
             info["final_info"] = info | {f"_{name}": done for name in info}
             info["final_obs"] = np.full(self.num_envs, None, object)
             for i in np.flatnonzero(done).tolist():
-                info["final_obs"][i] = _row(viewed, i)
+                info["final_obs"][i] = row(self.single_observation_space, viewed, i)
             info["_final_obs"] = info["_final_info"] = done
         self._obs = obs
         return self._viewed(obs), self.declared.reward_of(step), terminated, truncated, info
@@ -132,17 +133,17 @@ class SingleEnv(gymnasium.Wrapper):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Starts an episode."""
         obs, _ = self.env.reset(seed=seed, options=options)
-        self._obs = _batch(self._inner_space, obs)
+        self._obs = batch_of_one(self._inner_space, obs)
         return self._observation(self._obs), {"watched": bool(self.declared.watched_at(self._obs, 1)[0])}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Takes one action; `info` has the keys of the vector environment, for one copy."""
         obs, reward, terminated, truncated, found = self.env.step(action)
-        reached = _batch(self._inner_space, obs)
+        next_obs = batch_of_one(self._inner_space, obs)
         last = {name: np.array([value]) for name, value in found.items()}
         ended, received = np.array([terminated]), np.array([reward], np.float64)
-        step = OverseenStep(self._obs, np.asarray(action)[None], reached, received, ended, last)
-        self._obs = reached
+        step = OverseenStep(self._obs, np.asarray(action)[None], next_obs, received, ended, last)
+        self._obs = next_obs
         info = {
             "overseer_obs": int(self.declared.overseer_obs_of(step)[0]),
             "true_reward": float(self.declared.true_reward_of(step)[0]),
@@ -150,10 +151,11 @@ class SingleEnv(gymnasium.Wrapper):
         }
         if self.declared.bad_acts:
             info["bad_act"] = int(self.declared.bad_act_of(step)[0])
-        return self._observation(reached), float(self.declared.reward_of(step)[0]), terminated, truncated, info
+        return self._observation(next_obs), float(self.declared.reward_of(step)[0]), terminated, truncated, info
 
     def _observation(self, obs: Any) -> Any:
-        return _row(_view(self.declared, self._inner_space, self.observation_space, obs), 0)
+        viewed = _view(self.declared, self._inner_space, self.observation_space, obs)
+        return row(self.observation_space, viewed, 0)
 
 
 def single_env_creator(declared: Overseen) -> Any:
@@ -197,48 +199,3 @@ def _view(declared: Overseen, inner: Space, observed: Space, obs: Any) -> Any:
     if isinstance(viewed, dict | tuple):
         return viewed
     return np.array(viewed, observed.dtype)
-
-
-def _reached(obs: Any, final: Any, done: np.ndarray) -> Any:
-    """(N, *obs): the observations that the step reached, before any restart."""
-    if not done.any():
-        return obs
-    if isinstance(obs, dict):
-        ended = {i: final[i] for i in np.flatnonzero(done).tolist()}
-        return {key: _merged(value, {i: last[key] for i, last in ended.items()}) for key, value in obs.items()}
-    if isinstance(obs, tuple):
-        ended = {i: final[i] for i in np.flatnonzero(done).tolist()}
-        return tuple(_merged(value, {i: last[j] for i, last in ended.items()}) for j, value in enumerate(obs))
-    return _merged(obs, {i: final[i] for i in np.flatnonzero(done).tolist()})
-
-
-def _merged(obs: np.ndarray, rows: dict[int, Any]) -> Any:
-    """The observations with some rows replaced; nested spaces are merged part by part."""
-    if isinstance(obs, dict | tuple):
-        mask = np.zeros(len(_leaf(obs)), bool)
-        mask[list(rows)] = True
-        return _reached(obs, [rows.get(i) for i in range(len(mask))], mask)
-    merged = np.array(obs)
-    for i, row in rows.items():
-        merged[i] = row
-    return merged
-
-
-def _leaf(obs: Any) -> Any:
-    while isinstance(obs, dict | tuple):
-        obs = next(iter(obs.values())) if isinstance(obs, dict) else obs[0]
-    return obs
-
-
-def _row(obs: Any, i: int) -> Any:
-    """The observation of one copy."""
-    if isinstance(obs, dict):
-        return {key: _row(value, i) for key, value in obs.items()}
-    return tuple(_row(value, i) for value in obs) if isinstance(obs, tuple) else obs[i]
-
-
-def _batch(space: Space, obs: Any) -> Any:
-    """One observation as a batch of one."""
-    if isinstance(obs, dict):
-        return {key: _batch(space[key], value) for key, value in obs.items()}  # type: ignore[index]
-    return tuple(map(_batch, space, obs)) if isinstance(obs, tuple) else np.asarray(obs)[None]  # type: ignore[call-overload]

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete
 
 import agents
 from agents.saving.memory_limit import limited_memory
 from envs import drawing
 from envs.codebook import feature_labels
+from envs.observations import rows
 from flows.config import with_module
 from flows.environments import environment_error, make_env
 from flows.errors import UserError, unknown_name
@@ -35,7 +35,8 @@ OURS = re.compile(r"envs:keyhole/[\w.-]+")
 MEMORY = 4 * 2**30  # bytes that a world of ours may allocate: its size is that in a file
 MAX_STEPS = 100_000  # of an episode: its time limit is that in a file
 LINE = 1000  # characters of the agent's description
-PLAYED = ("action_names", "overseer_labels", "verdict", "outcomes", "gamma")  # attributes of a world that are shown
+MOST_NUMBERS = 64  # of an observation that is printed
+PLAYED = ("overseer_labels", "judgement", "outcomes", "gamma")  # attributes of a world that are shown
 
 
 class PlayOptions(NamedTuple):
@@ -51,10 +52,11 @@ class PlayOptions(NamedTuple):
 
 
 class PlayedStep(NamedTuple):
-    """One step of an episode; `frame` shows the state before the step."""
+    """One step of an episode; `frame` shows the state before the step, or the observation if it cannot be drawn."""
 
     frame: Any
-    action: int
+    action: Any
+    """int, or an array"""
     reward: float
     true_reward: float
     overseer_obs: Any
@@ -126,8 +128,6 @@ def check_options(agent: agents.Agent, options: PlayOptions, trusted: bool) -> N
         raise unknown_name("deployment rule", options.deploy, agent.deployments)
     if not all(parameter.isfinite().all() for parameter in agent.policy.parameters()):
         raise UserError("the agent's weights contain nan or inf: its training diverged; play another agent")
-    if not isinstance(agent.policy.action_space, Discrete):
-        raise UserError(f"the agent's actions are {agent.policy.action_space}; only Discrete actions can be played")
     for block in options.without:
         if block not in agent.policy.blocks:
             raise unknown_name("block", block, agent.policy.blocks)
@@ -149,14 +149,14 @@ def check_options(agent: agents.Agent, options: PlayOptions, trusted: bool) -> N
 
 
 def make_agent_world(agent: agents.Agent, options: PlayOptions, render_mode: str) -> Any:
-    """Builds one copy of the agent's world; raises UserError if that fails."""
+    """Builds one copy of the agent's world, without a render mode that it lacks; raises UserError if that fails."""
     changed = {} if options.oversight is None else {"oversight_prob": options.oversight}
     with limited_memory(MEMORY) if OURS.fullmatch(agent.env) else nullcontext():
-        make_env(
-            agent.env, {**agent.world, **changed}, copies=1
-        ).close()  # raises the UserError that explains a failure
+        plain = make_env(agent.env, {**agent.world, **changed}, copies=1)  # raises the UserError of a failure
+        renders = render_mode in (plain.metadata.get("render_modes") or ())
+        plain.close()
         try:
-            world = agent.make_world(1, render_mode=render_mode, **changed)
+            world = agent.make_world(1, **({"render_mode": render_mode} if renders else {}), **changed)
         except ValueError as error:
             raise UserError(f"the environment does not match the agent: {one_line(error, limit=LINE)}") from None
         except (Exception, SystemExit) as error:
@@ -192,12 +192,13 @@ def episodes(agent: agents.Agent, world: Any, options: PlayOptions) -> Iterator[
         for _ in range(options.episodes):
             episode: list[PlayedStep] = []
             while not episode or not episode[-1].ended:
-                frame = world.render()[0]
+                frame = _frame(agent.env, world, obs)
                 action = act_or_explain(agent, obs, generator)
                 obs, reward, terminated, truncated, info = world.step(action)
                 ended = bool(terminated[0] | truncated[0])
                 true, overseer_obs, outcome = (info[name][0] for name in ("true_reward", "overseer_obs", "outcome"))
-                episode.append(PlayedStep(frame, int(action[0]), float(reward[0]), true, overseer_obs, outcome, ended))
+                taken = int(action[0]) if action.ndim == 1 else action[0]
+                episode.append(PlayedStep(frame, taken, float(reward[0]), true, overseer_obs, outcome, ended))
                 if len(episode) == MAX_STEPS and not ended:
                     raise UserError(
                         f"the episode has not ended after {MAX_STEPS} steps; play an agent with a time limit"
@@ -205,7 +206,27 @@ def episodes(agent: agents.Agent, world: Any, options: PlayOptions) -> Iterator[
             yield episode
 
 
-def act_or_explain(agent: agents.Agent, obs: np.ndarray, generator: torch.Generator | None) -> np.ndarray:
+def _frame(env: str, world: Any, obs: Any) -> Any:
+    """What the world renders, or else the observation; raises UserError if rendering fails."""
+    if world.render_mode is None:
+        return "observation " + described_observation(rows(obs, 0))
+    try:
+        return world.render()[0]
+    except (Exception, SystemExit) as error:
+        raise environment_error(env, error) from None
+
+
+def described_observation(obs: Any) -> str:
+    """Describes one observation in a line: its numbers, or the shape of an array with many."""
+    if isinstance(obs, dict):
+        return ", ".join(f"{name} {described_observation(part)}" for name, part in obs.items())
+    values = np.asarray(obs)
+    if values.size > MOST_NUMBERS:
+        return f"{values.dtype} of shape {values.shape}, mean {values.mean():.3g}"
+    return one_line(np.array2string(values, precision=3, suppress_small=True), limit=LINE)
+
+
+def act_or_explain(agent: agents.Agent, obs: Any, generator: torch.Generator | None) -> np.ndarray:
     """The agent's actions; raises UserError if the weights, which are finite, overflow."""
     try:
         return agent.act(obs, generator)
@@ -216,14 +237,15 @@ def act_or_explain(agent: agents.Agent, obs: np.ndarray, generator: torch.Genera
 def describe_episode(episode: Sequence[PlayedStep], world: Any) -> Iterator[str]:
     """Yields the lines that describe an episode: each state, the action, the rewards and the outcome."""
     for number, step in enumerate(episode):
-        action = name_of(world.action_names, step.action)
+        action = _described_action(world, step.action)
         observation = overseer_text(world, step.overseer_obs)
         yield f"\n{step.frame}"
         rewards = f"reward {step.reward:g}, true reward {step.true_reward:g}"
         yield f"step {number + 1}: {action}; {rewards}; overseer sees: {observation}"
     proxy, true = returns(episode, world.gamma)
     last = episode[-1]
-    verdict = world.verdict(np.asarray(last.overseer_obs)[None])[0]
+    overseer_obs = np.asarray(last.overseer_obs)[None]
+    verdict = (world.verdict(overseer_obs) if hasattr(world, "verdict") else world.judgement[overseer_obs])[0]
     judgement = "no verdict" if np.isnan(verdict) else f"verdict {verdict:g}"
     yield f"\nended with {name_of(world.outcomes, last.outcome)} after {len(episode)} steps"
     yield f"return {proxy:.3f}, true return {true:.3f} (discounted by {world.gamma:g}); overseer: {judgement}"
@@ -233,6 +255,13 @@ def returns(episode: Sequence[PlayedStep], gamma: float) -> tuple[float, float]:
     """The discounted proxy return and true return."""
     discount = gamma ** np.arange(len(episode))
     return tuple(float(discount @ [step[i] for step in episode]) for i in (2, 3))  # type: ignore[return-value]
+
+
+def _described_action(world: Any, action: Any) -> str:
+    """The name of an action, or its numbers."""
+    if isinstance(action, int):
+        return name_of(getattr(world, "action_names", ()), action)
+    return described_observation(action)
 
 
 def overseer_text(world: Any, overseer_obs: Any) -> str:
@@ -252,6 +281,8 @@ def _draw(agent: agents.Agent, options: PlayOptions, path: Path) -> None:
     from PIL import Image
 
     world = make_agent_world(agent, options, "rgb_array")
+    if world.render_mode is None:
+        raise UserError(f"{agent.env} cannot be drawn: it has no render mode rgb_array; leave out --gif")
     frames = [Image.fromarray(step.frame) for episode in episodes(agent, world, options) for step in episode]
     if frames[0].size == (drawing.CELL, drawing.CELL):
         raise UserError(f"{agent.env} cannot be drawn: it has no grid layout; leave out --gif")

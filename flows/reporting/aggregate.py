@@ -43,6 +43,8 @@ class Cell(NamedTuple):
     scale: Interval
     """of the forget experts, as a measured rule chose it"""
     absorption: dict[str, Interval]
+    stderr: Interval = interval([])
+    """standard error of a run's sampled true return; n is 0 where returns are exact"""
 
     @property
     def monitored_share(self) -> float:
@@ -143,6 +145,7 @@ def _cell(level: Level, rows: list[Row], blocks: list[str], absorbed: list[str])
         retained=over_seeds(lambda row: row.retained_return),
         scale=over_seeds(lambda row: row.scale),
         absorption={name: interval([row.absorption.get(name, math.nan) for row in rows]) for name in absorbed},
+        stderr=over_seeds(lambda row: row.true_return_stderr),
     )
 
 

@@ -33,7 +33,8 @@ def sweep_dataframe(
         run id and error; the axis of the sweep (oversight, or the argument that it changes) and the run's level of it,
         as numbers if all levels are; bad acts per episode (all, monitored, unmonitored), bad verdicts per episode and
         retained return; the scale of the forget experts that a measured rule chose; the read-outs of absorption
-        (absorption_NAME). A number that a run has not recorded is nan. `attrs` holds the sweep's name and run id.
+        (absorption_NAME); the standard error of a sampled true return (true_return_stderr). A number that a run has not
+        recorded is nan. `attrs` holds the sweep's name and run id.
 
     Raises:
         flows.errors.UserError: there is no such sweep or store.

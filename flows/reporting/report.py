@@ -31,7 +31,8 @@ from flows.tracking.missing import Missing
 from flows.tracking.results import ABSORPTION_METRICS, Results, Row
 from flows.tracking.store import Store
 
-COLUMNS = tuple(name for name in Row._fields if name not in ("without", "evaluation", "absorption"))
+STDERR = "true_return_stderr"  # the last column of results.csv
+COLUMNS = tuple(name for name in Row._fields if name not in ("without", "evaluation", "absorption", STDERR))
 PAGE = "report.html"
 PREDICTIONS = "predictions.png"
 COMPARISON = "comparison.csv"
@@ -101,7 +102,7 @@ def run_lines(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]]]:
     """Return the columns and lines of results.csv.
 
     Behind the fields of a row follow the blocks (`without_BLOCK`) and the read-outs of absorption (`absorption_NAME`)
-    that a run has.
+    that a run has, and the standard error of a sampled true return.
     """
     blocks = sorted({block for row in rows for block in row.without})
     absorbed = [name for name in ABSORPTION_METRICS if any(name in row.absorption for row in rows)]
@@ -110,11 +111,12 @@ def run_lines(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]]]:
             **{name: getattr(row, name) for name in COLUMNS},
             **{f"without_{block}": row.without.get(block, math.nan) for block in blocks},
             **{f"absorption_{name}": row.absorption.get(name, math.nan) for name in absorbed},
+            STDERR: row.true_return_stderr,
         }
         for row in rows
     ]
-    names = [*COLUMNS, *(f"without_{block}" for block in blocks), *(f"absorption_{name}" for name in absorbed)]
-    return names, lines
+    readouts = (*(f"without_{block}" for block in blocks), *(f"absorption_{name}" for name in absorbed))
+    return [*COLUMNS, *readouts, STDERR], lines
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
@@ -259,6 +261,7 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
         absorption_metrics=ABSORPTION_METRICS,
         costs={level: comparison.mean_cost(level) for level in comparison.levels},
         sampled=any(row.exactness == "sampled" for row in results.rows),
+        stderr=any(cell.stderr.n for cell in comparison.cells),
         audits=any(row.audits == row.audits for row in results.rows),
         history=sampled_limits(results.params.get("overseer", "")),
     )
@@ -313,7 +316,11 @@ def summary(comparison: Comparison) -> str:
         parts.append(_format_table(header, _by_level(comparison, verdict_columns, comparison.contrasts)))
         parts.append("\n".join(textwrap.wrap(method_note(comparison), WIDTH)))
     header = ("true return, with 95 % intervals", ["mean", "interquartile mean", "seeds"])
-    parts.append(_format_table(header, _by_level(comparison, result_columns)))
+    columns = result_columns
+    if any(cell.stderr.n for cell in comparison.cells):
+        header = ("true return, 95 % intervals", [*header[1], "± s.e."])
+        columns = sampled_columns
+    parts.append(_format_table(header, _by_level(comparison, columns)))
     if comparison.results.has_bad_acts:
         header = ("bad acts per episode", ["monitored", "unmonitored", "retained", labels_title(comparison)])
         distinct = {(cell.row, cell.level) for cell in without_coinciding(comparison.cells)}  # comparison.csv has all
@@ -355,6 +362,11 @@ def verdict_columns(comparison: Comparison, cell: Cell) -> list[str]:
 def result_columns(comparison: Comparison, cell: Cell) -> list[str]:
     """Return mean, interquartile mean and number of seeds of a cell."""
     return [plusminus(cell.true_return), bracketed(cell.interquartile_mean), str(cell.true_return.n)]
+
+
+def sampled_columns(comparison: Comparison, cell: Cell) -> list[str]:
+    """Return the columns of a result and the mean standard error of a run, which its sampled episodes cause."""
+    return [*result_columns(comparison, cell), number(cell.stderr.mean) if cell.stderr.n else "–"]
 
 
 def bad_act_columns(comparison: Comparison, cell: Cell) -> list[str]:

@@ -11,6 +11,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+import envs
 from agents import BlockPolicy, BlockUse, action_probabilities
 
 CURVES: dict[str, tuple[str, dict[str, Any]]] = {  # metric: (label, style)
@@ -51,7 +52,7 @@ def policy_figure(policy: BlockPolicy, world, title: str, path: Path, starts: in
 
     Args:
         policy: the policy to draw.
-        world: the environment; nothing is drawn if it has no grid `layout`.
+        world: the environment; nothing is drawn if it is not a world of ours with a grid `layout`.
         title: the figure's title.
         path: the PNG to write.
         starts: number of start states, sampled with the same seed for all runs.
@@ -59,8 +60,10 @@ def policy_figure(policy: BlockPolicy, world, title: str, path: Path, starts: in
     Returns:
         Whether the environment has a grid to draw.
     """
+    if not isinstance(world.unwrapped, envs.POMDP) or world.action_arrows is None:
+        return False
     states = start_states(world, starts)
-    if world.action_arrows is None or world.layout(states[0]) is None:
+    if world.layout(states[0]) is None:
         return False
     layouts = np.stack([world.layout(state) for state in states])
     height, width = layouts.shape[1:3]

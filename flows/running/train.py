@@ -49,7 +49,8 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
         recorder: Receives the results.
     """
     env, model = build_learner(config)
-    evaluate, exact = agents.make_evaluator(config.env, config.seed, **world_arguments(config))
+    arguments = world_arguments(config)
+    evaluate, exact = agents.make_evaluator(config.env, config.seed, config.eval_episodes, **arguments)
     evaluator = CheckpointEvaluator(model.policy, evaluate, find(config.method).deployments, recorder)
     tags = {"exactness": "exact" if exact else "sampled", **_channel(env.env), **_deployment_tags(evaluator.choices)}
     recorder.tags(tags)
@@ -192,11 +193,16 @@ def checkpoint_metrics(policy, evaluate, use) -> dict[str, float]:
         "eval/true_return/seen": deployed.true_return_seen,
         "eval/true_return/unseen": deployed.true_return_unseen,
         "eval/true_return/whole": whole.true_return,
+        **_unless_nan("eval/true_return/stderr", deployed.true_return_stderr),
         "eval/proxy_return": deployed.proxy_return,
         "eval/episode_length": deployed.episode_length,
         **belief_metrics(deployed),
         **bad_act_metrics(deployed),
     }
+
+
+def _unless_nan(name: str, value: float) -> dict[str, float]:
+    return {} if math.isnan(value) else {name: value}
 
 
 def belief_metrics(evaluation: agents.Evaluation) -> dict[str, float]:
@@ -255,6 +261,7 @@ def selected_metrics(policy, use, evaluate, choice) -> dict[str, float]:
         f"selected/true_return/{name}": final.true_return,
         f"selected/true_return_seen/{name}": final.true_return_seen,
         f"selected/true_return_unseen/{name}": final.true_return_unseen,
+        **_unless_nan(f"selected/true_return_stderr/{name}", final.true_return_stderr),
         f"selected/step/{name}": choice.step,
         **(selected_bad_acts(final.bad_acts, name) if final.bad_acts else {}),
     }

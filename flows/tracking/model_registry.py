@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium.spaces import Dict
 
 from flows.text import markdown_code, one_line
 from flows.tracking.missing import Missing
@@ -145,9 +146,13 @@ def _write_model(folder: Path, agent: "agents.Agent") -> Path:
     model = folder / MODEL
     model.mkdir(exist_ok=True)
     shutil.copyfile(folder / AGENT, model / AGENT)
-    space = agent.policy.observation_space
-    inputs = Schema([TensorSpec(np.dtype(space.dtype), (-1, *space.shape))])  # type: ignore[misc]
-    outputs = Schema([TensorSpec(np.dtype(np.int64), (-1,))])
+    space, actions = agent.policy.observation_space, agent.policy.action_space
+    if isinstance(space, Dict):
+        named = [TensorSpec(part.dtype, (-1, *part.shape), name) for name, part in space.spaces.items()]  # type: ignore[misc]
+    else:
+        named = [TensorSpec(np.dtype(space.dtype), (-1, *space.shape))]  # type: ignore[misc]
+    inputs = Schema(named)
+    outputs = Schema([TensorSpec(np.dtype(actions.dtype), (-1, *actions.shape))])  # type: ignore[misc]
     params = ParamSchema([ParamSpec(name, TYPES[type(value)], value) for name, value in PARAMS.items()])
     description = Model(signature=ModelSignature(inputs, outputs, params))
     mlflow.pyfunc.add_to_model(description, loader_module="flows.tracking.pyfunc", data=AGENT)

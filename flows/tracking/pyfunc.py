@@ -21,15 +21,15 @@ class AgentModel:
     def __init__(self, agent: agents.Agent) -> None:
         self.agent = agent
 
-    def predict(self, observations: np.ndarray, params: Mapping[str, Any] | None = None) -> np.ndarray:
+    def predict(self, observations: Any, params: Mapping[str, Any] | None = None) -> np.ndarray:
         """Predict actions.
 
         Args:
-            observations: (N, *obs) agent's observations.
+            observations: (N, *obs) agent's observations, by name for a Dict space.
             params: overrides of `PARAMS`.
 
         Returns:
-            (N,) int64 actions: the most probable ones, or samples.
+            (N, *action) actions, (N,) int64 if they are Discrete: the most probable ones, or samples.
 
         Raises:
             ValueError: the agent has no such deployment rule, or its policy lacks a block to ablate.
@@ -38,7 +38,8 @@ class AgentModel:
         generator = torch.Generator().manual_seed(settings["seed"]) if settings["sample"] else None
         blocks = [block for block in settings["without"].split(",") if block]
         with self.agent.deployed(settings["deploy"] or None, blocks):
-            return self.agent.act(np.asarray(observations), generator)
+            keyed = isinstance(observations, Mapping)
+            return self.agent.act(dict(observations) if keyed else np.asarray(observations), generator)
 
 
 def _load_pyfunc(path: str) -> AgentModel:

@@ -80,6 +80,8 @@ class Row(NamedTuple):
     """scale of the forget experts that a measured deployment rule chose"""
     absorption: Mapping[str, float] = MappingProxyType({})
     """metric without `absorption/` -> value; the same in all rows of a run"""
+    true_return_stderr: float = NAN
+    """standard error of a true return that is estimated from sampled episodes; nan: it is exact"""
 
 
 @dataclass(frozen=True)
@@ -318,6 +320,7 @@ def run_rows(run: Any) -> list[Row]:
             evaluation={name: value for name, value in metrics.items() if name.startswith("eval/")},
             **{name: metrics.get(f"selected/{name}/{rule}", NAN) for name in BAD_ACTS},
             absorption={k.removeprefix(ABSORPTION): v for k, v in metrics.items() if k.startswith(ABSORPTION)},
+            true_return_stderr=metrics.get(f"selected/true_return_stderr/{rule}", NAN),
         )
         for rule in rules
     ]

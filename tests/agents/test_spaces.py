@@ -64,19 +64,21 @@ def test_a_world_without_tables_trains_on_discrete_observations(kind):
 
 
 REFUSED = {
-    "Dict": (spaces.Dict({"a": spaces.Discrete(2)}), spaces.Discrete(2), "Dict.*use Box, Discrete"),
+    "Dict": (spaces.Dict({}), spaces.Discrete(2), "it has no entries"),
+    "nested Dict": (spaces.Dict(a=spaces.Dict(b=spaces.Discrete(2))), spaces.Discrete(2), "entry 'a' is Dict.*use Box"),
     "Tuple": (spaces.Tuple([spaces.Discrete(2)]), spaces.Discrete(2), "Tuple.*use Box, Discrete"),
-    "Text": (spaces.Text(3), spaces.Discrete(2), "Text.*use Box, Discrete"),
+    "Text": (spaces.Dict(mission=spaces.Text(3)), spaces.Discrete(2), "entry 'mission' is Text.*agent_view"),
     "start": (spaces.Discrete(3, start=1), spaces.Discrete(2), "Discrete.3, start=1.*subtract the start"),
     "starts": (spaces.MultiDiscrete([3, 2], start=[0, 1]), spaces.Discrete(2), "MultiDiscrete.*subtract the start"),
     "rows": (spaces.MultiDiscrete([[3, 2], [2, 2]]), spaces.Discrete(2), "more than one dimension"),
     "scalar": (spaces.Box(0, 1, ()), spaces.Discrete(2), "no dimension"),
     "empty": (spaces.Box(0, 1, (0,)), spaces.Discrete(2), "0 entries"),
     "huge": (spaces.Discrete(2**40), spaces.Discrete(2), "entries when flattened"),
-    "image": (spaces.Box(0, 255, (40, 40, 3), np.uint8), spaces.Discrete(2), "channels first"),
-    "Box action": (spaces.Discrete(3), spaces.Box(-1, 1, (2,)), "action space Box.*Discrete actions"),
-    "MultiDiscrete action": (spaces.Discrete(3), spaces.MultiDiscrete([2, 2]), "Discrete actions"),
-    "MultiBinary action": (spaces.Discrete(3), spaces.MultiBinary(2), "Discrete actions"),
+    "image": (spaces.Box(0, 255, (40, 3, 40), np.uint8), spaces.Discrete(2), "channels first or last"),
+    "integer actions": (spaces.Discrete(3), spaces.Box(0, 9, (2,), np.int64), "actions are int64; use a Box of floats"),
+    "scalar action": (spaces.Discrete(3), spaces.Box(-1, 1, ()), "give it shape"),
+    "Dict action": (spaces.Discrete(3), spaces.Dict(a=spaces.Discrete(2)), "use Discrete actions"),
+    "action rows": (spaces.Discrete(3), spaces.MultiDiscrete([[2, 2]]), "flatten it"),
     "action start": (spaces.Discrete(3), spaces.Discrete(2, start=5), "action space.*subtract the start"),
 }
 
@@ -91,9 +93,17 @@ def test_other_spaces_are_refused_in_one_line_that_names_space_and_learner(case,
     assert f"learner '{learner}'" in str(refusal.value)
 
 
-def test_every_space_of_this_file_is_accepted():
-    for space in SPACES.values():
-        agents.check_spaces(space, spaces.Discrete(2), "ppo")
+SEVERAL_ACTIONS = (spaces.Box(-1, 1, (2,)), spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(2))
+
+
+def test_every_space_of_this_file_is_accepted_and_several_actions_by_ppo_alone():
+    image = spaces.Box(0, 255, (40, 40, 3), np.uint8)
+    for space in (*SPACES.values(), image, spaces.Dict(image=image, speed=spaces.Discrete(3))):
+        agents.check_spaces(space, spaces.Discrete(2), "reinforce")
+    for space in SEVERAL_ACTIONS:
+        agents.check_spaces(spaces.Discrete(2), space, "ppo")
+        with pytest.raises(ValueError, match="use learner ppo"):
+            agents.check_spaces(spaces.Discrete(2), space, "reinforce")
 
 
 def test_an_unknown_learner_names_the_nearest():
@@ -102,7 +112,7 @@ def test_an_unknown_learner_names_the_nearest():
 
 
 def test_build_refuses_an_environment_without_overseer_and_one_whose_spaces_are_not_supported():
-    make = {"CartPole-v1": "has no overseer", "Pendulum-v1": "use Discrete actions"}
+    make = {"CartPole-v1": "has no overseer", "Pendulum-v1": "use learner ppo"}
     for name, message in make.items():
         env = SyncVectorEnv([lambda name=name: gymnasium.make(name)], autoreset_mode=AutoresetMode.SAME_STEP)
         with pytest.raises(ValueError, match=message):

@@ -359,16 +359,21 @@ def test_an_agent_of_a_world_without_an_overseer_gives_one_line(tmp_path, keyhol
     agents.save(tmp_path / "agent.zip", policy, "CartPole-v1", {}, "naive")
     code, _, err = keyhole("play", "--agent", str(tmp_path / "agent.zip"), "--env", "CartPole-v1")
     assert (code, err.count("\n")) == (2, 1)
-    assert "cannot be played: it lacks action_names, overseer_labels" in err
+    assert "cannot be played: it lacks overseer_labels, judgement" in err
 
 
-def test_an_agent_with_continuous_actions_gives_one_line(tmp_path, keyhole):
+def test_an_agent_with_other_actions_than_its_world_gives_one_line(tmp_path, keyhole):
     box = gymnasium.spaces.Box(-1, 1, (2,))
     policy = BlockPolicy(box, box, lambda progress: 0.0, net_arch={"pi": [4], "vf": [4]})
     agents.save(tmp_path / "agent.zip", policy, "envs:keyhole/TMaze-v0", {}, "naive")
     code, _, err = keyhole("play", "--agent", str(tmp_path / "agent.zip"))
     assert (code, err.count("\n")) == (2, 1)
-    assert "only Discrete actions can be played" in err
+    assert "does not match the agent" in err
+
+
+def test_observations_are_described_in_one_line():
+    parts = {"image": np.full((3, 8, 8), 255, np.uint8), "speed": np.array([0.5, -1.0])}
+    assert play.described_observation(parts) == "image uint8 of shape (3, 8, 8), mean 255, speed [ 0.5 -1. ]"
 
 
 def test_a_name_of_any_length_gives_one_line(keyhole):

@@ -47,7 +47,7 @@ def choices(config, record):
     """Record two deployment rules, the second one leaky."""
     record.tags({"deployments": "last,best", "leaky": "best", "exactness": "sampled"})
     record.metrics(100, {"selected/true_return/last": 0.25, "selected/true_return/best": 0.75})
-    record.metrics(100, {"eval/true_return": 0.25})
+    record.metrics(100, {"eval/true_return": 0.25, "selected/true_return_stderr/best": 0.0625})
 
 
 KNOWN = {
@@ -182,6 +182,8 @@ def test_the_csv_file_has_a_line_for_each_run_and_rule(store, sweep):
     assert {line["without_gate"] == "" for line in lines if line["method"] == "naive"} == {False, True}
     best = [line for line in lines if line["row"] == "early/best"]
     assert [float(line["true_return"]) for line in best] == [0.75, 0.75]
+    assert list(lines[0])[-1] == "true_return_stderr"
+    assert {line["true_return_stderr"] for line in lines} == {"", "0.0625"}
 
 
 def test_a_sweep_without_results_has_a_report(store):
@@ -203,7 +205,9 @@ def test_the_summary_has_a_line_for_each_row_name_at_each_level(store, sweep):
         "oversight",
         "naive",
     ]
+    assert "± s.e." in lines[2]
     assert "0.750 ± 0.000" in lines[4]
+    assert lines[4].endswith("0.062")
 
 
 def test_a_sweep_is_found_by_id_start_of_id_name_or_as_the_newest(store, sweep):

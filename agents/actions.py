@@ -1,0 +1,71 @@
+"""Actions of a policy, drawn with a generator of the caller's from any of Stable-Baselines3's action distributions."""
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from stable_baselines3.common.distributions import (
+    BernoulliDistribution,
+    CategoricalDistribution,
+    DiagGaussianDistribution,
+    Distribution,
+    MultiCategoricalDistribution,
+    SquashedDiagGaussianDistribution,
+    StateDependentNoiseDistribution,
+)
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import PyTorchObs
+
+
+def draw_actions(policy: ActorCriticPolicy, observations: PyTorchObs, generator: torch.Generator | None) -> np.ndarray:
+    """Draw actions as the environment takes them: Gaussian ones are clipped to the Box, as Stable-Baselines3 does.
+
+    Args:
+        policy: acts.
+        observations: (n, *obs) on the policy's device, by name for a Dict space.
+        generator: draws the actions, on the CPU; None takes the most probable ones.
+
+    Returns:
+        (n, *action) of the action space's dtype.
+    """
+    with torch.no_grad():
+        distribution = policy.get_distribution(observations)
+        chosen = distribution.mode() if generator is None else sample(distribution, generator)
+    return to_environment(policy, chosen.cpu().numpy())
+
+
+def sample(distribution: Distribution, generator: torch.Generator) -> torch.Tensor:
+    """Draw from a distribution of (n, ...) actions on the CPU, so that the draws do not depend on the device.
+
+    Raises:
+        ValueError: the kind of the distribution is unknown.
+    """
+    inner = distribution.distribution
+    if isinstance(distribution, CategoricalDistribution):
+        return _draw(inner, generator)  # type: ignore[arg-type]
+    if isinstance(distribution, MultiCategoricalDistribution):
+        return torch.stack([_draw(part, generator) for part in inner], 1)  # type: ignore[union-attr]
+    if isinstance(distribution, BernoulliDistribution):
+        return torch.bernoulli(inner.probs.cpu(), generator=generator)  # type: ignore[union-attr]
+    if isinstance(distribution, DiagGaussianDistribution | StateDependentNoiseDistribution):
+        mean, deviation = inner.mean.cpu(), inner.stddev.cpu()  # type: ignore[union-attr]
+        drawn = mean + deviation * torch.randn(mean.shape, generator=generator)
+        bijector = getattr(distribution, "bijector", None)
+        squashed = isinstance(distribution, SquashedDiagGaussianDistribution)
+        return torch.tanh(drawn) if squashed else drawn if bijector is None else bijector.forward(drawn)
+    raise ValueError(
+        f"cannot draw from {type(distribution).__name__}; use one of Stable-Baselines3's action distributions"
+    )
+
+
+def _draw(categorical: torch.distributions.Categorical, generator: torch.Generator) -> torch.Tensor:
+    """(n,) int of (n, A) probabilities."""
+    return torch.multinomial(categorical.probs.cpu(), 1, generator=generator).squeeze(-1)  # type: ignore[union-attr]
+
+
+def to_environment(policy: ActorCriticPolicy, actions: np.ndarray) -> np.ndarray:
+    """Convert actions of a distribution to those of the environment, (n, *action), as `policy.predict` does."""
+    space = policy.action_space
+    actions = actions.reshape(-1, *space.shape)  # type: ignore[misc]  # no policy acts in a Dict space
+    if isinstance(space, Box):
+        actions = policy.unscale_action(actions) if policy.squash_output else np.clip(actions, space.low, space.high)
+    return actions.astype(space.dtype, copy=False)
