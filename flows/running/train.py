@@ -13,7 +13,7 @@ import agents
 from agents.absorption import absorption
 from agents.after import AFTER
 from agents.relearning import relearning_method
-from flows.config import TrainConfig
+from flows.config import NO_MEMORY, TrainConfig
 from flows.reporting.run_figures import learning_curve_figure, policy_figure
 from flows.tracking.metric_names import bad_act_metric, outcome_metric
 from flows.tracking.missing import MISSING, Missing
@@ -86,9 +86,10 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
 
 
 def world_arguments(config: TrainConfig) -> dict[str, Any]:
-    """The keyword arguments of a run's environment."""
+    """The keyword arguments of a run's environment, of its overseer's limits and of the agent's memory."""
     limits = {"overseer": config.overseer} if config.overseer else {}
-    return {"oversight_prob": config.oversight, **limits, **config.env_kwargs}
+    memory = {"memory": config.memory} if config.memory != NO_MEMORY else {}
+    return {"oversight_prob": config.oversight, **limits, **memory, **config.env_kwargs}
 
 
 def build_learner(config: TrainConfig) -> tuple[agents.GymnasiumVecEnv, agents.RoutedPPO]:

@@ -216,7 +216,7 @@ def _find_methods(names: Sequence[str]) -> None:
 
 def check_run_environment(name: str, arguments: dict[str, Any], oversight: float, learner: Learner) -> None:
     """Raises UserError if the environment cannot be trained in under oversight at this level."""
-    for given, option in (("oversight_prob", "--oversight"), ("overseer", "--overseer")):
+    for given, option in (("oversight_prob", "--oversight"), ("overseer", "--overseer"), ("memory", "--memory")):
         if given in arguments:
             raise UserError(f"{given} is set twice; use {option} and leave it out of the environment's arguments")
     check_environment(name, {"oversight_prob": oversight, **arguments}, learner)
