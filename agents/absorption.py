@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from agents.after.random_ablation import ablate_random
+from agents.carried import is_recurrent
 from agents.evaluate import Evaluator
 from agents.learners.ppo import RoutedPPO
 from agents.policies.architecture import RETAIN
@@ -112,8 +113,10 @@ def gradient_share(model: RoutedPPO, steps: np.ndarray) -> float | None:
         steps: (T, N) bool.
 
     Returns:
-        The share; None if no step trains these blocks.
+        The share; None if no step trains these blocks, or the policy has an LSTM: its gradient is that of sequences.
     """
+    if is_recurrent(model.policy):
+        return None
     buffer: Any = model.rollout_buffer
     trained = _sampled(buffer.weights, buffer).ravel() > 0
     chosen = np.flatnonzero(_by_copy(steps) & trained)

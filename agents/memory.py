@@ -13,10 +13,15 @@ from routing.errors import unknown_name
 NONE, FRAMES, LSTM = "none", "frames", "lstm"
 ARGUMENT = {FRAMES: "K", LSTM: "W"}  # the letter of a kind's number in messages
 LARGEST = {FRAMES: 100, LSTM: 1024}
+SUPPORTED = {  # what an LSTM in each block supports of a policy
+    "network": ("gated", "ungated", "single"),
+    "level": ("activation",),
+    "precision": ("fp32",),
+}
 FORM = re.compile(r"\s*([^\s()]*)\s*(?:\(\s*(.*?)\s*\))?\s*")
 
 
-class Memory(NamedTuple):
+class AgentMemory(NamedTuple):
     """A kind of memory and its size."""
 
     kind: str = NONE
@@ -26,7 +31,7 @@ class Memory(NamedTuple):
         return self.kind if self.kind == NONE else f"{self.kind}({self.size})"
 
 
-def parse_memory(text: str) -> Memory:
+def parse_memory(text: str) -> AgentMemory:
     """Parse `none`, `frames(K)` or `lstm(W)`.
 
     Raises:
@@ -41,10 +46,19 @@ def parse_memory(text: str) -> Memory:
     if kind == NONE:
         if number is not None:
             raise ValueError(f"memory {text!r} has a number; write none, frames(K) or lstm(W)")
-        return Memory()
+        return AgentMemory()
     letter, largest = ARGUMENT[kind], LARGEST[kind]
     if not number:
         raise ValueError(f"memory {text!r} has no {letter}; write {kind}({letter}) with {letter} from 1 to {largest}")
     if not (number.isascii() and number.isdigit()) or not 1 <= int(number[:9]) <= largest or len(number) > 9:
         raise ValueError(f"{letter} of memory {kind!r} is {number}; choose a whole number from 1 to {largest}")
-    return Memory(kind, int(number))
+    return AgentMemory(kind, int(number))
+
+
+def unsupported(memory: object, name: str, value: str) -> str:
+    """Why an LSTM in each block does not support a part of a policy, and what to do; "" if it does."""
+    if value in SUPPORTED[name]:
+        return ""
+    *others, last = SUPPORTED[name]
+    known = f"{', '.join(others)} or {last}" if others else last
+    return f"memory {memory} does not support {name} {value!r}; choose {name} {known}, or memory frames(K)"

@@ -49,7 +49,7 @@ def check_distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
     return items
 
 
-def check_memory(text: str) -> str:
+def normalised_memory(text: str) -> str:
     """Returns a memory in its one form; raises ValueError if it is invalid. Without one, no library is imported."""
     if text == NO_MEMORY:
         return text
@@ -60,7 +60,7 @@ def check_memory(text: str) -> str:
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 EnvironmentId = Annotated[str, AfterValidator(with_module)]
-AgentMemory = Annotated[str, AfterValidator(check_memory)]
+MemoryText = Annotated[str, AfterValidator(normalised_memory)]
 
 
 class Settings(BaseModel):
@@ -168,7 +168,7 @@ class SharedConfig(Settings):
         default="reinforce",
         description="reinforce: whole rollouts, one forward pass per distinct observation; ppo: minibatches",
     )
-    memory: AgentMemory = Field(
+    memory: MemoryText = Field(
         default=NO_MEMORY,
         description="memory of the agent: none, frames(K): its last K observations, or lstm(W): an LSTM of W units in "
         "each block (ppo only)",

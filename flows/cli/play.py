@@ -188,14 +188,16 @@ def episodes(agent: agents.Agent, world: Any, options: PlayOptions) -> Iterator[
     """
     generator = None if options.greedy else torch.Generator().manual_seed(options.seed)
     obs, _ = world.reset(seed=options.seed)
+    carried = agents.Carried(agent.policy, 1)
     with agent.deployed(options.deploy, options.without):
         for _ in range(options.episodes):
             episode: list[PlayedStep] = []
             while not episode or not episode[-1].ended:
                 frame = world.render()[0]
-                action = _act(agent, obs, generator)
+                action = _act(agent, obs, generator, carried)
                 obs, reward, terminated, truncated, info = world.step(action)
                 ended = bool(terminated[0] | truncated[0])
+                carried.restart(terminated | truncated)
                 true, overseer_obs, outcome = (info[name][0] for name in ("true_reward", "overseer_obs", "outcome"))
                 episode.append(PlayedStep(frame, int(action[0]), float(reward[0]), true, overseer_obs, outcome, ended))
                 if len(episode) == MAX_STEPS and not ended:
@@ -205,10 +207,12 @@ def episodes(agent: agents.Agent, world: Any, options: PlayOptions) -> Iterator[
             yield episode
 
 
-def _act(agent: agents.Agent, obs: np.ndarray, generator: torch.Generator | None) -> np.ndarray:
+def _act(
+    agent: agents.Agent, obs: np.ndarray, generator: torch.Generator | None, carried: agents.Carried
+) -> np.ndarray:
     """The agent's actions; raises UserError if the weights, which are finite, overflow."""
     try:
-        return agent.act(obs, generator)
+        return agent.act(obs, generator, carried)
     except (ValueError, RuntimeError) as error:
         raise UserError(f"the agent cannot act: {one_line(error, limit=200)}") from None
 

@@ -96,7 +96,7 @@ def build_learner(config: TrainConfig) -> tuple[agents.GymnasiumVecEnv, agents.R
     """Builds the environment and the learner of a run."""
     settings = config.training.model_dump()
     env = agents.make_vec_env(config.env, settings.pop("n_envs"), **world_arguments(config))
-    model = agents.build(env, config.method, config.seed, algorithm=config.learner, **settings)
+    model = agents.build(env, config.method, config.seed, algorithm=config.learner, memory=config.memory, **settings)
     if config.start:
         agents.warm_start(model.policy, agents.load(config.start))
     return env, model

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import agents
-from agents.memory import Memory, parse_memory
+from agents.memory import AgentMemory, parse_memory
 
 MAZE = {"length": 2, "oversight_prob": 0.3}
 SETTINGS = {"n_steps": 16, "n_epochs": 4, "learning_rate": 0.012, "ent_coef": 0.03, "width": 16}
@@ -13,7 +13,7 @@ SETTINGS = {"n_steps": 16, "n_epochs": 4, "learning_rate": 0.012, "ent_coef": 0.
 
 @pytest.mark.parametrize(
     ("text", "memory"),
-    [("none", Memory()), ("frames(3)", Memory("frames", 3)), (" lstm( 64 ) ", Memory("lstm", 64))],
+    [("none", AgentMemory()), ("frames(3)", AgentMemory("frames", 3)), (" lstm( 64 ) ", AgentMemory("lstm", 64))],
 )
 def test_a_memory_is_read_and_written_in_one_form(text, memory):
     assert parse_memory(text) == memory == parse_memory(str(memory))
