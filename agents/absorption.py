@@ -20,6 +20,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.utils import obs_as_tensor
 
 from agents.after.random_ablation import ablate_random
+from agents.carried import is_recurrent
 from agents.evaluate import Evaluator
 from agents.learners.ppo import RoutedPPO
 from agents.policies.architecture import RETAIN
@@ -115,8 +116,10 @@ def gradient_share(model: RoutedPPO, steps: np.ndarray) -> float | None:
         steps: (T, N) bool.
 
     Returns:
-        The share; None if no step trains these blocks.
+        The share; None if no step trains these blocks, or the policy has an LSTM: its gradient is that of sequences.
     """
+    if is_recurrent(model.policy):
+        return None
     buffer: Any = model.rollout_buffer
     trained = _sampled(buffer.weights, buffer).ravel() > 0
     chosen = np.flatnonzero(_by_copy(steps) & trained)

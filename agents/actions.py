@@ -13,22 +13,22 @@ from stable_baselines3.common.distributions import (
     StateDependentNoiseDistribution,
 )
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.type_aliases import PyTorchObs
 
 
-def draw_actions(policy: ActorCriticPolicy, observations: PyTorchObs, generator: torch.Generator | None) -> np.ndarray:
+def draw_actions(
+    policy: ActorCriticPolicy, distribution: Distribution, generator: torch.Generator | None
+) -> np.ndarray:
     """Draw actions as the environment takes them: Gaussian ones are clipped to the Box, as Stable-Baselines3 does.
 
     Args:
         policy: acts.
-        observations: (n, *obs) on the policy's device, by name for a Dict space.
+        distribution: over the policy's actions for n observations.
         generator: draws the actions, on the CPU; None takes the most probable ones.
 
     Returns:
         (n, *action) of the action space's dtype.
     """
     with torch.no_grad():
-        distribution = policy.get_distribution(observations)
         chosen = distribution.mode() if generator is None else sample(distribution, generator)
     return to_environment(policy, chosen.cpu().numpy())
 

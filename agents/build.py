@@ -11,6 +11,7 @@ from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 
 from agents.learners.ppo import RoutedPPO
 from agents.learners.reinforce import RoutedReinforce
+from agents.memory import LSTM, NONE, AgentMemory, parse_memory, unsupported
 from agents.policies.architecture import equal_capacity_width
 from agents.policies.blocks import Precision
 from agents.policies.extractors import EXTRACTORS, encodes, features_dim
@@ -36,6 +37,7 @@ def decayed(learning_rate: float, decay_from: float, remaining: float) -> float:
 
 LEARNERS: dict[str, type[RoutedPPO]] = {"reinforce": RoutedReinforce, "ppo": RoutedPPO}
 """Learners by name. Each gets all settings of a run; what it cannot do it refuses."""
+NEEDS_OBSERVATIONS = ("distil",)  # what may follow training and reads single observations
 
 
 def check_spaces(observation_space: Space, action_space: Space, learner: str) -> None:
@@ -128,12 +130,16 @@ def architecture_of(method: Composition) -> dict[str, Any]:
     }
 
 
-def _widths(env: GymnasiumVecEnv, network: Network, width: int) -> list[int]:
-    """Units of the hidden layers of each expert; encoders of images do not count as its capacity."""
+def _widths(env: GymnasiumVecEnv, network: Network, width: int, lstm: int) -> list[int]:
+    """Units of the hidden layers of each expert; encoders of images do not count as its capacity.
+
+    `lstm` is the number of units of an expert's core, 0 without one.
+    """
     if network.equal_capacity:
         space, actions = env.observation_space, flatdim(env.action_space)
         inputs = features_dim(space) if encodes(space) else get_flattened_obs_dim(space)
-        width = equal_capacity_width(inputs, [width, width], actions, experts=2, gate=True)
+        core = 4 * lstm * (inputs + lstm + 2)  # parameters of an LSTM
+        width = equal_capacity_width(lstm or inputs, [width, width], actions, experts=2, gate=True, core=core)
     return [width, width]
 
 
@@ -150,12 +156,43 @@ def _check_distillation(env: GymnasiumVecEnv, method: Composition) -> None:
             raise ValueError(f"after=distil does not support {kind} {type(space).__name__} space; leave it out")
 
 
+def check_memory(memory: AgentMemory, learner: str, method: Composition, precision: str) -> None:
+    """Check that agents with a memory can be trained by a learner under a method.
+
+    Args:
+        memory: of the agent.
+        learner: a key of `LEARNERS`.
+        method: the oversight method.
+        precision: of matrix products.
+
+    Raises:
+        ValueError: the memory is an LSTM, and the learner, the precision or a part of the method does not support it.
+    """
+    if memory.kind != LSTM:
+        return
+    if learner != "ppo":
+        raise ValueError(
+            f"memory {memory} needs --learner ppo, found {learner}, which looks actions up by single observations; "
+            "choose --learner ppo, or memory frames(K)"
+        )
+    parts = {"network": method.network.name, "level": method.value("level"), "precision": precision}
+    if fault := next(filter(None, (unsupported(memory, name, value) for name, value in parts.items())), ""):
+        raise ValueError(fault)
+    after = method.value("after")
+    if after is not None and after.name in NEEDS_OBSERVATIONS:
+        raise ValueError(
+            f"memory {memory} does not support after={after.name}, which reads single observations; choose another "
+            "method, or memory frames(K)"
+        )
+
+
 def build(
     env: GymnasiumVecEnv,
     method: str,
     seed: int,
     *,
     algorithm: str = "reinforce",
+    memory: str = NONE,
     n_steps: int = 32,
     batch_size: int | None = None,
     width: int = 64,
@@ -174,6 +211,8 @@ def build(
         method: as `routing.find` reads it: the name of an oversight method, with parts replaced if need be.
         seed: of the initial parameters, of the actions and of the method.
         algorithm: a key of `LEARNERS`.
+        memory: as `agents.memory.parse_memory` reads it. With lstm(W) each block has an LSTM. Frames are part of the
+            environment.
         n_steps: T, steps of each copy between two updates.
         batch_size: samples in a minibatch, where the learner has minibatches. None, or more than T * N: all samples of
             the rollout.
@@ -191,20 +230,29 @@ def build(
 
     Raises:
         ValueError: the method or the algorithm is unknown, a space is not supported (see `check_spaces`), the
-            environment has no overseer, or the networks are too large to be saved.
+            environment has no overseer, the networks are too large to be saved, or the memory is not supported.
     """
+    remembers = parse_memory(memory)
     check_spaces(env.observation_space, env.action_space, algorithm)
     if not env.has_overseer:
         raise ValueError(f"{env.env} has no overseer: it lacks {', '.join(OVERSEER)}; train it by RoutedPPO, untreated")
     if extractor not in EXTRACTORS:
         raise unknown_name("extractor", extractor, EXTRACTORS)
     composition, learner, samples = find(method), LEARNERS[algorithm], env.num_envs * n_steps
+    check_memory(remembers, algorithm, composition, precision)
+    policy: type[BlockPolicy] = BlockPolicy
+    lstm = remembers.size if remembers.kind == LSTM else 0
+    if lstm:  # sb3-contrib is imported for agents that need it
+        from agents.learners.recurrent_ppo import RoutedRecurrentPPO
+        from agents.policies.recurrent import RecurrentBlockPolicy
+
+        learner, policy = RoutedRecurrentPPO, RecurrentBlockPolicy
     network, optimizer = composition.network, composition.value("optimizer")
     _check_distillation(env, composition)
     if learner.fuses_adam and optimizer.optimizer_class in (torch.optim.Adam, SplitAdam):
         optimizer.arguments["fused"] = True
     model = learner(
-        BlockPolicy,
+        policy,
         env,
         method=method,
         seed=seed,
@@ -213,11 +261,12 @@ def build(
         learning_rate=learning_rate if decay_from == 1 else partial(decayed, learning_rate, decay_from),
         gamma=env.env.gamma if gamma is None else gamma,  # type: ignore[attr-defined]
         policy_kwargs={
-            "net_arch": {"pi": _widths(env, network, width), "vf": [width, width]},
+            "net_arch": {"pi": _widths(env, network, width, lstm), "vf": [width, width]},
             "activation_fn": torch.nn.ReLU,
             **architecture_of(composition),
             "precision": precision,
             "extractor": extractor if encodes(env.observation_space) else None,
+            **({"lstm_hidden_size": lstm} if lstm else {}),
             "optimizer_class": optimizer.optimizer_class,
             "optimizer_kwargs": optimizer.arguments,
         },

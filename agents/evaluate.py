@@ -21,10 +21,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 import envs
 from agents.actions import draw_actions
+from agents.carried import Carried
+from agents.memory import LSTM, NONE, parse_memory
 from agents.onednn import use_onednn
 from agents.policies.blocks import BlockUse
 from agents.policies.policy import BlockPolicy
-from agents.worlds import make_world
+from agents.worlds import MEMORY, make_world
 from envs.certificate import misestimation
 from envs.certificate.planning import believed_reward
 from envs.exact.bad_acts import BadActs, BadActTable
@@ -68,6 +70,8 @@ class Evaluator(Protocol):
 def make_evaluator(env_id: str, seed: int, episodes: int = 512, **env_kwargs) -> tuple[Evaluator, bool]:
     """Make an evaluator of policies in one world.
 
+    With memory lstm(W) among the arguments it samples episodes in any world: the policy is no table of observations.
+
     Args:
         env_id: Gymnasium id.
         seed: of the sampled episodes; every call samples the same episodes.
@@ -77,6 +81,8 @@ def make_evaluator(env_id: str, seed: int, episodes: int = 512, **env_kwargs) ->
     Returns:
         The evaluator, and whether it is exact.
     """
+    if parse_memory(env_kwargs.get(MEMORY, NONE)).kind == LSTM:
+        return SampledEvaluator(env_id, seed, episodes, **env_kwargs), False
     try:
         return ExactEvaluator(env_id, **env_kwargs), True
     except envs.NotEnumerable:
@@ -219,11 +225,12 @@ class SampledEvaluator:
         obs, info = self.env.reset(seed=self.seed)
         watched = np.asarray(info["watched"])
         live, discount = np.ones(self.episodes, dtype=bool), 1.0
+        carried = Carried(policy, self.episodes)
         true, proxy, believed, length = np.zeros((4, self.episodes))
         ended = np.zeros(self.episodes, np.int64)  # the outcome of each episode
         counts = SampledBadActs(self.monitor, self.episodes) if getattr(self.env, "bad_acts", ()) else None
         while live.any():
-            actions = draw_actions(policy, policy.obs_to_tensor(obs)[0], generator)
+            actions = draw_actions(policy, carried.distribution(policy.obs_to_tensor(obs)[0]), generator)
             obs, reward, terminated, truncated, info = self.env.step(actions)
             true += live * discount * info["true_reward"]
             proxy += live * discount * reward
@@ -233,6 +240,7 @@ class SampledEvaluator:
                 counts.add(info, terminated, live, discount)
             length += live
             live &= ~(terminated | truncated)
+            carried.restart(terminated | truncated)
             discount *= self.env.gamma  # type: ignore[attr-defined]
         strata = _mean(true[watched]), _mean(true[~watched])
         return Evaluation(

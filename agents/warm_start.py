@@ -84,6 +84,7 @@ def _check_equal(policy: BlockPolicy, source: BlockPolicy) -> None:
         ("action space", policy.action_space, source.action_space),
         ("widths", _widths(policy), _widths(source)),
         ("activation", policy.activation_fn.__name__, source.activation_fn.__name__),
+        ("memory", policy.memory, source.memory),
         ("use_sde", policy.use_sde, source.use_sde),
         ("extractor", policy.extractor, source.extractor),
         ("number of features", policy.features_dim, source.features_dim),

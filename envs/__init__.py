@@ -9,6 +9,7 @@ from envs.audits import Audits
 from envs.enumeration import compile_world
 from envs.foreign.declaration import OverseenStep
 from envs.foreign.overseen import overseen
+from envs.frames import Frames
 from envs.limited import LimitedOverseer, hidden_labels
 from envs.making import make_vec, takes_oversight_prob
 from envs.pomdp import POMDP
@@ -20,6 +21,7 @@ from envs.world import World
 __all__ = [
     "POMDP",
     "Audits",
+    "Frames",
     "LimitedOverseer",
     "NotEnumerable",
     "OverseenStep",

@@ -30,6 +30,7 @@ from flows.processor import computes_bf16
 Item = TypeVar("Item")
 ONE_LEVEL = 0.1  # oversight of a sweep with an axis, unless it is set
 Learner = Literal["reinforce", "ppo"]
+NO_MEMORY = "none"
 
 
 def with_module(name: str) -> str:
@@ -48,8 +49,18 @@ def check_distinct(items: tuple[Item, ...]) -> tuple[Item, ...]:
     return items
 
 
+def normalised_memory(text: str) -> str:
+    """Returns a memory in its one form; raises ValueError if it is invalid. Without one, no library is imported."""
+    if text == NO_MEMORY:
+        return text
+    from agents.memory import parse_memory
+
+    return str(parse_memory(text))
+
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 EnvironmentId = Annotated[str, AfterValidator(with_module)]
+MemoryText = Annotated[str, AfterValidator(normalised_memory)]
 
 
 class Settings(BaseModel):
@@ -167,6 +178,11 @@ class SharedConfig(Settings):
         default="reinforce",
         description="reinforce: whole rollouts, one forward pass per distinct observation; ppo: minibatches",
     )
+    memory: MemoryText = Field(
+        default=NO_MEMORY,
+        description="memory of the agent: none, frames(K): its last K observations, or lstm(W): an LSTM of W units in "
+        "each block (ppo only)",
+    )
     training: Training = Training()
 
     @model_validator(mode="before")
@@ -183,6 +199,7 @@ class SharedConfig(Settings):
         """Leaves out what is unset and earlier versions lack, so that their cache keys and saved states stay valid."""
         values = serialize(self)
         unset = set() if values.get("axis") else {"axis", "level"}
+        unset |= {"memory"} if values.get("memory") == NO_MEMORY else set()
         unset |= {name for name in ("overseer", "relearn_updates", "label_price") if not values.get(name)}
         return {name: value for name, value in values.items() if name not in unset}
 

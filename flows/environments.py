@@ -98,7 +98,7 @@ def _refused_argument(name: str, build: Any, arguments: dict[str, Any], error: T
     known = list(parameters)
     if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return environment_error(name, error)
-    ours = ("oversight_prob", "overseer")
+    ours = ("oversight_prob", "overseer", "memory")
     wrong = next((key for key in arguments if known and key not in known and key not in ours), None)
     if wrong is None:
         return environment_error(name, error)

@@ -21,6 +21,7 @@ LIBRARIES = {  # the only files that import a library, as path prefixes
     ),
     "click": ("flows/cli/", "flows/__main__.py", "benchmarks/"),
     "stable_baselines3": ("agents/", "benchmarks/"),
+    "sb3_contrib": ("agents/",),
     "safetensors": ("agents/saving/weights.py",),
 }
 LAYERS = (  # of flows, from ground to top: a file imports its own room and those of lower layers

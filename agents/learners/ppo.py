@@ -17,13 +17,14 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from gymnasium.spaces import Dict, Discrete
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
@@ -78,6 +79,8 @@ class RoutedPPO(PPO):
 
     policy: BlockPolicy
     rollout_buffer: Routed
+    library: ClassVar[type[OnPolicyAlgorithm]] = PPO  # whose arguments and attributes the learner has
+    treated_buffer: ClassVar[type[RoutedRolloutBuffer]] = RoutedRolloutBuffer
     updates_on_whole_episodes = False  # whether `whole_episodes` may be true
     steps_on_whole_rollouts = False  # whether each optimiser step reads all samples, whatever `batch_size` is
     fuses_adam = False  # Stable-Baselines3's Adam is not fused, and sums in another order
@@ -94,7 +97,7 @@ class RoutedPPO(PPO):
         whole_episodes: bool = False,
         **kwargs: Any,
     ) -> None:
-        arguments = inspect.signature(PPO).bind(policy, env, *args, **kwargs).arguments
+        arguments = inspect.signature(self.library).bind(policy, env, *args, **kwargs).arguments
         if arguments.get("max_grad_norm", 0.0) is None:
             arguments["max_grad_norm"] = math.inf
         overseen = isinstance(env, VecEnv) and find_overseer(env) is not None
@@ -112,7 +115,7 @@ class RoutedPPO(PPO):
         self._method_of_treat = self.method
         self.gate_coef, self.final_ent_coef = gate_coef, final_ent_coef
         self.whole_episodes = whole_episodes
-        super().__init__(**arguments)
+        self.library.__init__(self, **arguments)
 
     @property
     def overseer_env(self) -> GymnasiumVecEnv | None:
@@ -168,7 +171,7 @@ class RoutedPPO(PPO):
             raise ValueError("VecNormalize changes the rewards that the overseer judges; pass norm_reward=False")
         world = adapter.env
         keyed = isinstance(self.observation_space, Dict)
-        self.rollout_buffer_class = RoutedDictRolloutBuffer if keyed else RoutedRolloutBuffer
+        self.rollout_buffer_class = RoutedDictRolloutBuffer if keyed else self.treated_buffer
         self.rollout_buffer_kwargs = {
             "treat": self.treat,
             "overseer": find(self.method).overseer(world.judgement, world.oversight_prob),  # type: ignore[attr-defined]
@@ -254,6 +257,13 @@ class RoutedPPO(PPO):
     def world_restore(self, state: dict[str, Any]) -> None:
         """Restore the state that `world_snapshot` returned."""
         require_snapshots(self.env).restore(state)
+
+    def memory_snapshot(self) -> Any:
+        """Return the state of the policy's memory in each copy as plain data; None if the policy has none."""
+        return None
+
+    def memory_restore(self, state: Any) -> None:
+        """Restore the state that `memory_snapshot` returned."""
 
     def known_observations(self) -> torch.Tensor | None:
         """Return (n, *obs) observations that the policy acts on: those of the last rollout; None of a Dict space."""
@@ -382,7 +392,7 @@ class RoutedPPO(PPO):
         if clip_range_vf is not None:
             change = torch.clamp(values - batch.old_values, -clip_range_vf, clip_range_vf)
             values = batch.old_values + change
-        value_loss = losses.mean_squared_error(values, batch.returns, losses.to_mean_one(batch.critic))
+        value_loss = self._value_loss(values, batch.returns, losses.to_mean_one(batch.critic))
         entropy_loss = -((-log_prob if entropy is None else entropy) * weights).mean()
         # changed from SB3 2.9 (6 of 10): the entropy bonus may follow a schedule, and the loss has a factor
         loss = policy_loss + self.entropy_weight() * entropy_loss + self.vf_coef * value_loss
@@ -390,11 +400,18 @@ class RoutedPPO(PPO):
         terms = {"policy_gradient_loss": policy_loss, "value_loss": value_loss, "entropy_loss": entropy_loss}
         targeted = batch.gate != 0
         if targeted.any():  # changed from SB3 2.9 (7 of 10): the gate has its own loss
-            logits = self.policy.retain_log_odds(rows(batch.observations, targeted))
+            logits = self._retain_log_odds(batch, targeted)
             terms["gate_loss"] = losses.gate_cross_entropy(logits, batch.gate[targeted]).mean()
             loss = loss + self.gate_coef * terms["gate_loss"]
         terms |= {"clip_fraction": torch.mean((torch.abs(ratio - 1) > clip_range).float()), "loss": loss}
         return loss, terms, log_prob.detach() - batch.old_log_prob
+
+    def _value_loss(self, values: torch.Tensor, returns: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return losses.mean_squared_error(values, returns, weights)
+
+    def _retain_log_odds(self, batch: RoutedSamples, samples: torch.Tensor) -> torch.Tensor:
+        """Log-odds of the first expert in the gate for some samples, (B,) bool."""
+        return self.policy.retain_log_odds(batch.observations[samples])
 
     def _gradients_without_masks(
         self, masks: torch.Tensor | None, loss_under: Callable[[torch.Tensor], torch.Tensor]

@@ -121,7 +121,9 @@ class Architecture(NamedTuple):
             )
 
 
-def equal_capacity_width(inputs: int, widths: Sequence[int], actions: int, experts: int, gate: bool) -> int:
+def equal_capacity_width(
+    inputs: int, widths: Sequence[int], actions: int, experts: int, gate: bool, core: int = 0
+) -> int:
     """Compute the width of a single network that has as many parameters as an actor of several experts.
 
     Args:
@@ -130,13 +132,19 @@ def equal_capacity_width(inputs: int, widths: Sequence[int], actions: int, exper
         actions: outputs of the shared head.
         experts: number of experts n.
         gate: whether the actor has a gate, which is a network of its own with n - 1 outputs.
+        core: parameters of the LSTM that precedes each expert, the gate and the single network; 0 without them.
 
     Returns:
         The smallest width of `len(widths)` equal layers for which network and head have at least as many parameters as
         the experts, the gate and the head.
     """
     networks = (experts + gate) * _parameters([inputs, *widths])
-    needed = networks + gate * _parameters([widths[-1], experts - 1]) + _parameters([widths[-1], actions])
+    needed = (
+        networks
+        + (experts + gate - 1) * core
+        + gate * _parameters([widths[-1], experts - 1])
+        + _parameters([widths[-1], actions])
+    )
     return next(w for w in count(1) if _parameters([inputs, *[w] * len(widths), actions]) >= needed)
 
 

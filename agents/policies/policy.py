@@ -136,6 +136,11 @@ class BlockPolicy(ActorCriticPolicy):
         return self.architecture.gated
 
     @property
+    def memory(self) -> str:
+        """The policy's own memory as a user writes it: none."""
+        return "none"
+
+    @property
     def blocks(self) -> tuple[str, ...]:
         """The policy's blocks in the order of the columns of masks."""
         return self.architecture.blocks

@@ -20,8 +20,9 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv
 
 from agents.actions import draw_actions
+from agents.carried import Carried, is_recurrent
 from agents.deployment import use_of
-from agents.evaluate import action_probabilities
+from agents.memory import NONE
 from agents.policies.blocks import BlockUse
 from agents.policies.policy import BlockPolicy
 from agents.saving import archive, spaces
@@ -71,20 +72,32 @@ class Agent:
         with self.policy.deployed(*use._replace(without=use.without | set(without))):
             yield
 
-    def act(self, observations: Any, generator: torch.Generator | None = None) -> np.ndarray:
+    def act(
+        self, observations: Any, generator: torch.Generator | None = None, carried: Carried | None = None
+    ) -> np.ndarray:
         """Select actions.
 
         Args:
             observations: (N, *obs), by name for a Dict space.
             generator: draws the actions; None takes the most probable ones.
+            carried: of the agent's policy and N copies; an agent with an LSTM needs it to act along episodes.
 
         Returns:
             (N, *action) as the environment takes them; (N,) int of Discrete actions.
+
+        Raises:
+            ValueError: the agent has an LSTM, and there is no `carried`.
         """
+        if carried is None and is_recurrent(self.policy):
+            raise ValueError(
+                f"the agent has memory {self.policy.memory}, so its actions depend on earlier observations; pass "
+                "carried=agents.Carried(agent.policy, N)"
+            )
         inputs = self.policy.obs_to_tensor(observations)[0]
+        distribution = (carried or Carried(self.policy, 1)).distribution(inputs)  # without memory, of any number
         if not isinstance(self.policy.action_space, Discrete):
-            return draw_actions(self.policy, inputs, generator)
-        probabilities = action_probabilities(self.policy, inputs).double()
+            return draw_actions(self.policy, distribution, generator)
+        probabilities = distribution.distribution.probs.double()  # type: ignore[union-attr]
         if generator is None:
             return probabilities.argmax(1).numpy()
         return torch.multinomial(probabilities, 1, generator=generator).squeeze(1).numpy()
@@ -171,7 +184,17 @@ def network_data(policy: BlockPolicy) -> dict[str, Any]:
         **policy.architecture._asdict(),
         "precision": policy.precision,
         **({} if policy.extractor is None else {"extractor": policy.extractor}),
+        **({} if policy.memory == NONE else {"memory": policy.memory}),
     }
+
+
+def _policy_class(network: Mapping[str, Any]) -> type[BlockPolicy]:
+    """The class that takes these keyword arguments."""
+    if "lstm_hidden_size" not in network:
+        return BlockPolicy
+    from agents.policies.recurrent import RecurrentBlockPolicy
+
+    return RecurrentBlockPolicy
 
 
 def load(path: str | Path) -> Agent:
@@ -216,7 +239,8 @@ def described_policy(path: Path, manifest: Mapping[str, Any]) -> tuple[Descripti
             spaces.from_data(data) for data in (description.observation_space, description.action_space)
         )
         with torch.device("meta"):
-            policy = BlockPolicy(observation, action, lambda progress: 0.0, **description.network)
+            kind = _policy_class(description.network)
+            policy = kind(observation, action, lambda progress: 0.0, **description.network)
         check_size(policy)
     except REFUSED as error:
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import gymnasium
 from torch import nn
 
+from agents.memory import LSTM, parse_memory
 from agents.policies.architecture import HEADS, LEVELS, MAX_EXPERTS, NETWORKS, Architecture
 from agents.policies.blocks import PRECISIONS, BlockUse
 from agents.policies.extractors import EXTRACTORS
@@ -20,6 +21,7 @@ from routing.oversight.composition import WHOLE
 ACTIVATIONS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (nn.ReLU, nn.Tanh)}
 FIELDS = ("env", "world", "method", "deployments", "facts", "network", "observation_space", "action_space")
 NETWORK = ("widths", "activation", "network", "experts", "head", "level", "precision")
+MEMORY = "memory"  # entry of a network whose blocks have an LSTM each
 OLD_NETWORK = ("widths", "activation", "gated", "level", "precision")  # of two experts under a shared head
 OLD_LEVELS = (*LEVELS, "adapter")
 NETS = ("pi", "vf")  # the names of the actor's and the critic's widths in Stable-Baselines3
@@ -183,7 +185,9 @@ def _network(value: Any) -> dict[str, Any]:
     """Keyword arguments of `BlockPolicy`."""
     is_old = "gated" in of_type("network", value, dict)
     encodes = "extractor" in value  # only where observations are images or a Dict
-    check_keys("network", value, OLD_NETWORK if is_old else (*NETWORK, *["extractor"] * encodes))
+    remembers = MEMORY in value and not is_old
+    optional = ["extractor"] * encodes + [MEMORY] * remembers
+    check_keys("network", value, OLD_NETWORK if is_old else (*NETWORK, *optional))
     check_keys("widths", value["widths"], NETS)
     for net in NETS:
         if not 0 < len(of_type(f"widths of {net}", value["widths"][net], list)) <= MAX_LAYERS:
@@ -196,7 +200,16 @@ def _network(value: Any) -> dict[str, Any]:
         **(_old_architecture(value) if is_old else _architecture(value)),
         "precision": one_of("precision", value["precision"], PRECISIONS),
         **({"extractor": one_of("extractor", value["extractor"], EXTRACTORS)} if encodes else {}),
+        **({"lstm_hidden_size": _lstm_width(value[MEMORY])} if remembers else {}),
     }
+
+
+def _lstm_width(value: Any) -> int:
+    """The units of each block's LSTM."""
+    memory = parse_memory(of_type(MEMORY, value, str)[:40])
+    if memory.kind != LSTM:
+        raise ValueError(f"memory of the network is {memory}, not lstm(W)")
+    return memory.size
 
 
 def _architecture(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -150,6 +150,7 @@ def snapshot_learner(model: RoutedPPO) -> State:
         "method": method,
         "limits": limits,
         "world": model.world_snapshot(),
+        "memory": model.memory_snapshot(),
         "acting": None if model.coins is None else model.coins.snapshot(),
         "chance": rng_state(),
     }
@@ -178,6 +179,7 @@ def restore_learner(model: RoutedPPO, state: State) -> None:
     for name, limit in model.overseer_limits.items():
         require_snapshots(limit).restore(state["limits"][name])
     model.world_restore(state["world"])
+    model.memory_restore(state.get("memory"))  # files of earlier versions lack it
     if model.coins is not None:
         model.coins.restore(state["acting"])
     set_rng_state(state["chance"])

@@ -188,14 +188,16 @@ def episodes(agent: agents.Agent, world: Any, options: PlayOptions) -> Iterator[
     """
     generator = None if options.greedy else torch.Generator().manual_seed(options.seed)
     obs, _ = world.reset(seed=options.seed)
+    carried = agents.Carried(agent.policy, 1)
     with agent.deployed(options.deploy, options.without):
         for _ in range(options.episodes):
             episode: list[PlayedStep] = []
             while not episode or not episode[-1].ended:
                 frame = _frame(agent.env, world, obs)
-                action = act_or_explain(agent, obs, generator)
+                action = act_or_explain(agent, obs, generator, carried)
                 obs, reward, terminated, truncated, info = world.step(action)
                 ended = bool(terminated[0] | truncated[0])
+                carried.restart(terminated | truncated)
                 true, overseer_obs, outcome = (info[name][0] for name in ("true_reward", "overseer_obs", "outcome"))
                 taken = int(action[0]) if action.ndim == 1 else action[0]
                 episode.append(PlayedStep(frame, taken, float(reward[0]), true, overseer_obs, outcome, ended))
@@ -226,10 +228,12 @@ def described_observation(obs: Any) -> str:
     return one_line(np.array2string(values, precision=3, suppress_small=True), limit=LINE)
 
 
-def act_or_explain(agent: agents.Agent, obs: Any, generator: torch.Generator | None) -> np.ndarray:
+def act_or_explain(
+    agent: agents.Agent, obs: Any, generator: torch.Generator | None, carried: agents.Carried | None = None
+) -> np.ndarray:
     """The agent's actions; raises UserError if the weights, which are finite, overflow."""
     try:
-        return agent.act(obs, generator)
+        return agent.act(obs, generator, carried)
     except (ValueError, RuntimeError) as error:
         raise UserError(f"the agent cannot act: {one_line(error, limit=200)}") from None
 

@@ -86,9 +86,16 @@ def play_overseen_agent(name: str, options: PlayOptions) -> None:
     check_options(agent, options, trusted)
     env = make_agent_world(agent, options, "ansi")
     generator = None if options.greedy else torch.Generator().manual_seed(options.seed)
+    carried = agents.Carried(agent.policy, 1)
+
+    def act(obs: Any, starts: bool) -> np.ndarray:
+        if starts:
+            carried.restart(np.ones(1, bool))
+        return act_or_explain(agent, obs, generator, carried)
+
     print(introduction(path, agent, options))
     with _stopping(), agent.deployed(options.deploy, options.without):
-        play_as_overseer(env, options.seed, lambda obs: act_or_explain(agent, obs, generator), "the agent")
+        play_as_overseer(env, options.seed, act, "the agent")
 
 
 @contextmanager
@@ -147,17 +154,18 @@ def play_as_agent(env: Any, seed: int) -> None:
         print_left(episode, show_proxy=True)
 
 
-def play_as_overseer(env: Any, seed: int, act: Callable[[np.ndarray], np.ndarray] | None, policy: str) -> None:
+def play_as_overseer(env: Any, seed: int, act: Callable[[Any, bool], np.ndarray] | None, policy: str) -> None:
     """Shows the user overseer observations and verdicts, and the truth at the end of each episode.
 
     Args:
         env: One copy of an environment.
         seed: Of the environment, the limits of its overseer and the random policy.
-        act: Maps the agent's observation, (1, *obs), to its action; None for the uniformly random policy.
+        act: Maps the agent's observation, (1, *obs), and whether an episode starts to its action; None for the
+            uniformly random policy.
         policy: Names the policy.
     """
     env.action_space.seed(seed)
-    choose = act or (lambda obs: env.action_space.sample())
+    choose = act or (lambda obs, starts: env.action_space.sample())
     space = env.single_action_space
     names = action_names(env, int(space.n)) if isinstance(space, Discrete) else ()
     help_text = "\n".join(
@@ -185,7 +193,7 @@ def play_as_overseer(env: Any, seed: int, act: Callable[[np.ndarray], np.ndarray
                 episode.restart()
                 print("\nanother episode")
             for _ in range(MAX_RUN if key == TO_THE_END else 1):
-                print_overseen(len(episode.acts) + 1, episode.take(choose(episode.obs)), env)
+                print_overseen(len(episode.acts) + 1, episode.take(choose(episode.obs, not episode.acts)), env)
                 if episode.ended:
                     break
             if episode.ended:

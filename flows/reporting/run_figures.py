@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import envs
-from agents import BlockPolicy, BlockUse, action_probabilities
+from agents import BlockPolicy, BlockUse, Carried
 
 CURVES: dict[str, tuple[str, dict[str, Any]]] = {  # metric: (label, style)
     "eval/true_return": ("true return, deployed policy", {"color": "C0", "linewidth": 2.5}),
@@ -46,6 +46,8 @@ def learning_curve_figure(curve: Sequence[tuple[int, dict[str, float]]], title: 
 
 def policy_figure(policy: BlockPolicy, world, title: str, path: Path, starts: int = 4) -> bool:
     """Draw the policy in every cell for some start states: the whole policy, and each of several experts alone.
+
+    A policy with a memory is drawn as if its episode started in the cell.
 
     An arrow's length is the action's probability. The background is the retain expert's coefficient. The letter of a
     watched square is framed.
@@ -122,7 +124,8 @@ def evaluate_policy(
     probabilities = np.zeros((len(uses), *real.shape, len(world.action_arrows)))
     for grids, use in zip(probabilities, uses, strict=True):
         with policy.deployed(*use):
-            grids[real] = action_probabilities(policy, observations).cpu().numpy()
+            at_start: Any = Carried(policy, len(observations)).distribution(observations).distribution
+            grids[real] = at_start.probs.cpu().numpy()
     return gate, probabilities
 
 

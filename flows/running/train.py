@@ -13,7 +13,7 @@ import agents
 from agents.absorption import absorption
 from agents.after import AFTER
 from agents.relearning import relearning_method
-from flows.config import TrainConfig
+from flows.config import NO_MEMORY, TrainConfig
 from flows.reporting.run_figures import learning_curve_figure, policy_figure
 from flows.tracking.metric_names import bad_act_metric, outcome_metric
 from flows.tracking.missing import MISSING, Missing
@@ -87,16 +87,17 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
 
 
 def world_arguments(config: TrainConfig) -> dict[str, Any]:
-    """The keyword arguments of a run's environment."""
+    """The keyword arguments of a run's environment, of its overseer's limits and of the agent's memory."""
     limits = {"overseer": config.overseer} if config.overseer else {}
-    return {"oversight_prob": config.oversight, **limits, **config.env_kwargs}
+    memory = {"memory": config.memory} if config.memory != NO_MEMORY else {}
+    return {"oversight_prob": config.oversight, **limits, **memory, **config.env_kwargs}
 
 
 def build_learner(config: TrainConfig) -> tuple[agents.GymnasiumVecEnv, agents.RoutedPPO]:
     """Builds the environment and the learner of a run."""
     settings = config.training.model_dump()
     env = agents.make_vec_env(config.env, settings.pop("n_envs"), **world_arguments(config))
-    model = agents.build(env, config.method, config.seed, algorithm=config.learner, **settings)
+    model = agents.build(env, config.method, config.seed, algorithm=config.learner, memory=config.memory, **settings)
     if config.start:
         agents.warm_start(model.policy, agents.load(config.start))
     return env, model

@@ -72,6 +72,8 @@ def check_sweep(config: CompareConfig) -> None:
         raise UserError(f"--methods: {same[0]} and {same[1]} are the same composition; leave one out")
     check_reference(config)
     check_axis(config)
+    for run in config.runs():
+        check_run_memory(run)
     worlds: set[str] = set()
     arguments: set[str] = set()
     methods: set[str] = set()
@@ -124,6 +126,19 @@ def check_overseer(limits: str) -> None:
         raise UserError(f"--overseer: {one_line(error)}") from None
 
 
+def check_run_memory(config: TrainConfig) -> None:
+    """Raises UserError if the learner or the method of a run does not support the agent's memory."""
+    import agents
+    from routing import find
+
+    try:
+        agents.check_memory(
+            agents.parse_memory(config.memory), config.learner, find(config.method), config.training.precision
+        )
+    except ValueError as error:
+        raise UserError(f"--memory: {one_line(error)} (method {config.method!r})") from None
+
+
 def check_axis(config: CompareConfig) -> None:
     """Raises UserError if the axis is no argument of the environment or limit of the overseer, or is set elsewhere."""
     if not config.axis:
@@ -163,6 +178,7 @@ def check_run(config: TrainConfig) -> None:
     check_start(config.start)
     _check_methods(config.env, [config.method])
     check_overseer(config.overseer)
+    check_run_memory(config)
     check_run_environment(config.env, config.env_kwargs, config.oversight, config.learner)
     check_needs(config)
     rehearse(config)
@@ -216,7 +232,7 @@ def _find_methods(names: Sequence[str]) -> None:
 
 def check_run_environment(name: str, arguments: dict[str, Any], oversight: float, learner: Learner) -> None:
     """Raises UserError if the environment cannot be trained in under oversight at this level."""
-    for given, option in (("oversight_prob", "--oversight"), ("overseer", "--overseer")):
+    for given, option in (("oversight_prob", "--oversight"), ("overseer", "--overseer"), ("memory", "--memory")):
         if given in arguments:
             raise UserError(f"{given} is set twice; use {option} and leave it out of the environment's arguments")
     check_environment(name, {"oversight_prob": oversight, **arguments}, learner)

@@ -70,7 +70,8 @@ def test_an_environment_is_supported_from_training_to_acting(observed, acts, lea
         assert torch.equal(model.policy.predict_values(inputs), agent.policy.predict_values(inputs))
     started = build(observed, acts, learner=learner, extractor=extractor).policy
     agents.warm_start(started, agent)
-    assert np.array_equal(actions.draw_actions(started, inputs, None), actions.draw_actions(agent.policy, inputs, None))
+    most_likely = [policy.get_distribution(inputs) for policy in (started, agent.policy)]
+    assert np.array_equal(*(actions.draw_actions(started, each, None) for each in most_likely))
 
 
 def test_the_standard_error_is_that_of_the_mean_of_independent_episodes():
@@ -86,13 +87,14 @@ def test_draws_have_the_mean_of_their_distribution_and_are_clipped_to_the_box():
     for acts, space in ACTIONS.items():
         policy = build("vector", acts).policy
         row = torch.zeros(1, 3)
-        drawn = actions.draw_actions(policy, row.expand(4000, -1), torch.Generator().manual_seed(0))
+        distribution = policy.get_distribution(row.expand(4000, -1))
+        drawn = actions.draw_actions(policy, distribution, torch.Generator().manual_seed(0))
         assert all(map(space.contains, drawn[:50]))
         torch.manual_seed(0)
         theirs = policy.get_distribution(row.expand(4000, -1)).sample()
         mean = actions.to_environment(policy, theirs.detach().numpy()).mean(0)
         np.testing.assert_allclose(drawn.mean(0), mean, atol=0.06)
-    assert (drawn == actions.draw_actions(policy, row.expand(4000, -1), torch.Generator().manual_seed(0))).all()
+    assert (drawn == actions.draw_actions(policy, distribution, torch.Generator().manual_seed(0))).all()
 
 
 def test_squashed_and_state_dependent_noise_are_drawn_within_their_bounds():
