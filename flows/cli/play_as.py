@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Discrete
 
+import agents
 from flows.cli.action_keys import action_keys, key_text
 from flows.cli.keys import END, ENTER, Keys, reading_keys
 from flows.cli.play import (
