@@ -1,5 +1,7 @@
 """Actions of a policy, drawn with a generator of the caller's from any of Stable-Baselines3's action distributions."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from gymnasium.spaces import Box
@@ -29,25 +31,25 @@ def draw_actions(
         (n, *action) of the action space's dtype.
     """
     with torch.no_grad():
-        chosen = distribution.mode() if generator is None else sample(distribution, generator)
+        chosen = distribution.mode() if generator is None else draw_from(distribution, generator)
     return to_environment(policy, chosen.cpu().numpy())
 
 
-def sample(distribution: Distribution, generator: torch.Generator) -> torch.Tensor:
+def draw_from(distribution: Distribution, generator: torch.Generator) -> torch.Tensor:
     """Draw from a distribution of (n, ...) actions on the CPU, so that the draws do not depend on the device.
 
     Raises:
         ValueError: the kind of the distribution is unknown.
     """
-    inner = distribution.distribution
+    inner: Any = distribution.distribution
     if isinstance(distribution, CategoricalDistribution):
-        return _draw(inner, generator)  # type: ignore[arg-type]
+        return _draw(inner, generator)
     if isinstance(distribution, MultiCategoricalDistribution):
-        return torch.stack([_draw(part, generator) for part in inner], 1)  # type: ignore[union-attr]
+        return torch.stack([_draw(part, generator) for part in inner], 1)
     if isinstance(distribution, BernoulliDistribution):
-        return torch.bernoulli(inner.probs.cpu(), generator=generator)  # type: ignore[union-attr]
+        return torch.bernoulli(inner.probs.cpu(), generator=generator)
     if isinstance(distribution, DiagGaussianDistribution | StateDependentNoiseDistribution):
-        mean, deviation = inner.mean.cpu(), inner.stddev.cpu()  # type: ignore[union-attr]
+        mean, deviation = inner.mean.cpu(), inner.stddev.cpu()
         drawn = mean + deviation * torch.randn(mean.shape, generator=generator)
         bijector = getattr(distribution, "bijector", None)
         squashed = isinstance(distribution, SquashedDiagGaussianDistribution)
@@ -57,9 +59,9 @@ def sample(distribution: Distribution, generator: torch.Generator) -> torch.Tens
     )
 
 
-def _draw(categorical: torch.distributions.Categorical, generator: torch.Generator) -> torch.Tensor:
+def _draw(categorical: Any, generator: torch.Generator) -> torch.Tensor:
     """(n,) int of (n, A) probabilities."""
-    return torch.multinomial(categorical.probs.cpu(), 1, generator=generator).squeeze(-1)  # type: ignore[union-attr]
+    return torch.multinomial(categorical.probs.cpu(), 1, generator=generator).squeeze(-1)
 
 
 def to_environment(policy: ActorCriticPolicy, actions: np.ndarray) -> np.ndarray:

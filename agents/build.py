@@ -102,8 +102,10 @@ def _action_fault(space: Space, learner: str) -> str:
 def _several_actions_fault(space: Space) -> str:
     """Why no learner can act in a space that is not Discrete, and what to do; "" if PPO can."""
     if isinstance(space, Box):
-        if space.dtype.kind != "f":  # type: ignore[union-attr]
+        if space.dtype.kind != "f":
             return f"its actions are {space.dtype}; use a Box of floats, or MultiDiscrete"
+        if not space.is_bounded():
+            return "its bounds are not finite, and Gaussian actions are clipped to them; give finite bounds"
         size = int(np.prod(space.shape))
         return "" if space.shape and 0 < size <= LARGEST else f"its shape is {space.shape}; give it shape (n,), n >= 1"
     if isinstance(space, MultiDiscrete):

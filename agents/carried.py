@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import PyTorchObs
 
 
 def is_recurrent(policy: ActorCriticPolicy) -> bool:
@@ -29,8 +30,8 @@ class Carried:
             rows, _, width = policy.lstm_hidden_state_shape  # type: ignore[misc]
             self.state = (torch.zeros(rows, copies, width, device=policy.device),) * 2
 
-    def distribution(self, observations: torch.Tensor) -> Distribution:
-        """(N, *obs) of the next step -> distribution over the actions of each copy."""
+    def distribution(self, observations: PyTorchObs) -> Distribution:
+        """(N, *obs) of the next step, by name for a Dict space -> distribution over the actions of each copy."""
         with torch.no_grad():
             if not self.state:
                 return self.policy.get_distribution(observations)

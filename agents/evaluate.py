@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import PyTorchObs
 
 import envs
 from agents.actions import draw_actions
@@ -119,7 +120,7 @@ def make_monitor(world: VectorEnv, env_id: str, overseer: str = "", **env_kwargs
     return StepMonitor(world, limits, audits)
 
 
-def action_probabilities(policy: ActorCriticPolicy, observations: torch.Tensor) -> torch.Tensor:
+def action_probabilities(policy: ActorCriticPolicy, observations: PyTorchObs) -> torch.Tensor:
     """(n, *obs) -> (n, A) of a policy over discrete actions."""
     with torch.no_grad():
         return policy.get_distribution(observations).distribution.probs  # type: ignore[union-attr]

@@ -362,7 +362,16 @@ class RoutedPPO(PPO):
         if batch.masks is None or not isinstance(self.policy, BlockPolicy):
             return Evaluated(*self.policy.evaluate_actions(batch.observations, actions))
         # changed from SB3 2.9 (3 of 10): masks route the gradient of each sample
-        return self.policy.evaluate_actions(batch.observations, actions, batch.masks)
+        masks = None if self._routes_nothing(batch.masks) else batch.masks
+        return self.policy.evaluate_actions(batch.observations, actions, masks)
+
+    def _routes_nothing(self, masks: torch.Tensor) -> bool:
+        """Whether masks are 1 at a level at which such masks change no bit, so that the router's time can be saved."""
+        architecture = self.policy.architecture
+        activations = architecture.level == "activation" and not (
+            architecture.conditioned or self.policy.learns_features
+        )
+        return activations and bool((masks == 1).all())
 
     def _update(self, batch: RoutedSamples, clip_range: float, clip_range_vf: float | None = None) -> Losses:
         """One optimiser step on one minibatch, unless the KL divergence exceeds its target."""

@@ -136,7 +136,7 @@ class RoutedReinforce(OnePassPPO):
         else:
             super().world_restore(state)
 
-    def known_observations(self) -> torch.Tensor:
+    def known_observations(self) -> torch.Tensor | None:
         """Return (n, *obs) observations that the policy acts on: all that the world has, if it has tables."""
         return self.inputs.float() if self.tabular else super().known_observations()
 

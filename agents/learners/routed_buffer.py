@@ -321,7 +321,7 @@ class RoutedRolloutBuffer(Routed):
     """T steps of N copies with array observations."""
 
 
-class RoutedDictRolloutBuffer(Routed, DictRolloutBuffer):
+class RoutedDictRolloutBuffer(Routed, DictRolloutBuffer):  # type: ignore[misc]  # samples carry their treatment
     """T steps of N copies with observations of a Dict space."""
 
     def _read(self, observations: Any, axes: int = 1) -> np.ndarray:

@@ -125,6 +125,7 @@ def _check_steps(env: VectorEnv) -> None:
         )
         _check_obs(env, obs, "step()")
         _check_column(env, "reward", reward, "fiu")
+        require(bool(np.isfinite(reward).all()), "step() returns a reward that is nan or infinite: return finite ones")
         _check_column(env, "terminated", terminated, "b")
         _check_column(env, "truncated", truncated, "b")
         _check_overseer_view(env, info)

@@ -54,7 +54,8 @@ class SteppedEnv(VectorEnv):
         self.inner = _same_step_vector(declared.env_id, self.num_envs, given)
         self.render_mode = render_mode
         self.metadata = {**self.inner.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
-        self.single_action_space, self.action_space = self.inner.single_action_space, self.inner.action_space
+        self.single_action_space = _from_zero(self.inner.single_action_space)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
         sample = batch_space(self.inner.single_observation_space, 1).sample()
         self.single_observation_space = _observed_space(declared, self.inner.single_observation_space, sample)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -64,6 +65,10 @@ class SteppedEnv(VectorEnv):
             self.action_names = declared.action_names
         shape = self.single_observation_space.shape or ()
         self.flags = np.zeros(shape, bool) if declared.flags is None else np.asarray(declared.flags, bool)
+        if self.flags.shape != shape:
+            raise ValueError(
+                f"flags has shape {self.flags.shape}, but an observation has shape {shape}: make them equal"
+            )
 
     def watched(self, state: np.ndarray) -> np.ndarray:
         """Whether the overseer can see something in episodes that start with these observations, (N,) bool."""
@@ -80,6 +85,7 @@ class SteppedEnv(VectorEnv):
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Steps every copy; `info` describes what was reached, before any restart."""
+        actions = _shifted(self.inner.single_action_space, actions)
         obs, reward, terminated, truncated, found = self.inner.step(actions)
         done = terminated | truncated
         next_obs = reached(self.inner.single_observation_space, obs, found.get("final_obs"), done)
@@ -126,7 +132,7 @@ class SingleEnv(gymnasium.Wrapper):
         """Makes the copy; `given` are arguments of the environment inside, and `render_mode`."""
         super().__init__(declared.make_single(**given))
         self.declared = declared
-        self._inner_space = self.env.observation_space
+        self._inner_space, self.action_space = self.env.observation_space, _from_zero(self.env.action_space)
         sample = batch_space(self._inner_space, 1).sample()
         self.observation_space = _observed_space(declared, self._inner_space, sample)
 
@@ -138,6 +144,7 @@ class SingleEnv(gymnasium.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Takes one action; `info` has the keys of the vector environment, for one copy."""
+        action = _shifted(self.env.action_space, action)
         obs, reward, terminated, truncated, found = self.env.step(action)
         next_obs = batch_of_one(self._inner_space, obs)
         last = {name: np.array([value]) for name, value in found.items()}
@@ -156,6 +163,16 @@ class SingleEnv(gymnasium.Wrapper):
     def _observation(self, obs: Any) -> Any:
         viewed = _view(self.declared, self._inner_space, self.observation_space, obs)
         return row(self.observation_space, viewed, 0)
+
+
+def _shifted(space: Space, actions: Any) -> Any:
+    """Actions from 0 as those of a Discrete space that starts elsewhere; other actions as they are."""
+    return actions + space.start if isinstance(space, Discrete) and space.start else actions
+
+
+def _from_zero(space: Space) -> Space:
+    """The action space of agents: a Discrete one starts at 0."""
+    return Discrete(space.n) if isinstance(space, Discrete) else space
 
 
 def single_env_creator(declared: Overseen) -> Any:

@@ -147,11 +147,8 @@ def _write_model(folder: Path, agent: "agents.Agent") -> Path:
     model.mkdir(exist_ok=True)
     shutil.copyfile(folder / AGENT, model / AGENT)
     space, actions = agent.policy.observation_space, agent.policy.action_space
-    if isinstance(space, Dict):
-        named = [TensorSpec(part.dtype, (-1, *part.shape), name) for name, part in space.spaces.items()]  # type: ignore[misc]
-    else:
-        named = [TensorSpec(np.dtype(space.dtype), (-1, *space.shape))]  # type: ignore[misc]
-    inputs = Schema(named)
+    parts: list[tuple[str | None, Any]] = [*space.spaces.items()] if isinstance(space, Dict) else [(None, space)]
+    inputs = Schema([TensorSpec(part.dtype, (-1, *part.shape), name) for name, part in parts])
     outputs = Schema([TensorSpec(np.dtype(actions.dtype), (-1, *actions.shape))])  # type: ignore[misc]
     params = ParamSchema([ParamSpec(name, TYPES[type(value)], value) for name, value in PARAMS.items()])
     description = Model(signature=ModelSignature(inputs, outputs, params))

@@ -103,7 +103,7 @@ def test_squashed_and_state_dependent_noise_are_drawn_within_their_bounds():
     noisy.proba_distribution_net(3, 0.0, 3)
     noisy.proba_distribution(torch.zeros(500, 2), torch.zeros(3, 2), torch.ones(500, 3))
     for distribution in (squashed, noisy):
-        drawn = actions.sample(distribution, torch.Generator().manual_seed(0))
+        drawn = actions.draw_from(distribution, torch.Generator().manual_seed(0))
         assert drawn.abs().max() <= 1
         assert drawn.std() > 0.3
 

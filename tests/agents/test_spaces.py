@@ -76,6 +76,7 @@ REFUSED = {
     "huge": (spaces.Discrete(2**40), spaces.Discrete(2), "entries when flattened"),
     "image": (spaces.Box(0, 255, (40, 3, 40), np.uint8), spaces.Discrete(2), "channels first or last"),
     "integer actions": (spaces.Discrete(3), spaces.Box(0, 9, (2,), np.int64), "actions are int64; use a Box of floats"),
+    "unbounded actions": (spaces.Discrete(3), spaces.Box(-1, np.inf, (2,)), "bounds are not finite"),
     "scalar action": (spaces.Discrete(3), spaces.Box(-1, 1, ()), "give it shape"),
     "Dict action": (spaces.Discrete(3), spaces.Dict(a=spaces.Discrete(2)), "use Discrete actions"),
     "action rows": (spaces.Discrete(3), spaces.MultiDiscrete([[2, 2]]), "flatten it"),
