@@ -1,6 +1,7 @@
 """Documents name tests and files that exist."""
 
 import re
+import runpy
 from pathlib import Path
 
 import gymnasium
@@ -99,6 +100,30 @@ def test_the_examples_of_other_environments_train_and_are_evaluated(word, learne
     finally:
         for name in (word, "pixels/Lamps-v0"):
             gymnasium.registry.pop(name, None)
+
+
+def test_the_example_of_memory_works():
+    names: dict = {}
+    exec(_python_example("docs/memory.md", "frames(3)"), names)
+    assert names["without"] == pytest.approx(0.5)
+    assert names["remembering"] == pytest.approx(names["certificate"].remembering_return) == pytest.approx(1.0)
+
+
+def test_in_the_picture_of_memory_only_an_agent_with_memory_gains_by_cheating():
+    """The exact optima of the naive reward: what the trained agents of the picture tend to."""
+    try:
+        example = runpy.run_path(str(ROOT / "docs/examples/memory.py"))
+        believed = {}
+        for memory in ("none", "frames(3)"):
+            world = agents.make_world(example["ID"], 1, memory=memory)
+            tables = envs.compile_world(world)
+            naive = envs.certificate.planning.believed_reward(world, tables)
+            policy = envs.memoryless.memoryless_optimal(tables, naive).policy
+            found = envs.exact.evaluate(tables, policy)
+            believed[memory] = [found.true_return_seen, found.true_return_unseen]
+        assert believed == {"none": pytest.approx([1, 1]), "frames(3)": pytest.approx([1, -1])}
+    finally:
+        gymnasium.registry.pop("example/Glimpse-v0", None)
 
 
 def _python_example(document, word):

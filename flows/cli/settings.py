@@ -184,20 +184,26 @@ def _all_methods(config: Model) -> Model:
         ARGUMENTS: config.env_kwargs,
         "overseer": config.overseer,
         "oversight": max(config.oversight),
+        "memory": config.memory,
+        "learner": config.learner,
     }
     methods = tuple(name for name in ours if _fits({**run, "method": name}))
     return config.model_copy(update={"methods": methods})
 
 
 def _fits(run: Values) -> bool:
-    """Whether a method's parts find in the world of a run what they require; True if that cannot be told.
+    """Whether a method's parts find in the world and the learner of a run what they require; True if it is unknown.
 
     Prints the reason if they do not, so that `--methods all` leaves nothing out silently.
     """
+    from flows.sweep.checks import check_run_memory
     from flows.sweep.method_checks import check_requirements
 
     try:
-        check_requirements(TrainConfig.model_validate(run))
+        config = TrainConfig.model_validate(run)
+        if config.learner == "ppo":  # another learner is refused for all methods
+            check_run_memory(config)
+        check_requirements(config)
     except UserError as error:
         click.echo(f"keyhole: left out: {one_line(error)}", err=True)
         return False

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flows.config import CompareConfig, SharedConfig, TrainConfig
+from flows.config import NO_MEMORY, CompareConfig, SharedConfig, TrainConfig
 from flows.errors import UserError
 
 NOTED = "an expert for each kind"  # the only need that is noted, not required
@@ -122,10 +122,11 @@ def _check_bad_acts(config: TrainConfig) -> None:
 
 
 def _world(config: TrainConfig) -> Any:
+    """The world of a run, without the agent's memory, on which no verdict depends."""
     import agents
     from flows.running.train import world_arguments
 
-    return agents.make_world(config.env, 1, **world_arguments(config))
+    return agents.make_world(config.env, 1, **world_arguments(config.model_copy(update={"memory": NO_MEMORY})))
 
 
 def verdicts_of(config: TrainConfig, positivity: bool = False) -> Verdicts:
