@@ -3,7 +3,9 @@
 A row of Gamma counts the states that one possible episode reaches. A row of B Gamma counts the states that the
 overseer believes were reached, given all that it observed. A reward of states that lies in the kernel of B Gamma but
 not in the kernel of Gamma changes true returns and no believed return, so no amount of feedback determines it. The
-dimension of these rewards is rank Gamma - rank B Gamma. (Lang et al. 2024, arXiv 2402.17747, theorem 5.2.)
+dimension of these rewards is rank Gamma - rank B Gamma (Lang et al. 2024, arXiv 2402.17747, theorem 5.2). Beliefs about
+single steps may combine to counts that no episode has, outside of the row space of Gamma. The dimension is therefore
+computed as the rank of Gamma and B Gamma stacked, minus that of B Gamma; the two agree if B Gamma is in that space.
 
 Episodes are not enumerated. With a leading 1, the row of an episode is updated linearly at each step, so the span of
 all rows that end in a state is propagated as a subspace. Rows are discounted; scaling a row does not change a span.
@@ -22,7 +24,7 @@ MAX_WORK = 30_000_000  # S_A * F * F * H
 
 
 def ambiguity(tables: Tables, beliefs: np.ndarray, audit_label: int | None = None) -> int | None:
-    """Computes rank Gamma - rank B Gamma (arXiv 2402.17747, theorem 5.2).
+    """Computes the dimension of the rewards that no feedback determines (arXiv 2402.17747, theorem 5.2).
 
     With audits, states are counted without their last variable, AUDITED, on which no reward depends. The feedback on
     an audited step is its true reward, so it counts the state that was reached.
@@ -43,7 +45,8 @@ def ambiguity(tables: Tables, beliefs: np.ndarray, audit_label: int | None = Non
     reached, believed = identity[tables.successor], (beliefs @ identity)[tables.overseer_obs]
     if audit_label is not None:
         believed = np.where(tables.overseer_obs[..., None] >= audit_label, reached, believed)
-    return _rank(_rows(tables, reached)) - _rank(_rows(tables, believed))
+    counts, beliefs_of_counts = _rows(tables, reached), _rows(tables, believed)
+    return _rank(np.concatenate([counts, beliefs_of_counts])) - _rank(beliefs_of_counts)
 
 
 def posterior(tables: Tables, visits: np.ndarray, n_labels: int) -> np.ndarray:
