@@ -72,7 +72,7 @@ class RoutedRecurrentPPO(RoutedPPO, RecurrentPPO):  # type: ignore[misc]  # type
 
     def _evaluate(self, batch: RoutedSamples) -> Evaluated:
         sequences: Sequences = batch.observations  # type: ignore[assignment]
-        inputs = (sequences.observations, self._taken(sequences.actions), sequences.states, sequences.episode_starts)
+        inputs = (sequences.observations, self.taken(sequences.actions), sequences.states, sequences.episode_starts)
         if batch.masks is None or not isinstance(self.policy, RecurrentBlockPolicy):
             found = Evaluated(*self.policy.evaluate_actions(*inputs))
         else:

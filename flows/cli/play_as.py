@@ -39,10 +39,11 @@ from flows.cli.play_text import (
 )
 from flows.cli.settings import parse_arguments
 from flows.config import with_module
-from flows.environments import make_env
+from flows.environments import environment_error, make_env
 from flows.errors import UserError
 from flows.sweep.checks import check_environment
 from flows.text import printable
+from flows.user_code import raised_by_user
 
 AGENT = "agent"
 HELP, RESTART, QUIT = "?", "r", "q"
@@ -68,11 +69,15 @@ def play_environment(name: str, arguments: Iterable[str], role: str, seed: int) 
     env = make_env(env_id, parsed, copies=1)
     if hasattr(env.unwrapped, "picture"):
         env = make_env(env_id, {**parsed, "render_mode": "ansi"}, copies=1)
-    print(printable(" ".join([name, *(f"{key}={value}" for key, value in parsed.items())])))
-    with _stopping():
+    with _explaining(env_id):  # a limit of the overseer may refuse the world
+        env.reset(seed=seed)
+        env.step(env.action_space.sample())
+    title = printable(" ".join([name, *(f"{key}={value}" for key, value in parsed.items())]))
+    with _explaining(env_id):
         if role == AGENT:
-            play_as_agent(env, seed)
+            play_as_agent(env, seed, title)
         else:
+            print(title)
             play_as_overseer(env, seed, None, "a random policy")
 
 
@@ -95,21 +100,32 @@ def play_overseen_agent(name: str, options: PlayOptions) -> None:
         return act_or_explain(agent, obs, generator, carried)
 
     print(introduction(path, agent, options))
-    with _stopping(), agent.deployed(options.deploy, options.without):
+    with _explaining(agent.env), agent.deployed(options.deploy, options.without):
         play_as_overseer(env, options.seed, act, "the agent")
 
 
 @contextmanager
-def _stopping() -> Iterator[None]:
-    """Replaces the message of Ctrl-C, which is about runs."""
+def _explaining(env_id: str) -> Iterator[None]:
+    """Makes one line of an exception of the environment, and replaces the message of Ctrl-C, which is about runs."""
     try:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped") from None
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) or raised_by_user(error):
+            raise environment_error(env_id, error) from None
+        raise
 
 
-def play_as_agent(env: Any, seed: int) -> None:
+def play_as_agent(env: Any, seed: int, title: str) -> None:
     """Lets the user choose the actions in an environment until the input ends.
+
+    Args:
+        env: One copy of an environment.
+        seed: Of the episodes.
+        title: Is printed first, if the environment can be played.
 
     Raises:
         UserError: The actions cannot be chosen by keys.
@@ -129,9 +145,10 @@ def play_as_agent(env: Any, seed: int) -> None:
         ]
     )
     actions = {key: index for index, keys in enumerate(chosen) for key in keys}
-    print(f"You are the agent. You see what it observes, and the proxy reward. Keys:\n{help_text}")
-    episode = Episode(env, seed, tables_if_any(env))
-    if episode.tables is None:
+    tables = tables_if_any(env)  # before anything is printed: a limit of the overseer may refuse a state
+    print(f"{title}\nYou are the agent. You see what it observes, and the proxy reward. Keys:\n{help_text}")
+    episode = Episode(env, seed, tables)
+    if tables is None:
         print("The environment has no tables, so states that look alike are not counted.")
     with reading_keys() as keys:
         print_observation(episode)

@@ -110,6 +110,7 @@ def test_the_overseer_of_a_saved_agent_can_be_played(play, tmp_path):
         (("--agent", "a.zip", "--set", "length=2"), "--set needs an environment ENV"),
         ((MAZE[0], "--as", "agent", "--set", "lenth=2"), "did you mean 'length'?"),
         ((MAZE[0], "--as", "agent", "--overseer", "recal"), "did you mean 'recall'?"),
+        ((MAZE[0], "--as", "overseer", "--overseer", "recall(of=rong)"), "did you mean 'wrong'?"),
         (("keyhole/TMze-v0", "--as", "agent"), "did you mean 'keyhole/TMaze-v0'?"),
     ],
 )
