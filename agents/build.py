@@ -244,6 +244,11 @@ def build(
     check_memory(remembers, algorithm, composition, precision)
     policy: type[BlockPolicy] = BlockPolicy
     lstm = remembers.size if remembers.kind == LSTM else 0
+    if lstm and encodes(env.observation_space):
+        kind = type(env.observation_space).__name__
+        raise ValueError(
+            f"memory {remembers} does not support observations of a {kind} that an encoder reads; flatten them by agent_view"
+        )
     if lstm:  # sb3-contrib is imported for agents that need it
         from agents.learners.recurrent_ppo import RoutedRecurrentPPO
         from agents.policies.recurrent import RecurrentBlockPolicy

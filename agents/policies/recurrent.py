@@ -201,7 +201,7 @@ class RecurrentBlockPolicy(BlockPolicy, RecurrentActorCriticPolicy):
         of_critic, _ = self._process_sequence(critic_features, (empty, empty), starts, self.lstm_critic)
         return outputs, of_critic
 
-    def encode(self, obs: torch.Tensor) -> torch.Tensor:
+    def encode(self, obs: PyTorchObs) -> torch.Tensor:
         """Raise ValueError: action probabilities depend on the whole episode, not on features of one observation."""
         raise ValueError(f"a policy with memory {self.memory} is no table of observations; evaluate it by sampling")
 
