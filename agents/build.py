@@ -245,9 +245,9 @@ def build(
     policy: type[BlockPolicy] = BlockPolicy
     lstm = remembers.size if remembers.kind == LSTM else 0
     if lstm and encodes(env.observation_space):
-        kind = type(env.observation_space).__name__
         raise ValueError(
-            f"memory {remembers} does not support observations of a {kind} that an encoder reads; flatten them by agent_view"
+            f"memory {remembers} does not support observations that an encoder reads, found a space "
+            f"{type(env.observation_space).__name__}; flatten them by agent_view"
         )
     if lstm:  # sb3-contrib is imported for agents that need it
         from agents.learners.recurrent_ppo import RoutedRecurrentPPO

@@ -275,7 +275,7 @@ def _array_space(space: Space) -> Box | MultiBinary:
     shown = " ".join(str(space).split())[:200]
     raise ValueError(
         f"memory frames(K) does not support the observation space {shown}; use Box, Discrete, MultiDiscrete or "
-        "MultiBinary, or memory lstm(W)"
+        "MultiBinary"
     )
 
 

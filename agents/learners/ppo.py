@@ -420,7 +420,7 @@ class RoutedPPO(PPO):
 
     def _retain_log_odds(self, batch: RoutedSamples, samples: torch.Tensor) -> torch.Tensor:
         """Log-odds of the first expert in the gate for some samples, (B,) bool."""
-        return self.policy.retain_log_odds(batch.observations[samples])
+        return self.policy.retain_log_odds(rows(batch.observations, samples))
 
     def _gradients_without_masks(
         self, masks: torch.Tensor | None, loss_under: Callable[[torch.Tensor], torch.Tensor]
