@@ -5,10 +5,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.current
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# in the order of collection, so that the files with the slowest tests are not the last to run
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 CODE := agents benchmarks envs flows routing tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test soak check bench gallery clean lock audit
+.PHONY: help install run ui test soak check lint bench gallery clean lock audit
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,17 +36,19 @@ run: $(STAMP) ## compare the oversight methods with the preset quick (minutes)
 ui: $(STAMP) ## serve the MLflow UI of the project's runs
 	@$(BIN)/keyhole ui $(ARGS)
 
-test: check ## run all tests, including the slow ones (without soak)
-	@$(TESTS) -m slow -n 2 --dist loadfile $(ARGS)
+test: lint ## check format, lint and types, and run all tests (without soak)
+	@$(TESTS) -m "not soak" $(PARALLEL) $(ARGS)
 
 soak: $(STAMP) ## run five hundred runs in one sweep (many minutes)
 	@$(TESTS) -m soak tests/flows/sweep/test_soak.py $(ARGS)
 
-check: $(STAMP) ## check format, lint and types, and run the fast tests
+check: lint ## check format, lint and types, and run the fast tests
+	@$(TESTS) -m "not slow and not soak" $(PARALLEL) $(ARGS)
+
+lint: $(STAMP)
 	@$(BIN)/ruff format --check --quiet $(CODE)
 	@$(BIN)/ruff check --quiet $(CODE)
 	@$(BIN)/mypy
-	@$(TESTS) -m "not slow and not soak" -n 2 --dist loadfile $(ARGS)
 
 gallery: $(STAMP) ## draw every world and certify it: docs/gallery.md and docs/gallery/ (minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/keyhole gallery --out docs $(ARGS)
