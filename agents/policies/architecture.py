@@ -18,7 +18,8 @@ Head:
 Level, the gradients that a mask scales:
 
 - activation: the gradient through a block's output.
-- parameter: the gradient of a block's parameters. It differs from activation only if the features extractor learns.
+- parameter: the gradient of a block's parameters, not that of its inputs. Where a features extractor that learns is
+  below the blocks, every level weights parameters in the place of outputs, so masks do not reach the extractor.
 - forward_ablated: as activation, and each forget expert outputs 0 for samples that do not train it.
 - hard: as activation, and each expert has coefficient 0 for samples that do not train it; the others' coefficients are
   divided by their sum.

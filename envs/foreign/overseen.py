@@ -117,6 +117,8 @@ def overseen(
         raise ValueError(
             f"{new_id} is already registered by {gymnasium.registry[new_id].entry_point}; choose another id"
         )
+    if gymnasium.spec(env_id).entry_point is None:
+        raise ValueError(f"{new_id}: {env_id} has a vector form only; register it with an entry_point for one copy")
     OVERSEEN[new_id] = declared
     own = declared.make_single()
     limit = max_episode_steps or (own.spec.max_episode_steps if own.spec else None)

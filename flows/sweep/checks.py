@@ -337,7 +337,7 @@ def _check_autoreset(name: str, world: VectorEnv) -> None:
         found = mode.name if isinstance(mode, AutoresetMode) else repr(mode)
         raise UserError(
             f"environment {name!r} resets itself in mode {found}; runs need SAME_STEP: "
-            "derive its vector form from envs.POMDP, or set metadata['autoreset_mode']"
+            "give it an overseer by envs.overseen (docs/worlds.md), or derive its vector form from envs.POMDP"
         )
 
 
@@ -348,7 +348,8 @@ def _check_view(name: str, world: VectorEnv) -> None:
     missing += [key for key in ATTRIBUTES if getattr(world.unwrapped, key, None) is None]
     if missing:
         raise UserError(
-            f"environment {name!r} gives no overseer view: it lacks {', '.join(missing)}; derive it from envs.POMDP"
+            f"environment {name!r} gives no overseer view: it lacks {', '.join(missing)}; "
+            "use envs.overseen (docs/worlds.md), or derive it from envs.POMDP"
         )
     if "watched" not in start:
         raise UserError(f"environment {name!r}: reset() gives no 'watched' in its info, (N,) bool; evaluation needs it")

@@ -148,6 +148,17 @@ def test_an_extractor_per_block_is_routed_and_ablated_with_its_block():
         assert torch.equal(policy.get_distribution(obs).distribution.logits, before)
 
 
+def test_an_image_is_observed_with_its_channels_first_whatever_the_environment_returns():
+    env = agents.make_vec_env(world("dict"), 2)
+    inner = env.env.unwrapped
+    obs, _ = env.env.reset(seed=0)
+    assert obs["image"].shape == (2, 3, 6, 5)
+    np.testing.assert_array_equal(obs["image"], np.moveaxis(inner._obs["image"], -1, 1))
+    for _ in range(LENGTH):
+        *_, info = env.env.step(np.zeros(2, int))
+    assert env.observation_space.contains(info["final_obs"][1])
+
+
 def test_small_images_have_a_small_network_and_large_ones_natures():
     small, large = (Encoder(spaces.Box(0, 255, (3, side, side), np.uint8)) for side in (7, 36))
     assert isinstance(small.networks[0][1], SmallCNN)

@@ -3,7 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, Text
 from gymnasium.vector import AutoresetMode
 
 import envs
@@ -175,3 +175,35 @@ def test_an_id_of_another_environment_is_not_taken(register):
 def test_verdicts_and_labels_have_equal_length():
     with pytest.raises(ValueError, match="2 overseer labels for judgement of shape"):
         envs.overseen("test/No-v0", "Taxi-v4", overseer_view=len, judgement=[0], overseer_labels=["a", "b"])
+
+
+class Signed(Counter):
+    """Counts by actions -1 and 0; one entry of an observation is a word."""
+
+    observation_space = Dict({"count": Box(0, 9, (1,), np.float64), "word": Text(9)})
+    action_space = Discrete(2, start=-1)
+
+    def _observe(self):
+        return {"count": np.array([self.count], float), "word": "end" if self.count == 3 else "on"}
+
+
+def test_actions_of_agents_start_at_0_and_words_of_a_step_are_given_to_the_functions():
+    seen = []
+
+    def words(step):
+        seen.append((step.action.tolist(), step.next_obs["word"]))
+        return np.zeros(2, int)
+
+    gymnasium.register("test/Signed-v0", Signed)
+    try:
+        world = envs.overseen("test/Word-v0", "test/Signed-v0", overseer_view=words, judgement=[np.nan],
+                              agent_view=lambda obs: obs["count"])  # fmt: skip
+        env = gymnasium.make_vec(world, num_envs=2)
+        assert env.single_action_space == Discrete(2)
+        env.reset(seed=0)
+        rewards = [env.step(np.array([0, 1]))[1].tolist() for _ in range(3)]
+        assert rewards == [[-1, 0]] * 3
+        assert seen == [([-1, 0], (word, word)) for word in ("on", "on", "end")]
+    finally:
+        for name in ("test/Signed-v0", "test/Word-v0"):
+            gymnasium.registry.pop(name, None)
