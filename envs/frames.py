@@ -29,7 +29,8 @@ from envs.tables import NotEnumerable, RowSet, Tables, distinct_rows, make_index
 from envs.wrappers import AgentView, Seed
 
 MAX_ENTRIES = 200_000_000  # of all observations of the tables
-CHUNK = 1_000_000  # successors that are held in memory at a time
+MAX_CELLS = 20_000_000  # of all histories of the tables
+CHUNK = 10_000_000  # cells of histories that are held in memory at a time
 CHANNELS_LAST = 2  # axis
 
 
@@ -153,7 +154,9 @@ class Frames(AgentView):
         if self.count == 1:
             view = _array(base.view, self.env.single_observation_space)
             return base._replace(view=view, observations=_array(base.observations, self.env.single_observation_space))
-        return self._with_history(base, _reachable(type(self.env.unwrapped).__name__, base, self.count - 1))
+        entries = self.count * math.prod(self._single.shape or ())
+        limit = min(MAX_STATES, MAX_CELLS // self.count, MAX_ENTRIES // entries)
+        return self._with_history(base, _reachable(type(self.env.unwrapped).__name__, base, self.count - 1, limit))
 
     def _with_history(self, base: Tables, found: "_Product") -> Tables:
         """The tables of the world whose state includes the last K - 1 observations."""
@@ -182,9 +185,6 @@ class Frames(AgentView):
 
     def _views(self, base: Tables, row: np.ndarray, history: np.ndarray) -> np.ndarray:
         """(S, *obs'): the last K observations in each state."""
-        entries = len(row) * self.count * math.prod(self._single.shape or ())
-        if entries > MAX_ENTRIES:
-            raise NotEnumerable(f"the observations of {len(row)} states have {entries} entries: use fewer frames")
         space = self.env.single_observation_space
         known = np.concatenate(
             [_array(base.observations, space), np.zeros((1, *self._single.shape), self._single.dtype)]
@@ -204,13 +204,14 @@ class _Product(NamedTuple):
     has_successors: np.ndarray  # (S_A,) bool: False for states first reached at the time limit
 
 
-def _reachable(name: str, base: Tables, length: int) -> _Product:
+def _reachable(name: str, base: Tables, length: int, limit: int) -> _Product:
     """Every state and history that an episode can reach within the time limit.
 
     Args:
         name: of the world, for the error.
         base: its tables.
         length: K - 1, the number of earlier observations.
+        limit: the largest number of states.
 
     Raises:
         NotEnumerable: there are too many.
@@ -228,10 +229,10 @@ def _reachable(name: str, base: Tables, length: int) -> _Product:
         new = []
         for after in _successors(base, acting):
             new.append(found.add(after))
-            if len(found) > MAX_STATES:
+            if len(found) > limit:
                 raise NotEnumerable(
                     f"{name} has at least {len(found)} states with its last {length + 1} observations, more than the "
-                    f"{MAX_STATES} that tables may have: use fewer frames, or evaluate it by sampling"
+                    f"{limit} that its tables may have: use fewer frames, or evaluate it by sampling"
                 )
         frontier = np.concatenate(new)
         levels.append(frontier)
@@ -250,7 +251,7 @@ def _reachable(name: str, base: Tables, length: int) -> _Product:
 
 def _successors(base: Tables, rows: np.ndarray) -> Iterator[np.ndarray]:
     """(n, K) rows of states and histories -> (n A Z, K), those that follow each, in pieces."""
-    size = max(CHUNK // math.prod(base.successor.shape[1:]), 1)
+    size = max(CHUNK // (math.prod(base.successor.shape[1:]) * rows.shape[1]), 1)
     for piece in (rows[i : i + size] for i in range(0, len(rows), size)):
         after = base.successor[piece[:, 0]].reshape(len(piece), -1)
         history = np.column_stack((piece[:, 2:], base.observation[piece[:, 0]]))

@@ -1,10 +1,12 @@
 """The memory of an agent: how a user writes it, and agents with frames."""
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
 import agents
+import envs
 from agents.memory import AgentMemory, parse_memory
 
 MAZE = {"length": 2, "oversight_prob": 0.3}
@@ -101,3 +103,22 @@ def test_bad_acts_are_counted_with_frames_as_without():
             [found.true_return, found.bad_acts.monitored, found.bad_acts.unmonitored, found.bad_acts.verdicts]
         )
     np.testing.assert_allclose(values[0], values[1], atol=1e-9)
+
+
+@pytest.mark.slow
+def test_frames_balance_a_pole_whose_velocities_are_hidden_for_longer_than_no_memory():
+    positions = {"overseer_view": lambda step: step.terminated.astype(int), "judgement": [np.nan, -1.0]}
+    hidden = {"agent_view": lambda obs: obs[:, [0, 2]], "gamma": 0.99, "max_episode_steps": 200}
+    env = envs.overseen("memory/Positions-v0", "CartPole-v1", **positions, **hidden)
+    settings = {"n_steps": 128, "batch_size": 256, "n_epochs": 6, "width": 32, "gamma": 0.98}
+    lengths = []
+    try:
+        for memory in ("none", "frames(3)"):
+            world = agents.make_vec_env(env, 16, memory=memory)
+            model = agents.build(world, "proxy", 0, algorithm="ppo", memory=memory, **settings).learn(24_000)
+            evaluate, exact = agents.make_evaluator(env, 0, episodes=32, memory=memory)
+            assert not exact
+            lengths.append(evaluate(model.policy).episode_length)
+    finally:
+        gymnasium.registry.pop(env, None)
+    assert lengths[1] > 1.5 * lengths[0]
