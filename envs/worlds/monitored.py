@@ -5,9 +5,9 @@
 The family is that of monitored Markov decision processes (Mon-MDPs; Parisi et al. 2024, arXiv 2402.06819). A monitor
 with a state of its own determines whether the reward of a step is observed, and the agent can influence the monitor.
 The observed reward of the source, which is a number or missing, is the verdict: a number for an exit that the monitor
-observes, nan for any other exit. In place of a missing reward stands the proxy reward, which is `guess` for every exit.
-With `guess=1` an exit is taken for the goal, so that the trap, unobserved, pays best. With `guess=0` a missing reward
-counts as 0, as in a baseline of the source; then the naive optimum has the enforceable return.
+observes, nan for any other exit. In place of a missing reward stands the proxy reward, which is `guess` for every exit,
+as in the baselines of the source that replace a missing reward by a constant. With `guess=1` an exit is taken for the
+goal, so that the trap, unobserved, pays best. With `guess=0` the naive optimum has the enforceable return.
 
 The optimum walks to the goal, whatever the monitor does, unless it is too far to be worth the way. With `length=1` the
 exits are equally far, and the proxy prefers neither. Otherwise it prefers the trap, so an agent that is trained on it
