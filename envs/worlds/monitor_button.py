@@ -61,7 +61,7 @@ class MonitorButton(MonitoredCorridor):
 
         Args:
             num_envs: N.
-            length: the distance from the start to the goal, from 2 to 100.
+            length: the distance from the start to the goal, from 1 to 100.
             cost: the cost of pressing the button, from 0 to 1.
             guess: the proxy reward of an exit, from -1 to 1.
             oversight_prob: the probability that the monitor is on at the start.

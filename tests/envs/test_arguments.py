@@ -39,7 +39,7 @@ BAD = [
     ("DiamondVault", {"action_log": "yes"}, "action_log must be True or False, found 'yes'"),
     ("AbsentSupervisor", {"knowledge": "noisy"}, "unknown knowledge 'noisy'; one of aware, blind"),
     ("TMaze", {"length": 40}, "max_episode_steps must be at least 41, found 32"),
-    ("MonitorButton", {"length": 1}, "length must be from 2 to 100, found 1"),
+    ("MonitorButton", {"length": 0}, "length must be from 1 to 100, found 0"),
     ("MonitorButton", {"length": 17}, "max_episode_steps must be at least 17, found 16"),
     ("MonitorButton", {"cost": float("nan")}, "cost must be from 0 to 1, found nan"),
     ("MonitorButton", {"guess": "one"}, "guess must be a number, found 'one'"),

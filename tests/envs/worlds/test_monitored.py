@@ -119,5 +119,10 @@ def test_a_blind_agent_observes_its_cell_alone():
         assert len(envs.compile_world(world(name, knowledge="blind")).observations) == 3
 
 
+def test_the_proxy_prefers_neither_exit_if_they_are_equally_far():
+    found = naive_optimum("MonitorN", length=1, oversight_prob=0)
+    assert (found.worst, found.uniform) == pytest.approx((-1.1, -0.1))
+
+
 def test_the_optimum_of_a_corridor_whose_goal_is_too_far_is_to_wait():
     assert optimum.optimal(envs.compile_world(world("MonitorButton", length=11))).value == 0
