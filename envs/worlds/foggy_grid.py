@@ -33,6 +33,7 @@ from envs.worlds.diamond_ghost import AGENT, DIAMOND, GHOST, DiamondGhost
 
 STAYS = 4  # the value of the noise for a ghost that does not move; the others are directions
 FOG = "?"
+MOST_CELLS_A_SIDE = 64  # the table of cells in view has size**4 entries
 
 
 @register
@@ -67,6 +68,8 @@ class FoggyGrid(DiamondGhost):
             max_episode_steps: the time limit.
             render_mode: see `metadata`.
         """
+        if arguments.at_least("size", size, 2) > MOST_CELLS_A_SIDE:
+            raise ValueError(f"size must be at most {MOST_CELLS_A_SIDE}, found {size}")
         self.view = arguments.at_least("view", view, 0)
         self.drift = arguments.probability("drift", drift)
         if self.drift > 0:

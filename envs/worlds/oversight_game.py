@@ -89,6 +89,9 @@ class OversightGame(POMDP):
         self.answer_prob = arguments.probability("answer_prob", answer_prob)
         self.risk = arguments.probability("risk", risk)
         self.cost, self.harm = arguments.finite("cost", cost), arguments.finite("harm", harm)
+        for name in ("cost", "harm"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, found {getattr(self, name)}")
         arguments.at_least("max_episode_steps", max_episode_steps, self.tasks)
         rarely, often = sorted((self.oversight_prob, self.answer_prob))
         self._likelier = ASK if self.answer_prob >= self.oversight_prob else PLAY  # to be checked

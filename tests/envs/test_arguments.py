@@ -38,6 +38,10 @@ BAD = [
     ("VerboseLog", {"r": float("inf")}, "r must be a finite number, found inf"),
     ("DiamondVault", {"action_log": "yes"}, "action_log must be True or False, found 'yes'"),
     ("AbsentSupervisor", {"knowledge": "noisy"}, "unknown knowledge 'noisy'; one of aware, blind"),
+    ("OversightGame", {"tasks": 40}, "max_episode_steps must be at least 40, found 32"),
+    ("OversightGame", {"cost": -1}, "cost must be 0 or more, found -1"),
+    ("FoggyGrid", {"size": 1000}, "size must be at most 64, found 1000"),
+    ("FoggyGrid", {"view": -1}, "view must be at least 0, found -1"),
     ("TMaze", {"length": 40}, "max_episode_steps must be at least 41, found 32"),
 ]
 
