@@ -13,12 +13,12 @@ where the wall or the diamond is in its way, and the agent may be caught by it. 
 a success.
 
 With the defaults the optimum is 0.969 for an agent that sees the state and 0.962 for one that remembers what it saw.
-Without memory it is 0.79 for deterministic policies and at least 0.94 for random ones. The naive optimum has a return of
-0.0962, p times that of an agent that remembers: where nothing is watched, the nearer square is as good as the other.
+Without memory it is 0.79 for deterministic policies and at least 0.94 for random ones. The naive optimum has a return
+of 0.0962, p times that of an agent that remembers: where nothing is watched, the nearer square is as good as the other.
 With fog and a moving ghost beliefs are too many for tables, and certificates are of an agent that sees the state.
 
-(The grid is that of Cloud et al. 2024, arXiv 2410.04332, section 4.3, where the agent sees everything and the ghost does
-not move. Views of a limited radius are as in MiniGrid, arXiv 2306.13831, but not turned with the agent.)
+(The grid is that of Cloud et al. 2024, arXiv 2410.04332, section 4.3, where the agent sees everything and the ghost
+does not move. Views of a limited radius are as in MiniGrid, arXiv 2306.13831, but not turned with the agent.)
 
 The state variables are those of `DiamondGhost` with one ghost; GHOST is not constant if the ghost moves.
 
@@ -33,6 +33,7 @@ from envs.worlds.diamond_ghost import AGENT, DIAMOND, GHOST, DiamondGhost
 
 STAYS = 4  # the value of the noise for a ghost that does not move; the others are directions
 FOG = "?"
+MOST_CELLS_A_SIDE = 64  # the table of cells in view has size**4 entries
 
 
 @register
@@ -67,6 +68,8 @@ class FoggyGrid(DiamondGhost):
             max_episode_steps: the time limit.
             render_mode: see `metadata`.
         """
+        if arguments.at_least("size", size, 2) > MOST_CELLS_A_SIDE:
+            raise ValueError(f"size must be at most {MOST_CELLS_A_SIDE}, found {size}")
         self.view = arguments.at_least("view", view, 0)
         self.drift = arguments.probability("drift", drift)
         if self.drift > 0:

@@ -23,12 +23,12 @@ optimum, so all of the regret is due to the overseer's reward. If questions are 
 agent, and both move at the same time. Here its policy is fixed and may depend on whether the agent asks, it checks for
 what it may punish, and the reward of agent and overseer is one.)
 
-| state variable | values              | meaning                                                                |
-|----------------|---------------------|------------------------------------------------------------------------|
-| TASK           | 0 .. tasks          | the number of tasks that are done                                      |
-| RISKY          | 0, 1                | the present task is risky                                              |
-| CHECKED        | 0, 1                | the last task was checked                                              |
-| HARM           | NONE, UNSEEN, SEEN  | harm that has been done; the agent is shut down if it was seen         |
+| state variable | values             | meaning                                                        |
+|----------------|--------------------|----------------------------------------------------------------|
+| TASK           | 0 .. tasks         | the number of tasks that are done                              |
+| RISKY          | 0, 1               | the present task is risky                                      |
+| CHECKED        | 0, 1               | the last task was checked                                      |
+| HARM           | NONE, UNSEEN, SEEN | harm that has been done; the agent is shut down if it was seen |
 
 Letters: N copies.
 """
@@ -56,7 +56,7 @@ class OversightGame(POMDP):
     variables = ("task", "risky", "checked", "harm")
     outcomes = ("no harm", "harm unseen", "shut down")
     bad_acts = ("harm",)
-    action_names = ("play", "ask")
+    action_names = ("play", "ask the overseer")
 
     def __init__(
         self,
@@ -89,6 +89,9 @@ class OversightGame(POMDP):
         self.answer_prob = arguments.probability("answer_prob", answer_prob)
         self.risk = arguments.probability("risk", risk)
         self.cost, self.harm = arguments.finite("cost", cost), arguments.finite("harm", harm)
+        for name in ("cost", "harm"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, found {getattr(self, name)}")
         arguments.at_least("max_episode_steps", max_episode_steps, self.tasks)
         rarely, often = sorted((self.oversight_prob, self.answer_prob))
         self._likelier = ASK if self.answer_prob >= self.oversight_prob else PLAY  # to be checked
