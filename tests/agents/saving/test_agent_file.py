@@ -518,7 +518,12 @@ BAD = {  # name -> change of a good file, part of the message
     "a level that is a list": (entry("network", "level", value=[]), "level is a list"),
     "adapters with a gate": (old_network(level="adapter"), "adapters add up"),
     "an unknown precision": (entry("network", "precision", value="fp8"), "unknown precision 'fp8'"),
-    "an unknown space": (entry("observation_space", value={"kind": "Dict"}), "unknown kind of a space 'Dict'"),
+    "an unknown space": (entry("observation_space", value={"kind": "Tuple"}), "unknown kind of a space 'Tuple'"),
+    "a Dict in a Dict": (
+        entry("observation_space", value={"kind": "Dict", "spaces": [["a", {"kind": "Dict", "spaces": []}]]}),
+        "the entry 'a' of a Dict is a Dict itself",
+    ),
+    "an unknown extractor": (added("extractor", "none", "network"), "unknown extractor 'none'"),
     "a space that is a string": (entry("action_space", value="Discrete"), "action_space is a str"),
     "a space with an unknown entry": (added("seed", 1, "action_space"), "a Discrete has an unknown entry 'seed'"),
     "a billion actions": (entry("action_space", "n", value=10**9), "n of a Discrete is 1000000000, not in"),
