@@ -32,7 +32,7 @@ def draw_actions(
     """
     with torch.no_grad():
         chosen = distribution.mode() if generator is None else draw_from(distribution, generator)
-    return to_environment(policy, chosen.cpu().numpy())
+    return to_environment(policy, chosen.detach().cpu().numpy())
 
 
 def draw_from(distribution: Distribution, generator: torch.Generator) -> torch.Tensor:

@@ -31,6 +31,7 @@ Item = TypeVar("Item")
 ONE_LEVEL = 0.1  # oversight of a sweep with an axis, unless it is set
 Learner = Literal["reinforce", "ppo"]
 NO_MEMORY = "none"
+EVAL_EPISODES = 512  # of a sampled evaluation, unless it is set
 
 
 def with_module(name: str) -> str:
@@ -164,7 +165,7 @@ class SharedConfig(Settings):
     )
     checkpoints: int = Field(default=20, ge=1, description="evaluations during a run, evenly spaced")
     eval_episodes: int = Field(
-        default=512,
+        default=EVAL_EPISODES,
         ge=1,
         description="episodes of an evaluation, where it is sampled: in an environment without tables",
     )
@@ -200,6 +201,7 @@ class SharedConfig(Settings):
         values = serialize(self)
         unset = set() if values.get("axis") else {"axis", "level"}
         unset |= {"memory"} if values.get("memory") == NO_MEMORY else set()
+        unset |= {"eval_episodes"} if values.get("eval_episodes") == EVAL_EPISODES else set()
         unset |= {name for name in ("overseer", "relearn_updates", "label_price") if not values.get(name)}
         return {name: value for name, value in values.items() if name not in unset}
 
