@@ -113,6 +113,11 @@ class Training(Settings):
     )
     device: str = Field(default="cpu", description="device of training and of the world's tables: cpu, cuda, cuda:1")
 
+    @model_serializer(mode="wrap")
+    def _leave_out_default_extractor(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out an extractor that earlier versions lack."""
+        return {name: value for name, value in serialize(self).items() if (name, value) != ("extractor", "shared")}
+
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """The schema for forms: a setting whose default depends on the learner has none, so a form leaves it out."""
