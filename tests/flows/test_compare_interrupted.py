@@ -48,7 +48,7 @@ def test_a_killed_sweep_is_resumed_and_leaves_nothing_open(project):
     sweep.communicate()
     left = server_processes(project)
     assert len(left) == 1  # the resumed sweep reuses it
-    resumed = start(project, "lingers_once", "compare", "--resume")  # with the modules of the killed process, not forked
+    resumed = start(project, "lingers_once", "compare", "--resume")  # with the same modules, not forked
     out, _ = resumed.communicate(timeout=300)
     assert resumed.returncode == 0
     assert out.startswith("sweep tiny, 4 runs of 4,096 steps each: 2 to resume, 2 to start\n")
