@@ -43,7 +43,7 @@ def test_every_world_trains_and_every_method_trains_in_three_of_them_or_more(pla
 BY_STEPS = ("gradient_routing(label=step)", "filtering(label=return)", "naive(reward=model(steps))")
 
 
-@pytest.mark.parametrize(("world", "method"), zip(WORLDS, BY_STEPS * len(WORLDS), strict=False))
+@pytest.mark.parametrize(("world", "method"), [*zip(WORLDS, BY_STEPS * len(WORLDS), strict=False)])
 def test_every_world_trains_by_its_steps_in_minibatches(world, method):
     assert np.isfinite(parameters(learner(world, method, "ppo"))).all()
 
