@@ -11,7 +11,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from flows.config import TrainConfig
+from flows.config import NO_MEMORY, TrainConfig
 from flows.user_code import module_digests
 
 TRAIN = "flows.running.train:run"  # the training function: takes a TrainConfig and a recorder
@@ -64,13 +64,14 @@ def redirect_output(path: Path) -> Iterator[None]:
 
 
 def compute_certificate(config: TrainConfig, send: Send) -> dict[str, Any]:
-    """Certifies the world of a run; returns plain data, empty for a world that cannot be enumerated."""
+    """Certifies the world of a run, whatever its agents remember; returns plain data, empty without tables."""
     import agents
     import envs
     from envs.certificate.certify import certify
     from flows.running.train import world_arguments
 
-    world = agents.make_world(config.env, 1, **world_arguments(config))
+    without_memory = config.model_copy(update={"memory": NO_MEMORY})
+    world = agents.make_world(config.env, 1, **world_arguments(without_memory))
     try:
         return certify(world).to_dict()
     except envs.NotEnumerable:
