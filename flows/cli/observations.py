@@ -61,7 +61,7 @@ def _is_binary(obs: np.ndarray) -> bool:
 
 
 def _planes(obs: np.ndarray) -> np.ndarray:
-    """(C, H, W): the planes of such an array, or of an image, (H, W, C), which is told apart by H = W or a small C."""
+    """The array with its channels first, (C, H, W); it is an image, (H, W, C), if only H = W, or if C is small."""
     rows, columns, last = obs.shape
     channels_last = rows == columns != last or (columns != last and last < rows)
     return np.moveaxis(obs, 2, 0) if channels_last else obs

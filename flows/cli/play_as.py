@@ -226,7 +226,7 @@ def play_as_overseer(env: Any, seed: int, act: Callable[[Any, bool], np.ndarray]
 
 
 def _next_key(keys: Keys, help_text: str, known: Container[str]) -> str:
-    """The next key that has a meaning; QUIT at the end of the input. Prints the keys where they are asked for."""
+    """The next key that has a meaning; QUIT at the end of the input. Prints the keys on request."""
     while (key := keys()) != END:
         key = key if key in known else key.lower()
         if key in known or key in (RESTART, QUIT):

@@ -152,7 +152,7 @@ def forward_twice(layer: nn.Module, weights: Sequence[ParameterWeight], forward:
         RuntimeError: the layer changes its input in place, or reads a tensor that is neither an argument nor a
             parameter.
     """
-    assert _excluded is not None  # whoever weights a parameter has called exclude_from_graphs
+    assert _excluded is not None  # `weight_parameter` calls exclude_from_graphs
     return _excluded(layer, weights, forward, *args, **kwargs)
 
 
