@@ -10,11 +10,15 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Mapping
+from multiprocessing import forkserver
 from pathlib import Path
+from unittest.mock import patch
 
 LIBRARIES = ["agents", "mlflow", "mlflow.store.tracking.sqlalchemy_store", "pandas", "scipy.stats"]
 LIBRARIES += ["matplotlib.backends.backend_agg", "click", "rich.console"]
 TIMEOUT = 400  # seconds
+_server = forkserver.ForkServer()  # Python's own may be in use by a pool of this process, with Prefect imported in it
+_server.set_forkserver_preload(LIBRARIES)
 
 
 def keyhole(folder: Path, environment: Mapping[str, str], *words: str, code: str = "") -> subprocess.CompletedProcess:
@@ -27,11 +31,11 @@ def keyhole(folder: Path, environment: Mapping[str, str], *words: str, code: str
         code: replaces `python -m flows` by this program.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(LIBRARIES)
     output, errors = (os.memfd_create(name) for name in ("stdout", "stderr"))
     streams = context.reducer.DupFd(output), context.reducer.DupFd(errors)  # type: ignore[attr-defined]
     process = context.Process(target=_run, args=(str(folder), dict(environment), words, code, *streams))
-    process.start()
+    with patch.object(forkserver, "connect_to_new_process", _server.connect_to_new_process):
+        process.start()
     process.join(TIMEOUT)
     if process.exitcode is None:
         process.kill()
