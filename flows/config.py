@@ -4,7 +4,7 @@ They define the options of the command line and, arranged by `flows.prefect_form
 replaces defaults; explicit values replace both.
 """
 
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -217,6 +217,8 @@ Methods = Annotated[tuple[str, ...], AfterValidator(check_distinct), AfterValida
 class TrainConfig(SharedConfig):
     """One run: one arm, one level, one seed."""
 
+    measured: ClassVar[str] = "true return"  # what the display of its progress shows
+
     method: Annotated[str, AfterValidator(arms.check_method)] = Field(
         default="gradient_routing", description="oversight method, METHOD(PART=VALUE,...); see `keyhole methods`"
     )
@@ -227,9 +229,29 @@ class TrainConfig(SharedConfig):
     level: Any = Field(default=None, description="the run's value of the axis, which env_kwargs or overseer has too")
 
     @property
+    def title(self) -> str:
+        """The run's name in MLflow and Prefect, unique within a sweep."""
+        return f"{self.label} {self.at} seed={self.seed}"
+
+    @property
     def label(self) -> str:
         """The name of the run in tables and figures."""
         return self.arm or self.method
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags by which the MLflow UI filters and groups runs."""
+        axis = {"axis": self.axis, "level": self.at.text} if self.axis else {}
+        return {
+            "kind": "run",
+            "env": self.env,
+            "method": self.method,
+            "arm": self.label,
+            "oversight": f"{self.oversight:g}",
+            **axis,
+            **({"overseer": self.overseer} if self.overseer else {}),
+            "seed": str(self.seed),
+        }
 
     @property
     def at(self) -> Level:
@@ -242,6 +264,8 @@ class TrainConfig(SharedConfig):
 
 class CompareConfig(SharedConfig):
     """A sweep: every arm at every level of the axis, by default every oversight level, with every seed."""
+
+    kind: ClassVar[str] = "sweep"  # tag of its MLflow run
 
     methods: Methods = Field(
         default=("gradient_routing", "filtering"),
@@ -307,6 +331,11 @@ class CompareConfig(SharedConfig):
         reference = handler(core_schema)
         arrange_schema(handler.resolve_ref_schema(reference))
         return reference
+
+    @property
+    def subject(self) -> str:
+        """What it is about; a prefix `module:` names the module that defines it."""
+        return self.env
 
     def form(self) -> dict[str, Any]:
         """The settings as JSON values, grouped as in Prefect's form.
@@ -386,8 +415,3 @@ class RunOptions(Settings):
         if self.next_seeds and (self.resume or self.force or self.only_failed):
             raise ValueError("next_seeds trains new seeds only; leave out resume, force and only_failed")
         return self
-
-
-def run_title(run: TrainConfig) -> str:
-    """The run's name in MLflow and Prefect, unique within a sweep."""
-    return f"{run.label} {run.at} seed={run.seed}"

@@ -1,6 +1,6 @@
 """Draw how a naive agent with memory finds out when it is watched, and one without memory does not.
 
-    python docs/examples/memory.py docs/memory.png
+python docs/examples/memory.py docs/memory.png
 """
 
 import sys

@@ -6,7 +6,7 @@ Input is checked before anything starts. Slow imports run while the Prefect serv
 import errno
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flows import process_env
-from flows.config import CompareConfig, Learner, RunOptions, SharedConfig, TrainConfig, run_title, with_module
+from flows.config import CompareConfig, Learner, RunOptions, SharedConfig, TrainConfig, with_module
 from flows.errors import UserError
 from flows.project import Project, current_project
 from flows.shell import shell_command
@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 SOME_FAILED = 1
 Settings = TypeVar("Settings", bound=SharedConfig)
 AGAIN = "--force trains them again"
+Show = Callable[["Store", str], None]  # prints the results of the sweep or study with this run id
 
 
 def run_comparison(config: CompareConfig, options: RunOptions) -> None:
     """`keyhole compare`: runs the flow on the project's Prefect server."""
     from flows.sweep.checks import check_sweep, expand_controls
 
-    project, config = _writable_project(), expand_controls(with_start(config))
+    project, config = writable_project(), expand_controls(with_start(config))
     with sweep_lock(project):
         check_sweep(config)
         sweep = ""
@@ -61,11 +62,10 @@ def with_start(config: Settings) -> Settings:
 
 def _extend(store: "Store", config: CompareConfig, options: RunOptions) -> "tuple[CompareConfig, Plan, str]":
     """Prints which runs `--next-seeds` adds to which sweep; returns its whole settings, its plan and its run id."""
-    from flows.running.worker import TRAIN
     from flows.sweep import earlier
-    from flows.tracking.cache_key import code_digest
+    from flows.sweep.plan import experiment_digest
 
-    digest = code_digest(config.env, TRAIN)
+    digest = experiment_digest(config)
     extended, resumed = earlier.with_next_seeds(store, config, options, digest)
     return extended, _print_plan(store, extended, resumed, digest), resumed.resume
 
@@ -82,10 +82,10 @@ def _print_plan(store: "Store", config: CompareConfig, options: RunOptions, dige
 
 def preview_sweep(config: CompareConfig, options: RunOptions) -> None:
     """`keyhole compare --dry-run`: checks a sweep and prints its size; trains and writes nothing."""
-    from flows.running.worker import TRAIN
     from flows.sweep import earlier
     from flows.sweep.checks import check_sweep, expand_controls
-    from flows.tracking.cache_key import code_digest, run_key
+    from flows.sweep.plan import experiment_digest
+    from flows.tracking.cache_key import run_key
     from flows.tracking.reuse import find_equal_run
     from flows.tracking.store import Store
 
@@ -99,7 +99,7 @@ def preview_sweep(config: CompareConfig, options: RunOptions) -> None:
     found = Store(project) if project.store or project.database.exists() else None
     runs, reused = config.runs(), 0
     if found and not options.force:
-        digest = code_digest(config.env, TRAIN)
+        digest = experiment_digest(config)
         if unchanged := earlier.find_unchanged(found, config, options, digest):
             print(f"{earlier.nothing_new(unchanged)} ({AGAIN})")
             return
@@ -132,10 +132,8 @@ def _print_budget(config: SharedConfig) -> None:
 def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool, dry_run: bool) -> None:
     """`keyhole compare --resume`: continues an unfinished sweep with its own settings."""
     from flows.cli.settings import with_changes
-    from flows.running import worker
     from flows.sweep import plan
     from flows.sweep.checks import check_sweep
-    from flows.tracking.cache_key import code_digest
 
     store = existing_store()
     with sweep_lock(store.project):
@@ -144,7 +142,7 @@ def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool
         check_sweep(config)
         reuse = parent.data.tags.get(plan.REUSE_TAG) != "False" and not force
         options = RunOptions(resume=parent.info.run_id, force=force, reuse=reuse, only_failed=only_failed)
-        planned = _print_plan(store, config, options, code_digest(config.env, worker.TRAIN))
+        planned = _print_plan(store, config, options, plan.experiment_digest(config))
         if dry_run:
             _print_preview(config, len(planned.todo), store)
         else:
@@ -155,9 +153,23 @@ def resume_sweep(sweep: str, workers: str | None, force: bool, only_failed: bool
 def _sweep(project: Project, config: CompareConfig, options: Any, continued: str = "") -> None:
     """Runs a sweep; `continued` is the run id of an existing one, which need not be the newest unfinished sweep."""
     resume = shell_command("compare", "--resume", *filter(None, [continued[:8]]), project=project)
+    run_flow(project, config, options, "flows.compare:compare_here", _show, resume)
+
+
+def run_flow(project: Project, config: Any, options: Any, flow: str, show: Show, resume: str) -> None:
+    """Runs a flow on the project's Prefect server, and prints its results; exits with 1 if runs failed.
+
+    Args:
+        project: The project.
+        config: The settings of a sweep or study.
+        options: What to resume, repeat, reuse or extend.
+        flow: Function that runs it, as "module:function"; imported while the server starts.
+        show: Prints the results.
+        resume: The command that continues it after an interruption.
+    """
     try:
         with _server(project, config, options) as unchanged:
-            failure = _run_flow(config, options) if unchanged is None else _point_to(unchanged)
+            failure = _run_flow(config, options, flow, show) if unchanged is None else _point_to(unchanged, show)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; finished runs are kept; continue with {resume}") from None
     except StoreLostError as error:
@@ -171,34 +183,34 @@ def _sweep(project: Project, config: CompareConfig, options: Any, continued: str
         sys.exit(SOME_FAILED)
 
 
-def _run_flow(config: CompareConfig, options: Any) -> str:
+def _run_flow(config: Any, options: Any, flow: str, show: Show) -> str:
     """Runs the flow and prints its results. Returns one line that lists the failed runs, or an empty string."""
-    from flows.compare import FailedRunsError, compare_here
+    from flows.sweep.execute import FailedRunsError
     from flows.tracking.store import Store
 
     try:
-        outcome = compare_here(config, options)
+        outcome = resolve_name(flow)(config, options)
     except FailedRunsError as error:
-        _show(Store(current_project()), error.sweep)
+        show(Store(current_project()), error.sweep)
         return str(error)
     if outcome.unchanged:
         print(f"{outcome.unchanged} ({AGAIN})")
-    _show(Store(current_project()), outcome.sweep)
+    show(Store(current_project()), outcome.sweep)
     return ""
 
 
-def _point_to(sweep: Any) -> str:
+def _point_to(sweep: Any, show: Show) -> str:
     """Prints that an earlier sweep leaves nothing to train, and its results. Returns an empty line: nothing failed."""
     from flows.sweep import earlier
     from flows.tracking.store import Store
 
     print(f"{earlier.nothing_new(sweep)} ({AGAIN})")
-    _show(Store(current_project()), sweep.info.run_id)
+    show(Store(current_project()), sweep.info.run_id)
     return ""
 
 
 @contextmanager
-def _server(project: Project, config: CompareConfig, options: RunOptions) -> Iterator[Any]:
+def _server(project: Project, config: Any, options: RunOptions) -> Iterator[Any]:
     """Starts the Prefect server and the worker processes; stops the server at the end.
 
     Yields:
@@ -228,41 +240,40 @@ def _server(project: Project, config: CompareConfig, options: RunOptions) -> Ite
         server.leave(interrupted)
 
 
-def _unchanged(project: Project, config: CompareConfig, options: RunOptions) -> Any:
+def _unchanged(project: Project, config: Any, options: RunOptions) -> Any:
     """Opens the store and returns the earlier sweep that leaves nothing to train, or None."""
-    from flows.running.worker import TRAIN
     from flows.sweep import earlier
-    from flows.tracking.cache_key import code_digest
+    from flows.sweep.plan import experiment_digest
     from flows.tracking.store import Store
 
     store = Store(project)
     assert store.experiment
-    return earlier.find_unchanged(store, config, options, code_digest(config.env, TRAIN))
+    return earlier.find_unchanged(store, config, options, experiment_digest(config))
 
 
 def run_one(config: TrainConfig) -> None:
     """`keyhole train`: trains one run in this process."""
     from flows.sweep.checks import check_run
 
-    project, config = _writable_project(), with_start(config)
+    project, config = writable_project(), with_start(config)
     process_env.use_one_thread()
     check_run(config)
     _print_budget(config)
     from flows.running.worker import TRAIN
     from flows.tracking import cache_key
-    from flows.tracking.provenance import run_params, run_tags
+    from flows.tracking.provenance import run_params
     from flows.tracking.store import Store
     from flows.user_code import module_digests
 
     store, modules = Store(project), module_digests()
     tags = {
-        **run_tags(config),
+        **config.tags,
         cache_key.CACHE_KEY: cache_key.run_key(config, cache_key.code_digest(config.env, TRAIN)),
     }
     with open_display([config]) as display:
         display.began(config)
         watch = partial(display.moved, config)
-        with store.run(run_title(config), run_params(config), tags, on_progress=watch) as record:
+        with store.run(config.title, run_params(config), tags, on_progress=watch) as record:
             resolve_name(TRAIN)(config, record)
             record.tags(cache_key.not_reusable_tags(modules))
         display.ended(config, "finished")
@@ -379,7 +390,7 @@ def list_worlds() -> None:
     origins.print_failures(failed)
 
 
-def _writable_project() -> Project:
+def writable_project() -> Project:
     project = current_project()
     check_writable(project)
     return project

@@ -15,6 +15,7 @@ from flows.cli.options import options, store_option
 from flows.cli.serve import schedule, serve
 from flows.cli.server import server
 from flows.cli.settings import configuration, option_name
+from flows.cli.study import study
 from flows.config import CompareConfig, Learner, RunOptions, TrainConfig
 from flows.errors import UserError
 from flows.output import lost_output, make_tolerant
@@ -24,7 +25,13 @@ STATUSES = ("FINISHED", "FAILED", "KILLED", "RUNNING")
 LEARNERS = get_args(Learner)
 SET = "argument of the environment; may be repeated"
 BAD_INPUT, SOME_FAILED, INTERRUPTED = 2, 1, 130
-RECORDING = {"compare", "train", "report", "serve"}  # commands whose result is in the store; they only print about it
+RECORDING = {
+    "compare",
+    "train",
+    "report",
+    "serve",
+    "study",
+}  # commands whose result is in the store; they only print about it
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -451,11 +458,11 @@ def limits() -> None:
 
 
 @cli.command()
-@click.argument("kind", metavar="world|method|limit", type=click.Choice(("world", "method", "limit")))
+@click.argument("kind", metavar="world|method|limit|study", type=click.Choice(("world", "method", "limit", "study")))
 @click.argument("name", metavar="NAME")
 @click.option("--force", is_flag=True, help="replace files that exist")
 def new(kind: str, name: str, force: bool) -> None:
-    """Write a commented, working world, oversight method or limit of the overseer, with its test, into this folder.
+    """Write a commented, working world, oversight method, limit of the overseer or study, with its test, here.
 
     The files are NAME.py and test_NAME.py. The commands that check, use and test them are printed.
     """
@@ -464,7 +471,7 @@ def new(kind: str, name: str, force: bool) -> None:
     write_template(kind, name, force)
 
 
-for command in (serve, schedule, server):
+for command in (serve, schedule, server, study):
     cli.add_command(command)
 
 

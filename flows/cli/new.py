@@ -1,4 +1,4 @@
-"""Implements `keyhole new`: writes a world, a method or a limit with its test into the current folder."""
+"""Implements `keyhole new`: writes a world, method, limit or study with its test into the current folder."""
 
 import ast
 import keyword
@@ -38,6 +38,7 @@ KINDS = {
         ("check", EXAMPLE, "--overseer", "{name}:{name}"),
         ("compare", "--methods", "naive,filtering", "--overseer", "{name}:{name}(0.5)", "--preset", "smoke"),
     ),
+    "study": Template("my_study", ("study", "run", "{name}:{name}", "--dry-run"), ("study", "run", "{name}:{name}")),
 }
 
 
@@ -84,7 +85,7 @@ def check_name(name: str, taken: set[str]) -> None:
 
 def check_registered(kind: str, name: str) -> None:
     """Raises UserError if a method or limit that is not the current folder's has the name."""
-    if kind == "world":
+    if kind in ("world", "study"):
         return
     import routing
 

@@ -42,6 +42,18 @@ def options(model: type[BaseModel]) -> Callable[[Callable], Callable]:
     return decorate
 
 
+def setting_options(model: type[BaseModel], hidden: tuple[str, ...] = ()) -> Callable[[Callable], Callable]:
+    """Decorates a click command with an option for each setting of the model, except those in `hidden`."""
+    known = [setting for setting in settings(model) if setting.path[0] not in hidden]
+
+    def decorate(command: Callable) -> Callable:
+        for option in reversed([*map(_option, known)]):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 def store_option(command: Callable) -> Callable:
     """Adds the options that select the store, for every command that reads or writes runs."""
     for name, variable, metavar, text in reversed(STORE_OPTIONS):

@@ -66,18 +66,18 @@ def configuration(model: type[Model], options: Mapping[str, Any]) -> Model:
     """
     preset, file = _preset(model, options.get("preset")), _file(options.get("config"))
     explicit = _explicit(model, options)
-    _validated(model, file, options.get("config"))  # first on its own, so that an error names the file
-    _validated(model, explicit)
+    validated(model, file, options.get("config"))  # first on its own, so that an error names the file
+    validated(model, explicit)
     if "methods" in file or "methods" in explicit:
         preset.pop("reference", None)  # one of the preset's own methods
     if file.get("axis") or explicit.get("axis"):
         preset.pop("oversight", None)  # one level, unless it is set
-    return _all_methods(_validated(model, _merged(_merged(preset, file), explicit)))
+    return _all_methods(validated(model, _merged(_merged(preset, file), explicit)))
 
 
 def with_changes(config: Model, options: Mapping[str, Any]) -> Model:
     """Returns `config` with the given options replaced; raises UserError if a value is invalid."""
-    return _validated(type(config), {**config.model_dump(), **_explicit(type(config), options)})
+    return validated(type(config), {**config.model_dump(), **_explicit(type(config), options)})
 
 
 def _explicit(model: type[BaseModel], options: Mapping[str, Any]) -> Values:
@@ -212,7 +212,8 @@ def _fits(run: Values) -> bool:
     return True
 
 
-def _validated(model: type[Model], values: Values, source: str | None = None) -> Model:
+def validated(model: type[Model], values: Values, source: str | None = None) -> Model:
+    """Returns the settings with these values; raises UserError for the first that is invalid."""
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from flows.cli.listing import started
-from flows.config import run_title
 from flows.errors import UserError, unknown_name
 from flows.output import can_print
 from flows.reporting import report
@@ -78,7 +77,7 @@ def _sweep(store: Store, run: Any) -> list[str]:
     for row in found.unfinished:
         reason = f"{row.status.lower()}{': ' * bool(row.error)}{row.error}"
         lines.append(f"{row.method} {found.level_of(row)} seed={row.seed}   {reason}")
-    return lines + [f"{run_title(config)}   missing" for config in missing]
+    return lines + [f"{config.title}   missing" for config in missing]
 
 
 def _results(run: Any) -> list[str]:

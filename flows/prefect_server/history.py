@@ -26,7 +26,7 @@ from flows.tracking.process_owner import is_abandoned, owner_tags
 FLUSH_TIMEOUT = 20.0  # seconds for each of logs, events and task history
 INTERRUPTED_TIMEOUT = 1.0  # the same after Ctrl-C; the next sweep closes what the server still shows as running
 CAUSE = "its process ended without closing it"
-FLOW = FlowFilter.model_validate({"name": {"any_": ["compare"]}})
+FLOW = FlowFilter.model_validate({"name": {"any_": ["compare", "study"]}})
 RUNNING = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}})
 UNDER_WAY = TaskRunFilter.model_validate({"state": {"type": {"any_": ["PENDING", "RUNNING", "SCHEDULED"]}}})
 SORTED = TaskRunSort.ID_DESC

@@ -226,8 +226,8 @@ def draw_figures(comparison: Comparison, missing: Missing) -> dict[str, bytes]:
     return images
 
 
-def render(comparison: Comparison, images: dict[str, bytes]) -> str:
-    """Render the page as HTML; the template engine escapes text from users."""
+def template_engine() -> Environment:
+    """Return the engine for pages of this folder; it escapes text from users."""
     engine = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -238,6 +238,12 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
         "number": number, "plusminus": plusminus, "bracketed": bracketed, "p_value": p_value, "share": share,
         "breakable": breakable, "count": count,
     }  # fmt: skip
+    return engine
+
+
+def render(comparison: Comparison, images: dict[str, bytes]) -> str:
+    """Render the page as HTML; the template engine escapes text from users."""
+    engine = template_engine()
     results = comparison.results
     drawn = {cell.row for cell in without_coinciding(comparison.cells)}
     return engine.get_template(PAGE).render(
@@ -313,23 +319,21 @@ def summary(comparison: Comparison) -> str:
     if comparison.contrasts:
         title = f"true return against {comparison.results.reference_arm}"
         header = (title, ["verdict", "difference", "adj. p", "pairs", "needed"])
-        parts.append(_format_table(header, _by_level(comparison, verdict_columns, comparison.contrasts)))
+        parts.append(format_table(header, _by_level(comparison, verdict_columns, comparison.contrasts)))
         parts.append("\n".join(textwrap.wrap(method_note(comparison), WIDTH)))
     header = ("true return, with 95 % intervals", ["mean", "interquartile mean", "seeds"])
     columns = result_columns
     if any(cell.stderr.n for cell in comparison.cells):
         header = ("true return, 95 % intervals", [*header[1], "± s.e."])
         columns = sampled_columns
-    parts.append(_format_table(header, _by_level(comparison, columns)))
+    parts.append(format_table(header, _by_level(comparison, columns)))
     if comparison.results.has_bad_acts:
         header = ("bad acts per episode", ["monitored", "unmonitored", "retained", labels_title(comparison)])
         distinct = {(cell.row, cell.level) for cell in without_coinciding(comparison.cells)}  # comparison.csv has all
-        parts.append(_format_table(header, _by_level(comparison, bad_act_columns, distinct)))
+        parts.append(format_table(header, _by_level(comparison, bad_act_columns, distinct)))
     if relearned := relearned_arms(comparison):
         header = ("updates to regain half of the removed bad acts", ["median"])
-        parts.append(
-            _format_table(header, [(f"{found.arm}, {found.level.title}", [found.text]) for found in relearned])
-        )
+        parts.append(format_table(header, [(f"{found.arm}, {found.level.title}", [found.text]) for found in relearned]))
     return "\n\n".join(parts)
 
 
@@ -386,7 +390,7 @@ def label(cell: Cell) -> str:
     return f"{cell.row} (leaky)" if cell.leaky else cell.row
 
 
-def _format_table(header: Line, lines: Sequence[Line]) -> str:
+def format_table(header: Line, lines: Sequence[Line]) -> str:
     """Align the columns to the right; a name that leaves them no room within `WIDTH` has a line of its own."""
     filled = [columns for _, columns in (header, *lines) if columns]
     widths = [max(map(len, column)) for column in zip(*filled, strict=True)]

@@ -1,6 +1,6 @@
 """A pool of worker processes. Each executes one job at a time; a worker that dies fails only its own job.
 
-The pool replaces a dead worker and never repeats its job. `flows.compare.train` resumes the run once, elsewhere.
+The pool replaces a dead worker and never repeats its job. `flows.sweep.execute.train` resumes the run once, elsewhere.
 
 Every process has its own pipe. A queue shared by all processes would stay locked if the process that writes to it were
 killed. A process is forked from a server process that has imported the libraries, and executes job after job.
@@ -14,7 +14,8 @@ import queue
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pkgutil import resolve_name
@@ -49,13 +50,24 @@ class Worker(Protocol):
         """Ends the process immediately; a pending `do` raises an error."""
 
 
+@contextmanager
+def _blocked_interrupts() -> Iterator[None]:
+    """Blocks SIGINT in this thread; a process started in the block inherits the mask, so Ctrl-C does not reach it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class ProcessWorker:
     """A child process, which starts with its first job, and the parent's end of its pipe."""
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(LIBRARIES)
-        forkserver.ensure_running()  # it imports the libraries while this process goes on
+        with _blocked_interrupts():
+            forkserver.ensure_running()  # it imports the libraries while this process goes on
         self._pipe, self._child_end = self._context.Pipe()
         self.process = self._context.Process(target=_serve, args=(self._child_end, tuple(preload)), daemon=True)
         self._starting, self._killed = threading.Lock(), False

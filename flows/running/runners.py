@@ -11,10 +11,10 @@ from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from flows.config import CompareConfig
 from flows.errors import UserError
 from flows.running import worker
 from flows.running.pool import Pool, ProcessWorker, Worker
+from flows.study_config import Experiment
 
 WorkerFactory = Callable[[], Worker]
 # A ContextVar, because the command line opens the pool before it calls the flow, and a flow's parameters must be JSON.
@@ -34,7 +34,7 @@ ENGINES = {
 }
 
 
-def check_runner(config: CompareConfig) -> None:
+def check_runner(config: Experiment) -> None:
     """Raises UserError if the engine's package is not installed."""
     if engine := ENGINES.get(config.runner):
         try:
@@ -47,7 +47,7 @@ def check_runner(config: CompareConfig) -> None:
 
 
 @contextmanager
-def open_pool(config: CompareConfig) -> Iterator[Pool]:
+def open_pool(config: Experiment) -> Iterator[Pool]:
     """Opens the pool of a sweep. Re-entrant: a nested call yields the open pool, so workers can start early."""
     if (pool := _current_pool.get()) is not None:
         yield pool
@@ -62,11 +62,11 @@ def open_pool(config: CompareConfig) -> Iterator[Pool]:
 
 
 @contextmanager
-def worker_factory(config: CompareConfig, size: int) -> Iterator[WorkerFactory]:
+def worker_factory(config: Experiment, size: int) -> Iterator[WorkerFactory]:
     """Yields the worker factory of the configured runner; closes the runner at the end."""
     if engine := ENGINES.get(config.runner):
         open_workers: Any = import_module(engine.module).open_workers
         with open_workers(config, size) as factory:
             yield factory
     else:
-        yield partial(ProcessWorker, [worker.TRAIN])
+        yield partial(ProcessWorker, [worker.trainer(config.kind)])

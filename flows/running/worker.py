@@ -15,8 +15,14 @@ from flows.config import NO_MEMORY, TrainConfig
 from flows.user_code import module_digests
 
 TRAIN = "flows.running.train:run"  # the training function: takes a TrainConfig and a recorder
+STUDY = "flows.running.study:run"  # that of a study: takes a StudyRun and a recorder
 MODULES = "modules"  # message of a finished run: the digests of the loaded user modules, by name
 Send = Callable[..., None]
+
+
+def trainer(kind: str) -> str:
+    """The training function of a sweep or a study."""
+    return STUDY if kind == "study" else TRAIN
 
 
 class Forwarder:
@@ -35,7 +41,7 @@ class Forwarder:
         self._send("tags", {key: str(value) for key, value in values.items()})
 
 
-def run_training(function: str, config: TrainConfig, folder: Path, send: Send) -> None:
+def run_training(function: str, config: Any, folder: Path, send: Send) -> None:
     """Calls the training function `function` ("module:name"); its output is kept in the run's folder."""
     if not folder.is_dir():
         raise FileNotFoundError(

@@ -7,20 +7,21 @@ exist.
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from flows.config import CompareConfig, RunOptions
 from flows.errors import UserError
+from flows.study_config import Experiment, StudyConfig
 from flows.sweep.plan import identity, stored_config
 from flows.text import printable
 from flows.tracking import cache_key, results
-from flows.tracking.provenance import run_tags
 from flows.tracking.store import Store
 
+Config = TypeVar("Config", CompareConfig, StudyConfig)
 ANYWHERE = {"workers": 1, "runner": "processes", "dask_address": "", "ray_address": ""}  # these change no number
 
 
-def find_unchanged(store: Store, config: CompareConfig, options: RunOptions, digest: str) -> Any:
+def find_unchanged(store: Store, config: Experiment, options: RunOptions, digest: str) -> Any:
     """Returns the newest earlier sweep after which nothing is left to train, as an MLflow run, or None.
 
     Args:
@@ -42,12 +43,11 @@ def nothing_new(sweep: Any) -> str:
     """The message that an earlier sweep leaves nothing to train."""
     ended = datetime.fromtimestamp(sweep.info.end_time / 1000)
     name = printable(sweep.info.run_name)
-    return f"nothing new since {ended:%Y-%m-%d %H:%M}: sweep {name} ({sweep.info.run_id[:8]}) has all of these runs"
+    found = f"{sweep.data.tags['kind']} {name} ({sweep.info.run_id[:8]})"
+    return f"nothing new since {ended:%Y-%m-%d %H:%M}: {found} has all of these runs"
 
 
-def with_next_seeds(
-    store: Store, config: CompareConfig, options: RunOptions, digest: str
-) -> tuple[CompareConfig, RunOptions]:
+def with_next_seeds(store: Store, config: Config, options: RunOptions, digest: str) -> tuple[Config, RunOptions]:
     """Turns `next_seeds` into the resumption of the earlier sweep with more seeds; other options stay as they are.
 
     Args:
@@ -69,7 +69,7 @@ def with_next_seeds(
     return extended, options.model_copy(update={"resume": sweep.info.run_id})
 
 
-def check_extensible(store: Store, config: CompareConfig) -> None:
+def check_extensible(store: Store, config: Experiment) -> None:
     """Raises UserError if no earlier sweep has these settings, so that no seeds can be added."""
     if next(_equal_sweeps(store, config), None) is None:
         name = f" and the name {config.name!r}" if config.name else " without a name"
@@ -78,7 +78,7 @@ def check_extensible(store: Store, config: CompareConfig) -> None:
         )
 
 
-def _sweep_to_extend(store: Store, config: CompareConfig, digest: str) -> tuple[Any, int]:
+def _sweep_to_extend(store: Store, config: Experiment, digest: str) -> tuple[Any, int]:
     """The earlier sweep to extend, and its number of seeds: finished ones first, then that with most seeds."""
     check_extensible(store, config)
     candidates = list(_equal_sweeps(store, config))
@@ -101,11 +101,11 @@ def _sweep_to_extend(store: Store, config: CompareConfig, digest: str) -> tuple[
     return sweep, seeds
 
 
-def _equal_sweeps(store: Store, config: CompareConfig) -> Iterator[tuple[Any, CompareConfig]]:
+def _equal_sweeps(store: Store, config: Experiment) -> Iterator[tuple[Any, Experiment]]:
     """Yields the sweeps with the settings and name of `config`, whatever their number of seeds, newest first."""
     ignored = {**ANYWHERE, "seeds": 1}
     wanted = config.model_copy(update=ignored).model_dump(mode="json")  # as stored: a tuple of a world becomes a list
-    for sweep in results.search_runs(store, "tags.kind = 'sweep'"):
+    for sweep in results.search_runs(store, f"tags.kind = '{config.kind}'"):
         try:
             earlier = stored_config(sweep)
         except UserError:  # made by another version
@@ -124,9 +124,9 @@ def _reusable_keys(store: Store, sweep: Any) -> set[str]:
     return {run.data.tags.get(cache_key.CACHE_KEY, "") for run in finished}
 
 
-def _seeds_of_this_code(store: Store, sweep: Any, earlier: CompareConfig, digest: str) -> int | None:
+def _seeds_of_this_code(store: Store, sweep: Any, earlier: Experiment, digest: str) -> int | None:
     """The number of seeds of a sweep; None unless it has finished runs, all of them trained by this code."""
-    keys = {identity(run_tags(run)): cache_key.run_key(run, digest) for run in earlier.runs()}
+    keys = {identity(run.tags): cache_key.run_key(run, digest) for run in earlier.runs()}
     runs = results.last_attempts(results.child_runs(store, sweep.info.run_id))
     finished = [run.data.tags for run in runs if run.info.status == "FINISHED"]
     for tags in finished:

@@ -17,7 +17,9 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from flows.errors import log_suppressed
 from flows.prefect_server.server import is_up
 from flows.reporting.aggregate import Cell, Comparison
+from flows.reporting.numbers import plusminus
 from flows.reporting.report import headline, label, result_columns, verdict_columns, verdict_word
+from flows.reporting.study_report import StudyReport
 from flows.sweep.progress import Progress
 from flows.text import markdown_code
 
@@ -69,6 +71,20 @@ def publish_results(comparison: Comparison, page: Path) -> None:
                 headline=markdown_code(headline(comparison)), name=markdown_code(comparison.results.name)
             ),
         )
+    publish_report(page, "opens on this machine")
+
+
+def publish_study(report: StudyReport, page: Path) -> None:
+    """Publishes the claims of a study and a link to its report in the Prefect UI."""
+    if not is_up():
+        return
+    with log_suppressed(logger, "publishing the claims in the Prefect UI"):
+        rows = [
+            {"claim": decision.claim.text, "verdict": decision.verdict, "mean": plusminus(decision.interval)}
+            for decision in report.decisions
+        ]
+        description = f"{report.verdict}: {markdown_code(report.results.name)}"
+        create_table_artifact(rows, key="claims", description=description)
     publish_report(page, "opens on this machine")
 
 

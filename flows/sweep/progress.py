@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from flows.config import TrainConfig, run_title
+from flows.study_config import AnyRun
 from flows.text import format_duration
 
 
@@ -22,17 +22,17 @@ class Progress(Protocol):
 
     def __enter__(self) -> "Progress": ...
     def __exit__(self, *error: object) -> None: ...
-    def began(self, run: TrainConfig) -> None:
+    def began(self, run: AnyRun) -> None:
         """The run has started."""
 
-    def moved(self, run: TrainConfig, done: int, value: float) -> None:
-        """The run has done `done` steps; its current true return is `value`."""
+    def moved(self, run: AnyRun, done: int, value: float) -> None:
+        """The run has done `done` steps; `value` is what it measures, such as the true return."""
 
-    def ended(self, run: TrainConfig, outcome: str) -> None:
+    def ended(self, run: AnyRun, outcome: str) -> None:
         """The run has ended; `outcome` is "finished", "reused", "stopped" or "failed: ..."."""
 
 
-def open_display(runs: Sequence[TrainConfig]) -> Progress:
+def open_display(runs: Sequence[AnyRun]) -> Progress:
     """Returns a live display on a terminal, else a plain one."""
     return Live(runs) if sys.stdout.isatty() else Plain(runs)
 
@@ -40,16 +40,16 @@ def open_display(runs: Sequence[TrainConfig]) -> Progress:
 class Tally:
     """Counts the steps done in a sweep; a run that has ended counts all its steps."""
 
-    def __init__(self, runs: Sequence[TrainConfig]) -> None:
+    def __init__(self, runs: Sequence[AnyRun]) -> None:
         self.runs, self.total = len(runs), sum(run.steps for run in runs)
         self.ended = 0
         self._steps: dict[str, int] = {}
         self._start = time.monotonic()
 
-    def at(self, run: TrainConfig, done: int) -> None:
-        self._steps[run_title(run)] = min(done, run.steps)
+    def at(self, run: AnyRun, done: int) -> None:
+        self._steps[run.title] = min(done, run.steps)
 
-    def end(self, run: TrainConfig) -> None:
+    def end(self, run: AnyRun) -> None:
         self.ended += 1
         self.at(run, run.steps)
 
@@ -72,7 +72,7 @@ class Tally:
 class Plain:
     """Prints one line for each run that ends."""
 
-    def __init__(self, runs: Sequence[TrainConfig]) -> None:
+    def __init__(self, runs: Sequence[AnyRun]) -> None:
         self._tally = Tally(runs)
         self._returns: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -88,21 +88,21 @@ class Plain:
     def __exit__(self, *error: object) -> None:
         return
 
-    def began(self, run: TrainConfig) -> None:
+    def began(self, run: AnyRun) -> None:
         return
 
-    def moved(self, run: TrainConfig, done: int, value: float) -> None:
+    def moved(self, run: AnyRun, done: int, value: float) -> None:
         with self._lock:
             self._tally.at(run, done)
-            self._returns[run_title(run)] = value
+            self._returns[run.title] = value
 
-    def ended(self, run: TrainConfig, outcome: str) -> None:
+    def ended(self, run: AnyRun, outcome: str) -> None:
         with self._lock:
             self._tally.end(run)
-            value = self._returns.get(run_title(run), float("nan"))
+            value = self._returns.get(run.title, float("nan"))
             count = f"[{self._tally.ended:{len(str(self._tally.runs))}}/{self._tally.runs}]"
-            result = f"true return {value:6.3f}" if outcome == "finished" else outcome
-            print(f"{count} {run_title(run):<40} {result}   {self._tally.left()}", flush=True)
+            result = f"{run.measured} {value:6.3f}" if outcome == "finished" and run.measured else outcome
+            print(f"{count} {run.title:<40} {result}   {self._tally.left()}", flush=True)
 
 
 BAR_TERMINAL = 90  # characters of a terminal with room for bars
@@ -111,7 +111,7 @@ BAR_TERMINAL = 90  # characters of a terminal with room for bars
 class Live:
     """Shows a progress bar for the sweep and one for each active run."""
 
-    def __init__(self, runs: Sequence[TrainConfig]) -> None:
+    def __init__(self, runs: Sequence[AnyRun]) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
@@ -145,22 +145,24 @@ class Live:
             self._rich.remove_task(bar)
         self._rich.stop()
 
-    def began(self, run: TrainConfig) -> None:
+    def began(self, run: AnyRun) -> None:
         with self._lock:
-            self._bars[run_title(run)] = self._rich.add_task(run_title(run), total=run.steps, note="starting")
+            self._bars[run.title] = self._rich.add_task(run.title, total=run.steps, note="starting")
 
-    def moved(self, run: TrainConfig, done: int, value: float) -> None:
+    def moved(self, run: AnyRun, done: int, value: float) -> None:
         with self._lock:
-            self._rich.update(self._bars[run_title(run)], completed=done, note=f"true return {value:.3f}")
+            self._rich.update(
+                self._bars[run.title], completed=done, note=f"{run.measured} {value:.3f}" if run.measured else ""
+            )
             self._tally.at(run, done)
             self._show()
 
-    def ended(self, run: TrainConfig, outcome: str) -> None:
+    def ended(self, run: AnyRun, outcome: str) -> None:
         with self._lock:
-            self._rich.remove_task(self._bars.pop(run_title(run)))
+            self._rich.remove_task(self._bars.pop(run.title))
             self._tally.end(run)
             if outcome != "finished":
-                self._rich.console.print(f"{run_title(run)}: {outcome}", markup=False, highlight=False)
+                self._rich.console.print(f"{run.title}: {outcome}", markup=False, highlight=False)
             self._show()
 
     def _show(self) -> None:

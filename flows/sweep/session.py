@@ -3,6 +3,7 @@
 Separate from the flow, because Prefect pickles a flow's functions by value, with everything they refer to.
 """
 
+import re
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,18 +14,19 @@ from typing import Any, NamedTuple
 from prefect.runtime import deployment
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.config import CompareConfig, RunOptions, TrainConfig, run_title
+from flows.config import RunOptions
 from flows.errors import StoppedError
 from flows.project import current_project
 from flows.running import worker
 from flows.running.pool import Pool
 from flows.running.runners import open_pool
+from flows.study_config import AnyRun, Experiment
 from flows.sweep.lock import sweep_lock
 from flows.sweep.plan import REUSE_TAG, Plan, PlannedRun, make_plan
 from flows.sweep.progress import Progress, open_display
 from flows.tracking.access import check_writable
 from flows.tracking.cache_key import CACHE_KEY, not_reusable_tags
-from flows.tracking.provenance import run_params, run_tags
+from flows.tracking.provenance import run_params
 from flows.tracking.recorder import RunRecorder
 from flows.tracking.reuse import copy_run, find_equal_run
 from flows.tracking.store import CONFIG, Store
@@ -48,10 +50,11 @@ class Sweep(NamedTuple):
     reused: set[str]  # titles of the runs that were copied
     modules: Mapping[str, str]  # digests of the user modules that the cache keys cover, by name
     outcomes: dict[str, BaseException | None]  # of the jobs that have ended; None for success
+    trainer: str  # training function of its runs
 
-    def todo(self, config: TrainConfig) -> PlannedRun:
+    def todo(self, config: AnyRun) -> PlannedRun:
         """Returns the plan of a run."""
-        return self.planned[run_title(config)]
+        return self.planned[config.title]
 
     def run(self, todo: PlannedRun) -> str:
         """Copies the results of an equal finished run, or trains the run. Returns the id of its MLflow run.
@@ -64,21 +67,21 @@ class Sweep(NamedTuple):
         self.pool.check()  # while a sweep is being stopped, a thread may still take the next run
         original = find_equal_run(self.store, todo.key) if todo.reuse and not todo.resume_id else None
         with self.store.run(
-            run_title(todo.config),
+            todo.config.title,
             {} if original else run_params(todo.config),
-            {**run_tags(todo.config), CACHE_KEY: todo.key, "attempt": str(todo.attempt)},
+            {**todo.config.tags, CACHE_KEY: todo.key, "attempt": str(todo.attempt)},
             parent=self.record.run_id,
             on_progress=partial(self.progress.moved, todo.config),
             resume_id=todo.resume_id,
         ) as record:
-            self.run_ids[run_title(todo.config)] = record.run_id
+            self.run_ids[todo.config.title] = record.run_id
             if original:
                 copy_run(self.store, original, record)
-                self.reused.add(run_title(todo.config))
+                self.reused.add(todo.config.title)
             else:
                 self.pool.do(
                     "flows.running.worker:run_training",
-                    worker.TRAIN,
+                    self.trainer,
                     todo.config,
                     record.folder,
                     on_message=partial(self._handle, record),
@@ -94,10 +97,10 @@ class Sweep(NamedTuple):
 
     def retry(self, todo: PlannedRun) -> str:
         """Resumes a run from its last saved state. Returns the id of its MLflow run."""
-        return self.run(todo._replace(resume_id=self.run_ids[run_title(todo.config)], attempt=todo.attempt + 1))
+        return self.run(todo._replace(resume_id=self.run_ids[todo.config.title], attempt=todo.attempt + 1))
 
     @contextmanager
-    def display(self, config: TrainConfig) -> Iterator[None]:
+    def display(self, config: AnyRun) -> Iterator[None]:
         """Shows a run and its outcome on the display."""
         self.progress.began(config)
         try:
@@ -108,7 +111,7 @@ class Sweep(NamedTuple):
         except BaseException as error:
             self.progress.ended(config, f"failed: {error}")
             raise
-        self.progress.ended(config, "reused" if run_title(config) in self.reused else "finished")
+        self.progress.ended(config, "reused" if config.title in self.reused else "finished")
 
 
 @contextmanager
@@ -132,7 +135,7 @@ def locked_store() -> Iterator[Store]:
 
 
 @contextmanager
-def open_sweep(store: Store, config: CompareConfig, options: RunOptions, digest: str) -> Iterator[Sweep]:
+def open_sweep(store: Store, config: Experiment, options: RunOptions, digest: str) -> Iterator[Sweep]:
     """Opens the workers and starts the sweep's parent run.
 
     Args:
@@ -145,14 +148,21 @@ def open_sweep(store: Store, config: CompareConfig, options: RunOptions, digest:
         open_pool(config) as pool,  # workers import their libraries while the sweep is planned
         ThreadPoolTaskRunner[Any](max_workers=config.workers + EXTRA_THREADS) as threads,
     ):
-        tags = {"kind": "sweep", CONFIG: config.model_dump_json(), REUSE_TAG: str(options.reuse and not options.force)}
+        tags = {
+            "kind": config.kind,
+            CONFIG: config.model_dump_json(),
+            REUSE_TAG: str(options.reuse and not options.force),
+        }
         with store.run(sweep_name(config), run_params(config), tags, resume_id=options.resume) as record:
             # planned once this process owns the sweep, since another one may have added runs until then
             plan = make_plan(store, config, options, digest)
-            planned = {run_title(todo.config): todo for todo in plan.todo}
+            planned = {todo.config.title: todo for todo in plan.todo}
             with open_display([todo.config for todo in plan.todo]) as display:
                 try:
-                    yield Sweep(store, record, threads, pool, display, plan, planned, {}, set(), module_digests(), {})
+                    yield Sweep(
+                        store, record, threads, pool, display, plan, planned, {}, set(), module_digests(), {},
+                        worker.trainer(config.kind),
+                    )  # fmt: skip
                 finally:
                     pool.stop()  # before anything else closes: threads wait for its jobs
 
@@ -172,6 +182,6 @@ def _interrupt_once() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-def sweep_name(config: CompareConfig) -> str:
-    """The configured name, or else the environment and the time."""
-    return config.name or f"{config.env.rpartition('/')[2]}-{datetime.now():%Y%m%d-%H%M%S}"
+def sweep_name(config: Experiment) -> str:
+    """The configured name, or else the environment or study and the time."""
+    return config.name or f"{re.split('[:/]', config.subject)[-1]}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -31,8 +31,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from flows.config import TrainConfig
 from flows.search_path import PACKAGES
+from flows.study_config import AnyRun
 from flows.user_code import module_digest, module_digests, user_modules
 
 CODE = ("agents", "envs", "routing")
@@ -48,7 +48,7 @@ def code_digest(env: str, trainer: str) -> str:
     To be called after the rehearsal, which loads the user's modules.
 
     Args:
-        env: Gymnasium id; the module it names is part of the digest.
+        env: Gymnasium id, or name of a study; the module it names is part of the digest.
         trainer: The training function, as "module:function".
     """
     registering = env.rpartition(":")[0]
@@ -65,7 +65,7 @@ def code_digest(env: str, trainer: str) -> str:
     return digest.hexdigest()
 
 
-def run_key(config: TrainConfig, digest: str) -> str:
+def run_key(config: AnyRun, digest: str) -> str:
     """Returns the cache key of a run: equal keys mean equal results. `digest` is that of `code_digest`."""
     start = hashlib.sha256(Path(config.start).read_bytes()).hexdigest() if config.start else ""
     return hashlib.sha256(f"{digest} {config.model_dump_json()} {start}".encode()).hexdigest()

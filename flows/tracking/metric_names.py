@@ -1,9 +1,11 @@
-"""Names of metrics that contain a name of the world."""
+"""Names of metrics that contain a name of the world, and of those of studies."""
 
 import re
 
 OUTCOME = "eval/outcome/"
 BAD_ACT = "eval/bad_acts/kind/"
+READOUT = "readout/"  # of a run of a study
+CURVE = "curve/"
 
 
 def outcome_metric(outcome: str) -> str:

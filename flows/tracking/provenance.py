@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from flows.config import CompareConfig, TrainConfig
+from flows.config import Settings
 
 PACKAGES = ("torch", "stable-baselines3", "gymnasium", "numpy", "scipy", "prefect", "mlflow")
 SOURCE_FOLDER = Path(__file__).parent
@@ -47,21 +47,6 @@ def _installed_version(package: str) -> str:
         return "none"
 
 
-def run_params(config: CompareConfig | TrainConfig) -> dict[str, Any]:
+def run_params(config: Settings) -> dict[str, Any]:
     """Return the params of an MLflow run: every setting, the commit and the versions."""
     return {**config.model_dump(mode="json"), **provenance()}
-
-
-def run_tags(config: TrainConfig) -> dict[str, str]:
-    """Return the tags by which the MLflow UI filters and groups runs."""
-    axis = {"axis": config.axis, "level": config.at.text} if config.axis else {}
-    return {
-        "kind": "run",
-        "env": config.env,
-        "method": config.method,
-        "arm": config.label,
-        "oversight": f"{config.oversight:g}",
-        **axis,
-        **({"overseer": config.overseer} if config.overseer else {}),
-        "seed": str(config.seed),
-    }

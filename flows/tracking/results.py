@@ -220,19 +220,20 @@ def _missing(parent: Any, children: Iterable[Any]) -> tuple[str, ...]:
     return (*filter(None, [parent.data.tags.get(MISSING)]), *entries)
 
 
-def find_sweep(store: Store, name: str | None, archived: bool = False) -> str:
-    """Return the run id of a sweep.
+def find_sweep(store: Store, name: str | None, archived: bool = False, kind: str = "sweep") -> str:
+    """Return the run id of a sweep, or of a study.
 
     Args:
         store: the store to search.
         name: run id, start of a run id, or name of the sweep; None for the newest.
         archived: whether to search the archived sweeps instead of the visible ones.
+        kind: "sweep" or "study".
 
     Raises:
         UserError: there is no such sweep, or several run ids start with `name`.
     """
-    kind = "archived sweep" if archived else "sweep"
-    return _select(store, kind, search_runs(store, "tags.kind = 'sweep'", archived), name).info.run_id
+    title = f"{ARCHIVED} {kind}" if archived else kind
+    return _select(store, title, search_runs(store, f"tags.kind = '{kind}'", archived), name).info.run_id
 
 
 def find_run(store: Store, name: str | None) -> Any:

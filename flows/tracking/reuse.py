@@ -22,7 +22,7 @@ def find_equal_run(store: Store, key: str) -> Any:
 
     Archived runs are considered, too; runs that were deleted in the MLflow UI are not.
     """
-    condition = f"attributes.status = 'FINISHED' and tags.{cache_key.CACHE_KEY} = '{key}' and tags.kind = 'run'"
+    condition = f"attributes.status = 'FINISHED' and tags.{cache_key.CACHE_KEY} = '{key}'"
     equal = [*results.search_runs(store, condition), *results.search_runs(store, condition, archived=True)]
     complete = [run for run in equal if cache_key.NOT_REUSABLE not in run.data.tags and store.has_files(run)]
     return min(complete, key=lambda run: REUSED in run.data.tags, default=None)

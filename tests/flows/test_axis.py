@@ -8,11 +8,11 @@ from pydantic import ValidationError
 
 from flows import arms
 from flows.axis import Axis, parse_axis, with_limit
-from flows.config import ONE_LEVEL, CompareConfig, TrainConfig, run_title
+from flows.config import ONE_LEVEL, CompareConfig, TrainConfig
 from flows.running.train import world_arguments
 from flows.tracking.cache_key import run_key
 from flows.tracking.certificates import certificate_params, certificate_path, references
-from flows.tracking.provenance import provenance, run_params, run_tags
+from flows.tracking.provenance import provenance, run_params
 
 PLAIN = CompareConfig(
     methods=("naive", "naive(weights=ipw(10))@knowledge=blind"), oversight=(0.1, 1.0), seeds=2, env_kwargs={"size": 3}
@@ -43,12 +43,12 @@ def test_runs_without_an_axis_have_the_cache_keys_of_earlier_versions():
 
 
 def test_runs_without_an_axis_have_the_titles_and_tags_of_earlier_versions():
-    assert [run_title(run) for run in PLAIN.runs()[:3]] == [
+    assert [run.title for run in PLAIN.runs()[:3]] == [
         "naive p=0.1 seed=0",
         "naive(weights=ipw(10))@knowledge=blind p=0.1 seed=0",
         "naive p=1 seed=0",
     ]
-    assert run_tags(PLAIN.runs()[0]) == {
+    assert PLAIN.runs()[0].tags == {
         "kind": "run",
         "env": "envs:keyhole/DiamondGhost-v0",
         "method": "naive",
@@ -75,8 +75,8 @@ def test_each_run_of_a_sweep_has_its_value_as_an_argument_of_the_environment():
         (3, 3, "size", ONE_LEVEL),
     ]
     assert runs[1].env_kwargs == {"knowledge": "blind", "regime": "bandit", "size": 2}
-    assert [run_title(run) for run in runs[::2]] == ["naive size=2 seed=0", "naive size=3 seed=0"]
-    assert {name: run_tags(runs[0])[name] for name in ("axis", "level", "oversight")} == {
+    assert [run.title for run in runs[::2]] == ["naive size=2 seed=0", "naive size=3 seed=0"]
+    assert {name: runs[0].tags[name] for name in ("axis", "level", "oversight")} == {
         "axis": "size", "level": "2", "oversight": "0.1",
     }  # fmt: skip
     assert run_params(runs[0])["level"] == 2
@@ -85,7 +85,7 @@ def test_each_run_of_a_sweep_has_its_value_as_an_argument_of_the_environment():
 def test_each_run_of_a_sweep_has_its_value_as_a_parameter_of_a_limit():
     runs = axis("recall.rate=0.2,0.5", overseer="recall(of=ghost,rate=1)|noise(0.05)", methods=("naive",)).runs()
     assert [run.overseer for run in runs] == [f"recall(of=ghost,rate={rate})|noise(0.05)" for rate in (0.2, 0.5)]
-    assert [run_title(run) for run in runs] == ["naive recall.rate=0.2 seed=0", "naive recall.rate=0.5 seed=0"]
+    assert [run.title for run in runs] == ["naive recall.rate=0.2 seed=0", "naive recall.rate=0.5 seed=0"]
     assert world_arguments(runs[0]) == {"oversight_prob": 0.1, "overseer": runs[0].overseer}
     assert run_params(runs[0])["overseer"] == runs[0].overseer
 

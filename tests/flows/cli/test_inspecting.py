@@ -12,13 +12,12 @@ import pytest
 from flows import text
 from flows.cli import listing, show
 from flows.cli.listing import Filters
-from flows.config import TrainConfig, run_title
+from flows.config import TrainConfig
 from flows.errors import UserError
 from flows.reporting import report
 from flows.reporting.aggregate import compare_rows
 from flows.tracking import model_registry, results
 from flows.tracking.missing import Missing
-from flows.tracking.provenance import run_tags
 from flows.tracking.store import Store
 from tests.flows import doubles
 
@@ -29,7 +28,7 @@ def train(store: Store, parent: str, method: str, oversight: float, seed: int, t
     config = TrainConfig(
         method=method, oversight=oversight, seed=seed, steps=100, checkpoints=4, env="keyhole/DiamondVault-v0"
     )
-    with store.run(run_title(config), {"env": config.env, "steps": 100}, run_tags(config), parent=parent) as record:
+    with store.run(config.title, {"env": config.env, "steps": 100}, config.tags, parent=parent) as record:
         trainer(config, record)
     return record.run_id
 

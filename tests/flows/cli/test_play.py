@@ -16,13 +16,12 @@ from agents.saving import convert
 from flows.axis import oversight_level
 from flows.cli import play
 from flows.cli.play import PlayOptions
-from flows.config import TrainConfig, run_title
+from flows.config import TrainConfig
 from flows.errors import UserError
 from flows.reporting.aggregate import compare_rows
 from flows.sweep import finalize, prefect_artifacts
 from flows.tracking import certificates, model_registry, pyfunc, results
 from flows.tracking.missing import Missing
-from flows.tracking.provenance import run_tags
 from flows.tracking.store import Store
 from tests.agents.saving import forging
 from tests.flows import doubles
@@ -37,7 +36,7 @@ def sweep(store: Store) -> str:
     with store.run("play", {"env": ENV}, {"kind": "sweep"}) as parent:
         for method, oversight in (("naive", 0.1), ("naive", 0.9), ("gradient_routing", 0.5), ("filtering", 0.5)):
             config = TrainConfig(env=ENV, method=method, oversight=oversight, steps=100, checkpoints=2)
-            with store.run(run_title(config), {"env": ENV}, run_tags(config), parent=parent.run_id) as record:
+            with store.run(config.title, {"env": ENV}, config.tags, parent=parent.run_id) as record:
                 (doubles.learns if method == "filtering" else doubles.acts)(config, record)
         certificate = certificates.certificate_path(parent.folder, oversight_level(0.5))
         certificate.write_text(json.dumps({"b": 1, "a": [0.5, "é"]}, indent=2))

@@ -7,11 +7,10 @@ import pytest
 from mlflow import MlflowClient
 
 import flows
-from flows.config import TrainConfig, run_title
+from flows.config import TrainConfig
 from flows.errors import UserError
 from flows.reporting.report import write_csv
 from flows.tracking.artifact_store import LocalArtifacts
-from flows.tracking.provenance import run_tags
 from flows.tracking.results import read_results
 from tests.flows import doubles
 
@@ -22,12 +21,12 @@ def sweep(store):
     with store.run("as a frame", {}, {"kind": "sweep"}) as parent:
         for method, seed, trainer in (("naive", 0, doubles.learns), ("gradient_routing", 1, doubles.learns)):
             config = TrainConfig(method=method, seed=seed, oversight=0.1, steps=100, checkpoints=4)
-            with store.run(run_title(config), {}, run_tags(config), parent=parent.run_id) as record:
+            with store.run(config.title, {}, config.tags, parent=parent.run_id) as record:
                 trainer(config, record)
         config = TrainConfig(method="naive", seed=2, oversight=0.1, steps=100, checkpoints=4)
         with (
             pytest.raises(ValueError, match="no luck"),
-            store.run(run_title(config), {}, run_tags(config), parent=parent.run_id),
+            store.run(config.title, {}, config.tags, parent=parent.run_id),
         ):
             raise ValueError("no luck")
     return parent.run_id

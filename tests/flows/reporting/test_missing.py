@@ -5,13 +5,12 @@ import csv
 import pytest
 
 from flows.cli import commands
-from flows.config import TrainConfig, run_title
+from flows.config import TrainConfig
 from flows.reporting import figures, report
 from flows.running import train
 from flows.sweep.finalize import finalize
 from flows.tracking import model_registry, results
 from flows.tracking.missing import MISSING, Missing
-from flows.tracking.provenance import run_tags
 from tests.flows import doubles
 
 ENV = "envs:keyhole/TMaze-v0"
@@ -28,7 +27,7 @@ def sweep(store) -> str:
         for method in ("naive", "filtering"):
             config = TrainConfig(env=ENV, method=method, oversight=0.5, steps=100, checkpoints=2)
             params = {"env": "envs:keyhole/Missing-v0"}  # the models of other tests have other names
-            with store.run(run_title(config), params, run_tags(config), parent=parent.run_id) as record:
+            with store.run(config.title, params, config.tags, parent=parent.run_id) as record:
                 doubles.acts(config, record)
     return parent.run_id
 
@@ -88,7 +87,7 @@ def test_a_run_whose_pictures_fail_finishes_with_its_numbers_and_names_them(stor
     config = TrainConfig(env=ENV, method="naive", steps=128, checkpoints=1, training=training)
     with (
         store.run("parent", {}, {"kind": "sweep"}) as parent,
-        store.run("plain", {}, run_tags(config), parent=parent.run_id) as record,
+        store.run("plain", {}, config.tags, parent=parent.run_id) as record,
     ):
         train.run(config, record)
     run = store.client.get_run(record.run_id)

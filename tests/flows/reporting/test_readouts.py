@@ -17,7 +17,7 @@ from flows.reporting.relearning import BY_CURVES, BY_PROXY, relearned_arms, upda
 from flows.reporting.scales import chosen_scales, scale_curves
 from flows.tracking import results
 from flows.tracking.missing import Missing
-from flows.tracking.provenance import run_params, run_tags
+from flows.tracking.provenance import run_params
 from flows.tracking.store import CONFIG
 from tests.flows import doubles
 
@@ -37,7 +37,7 @@ def record(store, name: str, methods: tuple[str, ...], price: float = 0.0) -> st
         for method in methods:
             for seed in (0, 1, 2):
                 run = TrainConfig(method=method, seed=seed, oversight=0.1, steps=100, env_kwargs=RATES[method])
-                with store.run("run", {}, {**run_tags(run), "attempt": "1"}, parent=parent.run_id) as recorder:
+                with store.run("run", {}, {**run.tags, "attempt": "1"}, parent=parent.run_id) as recorder:
                     doubles.misbehaves(run, recorder)
     return parent.run_id
 
@@ -57,7 +57,7 @@ def harmless(store) -> str:
     """A sweep in a world without bad acts."""
     with store.run("harmless", {}, {"kind": "sweep"}) as parent:
         run = TrainConfig(method="naive", steps=100, checkpoints=4)
-        with store.run("run", {}, {**run_tags(run), "attempt": "1"}, parent=parent.run_id) as recorder:
+        with store.run("run", {}, {**run.tags, "attempt": "1"}, parent=parent.run_id) as recorder:
             doubles.learns(run, recorder)
     return parent.run_id
 

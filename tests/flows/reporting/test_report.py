@@ -21,7 +21,6 @@ from flows.reporting.aggregate import (
 from flows.reporting.figures import row_styles, spread_labels
 from flows.tracking import certificates, results
 from flows.tracking.missing import Missing
-from flows.tracking.provenance import run_tags
 from tests.flows import doubles
 
 EVIL = "<script>alert('x')</script>"
@@ -37,7 +36,7 @@ def test_labels_are_moved_no_further_than_needed():
 
 def train(store, parent, seed, method="naive", attempt=1, oversight=0.1, trainer=doubles.learns):
     config = TrainConfig(method=method, seed=seed, oversight=oversight, steps=100, checkpoints=4)
-    tags = {**run_tags(config), "attempt": str(attempt)}
+    tags = {**config.tags, "attempt": str(attempt)}
     with store.run("run", {}, tags, parent=parent) as record:
         trainer(config, record)
     return record.run_id

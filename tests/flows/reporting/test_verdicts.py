@@ -18,7 +18,6 @@ from flows.sweep import prefect_artifacts
 from flows.sweep.plan import stored_config
 from flows.tracking import results
 from flows.tracking.missing import Missing
-from flows.tracking.provenance import run_tags
 from flows.tracking.results import NAN, Results, Row
 from flows.tracking.store import CONFIG
 from tests.flows import doubles
@@ -268,7 +267,7 @@ def test_a_sweep_of_a_version_without_the_setting_can_be_read_and_reported(store
         for method in ("naive", "filtering"):
             for seed in range(2):
                 config = TrainConfig(method=method, seed=seed, oversight=0.1, steps=100, checkpoints=2)
-                with store.run("run", {}, run_tags(config), parent=parent.run_id) as record:
+                with store.run("run", {}, config.tags, parent=parent.run_id) as record:
                     doubles.learns(config, record)
     assert stored_config(store.client.get_run(parent.run_id)).reference == ""
     missing = Missing()

@@ -7,14 +7,13 @@ import pytest
 import flows
 from flows.axis import parse_axis
 from flows.cli import listing, show
-from flows.config import CompareConfig, RunOptions, TrainConfig, run_title
+from flows.config import CompareConfig, RunOptions, TrainConfig
 from flows.errors import UserError
 from flows.reporting import figures, report
 from flows.reporting.aggregate import compare_rows, learning_curves
 from flows.sweep import checks, earlier, finalize, plan, prefect_artifacts
 from flows.tracking import cache_key, certificates, results
 from flows.tracking.missing import Missing
-from flows.tracking.provenance import run_tags
 from flows.tracking.store import CONFIG, Store
 from tests.flows import doubles
 
@@ -36,12 +35,12 @@ def record(store: Store, config: CompareConfig, fails=(), stays=()) -> str:
         parent.params(certificates.certificate_params(config.runs()[0].at, KNOWN))
         certificates.certificate_path(parent.folder, config.runs()[0].at).write_text('{"a": 1}')
         for run in config.runs():
-            if run_title(run) in stays:
+            if run.title in stays:
                 continue
             try:
-                tags = {**run_tags(run), cache_key.CACHE_KEY: cache_key.run_key(run, DIGEST)}
-                with store.run(run_title(run), {"env": run.env}, tags, parent.run_id) as recorder:
-                    train(run, recorder, run_title(run) in fails)
+                tags = {**run.tags, cache_key.CACHE_KEY: cache_key.run_key(run, DIGEST)}
+                with store.run(run.title, {"env": run.env}, tags, parent.run_id) as recorder:
+                    train(run, recorder, run.title in fails)
             except ValueError:
                 continue
     return parent.run_id
@@ -168,16 +167,16 @@ def test_a_sweep_with_an_axis_is_resumed_extended_and_reused(store):
     config = configuration("size=3,4", seeds=1, name="axis")
     run_id = record(store, config, fails=("naive size=4 seed=0",), stays=("filtering size=4 seed=0",))
     made = plan.make_plan(store, config, RunOptions(resume=run_id), DIGEST)
-    assert [run_title(run) for run in made.finished] == ["naive size=3 seed=0", "filtering size=3 seed=0"]
-    assert [(run_title(todo.config), bool(todo.resume_id)) for todo in made.todo] == [
+    assert [run.title for run in made.finished] == ["naive size=3 seed=0", "filtering size=3 seed=0"]
+    assert [(todo.config.title, bool(todo.resume_id)) for todo in made.todo] == [
         ("naive size=4 seed=0", True),
         ("filtering size=4 seed=0", False),
     ]
     failed = plan.make_plan(store, config, RunOptions(resume=run_id, only_failed=True), DIGEST)
-    assert [run_title(todo.config) for todo in failed.todo] == ["naive size=4 seed=0"]
-    assert [run_title(run) for run in failed.left] == ["filtering size=4 seed=0"]
+    assert [todo.config.title for todo in failed.todo] == ["naive size=4 seed=0"]
+    assert [run.title for run in failed.left] == ["filtering size=4 seed=0"]
     sweep = store.client.get_run(run_id)
-    assert [run_title(run) for run in plan.missing_runs(sweep, results.child_runs(store, run_id))] == [
+    assert [run.title for run in plan.missing_runs(sweep, results.child_runs(store, run_id))] == [
         "filtering size=4 seed=0"
     ]
 

@@ -6,7 +6,7 @@ import pytest
 
 from flows.config import CompareConfig, TrainConfig
 from flows.sweep.budget import estimate, run_budget
-from flows.tracking.provenance import run_params, run_tags
+from flows.tracking.provenance import run_params
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_the_time_is_estimated_from_similar_earlier_runs(store):
     config = CompareConfig(env="keyhole/BoatRace-v0", steps=1_000, seeds=1, oversight=(0.1,), workers=1)
     assert "a stated rate" in estimate(config, 2, store).basis
     (run, _) = config.runs()
-    with store.run("run", run_params(run), run_tags(run)) as record:
+    with store.run("run", run_params(run), run.tags) as record:
         (record.folder / "agent.zip").write_bytes(bytes(1000))
         time.sleep(0.05)
     found = estimate(config, 2, store)

@@ -9,11 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from flows import compare
-from flows.config import CompareConfig, RunOptions, TrainConfig, run_title
+from flows.config import CompareConfig, RunOptions, TrainConfig
 from flows.errors import UserError
-from flows.sweep import earlier, plan, prefect_artifacts, session
+from flows.sweep import earlier, execute, plan, prefect_artifacts, session
 from flows.tracking import cache_key
-from flows.tracking.provenance import run_tags
 from flows.tracking.results import child_runs, read_results
 from flows.tracking.store import CONFIG, Store
 
@@ -24,8 +23,8 @@ NEXT = RunOptions(next_seeds=True)
 
 def record(store: Store, parent: str, run: TrainConfig, error: Exception | None = None) -> str:
     """Records a run of a sweep that fails with `error`, or finishes; returns its id."""
-    tags = {**run_tags(run), cache_key.CACHE_KEY: cache_key.run_key(run, DIGEST), "attempt": "1"}
-    with suppress(ValueError), store.run(run_title(run), {"steps": 10}, tags, parent) as recorder:
+    tags = {**run.tags, cache_key.CACHE_KEY: cache_key.run_key(run, DIGEST), "attempt": "1"}
+    with suppress(ValueError), store.run(run.title, {"steps": 10}, tags, parent) as recorder:
         if error:
             raise error
     return recorder.run_id
@@ -86,7 +85,7 @@ def remove_files(store: Store, run: Any) -> None:
 
 def repeat(store: Store, run: Any) -> None:
     """The run was trained again, without success."""
-    config = next(config for config in CONFIGURATION.runs() if run_title(config) == run.info.run_name)
+    config = next(config for config in CONFIGURATION.runs() if config.title == run.info.run_name)
     parent = run.data.tags["mlflow.parentRunId"]
     again = record(store, parent, config, ValueError("no"))
     store.client.set_tag(again, "attempt", "2")
@@ -109,12 +108,16 @@ def test_a_scheduled_sweep_without_changes_makes_no_run_and_publishes_the_earlie
         yield store
 
     published = []
-    monkeypatch.setattr(compare, "locked_store", opened)
-    monkeypatch.setattr(compare, "code_digest", lambda *_: DIGEST)
-    monkeypatch.setattr(compare, "open_sweep", lambda *_: pytest.fail("a sweep was opened"))
+    monkeypatch.setattr(execute, "locked_store", opened)
+    monkeypatch.setattr(execute, "experiment_digest", lambda *_: DIGEST)
+    monkeypatch.setattr(execute, "open_sweep", lambda *_: pytest.fail("a sweep was opened"))
     monkeypatch.setattr(prefect_artifacts, "publish_report", lambda page, text: published.append((page, text)))
     before = store.client.search_runs([store.experiment]).to_list()
-    outcome = compare.run_sweep(CONFIGURATION, RunOptions(), lambda *_: pytest.fail("a run was started"))
+
+    def start(*_):
+        pytest.fail("a run was started")
+
+    outcome = compare.run_experiment(compare.SWEEP, CONFIGURATION, RunOptions(), start)
     assert outcome.result() == sweep
     assert outcome.unchanged.startswith("nothing new since 20")
     assert f"sweep nightly ({sweep[:8]})" in outcome.unchanged

@@ -14,7 +14,7 @@ import pytest
 
 import routing
 from flows.cli import commands
-from flows.config import CompareConfig, TrainConfig, run_title
+from flows.config import CompareConfig, TrainConfig
 from flows.errors import DeadWorkerError, FailedJobError
 from flows.prefect_server.history import crash_abandoned
 from flows.project import Project
@@ -42,7 +42,9 @@ def sweep(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         monkeypatch.setattr(worker, "TRAIN", f"tests.flows.doubles:{double}")
         pools.append(Pool(1))
         with store.run(double, {}, {"kind": "sweep"}) as record:
-            return Sweep(store, record, None, pools[-1], Plain(RUNS), Plan([], [], []), {}, {}, set(), {}, {})
+            return Sweep(
+                store, record, None, pools[-1], Plain(RUNS), Plan([], [], []), {}, {}, set(), {}, {}, worker.TRAIN
+            )
 
     yield make
     for pool in pools:
@@ -64,7 +66,7 @@ def third_party(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 def outcome(sweep: Sweep, config: TrainConfig) -> tuple[str, str]:
     """Returns status and error of a run in MLflow."""
-    run = sweep.store.client.get_run(sweep.run_ids[run_title(config)])
+    run = sweep.store.client.get_run(sweep.run_ids[config.title])
     return run.info.status, run.data.tags.get("error", "")
 
 
@@ -106,7 +108,7 @@ def test_a_run_resumed_in_another_process_has_the_same_numbers_and_files(method,
     todo = PlannedRun(config, "key", reuse=False)
     with pytest.raises(DeadWorkerError):
         faulty.run(todo)
-    folder = faulty.store.folder(faulty.store.client.get_run(faulty.run_ids[run_title(config)]))
+    folder = faulty.store.folder(faulty.store.client.get_run(faulty.run_ids[config.title]))
     assert (folder / "state.pt").exists()
     run = faulty.store.client.get_run(faulty.retry(todo))
     whole = MemoryRecorder(tmp_path)
@@ -199,7 +201,7 @@ def test_only_flow_runs_of_dead_processes_are_closed(monkeypatch):
 
 
 def test_a_full_disk_ends_the_command_with_one_line_that_names_resume(monkeypatch, tmp_path, capsys):
-    def full(config, options):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(commands, "_server", lambda *_: nullcontext())

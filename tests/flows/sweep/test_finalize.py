@@ -4,10 +4,9 @@ from contextlib import suppress
 
 import pytest
 
-from flows.config import TrainConfig, run_title
+from flows.config import TrainConfig
 from flows.sweep import finalize
 from flows.tracking import results
-from flows.tracking.provenance import run_tags
 from tests.flows import doubles
 
 
@@ -18,7 +17,7 @@ def sweep(store) -> str:
         for seed in range(3):
             config = TrainConfig(method="filtering", oversight=0.5, seed=seed, steps=100, checkpoints=2)
             trainer = doubles.fails_on_filtering if seed == 2 else doubles.learns
-            with suppress(ValueError), store.run(run_title(config), {}, run_tags(config), parent.run_id) as record:
+            with suppress(ValueError), store.run(config.title, {}, config.tags, parent.run_id) as record:
                 trainer(config, record)
     return parent.run_id
 

@@ -18,7 +18,6 @@ from flows.project import Project
 from flows.sweep import plan
 from flows.tracking import cache_key, reuse
 from flows.tracking.access import check_writable
-from flows.tracking.provenance import run_tags
 from flows.tracking.recorder import RunRecorder
 from flows.tracking.store import CONFIG, Store
 
@@ -47,7 +46,7 @@ def stopped(store: Store, title: str, tags: dict[str, str]) -> Iterator[RunRecor
 
 def record(store: Store, parent: str, run: TrainConfig, end: BaseException | None, digest: str = DIGEST) -> str:
     """Records an MLflow run of the sweep that ends with an exception, or finishes if `end` is None; returns its id."""
-    tags = {**run_tags(run), cache_key.CACHE_KEY: cache_key.run_key(run, digest), "attempt": "1"}
+    tags = {**run.tags, cache_key.CACHE_KEY: cache_key.run_key(run, digest), "attempt": "1"}
     with suppress(Stop, ValueError), store.run("a run", {"steps": 10}, tags, parent) as recorder:
         recorder.metrics(5, {"a": 0.5})
         if end:
@@ -191,7 +190,7 @@ def test_an_equal_run_is_copied_with_the_originals_id(store):
     (folder / "model").mkdir()
     found = reuse.find_equal_run(store, cache_key.run_key(run, DIGEST))
     for _ in range(2):  # the second finds the original too, not its copy
-        with store.run("copy", {}, {**run_tags(run), cache_key.CACHE_KEY: cache_key.run_key(run, DIGEST)}) as made:
+        with store.run("copy", {}, {**run.tags, cache_key.CACHE_KEY: cache_key.run_key(run, DIGEST)}) as made:
             reuse.copy_run(store, found, made)
         copied = store.client.get_run(made.run_id).data
         assert copied.tags["reused_from"] == original

@@ -6,12 +6,11 @@ import pytest
 
 from flows.cli import listing
 from flows.cli.listing import Filters
-from flows.config import TrainConfig, run_title
+from flows.config import TrainConfig
 from flows.errors import UserError
 from flows.sweep.finalize import finalize
 from flows.tracking import archive, cache_key, model_registry, results, reuse
 from flows.tracking.missing import Missing
-from flows.tracking.provenance import run_tags
 from flows.tracking.store import Store
 from tests.flows import doubles
 
@@ -26,8 +25,8 @@ def make(store: Store) -> Callable[[str, str], tuple[str, str]]:
 
     def make(name: str, env: str) -> tuple[str, str]:
         with store.run(name, {"env": env}, {"kind": "sweep"}) as parent:
-            tags = {**run_tags(CONFIG), cache_key.CACHE_KEY: KEY}
-            with store.run(run_title(CONFIG), {"env": env}, tags, parent.run_id) as run:
+            tags = {**CONFIG.tags, cache_key.CACHE_KEY: KEY}
+            with store.run(CONFIG.title, {"env": env}, tags, parent.run_id) as run:
                 doubles.acts(CONFIG, run)
         finalize(store, parent.run_id, Missing())
         return parent.run_id, run.run_id
@@ -96,8 +95,8 @@ def test_deletion_keeps_an_earlier_version_of_a_model_that_another_sweep_made(st
 def test_copies_of_a_deleted_run_keep_their_numbers_and_files(store, make):
     original, run = make("original", "envs:keyhole/Copied-v0")
     with store.run("copy", {"env": ENV}, {"kind": "sweep"}) as parent:
-        tags = {**run_tags(CONFIG), cache_key.CACHE_KEY: KEY}
-        with store.run(run_title(CONFIG), {}, tags, parent.run_id) as copied:
+        tags = {**CONFIG.tags, cache_key.CACHE_KEY: KEY}
+        with store.run(CONFIG.title, {}, tags, parent.run_id) as copied:
             reuse.copy_run(store, store.client.get_run(run), copied)
     before = results.read_results(store, parent.run_id)
     archive.delete_runs(store, original)

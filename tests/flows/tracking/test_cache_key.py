@@ -12,7 +12,6 @@ import routing
 from flows.config import TrainConfig
 from flows.sweep.checks import check_run
 from flows.tracking import cache_key, reuse
-from flows.tracking.provenance import run_tags
 from flows.user_code import is_user_file, module_digests, user_modules
 from tests.flows.user_worlds import write_module
 
@@ -175,7 +174,7 @@ def test_libraries_and_our_packages_are_not_user_code(module):
 def test_a_run_that_imported_a_further_module_is_not_reused(store):
     run = TrainConfig(seed=11)
     key = cache_key.run_key(run, "code")
-    with store.run("run", {}, {**run_tags(run), cache_key.CACHE_KEY: key}) as record:
+    with store.run("run", {}, {**run.tags, cache_key.CACHE_KEY: key}) as record:
         pass
     assert reuse.find_equal_run(store, key) is not None
     record.tags(cache_key.not_reusable_tags({"mine": "a"}, {"mine": "a", "further": "b"}))
