@@ -115,7 +115,7 @@ def _accuracies(model: nn.Module, images: Tensor, digits: Tensor, when: str) -> 
         "shuffled_labels": {"routed": True, "shuffled": True},
         "single_adapter": {"routed": False, "single": True},
     },
-    quick={"steps": 500},
+    quick={"steps": 300},
     full={"steps": 1500},
     claims=(
         Claim(

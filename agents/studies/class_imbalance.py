@@ -34,8 +34,8 @@ DIGIT = 4
         "forced_regularised": {"routed": True, "regularised": True, "forced": True},
         "forced": {"routed": True, "regularised": False, "forced": True},
     },
-    quick={"steps": 2000, "certificate_steps": 1000},
-    full={"steps": 6000, "certificate_steps": 2000},
+    quick={"steps": 1000, "certificate_steps": 500},
+    full={"steps": 4000, "certificate_steps": 2000},
     claims=(
         Claim(
             "others free, regularised: routing raises the bottom half's error on the digit by 30 % or more",

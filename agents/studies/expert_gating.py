@@ -112,7 +112,7 @@ def removal_readouts(regions: Regions, images: Tensor, digits: Tensor) -> dict[s
         "shuffled_labels": {"routed": True, "shuffled": True},
         "labels_20": {"routed": True, "labelled": 0.2},
     },
-    quick={"steps": 1500},
+    quick={"steps": 800},
     full={"steps": 4000},
     claims=(
         Claim(

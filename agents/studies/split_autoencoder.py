@@ -55,8 +55,8 @@ def absolute_error(outputs: Tensor, targets: Tensor) -> Tensor:
         "unrouted": {"routed": False, "regularised": False},
         "labels_20": {"routed": True, "regularised": True, "labelled": 0.2},
     },
-    quick={"steps": 2000, "certificate_steps": 1000},
-    full={"steps": 6000, "certificate_steps": 2000},
+    quick={"steps": 1000, "certificate_steps": 500},
+    full={"steps": 4000, "certificate_steps": 2000},
     claims=(
         Claim(
             "routed and regularised: ratio of certificate errors, other / own digits, at least 1.5 in the top half",

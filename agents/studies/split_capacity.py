@@ -22,8 +22,8 @@ def with_smaller_ratio(readouts: dict[str, float]) -> dict[str, float]:
     question="Does the width of the code decide whether routing splits it?",
     reference="ratio 1.71 top, 1.74 bottom at width 32 (an independent reproduction of arXiv 2410.04332)",
     arms={"routed": {"routed": True}, "unrouted": {"routed": False}},
-    quick={"width": WIDTHS, "steps": 1500, "certificate_steps": 750},
-    full={"width": WIDTHS, "steps": 4000, "certificate_steps": 1500},
+    quick={"width": WIDTHS, "steps": 1000, "certificate_steps": 500},
+    full={"width": WIDTHS, "steps": 3000, "certificate_steps": 1500},
     axis="width",
     claims=(
         Claim(

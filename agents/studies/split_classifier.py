@@ -43,7 +43,7 @@ def _smaller_gain(seed: Outcomes, arm: str, control: str) -> float:
         "unrouted_regularised": {"routed": False, "regularised": True},
         "unrouted": {"routed": False, "regularised": False},
     },
-    quick={"steps": 600, "certificate_steps": 600},
+    quick={"steps": 400, "certificate_steps": 300},
     full={"steps": 1500, "certificate_steps": 1500},
     claims=(
         Claim(

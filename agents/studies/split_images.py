@@ -18,8 +18,8 @@ IMAGES = (100, 400, 1400)
     question="Does the number of training images decide whether routing splits the code?",
     reference="ratio 1.71 top, 1.74 bottom with 60 000 images (an independent reproduction of arXiv 2410.04332)",
     arms={"routed": {"routed": True}, "unrouted": {"routed": False}},
-    quick={"images": IMAGES, "steps": 1500, "certificate_steps": 750},
-    full={"images": IMAGES, "steps": 4000, "certificate_steps": 1500},
+    quick={"images": IMAGES, "steps": 1000, "certificate_steps": 500},
+    full={"images": IMAGES, "steps": 3000, "certificate_steps": 1500},
     axis="images",
     claims=(
         Claim(
