@@ -23,7 +23,7 @@ def minibatches(count: int, size: int, steps: int, seed: int) -> Iterator[Tensor
     A last batch of an epoch that would be incomplete is dropped; a size above `count` gives whole epochs.
     """
     generator, size = torch.Generator().manual_seed(seed), min(size, count)
-    order = iter(())
+    order: Iterator[Tensor] = iter(())
     for _ in range(steps):
         batch = next(order, None)
         if batch is None:

@@ -54,7 +54,7 @@ def test_the_subsets_are_all_but_the_empty_and_the_complete_one():
 
 
 def test_experts_that_do_one_rotation_each_are_removed_with_it_alone():
-    """Image r is a one at pixel r. The gate sends it to expert r, which classifies it as 7; the other experts classify it as 0."""
+    """Image r is a one at pixel r. The gate sends it to expert r, which alone classifies it as 7, the others as 0."""
     model = GatedExperts(64)
     with torch.no_grad():
         for parameter in model.parameters():
