@@ -1,9 +1,9 @@
-"""One digit is routed to half of a code, and the other nine are not: does the other half forget it?
+"""One digit is routed to half of a code, and the other nine are not: does the other half lack it?
 
 Set-up of `split_autoencoder` (Cloud et al. 2024, arXiv 2410.04332, section 4.1), but a single digit is routed, to the
 top half. The other digits are free, that is they train both halves, or are forced to the bottom half. The authors did
-not run this. The read-out is the error, on that digit, of the certificate that reads the bottom half. The digit is a
-tenth of the images, so the bottom half could do without it, but what the free digits leave there reconstructs it too.
+not run this. The read-out is the error, on that digit, of the certificate that reads the bottom half. The bottom half
+learns from the nine other digits, whose features may reconstruct the routed one too.
 
 Read-outs are in units of a pixel's range [-1, 1]:
 
@@ -25,7 +25,7 @@ DIGIT = 4
 
 @study(
     question="If one digit is routed to half of the code and the others are free, does the other half lack it?",
-    reference="error .159 routed and regularised, .092 routed, .099 unrouted (a prototype of one seed)",
+    reference="error .159 routed and regularised, .092 routed, .099 unrouted (our prototype)",
     arms={
         "routed_regularised": {"routed": True, "regularised": True},
         "routed": {"routed": True, "regularised": False},

@@ -1,7 +1,7 @@
 """The split of `split_autoencoder` against the number of training images.
 
 Routing by digit is supervision, and images of the other half's digits are negative examples. With few images the
-encoder may learn only the training images apart. The number of updates is the same at every level, and validation
+encoder may memorise them. The number of updates is the same at every level, and validation
 images are those that no level trains on. The penalties are on in both arms, and the control differs in routing only.
 
 Read-outs are those of `split_capacity`.

@@ -6,7 +6,7 @@ The decoder learns from all. The penalties act on the code before it is routed, 
 digits that are not routed to it.
 
 A certificate is a decoder that is trained, on all digits, to do the task from one half of the frozen code. What it
-cannot do on a group of digits is not in that half.
+cannot do on a group of digits, that half does not contain.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class SplitCode(nn.Module):
     """An encoder to a code of two halves, and a decoder that reads both.
 
     Attributes:
-        top, bottom: what the halves of the code pass on their way to the decoder: the places where they are routed.
+        top, bottom: identities through which the halves of the code reach the decoder; gradients are weighted there.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
