@@ -156,6 +156,9 @@ def certify_halves(
 ) -> dict[str, Callable[[Tensor], Tensor]]:
     """Train a certificate for each half of the frozen code, on all examples; reports the rest of the run's progress.
 
+    A certificate reads the half divided by its root mean square on the training examples. Its training then does not
+    depend on the scale of the code, which the penalties shrink and which grows without them.
+
     Args:
         run: the run, whose seed determines the order of the examples.
         model: gives the code.
@@ -172,20 +175,22 @@ def certify_halves(
     for half, place in HALVES.items():
         certificate = decoder()
         codes = half_code(model, inputs, half)
+        scale = codes.square().mean().sqrt().clamp_min(1e-8)
+        codes = codes / scale
 
         def batch_loss(indices: Tensor, certificate: nn.Module = certificate, codes: Tensor = codes) -> Tensor:
             return loss(certificate(codes[indices]), targets[indices]).mean()
 
         minimise(batch_loss, certificate.parameters(), len(inputs), steps=steps, seed=run.seed)
-        certificates[half] = _reading(model, half, certificate)
+        certificates[half] = _reading(model, half, scale, certificate)
         run.progress(0.75 + 0.25 * place)
     return certificates
 
 
-def _reading(model: SplitCode, half: str, certificate: nn.Module) -> Callable[[Tensor], Tensor]:
+def _reading(model: SplitCode, half: str, scale: Tensor, certificate: nn.Module) -> Callable[[Tensor], Tensor]:
     def read(inputs: Tensor) -> Tensor:
         with torch.no_grad():
-            return certificate(half_code(model, inputs, half))
+            return certificate(half_code(model, inputs, half) / scale)
 
     return read
 

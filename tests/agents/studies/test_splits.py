@@ -93,3 +93,15 @@ def test_a_share_of_examples_is_labelled_and_the_others_train_both_halves():
     assert 150 < int((labels != BOTH).sum()) < 250
     assert torch.equal(labels[labels != BOTH], groups[labels != BOTH])
     assert torch.equal(splits.group_labels(groups, 1.0, seed=0), groups)
+
+
+def test_certificates_do_not_depend_on_the_scale_of_the_code(model, inputs):
+    larger = copy.deepcopy(model)
+    with torch.no_grad():
+        larger.encoder.weight.mul_(1024)  # a power of two, so that the division is exact
+    outputs = []
+    for coded in (model, larger):
+        torch.manual_seed(0)
+        read = splits.certify_halves(RUN, coded, lambda: nn.Linear(2, 3), inputs, inputs, squares, steps=3)
+        outputs.append(read["bottom"](inputs))
+    assert torch.equal(*outputs)
