@@ -118,7 +118,7 @@ def _accuracies(model: nn.Module, images: Tensor, digits: Tensor, when: str) -> 
         "single_adapter": {"routed": False, "single": True},
     },
     quick={"steps": 300},
-    full={"steps": 1500},
+    full={"steps": 1000},
     claims=(
         Claim(
             "a base that the rules freeze moves by exactly 0, in every arm",

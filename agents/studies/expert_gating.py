@@ -113,7 +113,7 @@ def removal_readouts(regions: Regions, images: Tensor, digits: Tensor) -> dict[s
         "labels_20": {"routed": True, "labelled": 0.2},
     },
     quick={"steps": 800},
-    full={"steps": 4000},
+    full={"steps": 3000},
     claims=(
         Claim(
             "routed: the gap between kept and removed rotations is at least 0.3 above that of unrouted experts",
