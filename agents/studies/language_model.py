@@ -79,8 +79,8 @@ class Transformer(nn.Module):
         self.embedding, self.position = nn.Embedding(words, width), nn.Embedding(LENGTH, width)
         self.blocks = nn.ModuleList(Block(width, hidden, heads) for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(width, elementwise_affine=False), nn.Linear(width, words)
-        for table in (self.embedding, self.position):
-            nn.init.normal_(table.weight, std=0.1)
+        nn.init.normal_(self.embedding.weight, std=0.5)
+        nn.init.normal_(self.position.weight, std=0.1)
 
     @property
     def mlps(self) -> tuple[tuple[str, str], ...]:
