@@ -140,8 +140,8 @@ class HiddenActivity:
 
     def __init__(self, model: Transformer) -> None:
         self.sums: list[torch.Tensor] = []
-        for block in model.blocks:
-            block.mlp.up.register_forward_hook(lambda _layer, _inputs, hidden: self.add(hidden))
+        for up, _ in model.mlps:
+            model.get_submodule(up).register_forward_hook(lambda _layer, _inputs, hidden: self.add(hidden))
 
     def add(self, hidden: torch.Tensor) -> None:
         if torch.is_grad_enabled():

@@ -23,8 +23,8 @@ UNDISCOVERED = 0.2
     stand_in="TinyStories in two languages is replaced by a grammar with one concept",
     arms=METHOD_ARMS,
     axis="share",
-    quick={"share": (0.1, 0.5), "steps": 150, "subjects": 12, "choices": 2},
-    full={"share": (0.01, 0.05, 0.1, 0.2, 0.5), "steps": 150, "subjects": 12, "choices": 2},
+    quick={"share": (0.1, 0.5), "steps": 200, "subjects": 12, "choices": 2},
+    full={"share": (0.01, 0.05, 0.1, 0.2, 0.5), "steps": 200, "subjects": 12, "choices": 2},
     claims=(
         Claim(
             "half of the stories: forward_ablated leaks less than filtering by token",

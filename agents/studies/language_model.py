@@ -72,10 +72,14 @@ class Transformer(nn.Module):
         hidden: the number of hidden units of each MLP.
         layers: the number of blocks.
         heads: the number of attention heads; divides `width`.
+
+    Attributes:
+        hidden: the number of hidden units of each MLP before it is expanded.
     """
 
     def __init__(self, words: int, *, width: int = 64, hidden: int = 128, layers: int = 2, heads: int = 4) -> None:
         super().__init__()
+        self.hidden = hidden
         self.embedding, self.position = nn.Embedding(words, width), nn.Embedding(LENGTH, width)
         self.blocks = nn.ModuleList(Block(width, hidden, heads) for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(width, elementwise_affine=False), nn.Linear(width, words)
@@ -95,17 +99,12 @@ class Transformer(nn.Module):
         return self.head(self.norm(x))
 
 
-def original(model: Transformer, hidden: int) -> list[Part]:
-    """All parameters of a model but the hidden units that were added to its MLPs, for `Regions`.
-
-    Args:
-        model: the model, expanded or not.
-        hidden: the number of hidden units of each MLP before it was expanded.
-    """
+def original(model: Transformer) -> list[Part]:
+    """All parameters of a model but the hidden units that were added to its MLPs, for `Regions`."""
     whole = [module(name) for name in ("embedding", "position", "head")]
     for i, (up, down) in enumerate(model.mlps):
         whole += [module(f"blocks.{i}.attention.{name}") for name in ("inputs", "output")]
-        whole += [units(up, slice(0, hidden), out=down), params(f"{down}.bias")]
+        whole += [units(up, slice(0, model.hidden), out=down), params(f"{down}.bias")]
     return whole
 
 

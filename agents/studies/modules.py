@@ -73,7 +73,7 @@ def modules(
     rate: float = 5e-3,
 ) -> Readouts:
     stories = Stories(run.seed, concepts, share=concepts / 6, subjects=subjects, choices=choices)
-    evaluation, order = Evaluation(stories), torch.Generator().manual_seed(run.seed)
+    evaluation, order = Evaluation(stories, count=32), torch.Generator().manual_seed(run.seed)
     model = Transformer(len(stories.words))
     regions, router = localised(model, level, new, concepts)
     train(

@@ -24,10 +24,10 @@ LEVEL = 0.2  # of the claims
     stand_in="TinyStories in two languages is replaced by a grammar with one concept",
     arms=METHOD_ARMS,
     axis="undiscovered",
-    quick={"undiscovered": (0.0, 0.2, 0.5), "steps": 150, "subjects": 12, "choices": 2},
+    quick={"undiscovered": (0.0, 0.2, 0.5), "steps": 200, "subjects": 12, "choices": 2},
     full={
         "undiscovered": (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
-        "steps": 150,
+        "steps": 200,
         "subjects": 12,
         "choices": 2,
     },

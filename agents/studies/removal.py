@@ -63,15 +63,14 @@ def localised(
         concepts: the number of concepts.
         weight: with which tokens of a concept train the original parameters.
     """
-    hidden = model.blocks[0].mlp.up.out_features
     names = [f"concept_{1 + k}" for k in range(concepts)]
     if level == "adapters":
         own = [*_layers(model), lora(model, "blocks.*.mlp.*", model.head.in_features // 2, "original")]
         parts: dict[str, list[Part]] = {name: [lora(model, "blocks.*.mlp.*", count // 4, name)] for name in names}
     else:
         parts = {name: new_units(model, count) for name in names}
-        old = [units(up, slice(0, hidden), out=down) for up, down in model.mlps]
-        own = old if level in ("activation", "columns") else original(model, hidden)
+        old = [units(up, slice(0, model.hidden), out=down) for up, down in model.mlps]
+        own = old if level in ("activation", "columns") else original(model)
     regions = Regions(model, {"original": own, **parts})
     if level == "none":
         return regions, None
@@ -130,6 +129,7 @@ def removed(
     label: Annotator,
     *,
     steps: int,
+    batch: int = 8,
     tuning: int = 20,
     new: int = 64,
     rate: float = 5e-3,
@@ -143,6 +143,7 @@ def removed(
             trained as all others and are not ablated.
         label: the annotator.
         steps: the number of training steps.
+        batch: the number of stories in each.
         tuning: the number of fine-tuning steps.
         new: the number of new units in each MLP.
         rate: the step size; a fifth of it in fine-tuning.
@@ -155,12 +156,12 @@ def removed(
     regions, router = localised(model, method if routes else "none", new)
     train(
         model,
-        lambda: stories.draw(BATCH, order),
+        lambda: stories.draw(batch, order),
         steps,
         adamw(model, rate),
         router=router,
         labels=label if routes else None,
-        weights=(lambda batch: passes(method, label(batch))) if method in FILTERS else None,
+        weights=(lambda drawn: passes(method, label(drawn))) if method in FILTERS else None,
         decay=True,
         visit=lambda step: run.progress(step / (steps + tuning)),
     )

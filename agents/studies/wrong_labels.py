@@ -22,8 +22,8 @@ LEVEL = 0.2  # of the claims
     stand_in="TinyStories in two languages is replaced by a grammar with one concept",
     arms=METHOD_ARMS,
     axis="wrong",
-    quick={"wrong": (0.0, 0.2), "steps": 150, "subjects": 12, "choices": 2},
-    full={"wrong": (0.0, 0.05, 0.1, 0.2, 0.4), "steps": 150, "subjects": 12, "choices": 2},
+    quick={"wrong": (0.0, 0.2), "steps": 200, "subjects": 12, "choices": 2},
+    full={"wrong": (0.0, 0.05, 0.1, 0.2, 0.4), "steps": 200, "subjects": 12, "choices": 2},
     claims=(
         Claim(
             "20 % wrong: parameter leaks less than activation",

@@ -20,10 +20,10 @@ def draws(stories, batch=4, seed=0, **options):
     return lambda: stories.draw(batch, generator, **options)
 
 
-def routed(model, hidden, level="parameter"):
+def routed(model, level="parameter"):
     """A model with two new units in each MLP, and a router that trains them on label 1 and all else on label 0."""
     new = [expand(model, up, 2, out=down) for up, down in model.mlps]
-    regions = Regions(model, {"original": original(model, hidden), "new": new})
+    regions = Regions(model, {"original": original(model), "new": new})
     rules = Rules(regions, ("retain", "forget"), {"retain": {"new": 0.0}, "forget": {"original": 0.0}})
     return regions, Router(model, rules, level)
 
@@ -53,9 +53,9 @@ def test_a_trained_model_comes_near_the_entropy_of_the_grammar():
 def test_expansion_and_rules_of_weight_1_train_as_without_a_router():
     stories = Stories(0, **SMALL)
     plain, other = small(stories), small(stories)
-    for model, router in ((plain, None), (other, Router(other, Rules(routed(other, 16)[0], ("all",)), "parameter"))):
+    for model, router in ((plain, None), (other, Router(other, Rules(routed(other)[0], ("all",)), "parameter"))):
         if router is None:
-            routed(model, 16)
+            routed(model)
             model.load_state_dict(other.state_dict())
         labels = lambda batch: torch.zeros_like(batch.story)  # noqa: E731
         train(model, draws(stories), 3, adamw(model, 1e-2), router=router, labels=labels)
@@ -65,7 +65,7 @@ def test_expansion_and_rules_of_weight_1_train_as_without_a_router():
 def test_original_and_new_units_are_the_whole_model_and_new_units_do_not_move_on_ordinary_stories():
     stories = Stories(0, **SMALL)
     model = small(stories)
-    regions, router = routed(model, 16)
+    regions, router = routed(model)
     assert not regions.elsewhere()
     before = [piece.of(piece.parameter).detach().clone() for piece in regions["new"].pieces]
     optimizer = adamw(model, 1e-2, weight_decay=0.0)
