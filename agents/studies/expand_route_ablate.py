@@ -8,8 +8,9 @@ of activations, and zeroes the new units on ordinary tokens. Smaller here: a gra
 width 64 instead of 28 M parameters, 64 new units in both layers, and perfect token labels.
 
 The arm `published` has the publication's weight -0.75 of concept tokens in the original units and its L1 penalty, here
-on the activations of all hidden units. The columns of an arm are the weights that read hidden units. Adapters replace
-the new units by a low-rank adapter of each MLP layer, whose own weights stay as initialised; their control is not run.
+on the activations of all hidden units. In `columns` only the weights that read hidden units are routed. In `adapters` a
+low-rank adapter of each MLP layer replaces the new units, and the layer's own weights stay as initialised; this arm has
+no control of its own.
 
 Read-outs, in nats per verb or object: `retain_<when>` in ordinary stories and `forget_<when>` in sentences about the
 concept, where <when> is before, ablated, tuned (ablated and fine-tuned) or retrained (tuned, then retrained).
@@ -19,6 +20,7 @@ import copy
 from functools import partial
 
 import torch
+from torch import nn
 
 from agents.studies.language_model import Evaluation, Transformer, adamw, train
 from agents.studies.removal import BATCH, ORDINARY, few, localised
@@ -119,6 +121,8 @@ def expand_route_ablate(
         decay=True,
         visit=lambda step: run.progress(step / (steps + 2 * tuning)),
     )
+    if activity:
+        activity.remove()
     found = readouts("before", evaluation, model)
     ablate(regions, "concept_1")
     found |= readouts("ablated", evaluation, model)
@@ -140,17 +144,21 @@ class HiddenActivity:
 
     def __init__(self, model: Transformer) -> None:
         self.sums: list[torch.Tensor] = []
-        for up, _ in model.mlps:
-            model.get_submodule(up).register_forward_hook(lambda _layer, _inputs, hidden: self.add(hidden))
+        layers = [model.get_submodule(up) for up, _ in model.mlps]
+        self.handles = [layer.register_forward_hook(self.add) for layer in layers]
 
-    def add(self, hidden: torch.Tensor) -> None:
-        if torch.is_grad_enabled():
-            self.sums.append(hidden.relu().sum(-1).mean())
+    def add(self, _layer: nn.Module, _inputs: object, hidden: torch.Tensor) -> None:
+        self.sums.append(hidden.relu().sum(-1).mean())
 
     def take(self) -> torch.Tensor:
         """The sum over layers since the last call."""
         total, self.sums = torch.stack(self.sums).sum(), []
         return total
+
+    def remove(self) -> None:
+        """Removes the hooks."""
+        for handle in self.handles:
+            handle.remove()
 
 
 def readouts(when: str, evaluation: Evaluation, model: Transformer) -> dict[str, float]:

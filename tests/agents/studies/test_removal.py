@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from agents.studies import find
+from agents.studies.expand_route_ablate import HiddenActivity
 from agents.studies.language_model import Evaluation, Transformer, adamw, token_losses, train
 from agents.studies.modules import losses_without
 from agents.studies.removal import ORDINARY, UNKNOWN, Annotator, annotator, few, labelled_ordinary, localised, passes
@@ -155,3 +156,18 @@ def test_a_study_reports_finite_losses_of_retain_and_forget(name, arm, readout):
     assert readout in found
     assert all(math.isfinite(value) and value > 0 for value in found.values())
     assert run.shares[0] == 0
+
+
+def test_the_activity_is_the_sum_of_positive_hidden_activations_per_token_until_it_is_removed():
+    stories, model, _, _ = built("none")
+    tokens, hidden = stories.draw(2, torch.Generator().manual_seed(0)).tokens, []
+    handle = model.blocks[1].mlp.up.register_forward_hook(lambda _layer, _inputs, output: hidden.append(output))
+    activity = HiddenActivity(model)
+    token_losses(model, tokens)
+    total = activity.take()
+    handle.remove()
+    assert activity.sums == []
+    assert float(total.detach()) > float(hidden[0].relu().sum(-1).mean().detach()) > 0
+    activity.remove()
+    token_losses(model, tokens)
+    assert activity.sums == []
