@@ -13,7 +13,9 @@ low-rank adapter of each MLP layer replaces the new units, and the layer's own w
 no control of its own.
 
 Read-outs, in nats per verb or object: `retain_<when>` in ordinary stories and `forget_<when>` in sentences about the
-concept, where <when> is before, ablated, tuned (ablated and fine-tuned) or retrained (tuned, then retrained).
+concept, where <when> is before, ablated, tuned (ablated and fine-tuned) or retrained (tuned, then retrained). Compare
+`forget_before` with the control's: where new units and nothing else learn the concept, they learn it more slowly, and
+part of a large `forget_tuned` is then what was never learned.
 """
 
 import copy
@@ -89,6 +91,7 @@ def above_control(outcomes: Outcomes, arm: str, readout: str) -> float:
     pictures=(
         Picture("forget_tuned", "forget loss after removal (nats)"),
         Picture("retain_tuned", "retain loss after removal (nats)"),
+        Picture("forget_before", "forget loss before ablation (nats)"),
         Picture("forget_loss", "forget loss while retraining (nats)", "steps"),
     ),
 )
