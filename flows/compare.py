@@ -52,14 +52,14 @@ def certify_jobs(sweep: Sweep, config: CompareConfig) -> list[Job]:
     return [Job(certify, run, f"certificate at {certificate_title(run)}") for run in runs]
 
 
-def write_results(sweep: Sweep, config: CompareConfig, missing: Missing) -> None:
+def publish(sweep: Sweep, config: CompareConfig, missing: Missing) -> None:
     """Writes and publishes the report of a sweep, and registers its best agents."""
     complete_levels(config, sweep.record)
     comparison = finalize(sweep.store, sweep.record.run_id, missing)
     prefect_artifacts.publish_results(comparison, comparison.results.folder / PAGE)
 
 
-SWEEP = Procedure(compare, certify_jobs, write_results)
+SWEEP = Procedure(compare, certify_jobs, publish)
 compare_here = partial(run_here, SWEEP)
 
 

@@ -9,7 +9,7 @@ from prefect import flow
 from flows import search_path
 from flows.config import RunOptions
 from flows.errors import UserError
-from flows.reporting.study_report import StudyReport, make_report, write_study_report
+from flows.reporting.study_report import StudyReport, read_report, write_study_report
 from flows.running.runners import check_runner
 from flows.study_config import StudyConfig
 from flows.sweep import prefect_artifacts
@@ -46,7 +46,7 @@ def check_study(config: StudyConfig) -> None:
     from agents import studies
 
     try:
-        studies.find(config.study)
+        studies.find_study(config.study)
     except ValueError as error:
         raise UserError(str(error)) from None
     check_runner(config)
@@ -57,14 +57,14 @@ def no_jobs(sweep: Sweep, config: StudyConfig) -> list[Job]:
     return []
 
 
-def write_results(sweep: Sweep, config: StudyConfig, missing: Missing) -> None:
+def finish(sweep: Sweep, config: StudyConfig, missing: Missing) -> None:
     """Writes and publishes the report of a study, and tags and logs its verdicts."""
     finish_study(sweep.store, sweep.record.run_id, missing)
 
 
 def finish_study(store: Store, run_id: str, missing: Missing) -> StudyReport:
     """Writes the report of a study that has its runs; returns it."""
-    report = make_report(store, run_id)
+    report = read_report(store, run_id)
     page = write_study_report(store, report, missing)
     with missing.part("tags and metrics of the study"):
         store.client.set_tag(run_id, "verdict", report.verdict)
@@ -78,5 +78,5 @@ def finish_study(store: Store, run_id: str, missing: Missing) -> StudyReport:
     return report
 
 
-STUDY = Procedure(study, no_jobs, write_results)
+STUDY = Procedure(study, no_jobs, finish)
 study_here = partial(run_here, STUDY)

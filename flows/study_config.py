@@ -84,7 +84,7 @@ class StudyConfig(Settings):
         """Lists every run. Seeds vary slowest, so one seed of every arm finishes early."""
         from agents import studies
 
-        study = studies.find(self.study)
+        study = studies.find_study(self.study)
         return [
             StudyRun(
                 study=self.study,

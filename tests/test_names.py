@@ -13,7 +13,9 @@ EXCEPTIONS = {  # name -> why several modules define it
     "measure": "the interface of a benchmark subject",
     "open_workers": "the interface of a runner",
     "report": "a flow and the command that starts it",
+    "run": "the training function of a sweep and that of a study",
     "serve": "a function and the command that calls it",
+    "study": "a decorator, a flow and a group of commands",
     "train": "a task of the comparison and a command",
     "unknown_name": "one error format in packages that import nothing of each other",
 }

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from agents.studies import data
 from agents.studies.split_classifier import cross_entropy
-from agents.studies.study import Claim, Picture, Run, study
+from agents.studies.study import Claim, Panel, Run, study
 from agents.studies.training import minimise, perceptron
 from routing import Regions, Router, Rules, lora, moved, params, set_scale, snapshot
 
@@ -141,9 +141,9 @@ def _accuracies(model: nn.Module, images: Tensor, digits: Tensor, when: str) -> 
             at_most=0.05,
         ),
     ),
-    pictures=(
-        Picture("private_after", "accuracy on private digits after the removal"),
-        Picture("public_after", "accuracy on public digits after the removal"),
+    panels=(
+        Panel("private_after", "accuracy on private digits after the removal"),
+        Panel("public_after", "accuracy on public digits after the removal"),
     ),
     stand_in="a perceptron on the digits of scikit-learn in place of a language model",
 )

@@ -18,7 +18,7 @@ import torch
 from agents.studies import data, splits
 from agents.studies.split_autoencoder import absolute_error, autoencoder, image_decoder
 from agents.studies.splits import BOTH, BOTTOM, TOP, Penalties
-from agents.studies.study import Claim, Outcomes, Picture, Run, study
+from agents.studies.study import Claim, Outcomes, Panel, Run, study
 
 DIGIT = 4
 
@@ -53,10 +53,10 @@ DIGIT = 4
             at_least=1.3,
         ),
     ),
-    pictures=(
-        Picture("bottom_digit_error", "bottom half: error on the digit (pixels in [-1, 1])"),
-        Picture("bottom_others_error", "bottom half: error on the others (pixels in [-1, 1])"),
-        Picture("digit_reconstruction_error", "autoencoder: error on the digit (pixels in [-1, 1])"),
+    panels=(
+        Panel("bottom_digit_error", "bottom half: error on the digit (pixels in [-1, 1])"),
+        Panel("bottom_others_error", "bottom half: error on the others (pixels in [-1, 1])"),
+        Panel("digit_reconstruction_error", "autoencoder: error on the digit (pixels in [-1, 1])"),
     ),
     stand_in="the digits of scikit-learn, of 8 x 8 pixels, and a smaller network",
 )

@@ -24,10 +24,10 @@ from functools import partial
 import torch
 from torch import nn
 
-from agents.studies.language_model import Evaluation, Transformer, adamw, train
+from agents.studies.language_model import StoryEvaluation, Transformer, adamw, train
 from agents.studies.removal import BATCH, ORDINARY, few, localised
 from agents.studies.stories import Stories
-from agents.studies.study import Claim, Outcomes, Picture, Readouts, Run, study
+from agents.studies.study import Claim, Outcomes, Panel, Readouts, Run, study
 from routing import ablate
 
 
@@ -88,11 +88,11 @@ def above_control(outcomes: Outcomes, arm: str, readout: str) -> float:
             at_least=0.0,
         ),
     ),
-    pictures=(
-        Picture("forget_tuned", "forget loss after removal (nats)"),
-        Picture("retain_tuned", "retain loss after removal (nats)"),
-        Picture("forget_before", "forget loss before ablation (nats)"),
-        Picture("forget_loss", "forget loss while retraining (nats)", "steps"),
+    panels=(
+        Panel("forget_tuned", "forget loss after removal (nats)"),
+        Panel("retain_tuned", "retain loss after removal (nats)"),
+        Panel("forget_before", "forget loss before ablation (nats)"),
+        Panel("forget_loss", "forget loss while retraining (nats)", "steps"),
     ),
 )
 def expand_route_ablate(
@@ -109,7 +109,7 @@ def expand_route_ablate(
     tuning: int = 40,
 ) -> Readouts:
     stories = Stories(run.seed, choices=choices, subjects=subjects)
-    evaluation, order = Evaluation(stories), torch.Generator().manual_seed(run.seed)
+    evaluation, order = StoryEvaluation(stories), torch.Generator().manual_seed(run.seed)
     model = Transformer(len(stories.words))
     regions, router = localised(model, level, new, weight=weight)
     activity = HiddenActivity(model) if sparsity else None
@@ -164,5 +164,5 @@ class HiddenActivity:
             handle.remove()
 
 
-def readouts(when: str, evaluation: Evaluation, model: Transformer) -> dict[str, float]:
+def readouts(when: str, evaluation: StoryEvaluation, model: Transformer) -> dict[str, float]:
     return {name.replace("loss", when): value for name, value in evaluation(model).items()}

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from agents.studies import data
 from agents.studies.split_classifier import cross_entropy
-from agents.studies.study import Claim, Picture, Run, study
+from agents.studies.study import Claim, Panel, Run, study
 from agents.studies.training import minimise, perceptron
 from routing import Regions, Router, Rules, ablated, module
 
@@ -126,11 +126,11 @@ def removal_readouts(regions: Regions, images: Tensor, digits: Tensor) -> dict[s
             at_most=0.05,
         ),
     ),
-    pictures=(
-        Picture("kept_accuracy", "accuracy on rotations kept"),
-        Picture("removed_accuracy", "accuracy on rotations removed"),
-        Picture("worst_kept_loss", "largest fall of accuracy on rotations kept"),
-        Picture("accuracy", "accuracy of the complete model"),
+    panels=(
+        Panel("kept_accuracy", "accuracy on rotations kept"),
+        Panel("removed_accuracy", "accuracy on rotations removed"),
+        Panel("worst_kept_loss", "largest fall of accuracy on rotations kept"),
+        Panel("accuracy", "accuracy of the complete model"),
     ),
     stand_in="rotated digits and perceptrons in place of domains of text and a transformer",
 )

@@ -12,7 +12,7 @@ without removal too, so that arm is the line to compare with.
 from agents.studies.partial_labels import KNOWN
 from agents.studies.removal import METHOD_ARMS, advantage, annotator, removed
 from agents.studies.stories import Stories
-from agents.studies.study import Claim, Picture, Readouts, Run, study
+from agents.studies.study import Claim, Panel, Readouts, Run, study
 
 UNDISCOVERED = 0.2
 
@@ -42,9 +42,9 @@ UNDISCOVERED = 0.2
             at_least=0.0,
         ),
     ),
-    pictures=(
-        Picture("forget_loss", "forget loss after removal (nats)", "axis", horizontal="share of concept stories"),
-        Picture("retain_loss", "retain loss after removal (nats)", "axis", horizontal="share of concept stories"),
+    panels=(
+        Panel("forget_loss", "forget loss after removal (nats)", "axis", horizontal="share of concept stories"),
+        Panel("retain_loss", "retain loss after removal (nats)", "axis", horizontal="share of concept stories"),
     ),
 )
 def forget_share(run: Run, *, method: str, share: float, steps: int, subjects: int, choices: int) -> Readouts:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.studies.stories import LENGTH, PERIOD, Batch, Stories
+from agents.studies.stories import LENGTH, PERIOD, Stories, StoryBatch
 from routing import Router, module, params, units
 from routing.selectors import Part
 
-Draw = Callable[[], Batch]
+Draw = Callable[[], StoryBatch]
 Visit = Callable[[int], None]
 """Receives the number of optimiser steps done."""
 
@@ -36,7 +36,7 @@ class Attention(nn.Module):
         return self.output(mixed.transpose(1, 2).flatten(2))
 
 
-class MLP(nn.Module):
+class FeedForward(nn.Module):
     """One hidden layer: `down(relu(up(x)))`."""
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -48,12 +48,12 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each on the normalised residual stream."""
+    """Attention and FeedForward, each on the normalised residual stream."""
 
     def __init__(self, width: int, hidden: int, heads: int) -> None:
         super().__init__()
         self.norm_1, self.norm_2 = (nn.LayerNorm(width, elementwise_affine=False) for _ in range(2))
-        self.attention, self.mlp = Attention(width, heads), MLP(width, hidden)
+        self.attention, self.mlp = Attention(width, heads), FeedForward(width, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm_1(x))
@@ -69,12 +69,12 @@ class Transformer(nn.Module):
     Args:
         words: the size of the vocabulary.
         width: the width of the residual stream.
-        hidden: the number of hidden units of each MLP.
+        hidden: the number of hidden units of each FeedForward.
         layers: the number of blocks.
         heads: the number of attention heads; divides `width`.
 
     Attributes:
-        hidden: the number of hidden units of each MLP before it is expanded.
+        hidden: the number of hidden units of each FeedForward before it is expanded.
     """
 
     def __init__(self, words: int, *, width: int = 64, hidden: int = 128, layers: int = 2, heads: int = 4) -> None:
@@ -128,8 +128,8 @@ def train(
     optimizer: torch.optim.Optimizer,
     *,
     router: Router | None = None,
-    labels: Callable[[Batch], Tensor] | None = None,
-    weights: Callable[[Batch], Tensor] | None = None,
+    labels: Callable[[StoryBatch], Tensor] | None = None,
+    weights: Callable[[StoryBatch], Tensor] | None = None,
     penalty: Callable[[], Tensor] | None = None,
     decay: bool = False,
     visit: Visit | None = None,
@@ -168,7 +168,9 @@ def train(
         visit(steps)
 
 
-def _losses(model: nn.Module, batch: Batch, router: Router | None, labels: Callable[[Batch], Tensor] | None) -> Tensor:
+def _losses(
+    model: nn.Module, batch: StoryBatch, router: Router | None, labels: Callable[[StoryBatch], Tensor] | None
+) -> Tensor:
     if router is None or labels is None:
         return token_losses(model, batch.tokens)
     with router(labels(batch)):
@@ -179,7 +181,7 @@ def _weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
     return (losses * weights).sum() / weights.sum().clamp(min=1)
 
 
-class Evaluation:
+class StoryEvaluation:
     """Retain loss and forget losses on held-out stories.
 
     Args:
@@ -192,7 +194,7 @@ class Evaluation:
         generator = torch.Generator().manual_seed(seed)
         kinds = range(1 + stories.concepts)
         batches = [stories.draw(count, generator, kind=kind) for kind in kinds]
-        self.batch = Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+        self.batch = StoryBatch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
         self.masks = [self.batch.retain(), *(self.batch.forget(kind) for kind in kinds if kind)]
 
     @torch.no_grad()

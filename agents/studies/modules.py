@@ -15,10 +15,10 @@ from statistics import fmean
 
 import torch
 
-from agents.studies.language_model import Evaluation, Transformer, adamw, train
+from agents.studies.language_model import StoryEvaluation, Transformer, adamw, train
 from agents.studies.removal import BATCH, ORDINARY, localised
 from agents.studies.stories import Stories
-from agents.studies.study import Claim, Picture, Readouts, Run, study
+from agents.studies.study import Claim, Panel, Readouts, Run, study
 from routing import Regions, ablated
 
 
@@ -56,9 +56,9 @@ from routing import Regions, ablated
             at_most=0.25,
         ),
     ),
-    pictures=(
-        Picture("forget_own", "loss of a concept without its own module (nats)"),
-        Picture("forget_other", "loss of a concept without another module (nats)"),
+    panels=(
+        Panel("forget_own", "loss of a concept without its own module (nats)"),
+        Panel("forget_other", "loss of a concept without another module (nats)"),
     ),
 )
 def modules(
@@ -73,7 +73,7 @@ def modules(
     rate: float = 5e-3,
 ) -> Readouts:
     stories = Stories(run.seed, concepts, share=concepts / 6, subjects=subjects, choices=choices)
-    evaluation, order = Evaluation(stories, count=32), torch.Generator().manual_seed(run.seed)
+    evaluation, order = StoryEvaluation(stories, count=32), torch.Generator().manual_seed(run.seed)
     model = Transformer(len(stories.words))
     regions, router = localised(model, level, new, concepts)
     train(
@@ -89,7 +89,7 @@ def modules(
     return losses_without(regions, evaluation, concepts)
 
 
-def losses_without(regions: Regions, evaluation: Evaluation, concepts: int) -> dict[str, float]:
+def losses_without(regions: Regions, evaluation: StoryEvaluation, concepts: int) -> dict[str, float]:
     """The read-outs of a model whose modules are the regions concept_1, concept_2, ..."""
 
     def losses(*removed: int) -> list[float]:

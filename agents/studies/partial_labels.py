@@ -12,7 +12,7 @@ sentences about the concept, the lower the more has leaked, and `retain_loss`, t
 
 from agents.studies.removal import METHOD_ARMS, advantage, annotator, removed
 from agents.studies.stories import Stories
-from agents.studies.study import Claim, Picture, Readouts, Run, study
+from agents.studies.study import Claim, Panel, Readouts, Run, study
 
 KNOWN = 0.5  # share of ordinary stories that are labelled
 LEVEL = 0.2  # of the claims
@@ -58,9 +58,9 @@ LEVEL = 0.2  # of the claims
             at_most=0.05,
         ),
     ),
-    pictures=(
-        Picture("forget_loss", "forget loss after removal (nats)", "axis", horizontal="undiscovered share"),
-        Picture("retain_loss", "retain loss after removal (nats)", "axis", horizontal="undiscovered share"),
+    panels=(
+        Panel("forget_loss", "forget loss after removal (nats)", "axis", horizontal="undiscovered share"),
+        Panel("retain_loss", "retain loss after removal (nats)", "axis", horizontal="undiscovered share"),
     ),
 )
 def partial_labels(run: Run, *, method: str, undiscovered: float, steps: int, subjects: int, choices: int) -> Readouts:

@@ -15,8 +15,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from agents.studies.language_model import Evaluation, Transformer, adamw, original, train
-from agents.studies.stories import LENGTH, RETAIN, SENTENCE, SENTENCES, Batch, Stories
+from agents.studies.language_model import StoryEvaluation, Transformer, adamw, original, train
+from agents.studies.stories import LENGTH, RETAIN, SENTENCE, SENTENCES, Stories, StoryBatch
 from agents.studies.study import Outcomes, Readouts, Run
 from routing import Regions, Router, Rules, ablate, expand, lora, module, units
 from routing.selectors import Part
@@ -30,7 +30,7 @@ BATCH, TUNING_STORIES, TUNING_BATCH = 16, 64, 16
 
 
 def new_units(model: Transformer, count: int) -> list[Part]:
-    """Adds `count` hidden units to every MLP; returns them."""
+    """Adds `count` hidden units to every FeedForward; returns them."""
     return [expand(model, up, count, out=down) for up, down in model.mlps]
 
 
@@ -59,7 +59,7 @@ def localised(
         level: activation, parameter, forward_ablated, columns; adapters, for a low-rank adapter of each concept on the
             MLPs instead of new units (the MLPs themselves stay as initialised, and an adapter of half their width is
             original); or none, without a router.
-        count: the number of new units in each MLP for each concept; of adapters, four times their rank.
+        count: the number of new units in each FeedForward for each concept; of adapters, four times their rank.
         concepts: the number of concepts.
         weight: with which tokens of a concept train the original parameters.
     """
@@ -101,7 +101,7 @@ class Annotator:
     ) -> None:
         self.generator, self.undiscovered, self.known, self.wrong = generator, undiscovered, known, wrong
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: StoryBatch) -> Tensor:
         """Labels (B, T) of the rules."""
         missed, flipped = (torch.rand(len(batch.story), generator=self.generator) for _ in range(2))
         false = torch.rand(len(batch.story), SENTENCES, generator=self.generator) < 0.5
@@ -145,7 +145,7 @@ def removed(
         steps: the number of training steps.
         batch: the number of stories in each.
         tuning: the number of fine-tuning steps.
-        new: the number of new units in each MLP.
+        new: the number of new units in each FeedForward.
         rate: the step size; a fifth of it in fine-tuning.
 
     Returns:
@@ -168,7 +168,7 @@ def removed(
     if routes:
         ablate(regions, "concept_1")
     train(model, partial(few, labelled_ordinary(stories, order, label), order), tuning, adamw(model, rate / 5))
-    return Evaluation(stories)(model)
+    return StoryEvaluation(stories)(model)
 
 
 def advantage(outcomes: Outcomes, level: float, over: str, arm: str = "forward_ablated") -> float:
@@ -181,14 +181,14 @@ def annotator(seed: int, **faults: float) -> Annotator:
     return Annotator(torch.Generator().manual_seed(10**5 + seed), **faults)
 
 
-def labelled_ordinary(stories: Stories, generator: torch.Generator, label: Annotator) -> Batch:
+def labelled_ordinary(stories: Stories, generator: torch.Generator, label: Annotator) -> StoryBatch:
     """At most 64 stories without a token that is labelled as a concept or unlabelled."""
     batch = stories.draw(8 * TUNING_STORIES, generator)
     chosen = (label(batch) == ORDINARY).all(1).nonzero().squeeze(1)[:TUNING_STORIES]
-    return Batch(*(tensor[chosen] for tensor in batch))
+    return StoryBatch(*(tensor[chosen] for tensor in batch))
 
 
-def few(batch: Batch, generator: torch.Generator) -> Batch:
+def few(batch: StoryBatch, generator: torch.Generator) -> StoryBatch:
     """Some of the stories, drawn with replacement."""
     chosen = torch.randint(len(batch.story), (TUNING_BATCH,), generator=generator)
-    return Batch(*(tensor[chosen] for tensor in batch))
+    return StoryBatch(*(tensor[chosen] for tensor in batch))

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from agents.studies import data, splits
 from agents.studies.splits import HALVES, Penalties, SplitCode
-from agents.studies.study import Claim, Picture, Run, study
+from agents.studies.study import Claim, Panel, Run, study
 from agents.studies.training import perceptron
 
 HIDDEN = (256, 128)
@@ -76,11 +76,11 @@ def absolute_error(outputs: Tensor, targets: Tensor) -> Tensor:
             at_most=1.3,
         ),
     ),
-    pictures=(
-        Picture("top_ratio", "top half: error on 5-9 / on 0-4"),
-        Picture("bottom_ratio", "bottom half: error on 0-4 / on 5-9"),
-        Picture("reconstruction_error", "validation error (pixels in [-1, 1])"),
-        Picture("training_loss", "training loss", over="steps"),
+    panels=(
+        Panel("top_ratio", "top half: error on 5-9 / on 0-4"),
+        Panel("bottom_ratio", "bottom half: error on 0-4 / on 5-9"),
+        Panel("reconstruction_error", "validation error (pixels in [-1, 1])"),
+        Panel("training_loss", "training loss", over="steps"),
     ),
     stand_in="the digits of scikit-learn, of 8 x 8 pixels, and a smaller network",
 )

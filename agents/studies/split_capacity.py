@@ -8,7 +8,7 @@ Read-outs are those of `split_autoencoder`, and smaller_ratio, the smaller one o
 """
 
 from agents.studies.split_autoencoder import split_autoencoder
-from agents.studies.study import Claim, Picture, Run, study
+from agents.studies.study import Claim, Panel, Run, study
 
 WIDTHS = (8, 32, 128)
 
@@ -37,11 +37,9 @@ def with_smaller_ratio(readouts: dict[str, float]) -> dict[str, float]:
             at_most=1.3,
         ),
     ),
-    pictures=(
-        Picture(
-            "smaller_ratio", "error on other / own digits, smaller of both halves", over="axis", horizontal="width"
-        ),
-        Picture("reconstruction_error", "validation error (pixels in [-1, 1])", over="axis", horizontal="width"),
+    panels=(
+        Panel("smaller_ratio", "error on other / own digits, smaller of both halves", over="axis", horizontal="width"),
+        Panel("reconstruction_error", "validation error (pixels in [-1, 1])", over="axis", horizontal="width"),
     ),
     stand_in="the digits of scikit-learn, of 8 x 8 pixels, and a smaller network",
 )

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from agents.studies import data, splits
 from agents.studies.splits import HALVES, Penalties, SplitCode
-from agents.studies.study import Claim, Outcomes, Picture, Run, study
+from agents.studies.study import Claim, Outcomes, Panel, Run, study
 from agents.studies.training import perceptron
 
 WIDTH, PENALTIES = 32, Penalties(l1=3e-2)
@@ -57,11 +57,11 @@ def _smaller_gain(seed: Outcomes, arm: str, control: str) -> float:
             at_least=0.0,
         ),
     ),
-    pictures=(
-        Picture("top_gap", "top half: accuracy on 0-4 minus on 5-9"),
-        Picture("bottom_gap", "bottom half: accuracy on 5-9 minus on 0-4"),
-        Picture("accuracy", "validation accuracy"),
-        Picture("training_loss", "training loss (nats)", over="steps"),
+    panels=(
+        Panel("top_gap", "top half: accuracy on 0-4 minus on 5-9"),
+        Panel("bottom_gap", "bottom half: accuracy on 5-9 minus on 0-4"),
+        Panel("accuracy", "validation accuracy"),
+        Panel("training_loss", "training loss (nats)", over="steps"),
     ),
     stand_in="MNIST and a perceptron in place of CIFAR-100 and a ResNet-34; no threshold is taken over",
 )

@@ -9,7 +9,7 @@ Read-outs are those of `split_capacity`.
 
 from agents.studies.split_autoencoder import split_autoencoder
 from agents.studies.split_capacity import with_smaller_ratio
-from agents.studies.study import Claim, Picture, Run, study
+from agents.studies.study import Claim, Panel, Run, study
 
 IMAGES = (100, 400, 1400)
 
@@ -28,9 +28,9 @@ IMAGES = (100, 400, 1400)
             at_least=0.0,
         ),
     ),
-    pictures=(
-        Picture("smaller_ratio", "error on other / own digits, smaller of both halves", over="axis"),
-        Picture("reconstruction_error", "validation error (pixels in [-1, 1])", over="axis"),
+    panels=(
+        Panel("smaller_ratio", "error on other / own digits, smaller of both halves", over="axis"),
+        Panel("reconstruction_error", "validation error (pixels in [-1, 1])", over="axis"),
     ),
     stand_in="the digits of scikit-learn, of 8 x 8 pixels, and a smaller network",
 )

@@ -22,7 +22,7 @@ PERIOD = 0
 RETAIN = 0  # label of ordinary stories and sentences; those of concept k have label k = 1, 2, ...
 
 
-class Batch(NamedTuple):
+class StoryBatch(NamedTuple):
     """Stories with the labels of a perfect annotator."""
 
     tokens: Tensor
@@ -97,7 +97,7 @@ class Stories:
 
     def draw(
         self, count: int, generator: torch.Generator, *, kind: int | None = None, share: float | None = None
-    ) -> Batch:
+    ) -> StoryBatch:
         """Draw stories.
 
         Args:
@@ -116,7 +116,7 @@ class Stories:
         choice = torch.randint(self.choices, sentence.shape, generator=generator)
         period = torch.full_like(subject, PERIOD)
         columns = [1 + subject, self.verb_of[subject, choice], self.object_of[subject, choice], period]
-        return Batch(torch.stack(columns, 2).flatten(1), story, sentence.repeat_interleave(SENTENCE, 1))
+        return StoryBatch(torch.stack(columns, 2).flatten(1), story, sentence.repeat_interleave(SENTENCE, 1))
 
     @property
     def fact_entropy(self) -> float:

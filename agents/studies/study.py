@@ -7,7 +7,7 @@
         quick={"steps": 200},
         full={"steps": 2000},
         claims=(Claim("routed: ratio at least 1.5", lambda seed: seed["routed"]["ratio"], at_least=1.5),),
-        pictures=(Picture("ratio", "error without / with"),),
+        panels=(Panel("ratio", "error without / with"),),
     )
     def split(run: Run, *, routed: bool, steps: int) -> dict[str, float]:
         ...
@@ -63,7 +63,7 @@ class Claim(NamedTuple):
     at_most: float = float("inf")
 
 
-class Picture(NamedTuple):
+class Panel(NamedTuple):
     """A panel of a study's picture. Lines and points are means over seeds with 95 % intervals."""
 
     readout: str
@@ -95,7 +95,7 @@ class Study:
     claims: tuple[Claim, ...]
     presets: Mapping[str, Mapping[str, Any]]
     """quick and full -> keyword arguments of `measure`; of the axis, a tuple of its levels"""
-    pictures: tuple[Picture, ...]
+    panels: tuple[Panel, ...]
     axis: str = ""
     """the keyword argument that varies within each arm; empty if none does"""
     stand_in: str = ""
@@ -158,7 +158,7 @@ def study(
     quick: Mapping[str, Any],
     full: Mapping[str, Any],
     claims: tuple[Claim, ...],
-    pictures: tuple[Picture, ...],
+    panels: tuple[Panel, ...],
     reference: str = "",
     axis: str = "",
     stand_in: str = "",
@@ -171,7 +171,7 @@ def study(
     def decorate(measure: Measure) -> Study:
         made = Study(
             measure.__name__, measure, question, reference, arms, claims,
-            {"quick": quick, "full": full}, pictures, axis, stand_in,
+            {"quick": quick, "full": full}, panels, axis, stand_in,
         )  # fmt: skip
         if measure.__module__.startswith(f"{__package__}."):
             _studies[made.name] = made
@@ -180,14 +180,14 @@ def study(
     return decorate
 
 
-def load() -> Mapping[str, Study]:
+def load_studies() -> Mapping[str, Study]:
     """Imports every module of this package; returns its studies by name."""
     for module in pkgutil.iter_modules(sys.modules[str(__package__)].__path__):
         importlib.import_module(f"{__package__}.{module.name}")
     return dict(sorted(_studies.items()))
 
 
-def find(name: str) -> Study:
+def find_study(name: str) -> Study:
     """Returns the study of this name, or that of another module, written module:name.
 
     Raises:
@@ -195,7 +195,7 @@ def find(name: str) -> Study:
     """
     if ":" in name:
         return _elsewhere(name)
-    known = load()
+    known = load_studies()
     if name not in known:
         near = get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]!r}? one of" if near else "one of"

@@ -11,7 +11,7 @@ Read-outs after removal and 20 steps of fine-tuning on stories labelled as ordin
 
 from agents.studies.removal import METHOD_ARMS, advantage, annotator, removed
 from agents.studies.stories import Stories
-from agents.studies.study import Claim, Picture, Readouts, Run, study
+from agents.studies.study import Claim, Panel, Readouts, Run, study
 
 LEVEL = 0.2  # of the claims
 
@@ -46,9 +46,9 @@ LEVEL = 0.2  # of the claims
             at_least=0.0,
         ),
     ),
-    pictures=(
-        Picture("forget_loss", "forget loss after removal (nats)", "axis", horizontal="share of wrong labels"),
-        Picture("retain_loss", "retain loss after removal (nats)", "axis", horizontal="share of wrong labels"),
+    panels=(
+        Panel("forget_loss", "forget loss after removal (nats)", "axis", horizontal="share of wrong labels"),
+        Panel("retain_loss", "retain loss after removal (nats)", "axis", horizontal="share of wrong labels"),
     ),
 )
 def wrong_labels(run: Run, *, method: str, wrong: float, steps: int, subjects: int, choices: int) -> Readouts:

@@ -21,14 +21,14 @@ def study() -> None:
 
 @study.command("list")
 @store_option
-def list_all() -> None:
+def list_known() -> None:
     """List the studies: name, question, and the verdict of the newest run in the store."""
     from flows.cli.study_commands import list_studies
 
     list_studies()
 
 
-@study.command()
+@study.command("run")
 @click.argument("which", metavar="NAME|all", required=False)
 @setting_options(StudyConfig, hidden=ARGUMENTS)
 @click.option(
@@ -44,7 +44,9 @@ def list_all() -> None:
 @click.option("--next-seeds", is_flag=True, help="add --seeds further seeds to the earlier study with these settings")
 @click.option("--dry-run", is_flag=True, help="check the study and print its runs; run nothing")
 @store_option
-def run(which: str | None, resume: str | None, force: bool, next_seeds: bool, dry_run: bool, **values: Any) -> None:
+def run_command(
+    which: str | None, resume: str | None, force: bool, next_seeds: bool, dry_run: bool, **values: Any
+) -> None:
     """Run the study NAME, or my_module:my_study from this folder, or all, and decide its claims.
 
     One MLflow run holds the study, and nested ones an arm and seed each. A run that finished before with equal
@@ -70,18 +72,18 @@ def run(which: str | None, resume: str | None, force: bool, next_seeds: bool, dr
         run_study(validated(StudyConfig, {**given, "study": which}), options, dry_run)
 
 
-@study.command()
+@study.command("show")
 @click.argument("name", metavar="[NAME|RUN]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @store_option
-def show(name: str | None, as_json: bool) -> None:
+def show_study_command(name: str | None, as_json: bool) -> None:
     """Print the claims and read-outs of a study: the newest run of NAME, or a run by its id or name."""
     from flows.cli.study_commands import show_study
 
     show_study(name, as_json)
 
 
-@study.command()
+@study.command("page")
 @click.option("--out", default=".", metavar="DIR", help="folder of studies.md and studies/  [default: this one]")
 @store_option
 def page(out: str) -> None:

@@ -15,7 +15,7 @@ from flows.errors import UserError
 from flows.project import current_project
 from flows.reporting.report import PAGE
 from flows.reporting.study_page import studies_page
-from flows.reporting.study_report import StudyReport, make_report, summary
+from flows.reporting.study_report import StudyReport, read_report, study_summary
 from flows.shell import shell_command
 from flows.study_config import StudyConfig
 from flows.sweep.lock import sweep_lock
@@ -41,7 +41,7 @@ def list_studies() -> None:
     if project.store or project.database.exists():
         found = latest_studies(Store(project, creates=False))
     elsewhere = {name: study for name in found if ":" in name and (study := _found(name))}
-    for name, study in {**studies.load(), **elsewhere}.items():
+    for name, study in {**studies.load_studies(), **elsewhere}.items():
         run = found.get(name)
         state = f"{run.data.tags.get('verdict', 'no verdict')} ({run.data.params.get('preset')})" if run else "not run"
         print(printable(f"{name:<24} {state:<20} {study.question}"))
@@ -52,7 +52,7 @@ def run_study(config: StudyConfig, options: RunOptions, dry_run: bool = False) -
     from flows.sweep import earlier, plan
 
     search_path.append_folder(str(Path.cwd()))
-    check(config)
+    check_study_settings(config)
     project = current_project() if dry_run else writable_project()
     count = len(config.runs())
     print(f"{config.study}, {config.preset}: {count} runs, {min(count, config.workers)} side by side", flush=True)
@@ -63,7 +63,7 @@ def run_study(config: StudyConfig, options: RunOptions, dry_run: bool = False) -
         if options.next_seeds:
             digest = plan.experiment_digest(config)
             continued = earlier.with_next_seeds(existing_store(), config, options, digest)[1].resume
-        run_flow(project, config, options, FLOW, show, _resume_command(continued))
+        run_flow(project, config, options, FLOW, print_study, _resume_command(continued))
 
 
 def _resume_command(run_id: str = "") -> str:
@@ -79,19 +79,19 @@ def resume_study(name: str, workers: str | None) -> None:
     with sweep_lock(store.project):
         parent = plan.find_unfinished(store, name, StudyConfig.kind)
         config = with_changes(plan.stored_config(parent), {"workers": workers})
-        check(config)
+        check_study_settings(config)
         reuse = parent.data.tags.get(plan.REUSE_TAG) != "False"
         options = RunOptions(resume=parent.info.run_id, reuse=reuse)
         planned = plan.make_plan(store, config, options, plan.experiment_digest(config))
         print(f"study {printable(parent.info.run_name)}, {len(config.runs())} runs: {planned}", flush=True)
-        run_flow(store.project, config, options, FLOW, show, _resume_command(parent.info.run_id))
+        run_flow(store.project, config, options, FLOW, print_study, _resume_command(parent.info.run_id))
 
 
 def run_all(values: Mapping[str, Any], options: RunOptions, dry_run: bool) -> None:
     """`keyhole study run all`: runs every study after the other; exits with 1 if a run of one failed."""
     from agents import studies
 
-    configs = [validated(StudyConfig, {**values, "study": name}) for name in studies.load()]
+    configs = [validated(StudyConfig, {**values, "study": name}) for name in studies.load_studies()]
     failed = []
     for number, config in enumerate(configs, 1):
         print(f"\n[{number}/{len(configs)}] ", end="")
@@ -106,20 +106,20 @@ def run_all(values: Mapping[str, Any], options: RunOptions, dry_run: bool) -> No
         sys.exit(SOME_FAILED)
 
 
-def check(config: StudyConfig) -> None:
+def check_study_settings(config: StudyConfig) -> None:
     """Raises UserError if the study cannot run."""
     from flows.running.runners import check_runner
 
-    find(config.study)
+    require_study(config.study)
     check_runner(config)
 
 
-def find(name: str) -> Any:
+def require_study(name: str) -> Any:
     """Returns the study of this name; raises UserError if there is none."""
     from agents import studies
 
     try:
-        return studies.find(name)
+        return studies.find_study(name)
     except ValueError as error:
         raise UserError(one_line(error)) from None
 
@@ -130,9 +130,9 @@ def show_study(name: str | None, as_json: bool) -> None:
     store = existing_store(writes=False)
     run_id = _find_run(store, name)
     if as_json:
-        print(json.dumps(facts(make_report(store, run_id)), indent=2))
+        print(json.dumps(facts(read_report(store, run_id)), indent=2))
     else:
-        show(store, run_id)
+        print_study(store, run_id)
 
 
 def _find_run(store: Store, name: str | None) -> str:
@@ -149,15 +149,15 @@ def _find_run(store: Store, name: str | None) -> str:
 def _found(name: str) -> Any:
     """The study of this name, or None."""
     try:
-        return find(name)
+        return require_study(name)
     except UserError:
         return None
 
 
-def show(store: Store, run_id: str) -> None:
+def print_study(store: Store, run_id: str) -> None:
     """Prints claims and read-outs of a study, where its report is, and one line that lists what is missing."""
-    report = make_report(store, run_id)
-    print("\n" + "\n".join(printable(line) for line in summary(report).splitlines()) + "\n")
+    report = read_report(store, run_id)
+    print("\n" + "\n".join(printable(line) for line in study_summary(report).splitlines()) + "\n")
     if report.results.reused:
         print(f"{report.results.reused} runs reused from earlier ones (--force makes them again)")
     print(f"report: {report.results.folder / PAGE}\nruns: {shell_command('ui', project=store.project)}", flush=True)
@@ -204,5 +204,5 @@ def write_page(out: str) -> None:
     known = [run.info.run_id for name, run in sorted(latest_studies(store).items()) if _found(name)]
     if not known:
         raise UserError(f"no study was run to its end in {store.name}; {shell_command('study', 'run', 'all')} runs all")
-    for path in studies_page([make_report(store, run_id) for run_id in known], Path(out)):
+    for path in studies_page([read_report(store, run_id) for run_id in known], Path(out)):
         print(path)

@@ -1,4 +1,4 @@
-"""Draws the picture of a study: a panel for each `agents.studies.Picture`, with means and 95 % intervals over seeds."""
+"""Draws the picture of a study: a panel for each `agents.studies.Panel`, with means and 95 % intervals over seeds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from agents.studies import Picture, Study
+from agents.studies import Panel, Study
 from flows.reporting.figures import COLOURS, FAINT, INK, LINES, MARKERS, STYLE, plain_axes, png_bytes
 from flows.reporting.statistics import Interval, interval
 from flows.tracking.study_results import StudyResults, StudyRow
@@ -19,7 +19,7 @@ COLUMNS = 2  # panels in a row
 
 def study_figure(study: Study, results: StudyResults) -> bytes:
     """Draws the panels of a study as a PNG."""
-    count = len(study.pictures)
+    count = len(study.panels)
     columns = min(COLUMNS, count)
     rows = math.ceil(count / columns)
     names = LETTER * max(map(len, study.arms))  # room to the left of panels with a row for each arm
@@ -28,16 +28,16 @@ def study_figure(study: Study, results: StudyResults) -> bytes:
         figsize=(columns * (PANEL_WIDTH + names), rows * (PANEL_HEIGHT * lines)), dpi=130, layout="constrained"
     )
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for picture, axes in zip(study.pictures, panels, strict=False):
-        DRAW[picture.over](axes, picture, study, results)
+    for panel, axes in zip(study.panels, panels, strict=False):
+        DRAW[panel.over](axes, panel, study, results)
         plain_axes(axes)
     for axes in panels[count:]:
         axes.set_visible(False)
     return png_bytes(figure)
 
 
-def _arms(picture: Picture, study: Study) -> Sequence[str]:
-    return picture.arms or list(study.arms)
+def _arms(panel: Panel, study: Study) -> Sequence[str]:
+    return panel.arms or list(study.arms)
 
 
 def _style(study: Study, arm: str) -> dict[str, Any]:
@@ -50,12 +50,12 @@ def _finished(results: StudyResults, arm: str) -> list[StudyRow]:
     return [row for row in results.rows if row.arm == arm and row.status == "FINISHED"]
 
 
-def _draw_arms(axes: Axes, picture: Picture, study: Study, results: StudyResults) -> None:
+def _draw_arms(axes: Axes, panel: Panel, study: Study, results: StudyResults) -> None:
     """A row for each arm: a point for each seed, and mean and interval over them. Of several levels, the first."""
-    arms = _arms(picture, study)
+    arms = _arms(panel, study)
     first = str(study.presets[results.preset][study.axis][0]) if study.axis else ""
     for y, arm in enumerate(arms):
-        values = [row.readouts.get(picture.readout, math.nan) for row in _finished(results, arm) if row.level == first]
+        values = [row.readouts.get(panel.readout, math.nan) for row in _finished(results, arm) if row.level == first]
         found = interval(values)
         axes.plot(values, [y] * len(values), "o", color=FAINT, markersize=3.5, zorder=2)
         colour = _style(study, arm)["color"]
@@ -64,20 +64,20 @@ def _draw_arms(axes: Axes, picture: Picture, study: Study, results: StudyResults
     axes.set_yticks(range(len(arms)), arms)
     axes.set_ylim(len(arms) - 0.5, -0.5)
     at = f", {study.axis.replace('_', ' ')} {first}" if study.axis else ""
-    axes.set_xlabel(picture.label + at, **STYLE)
-    if picture.log:
+    axes.set_xlabel(panel.label + at, **STYLE)
+    if panel.log:
         axes.set_xscale("log")
 
 
-def _draw_axis(axes: Axes, picture: Picture, study: Study, results: StudyResults) -> None:
+def _draw_axis(axes: Axes, panel: Panel, study: Study, results: StudyResults) -> None:
     """A line for each arm over the levels of the axis; levels that are no numbers have equal distances."""
     levels = study.presets[results.preset][study.axis]
     numeric = all(isinstance(level, int | float) for level in levels)
     x = list(map(float, levels)) if numeric else list(range(len(levels)))
-    for index, arm in enumerate(_arms(picture, study)):
+    for index, arm in enumerate(_arms(panel, study)):
         rows = _finished(results, arm)
         found = [
-            interval([row.readouts.get(picture.readout, math.nan) for row in rows if row.level == str(level)])
+            interval([row.readouts.get(panel.readout, math.nan) for row in rows if row.level == str(level)])
             for level in levels
         ]
         _line(axes, x, found, arm, _style(study, arm), MARKERS[index % len(MARKERS)])
@@ -87,19 +87,19 @@ def _draw_axis(axes: Axes, picture: Picture, study: Study, results: StudyResults
         axes.set_xscale("symlog", linthresh=min(value for value in x if value > 0))
         axes.set_xticks(x, [f"{level:g}" for level in levels])
         axes.minorticks_off()
-    _finish(axes, picture, study.axis)
+    _finish(axes, panel, study.axis)
 
 
-def _draw_steps(axes: Axes, picture: Picture, study: Study, results: StudyResults) -> None:
+def _draw_steps(axes: Axes, panel: Panel, study: Study, results: StudyResults) -> None:
     """A line for each arm over the steps of a recorded curve."""
-    for arm in _arms(picture, study):
+    for arm in _arms(panel, study):
         points: Mapping[float, list[float]] = {}
         for row in _finished(results, arm):
-            for step, value in row.curves.get(picture.readout, ()):
+            for step, value in row.curves.get(panel.readout, ()):
                 points.setdefault(step, []).append(value)  # type: ignore[attr-defined]
         steps = sorted(points)
         _line(axes, steps, [interval(points[step]) for step in steps], arm, _style(study, arm))
-    _finish(axes, picture, "step")
+    _finish(axes, panel, "step")
 
 
 def _line(
@@ -111,10 +111,10 @@ def _line(
     axes.fill_between(x, means - halves, means + halves, color=style["color"], alpha=0.13, lw=0)
 
 
-def _finish(axes: Axes, picture: Picture, horizontal: str) -> None:
-    axes.set_xlabel(picture.horizontal or horizontal.replace("_", " "), **STYLE)
-    axes.set_ylabel(picture.label, **STYLE)
-    if picture.log:
+def _finish(axes: Axes, panel: Panel, horizontal: str) -> None:
+    axes.set_xlabel(panel.horizontal or horizontal.replace("_", " "), **STYLE)
+    axes.set_ylabel(panel.label, **STYLE)
+    if panel.log:
         axes.set_yscale("log")
     axes.legend(frameon=False, fontsize=7.5, labelcolor=INK)
 

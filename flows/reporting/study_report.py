@@ -66,7 +66,7 @@ class StudyReport(NamedTuple):
         return interval([row.readouts.get(name, math.nan) for row in rows])
 
 
-def make_report(store: Store, run_id: str) -> StudyReport:
+def read_report(store: Store, run_id: str) -> StudyReport:
     """Reads a study and decides its claims.
 
     Raises:
@@ -76,7 +76,7 @@ def make_report(store: Store, run_id: str) -> StudyReport:
 
     results = read_study(store, run_id)
     try:
-        study = studies.find(results.study)
+        study = studies.find_study(results.study)
     except ValueError as error:
         raise UserError(f"study {results.name} cannot be shown: {error}") from None
     return StudyReport(study, results, decide(study, results))
@@ -94,22 +94,22 @@ def write_study_report(store: Store, report: StudyReport, missing: Missing) -> P
     folder, image = results.folder, b""
     with missing.part("results.csv"):
         folder.mkdir(parents=True, exist_ok=True)
-        write_results(report, folder / "results.csv")
+        write_runs(report, folder / "results.csv")
     with missing.part("claims.csv"):
         write_claims(report.decisions, folder / "claims.csv")
     with missing.part(PICTURE):
         image = study_figure(report.study, results)
         (folder / PICTURE).write_bytes(image)
     with missing.part(PAGE):
-        (folder / PAGE).write_text(render(report, image), encoding="utf-8")
+        (folder / PAGE).write_text(render_study(report, image), encoding="utf-8")
     with missing.part("upload of the report"):
         store.artifacts.upload(results.run_id, folder)
     with missing.part("description in the MLflow UI"):
-        store.describe(results.run_id, summary(report))
+        store.describe(results.run_id, study_summary(report))
     return folder / PAGE
 
 
-def write_results(report: StudyReport, path: Path) -> None:
+def write_runs(report: StudyReport, path: Path) -> None:
     """Writes one line for each run; an undefined read-out is an empty cell."""
     names = report.results.readouts
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -142,7 +142,7 @@ def _ends(found: Interval) -> list[Any]:
     return ["" if math.isnan(value) else value for value in values]
 
 
-def render(report: StudyReport, image: bytes) -> str:
+def render_study(report: StudyReport, image: bytes) -> str:
     """Renders the page as HTML; the template engine escapes text from users."""
     return (
         template_engine()
@@ -158,7 +158,7 @@ def render(report: StudyReport, image: bytes) -> str:
     )
 
 
-def summary(report: StudyReport) -> str:
+def study_summary(report: StudyReport) -> str:
     """Formats verdict, claims and read-outs as text of at most 80 columns."""
     results, study = report.results, report.study
     seeds = f"{len(results.seeds)} seed{'s' * (len(results.seeds) != 1)}"

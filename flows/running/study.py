@@ -39,7 +39,7 @@ def run(config: StudyRun, recorder: Recorder) -> None:
     Raises:
         ValueError: A read-out is no finite number and not nan.
     """
-    study = studies.find(config.study)
+    study = studies.find_study(config.study)
     torch.set_num_threads(1)
     random.seed(config.seed)
     np.random.seed(config.seed)  # noqa: NPY002  (libraries may draw from the global generator)

@@ -11,7 +11,7 @@ from tests.flows.sweep_command import history, server_processes
 STUDY = """
 import os
 import torch
-from agents.studies import Claim, Picture, study
+from agents.studies import Claim, Panel, study
 
 @study(
     question="Is the shift found?",
@@ -23,7 +23,7 @@ from agents.studies import Claim, Picture, study
         Claim("the means differ by 1", lambda s: s["shifted", 1]["mean"] - s["plain", 1]["mean"], 0.999, 1.001),
         Claim("the mean is at least 2", lambda s: s["plain", 1]["mean"], at_least=2),
     ),
-    pictures=(Picture("mean", "mean"), Picture("mean", "mean", "axis"), Picture("running", "mean", "steps")),
+    panels=(Panel("mean", "mean"), Panel("mean", "mean", "axis"), Panel("running", "mean", "steps")),
 )
 def shift(run, *, shift, count, power):
     if shift and os.path.exists("broken") and run.seed == 1:

@@ -5,7 +5,7 @@ Change the question, the arms, the data and the claim. State the source of the e
 
 import torch
 
-from agents.studies import Claim, Picture, Run, study
+from agents.studies import Claim, Panel, Run, study
 
 
 @study(
@@ -21,7 +21,7 @@ from agents.studies import Claim, Picture, Run, study
             at_most=0.8,
         ),
     ),
-    pictures=(Picture("error", "mean squared error"), Picture("error", "mean squared error", over="steps")),
+    panels=(Panel("error", "mean squared error"), Panel("error", "mean squared error", over="steps")),
 )
 def my_study(run: Run, *, count: int, steps: int) -> dict[str, float]:
     """Makes one run: an arm with one seed. Random generators are seeded with `run.seed` before."""

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from agents.studies import find
+from agents.studies import find_study
 from agents.studies.adapters import PRIVATE, PUBLIC, UNKNOWN, adapted, adapter_router, label_of, train_adapters
 from agents.studies.training import perceptron
 from routing import moved, snapshot
@@ -64,9 +64,9 @@ def test_shuffled_labels_are_as_many_of_each_kind_on_the_same_images():
     assert torch.equal(labels[labels != UNKNOWN] == PRIVATE, digits[labels != UNKNOWN] >= 7)
 
 
-@pytest.mark.parametrize("arm", find("adapters").arms)
+@pytest.mark.parametrize("arm", find_study("adapters").arms)
 def test_a_run_moves_the_base_by_exactly_nothing(arm):
-    study = find("adapters")
+    study = find_study("adapters")
     torch.manual_seed(0)
     readouts = study.measure(RUN, **study.settings("quick", arm, None) | {"steps": 3})
     assert (readouts["base_moved"], readouts["frozen_difference"]) == (0.0, 0.0)

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from agents.studies import find
+from agents.studies import find_study
 from agents.studies.expert_gating import (
     ROTATIONS,
     UNKNOWN,
@@ -76,7 +76,7 @@ def test_experts_that_do_one_rotation_each_are_removed_with_it_alone():
 
 @pytest.mark.parametrize("arm", ["unrouted", "shuffled_labels"])
 def test_a_run_returns_accuracies(arm):
-    study = find("expert_gating")
+    study = find_study("expert_gating")
     torch.manual_seed(0)
     readouts = study.measure(RUN, **study.settings("quick", arm, None) | {"steps": 2})
     assert readouts.keys() == {"accuracy", "kept_accuracy", "removed_accuracy", "gap", "worst_kept_loss"}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from agents.studies.language_model import Evaluation, Transformer, adamw, original, token_losses, train
+from agents.studies.language_model import StoryEvaluation, Transformer, adamw, original, token_losses, train
 from agents.studies.stories import Stories
 from routing import Regions, Router, Rules, expand
 
@@ -40,7 +40,7 @@ def test_a_token_is_predicted_from_those_before_it_only():
 
 def test_a_trained_model_comes_near_the_entropy_of_the_grammar():
     stories = Stories(0, share=0.5, **SMALL)
-    model, evaluation = small(stories, width=32, hidden=32, layers=1), Evaluation(stories, count=16)
+    model, evaluation = small(stories, width=32, hidden=32, layers=1), StoryEvaluation(stories, count=16)
     draw = draws(stories, 8)
     train(model, draw, 250, adamw(model, 1e-2), decay=True)
     losses = token_losses(model, draws(stories, 64, seed=1)().tokens)
@@ -112,7 +112,7 @@ def test_the_penalty_is_part_of_the_loss_and_steps_are_visited_before_the_first_
 
 def test_held_out_losses_are_reported_for_each_concept():
     stories = Stories(0, 3, **SMALL)
-    model, evaluation = small(stories), Evaluation(stories, count=4)
+    model, evaluation = small(stories), StoryEvaluation(stories, count=4)
     retain, *forget = evaluation.losses(model)
     assert len(forget) == 3
     assert evaluation(model) == pytest.approx({"retain_loss": retain, "forget_loss": sum(forget) / 3})

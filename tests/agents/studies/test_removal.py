@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from agents.studies import find
+from agents.studies import find_study
 from agents.studies.expand_route_ablate import HiddenActivity
-from agents.studies.language_model import Evaluation, Transformer, adamw, token_losses, train
+from agents.studies.language_model import StoryEvaluation, Transformer, adamw, token_losses, train
 from agents.studies.modules import losses_without
 from agents.studies.removal import ORDINARY, UNKNOWN, Annotator, annotator, few, labelled_ordinary, localised, passes
 from agents.studies.stories import Stories
@@ -124,7 +124,7 @@ def test_stories_for_fine_tuning_are_labelled_as_ordinary_throughout():
 
 def test_losses_without_modules_are_those_of_models_with_these_regions_ablated():
     stories, model, regions, _ = built("none", concepts=2)
-    generator, evaluation = torch.Generator().manual_seed(0), Evaluation(stories, count=4)
+    generator, evaluation = torch.Generator().manual_seed(0), StoryEvaluation(stories, count=4)
     train(model, lambda: stories.draw(4, generator), 5, adamw(model, 1e-2))
     found = losses_without(regions, evaluation, 2)
     with ablated(regions, "concept_1"):
@@ -149,7 +149,7 @@ def test_losses_without_modules_are_those_of_models_with_these_regions_ablated()
     ],
 )
 def test_a_study_reports_finite_losses_of_retain_and_forget(name, arm, readout):
-    study, run = find(name), StandIn()
+    study, run = find_study(name), StandIn()
     level = study.presets["quick"][study.axis][0] if study.axis else None
     budget = {"steps": 2, "subjects": 3} | ({"tuning": 2} if name == "expand_route_ablate" else {})
     found = study.measure(run, **study.settings("quick", arm, level) | budget)

@@ -5,7 +5,7 @@ from math import isfinite
 import pytest
 import torch
 
-from agents.studies import find
+from agents.studies import find_study
 from agents.studies.split_autoencoder import absolute_error, half_readouts
 
 BUDGET = {"steps": 2, "certificate_steps": 2}
@@ -37,7 +37,7 @@ class TinyRun:
 )
 def test_a_run_records_a_curve_and_returns_finite_readouts(name, settings, readouts):
     run = TinyRun()
-    found = find(name).measure(run, routed=True, **settings, **BUDGET)
+    found = find_study(name).measure(run, routed=True, **settings, **BUDGET)
     assert readouts <= found.keys()
     assert all(isinstance(value, float) and isfinite(value) for value in found.values())
     assert run.curves == [(1, "training_loss"), (2, "training_loss")]
@@ -46,7 +46,7 @@ def test_a_run_records_a_curve_and_returns_finite_readouts(name, settings, reado
 
 
 def test_a_run_is_repeated_bit_for_bit():
-    study = find("class_imbalance")
+    study = find_study("class_imbalance")
     assert study.measure(TinyRun(), **study.settings("quick", "routed", None) | BUDGET) == study.measure(
         TinyRun(), **study.settings("quick", "routed", None) | BUDGET
     )
@@ -55,7 +55,7 @@ def test_a_run_is_repeated_bit_for_bit():
 def test_every_claim_of_a_split_study_names_readouts_of_its_arms():
     readouts = {"top_ratio": 2.0, "bottom_ratio": 2.0, "smaller_ratio": 2.0, "top_gap": 1.0, "bottom_gap": 1.0}
     for name in ("split_autoencoder", "split_classifier", "split_capacity", "split_images", "class_imbalance"):
-        study = find(name)
+        study = find_study(name)
         conditions = [arm if level is None else (arm, level) for arm, level in study.conditions("quick")]
         outcomes = {condition: readouts | {"bottom_digit_error": 0.1} for condition in conditions}
         assert [claim for claim in study.claims if not isfinite(claim.value(outcomes))] == []

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from agents import studies
-from agents.studies import Claim, Picture, study
+from agents.studies import Claim, Panel, study
 
 CLAIM = Claim("the number is at least 0", lambda seed: seed["a"]["number"], at_least=0.0)
 WELL = {
@@ -14,7 +14,7 @@ WELL = {
     "quick": {"count": 1, "x": (1, 2)},
     "full": {"count": 9, "x": (1, 2, 3)},
     "claims": (CLAIM,),
-    "pictures": (Picture("number", "number"),),
+    "panels": (Panel("number", "number"),),
     "axis": "x",
 }
 
@@ -55,24 +55,24 @@ def test_a_study_of_another_module_is_found_by_its_name_and_not_listed(tmp_path,
     (tmp_path / "elsewhere_study.py").write_text(
         "from agents.studies import Claim, study\n"
         "claim = Claim('c', lambda seed: seed['a']['x'], at_most=1)\n"
-        "@study(question='?', arms={'a': {}}, quick={}, full={}, claims=(claim,), pictures=())\n"
+        "@study(question='?', arms={'a': {}}, quick={}, full={}, claims=(claim,), panels=())\n"
         "def mine(run): return {'x': 1.0}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert studies.find("elsewhere_study:mine").name == "mine"
-    assert "mine" not in studies.load()
+    assert studies.find_study("elsewhere_study:mine").name == "mine"
+    assert "mine" not in studies.load_studies()
     with pytest.raises(ValueError, match="elsewhere_study has no 'yours'"):
-        studies.find("elsewhere_study:yours")
+        studies.find_study("elsewhere_study:yours")
     with pytest.raises(ValueError, match="elsewhere_study:claim is no study but Claim"):
-        studies.find("elsewhere_study:claim")
+        studies.find_study("elsewhere_study:claim")
     with pytest.raises(ValueError, match="there is no module elsewhere_studies"):
-        studies.find("elsewhere_studies:mine")
+        studies.find_study("elsewhere_studies:mine")
     sys.modules.pop("elsewhere_study")
 
 
-@pytest.mark.parametrize("name", studies.load())
+@pytest.mark.parametrize("name", studies.load_studies())
 def test_a_study_has_both_presets_and_states_its_source(name):
-    found = studies.find(name)
+    found = studies.find_study(name)
     assert found.measure.__doc__ or sys.modules[found.measure.__module__].__doc__
     for preset in studies.PRESETS:
         assert len(set(found.conditions(preset))) == len(found.conditions(preset))
@@ -80,4 +80,4 @@ def test_a_study_has_both_presets_and_states_its_source(name):
 
 def test_an_unknown_name_is_an_error():
     with pytest.raises(ValueError, match="unknown study 'nonsense'"):
-        studies.find("nonsense")
+        studies.find_study("nonsense")

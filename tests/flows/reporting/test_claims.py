@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from agents.studies import Claim, Picture, study
+from agents.studies import Claim, Panel, study
 from flows.reporting.claims import decide, study_verdict
-from flows.reporting.study_report import StudyReport, render, summary
+from flows.reporting.study_report import StudyReport, render_study, study_summary
 from flows.tracking.study_results import StudyResults, StudyRow
 
 T2 = 4.302652729749464  # 97.5 % quantile of Student's t with 2 degrees of freedom
@@ -24,7 +24,7 @@ def made(claims, axis=""):
         quick=levels,
         full=levels,
         claims=claims,
-        pictures=(Picture("x", "x"),),
+        panels=(Panel("x", "x"),),
         axis=axis,
     )(toy)
 
@@ -99,7 +99,7 @@ def test_claims_of_a_study_with_an_axis_read_arm_and_level():
 def test_page_and_summary_state_verdicts_and_escape_text():
     toy, found = made((claim(at_least=0.0),)), results([1.9, 2.0, 2.1])
     report = StudyReport(toy, found, decide(toy, found))
-    page = render(report, b"")
+    page = render_study(report, b"")
     assert "Is it &lt;b&gt;so&lt;/b&gt;?" in page
     assert "<strong>holds</strong>" in page
-    assert "holds: 2.000 ± 0.248, bound ≥ 0.000, 3 of 3 seeds within" in summary(report)
+    assert "holds: 2.000 ± 0.248, bound ≥ 0.000, 3 of 3 seeds within" in study_summary(report)
