@@ -7,7 +7,7 @@ of two such differences: 0 if each part is worth the same with and without the o
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flows import arms
 from flows.axis import Level
@@ -87,9 +87,15 @@ def _parts(row: str) -> Parts | None:
 
     try:
         method, arguments = arms.parse_arm(row)
-        return {**dict(find(method).names), "world": repr(sorted(arguments.items()))}
+        return {**dict(find(method).names), "world": _world(arguments)}
     except ValueError:
         return None
+
+
+def _world(arguments: Mapping[str, Any]) -> str:
+    """The environment arguments in which an arm differs from the sweep, as text."""
+    changed = ",".join(f"{name}={value}" for name, value in sorted(arguments.items()))
+    return f"({changed or 'as set'})"
 
 
 def _tables_of(
