@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from envs.tables import Tables, distinct_rows
+from envs.validation import check_finite
 from envs.world import sample
 
 if TYPE_CHECKING:
@@ -68,13 +69,19 @@ class FunctionDynamics:
         after = world.transition(state, action, **noise)
         return StepResult(
             after.copy(),  # restarts are written into it, and the other results may be views of `after`
-            np.asarray(world.reward(state, action, after), np.float64),
-            np.asarray(world.true_reward(state, action, after), np.float64),
+            self._finite("reward", state, action, after),
+            self._finite("true_reward", state, action, after),
             world.terminal(after),
             world.overseer_observation(state, action, after),
             world.outcome(after),
             world.bad_act(state, action, after) if world.bad_acts else None,
         )
+
+    def _finite(self, name: str, *step: np.ndarray) -> np.ndarray:
+        """The rewards of a step, (N,) float; raises CheckFailed if one is nan or infinite."""
+        rewards = np.asarray(getattr(self.world, name)(*step), np.float64)
+        check_finite(f"{type(self.world).__name__}: {name}", rewards)
+        return rewards
 
 
 class TableDynamics:

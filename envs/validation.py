@@ -138,7 +138,10 @@ def check_noise(world: World) -> None:
 
 def check_finite(name: str, values: np.ndarray) -> None:
     """Checks that rewards are finite."""
-    require(np.isfinite(values).all(), f"{name} returns a number that is not finite: return finite rewards")
+    finite = np.isfinite(values)
+    if not finite.all():
+        found = f"{values[~finite].flat[0]} in {np.count_nonzero(~finite)} of {finite.size} steps"
+        raise CheckFailed(f"{name} returns a number that is not finite ({found}): return finite rewards")
 
 
 def check_labels(name: str, values: np.ndarray, labels: tuple[str, ...]) -> None:

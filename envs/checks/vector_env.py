@@ -20,7 +20,7 @@ from envs.checks.world import check_functions
 from envs.overseer_view import inside_overseer_views
 from envs.pomdp import POMDP
 from envs.tables import NotEnumerable
-from envs.validation import check_bad_act, check_labels, described, prefixed, require
+from envs.validation import check_bad_act, check_finite, check_labels, described, prefixed, require
 
 STEPS = 200
 ARRAY_SPACES = (Box, Discrete, MultiBinary, MultiDiscrete)
@@ -125,7 +125,7 @@ def _check_steps(env: VectorEnv) -> None:
         )
         _check_obs(env, obs, "step()")
         _check_column(env, "reward", reward, "fiu")
-        require(bool(np.isfinite(reward).all()), "step() returns a reward that is nan or infinite: return finite ones")
+        check_finite("reward of step()", reward)
         _check_column(env, "terminated", terminated, "b")
         _check_column(env, "truncated", truncated, "b")
         _check_overseer_view(env, info)
@@ -166,6 +166,7 @@ def _check_overseer_view(env: VectorEnv, info: dict[str, Any]) -> None:
     for name in ("overseer_obs", "true_reward"):
         require(name in info, f"the info of step() lacks {name!r}, which training reads: add it")
     _check_column(env, "info['true_reward']", info["true_reward"], "fiu")
+    check_finite("info['true_reward'] of step()", info["true_reward"])
     features = getattr(env, "overseer_features", ())
     if features:
         shape, found = (env.num_envs, len(features)), info["overseer_obs"]

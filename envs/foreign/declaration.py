@@ -91,8 +91,22 @@ class Overseen:
     def _column(self, name: str, function: View | None, step: OverseenStep) -> np.ndarray:
         """(N,) float: a reward of the step; the environment's own without a function."""
         if function is None:
-            return np.array(step.reward, np.float64)
-        return self._checked(name, function(step), len(step.reward), "fiub").astype(np.float64)
+            name, values = f"step() of {self.env_id}", np.array(step.reward, np.float64)
+        else:
+            values = self._checked(name, function(step), len(step.reward), "fiub").astype(np.float64)
+        self._require_finite(name, values, "rewards")
+        return values
+
+    def _require_finite(self, name: str, values: np.ndarray, kind: str) -> None:
+        """Raises ValueError if a number, of an array whose first axis is that of copies, is nan or infinite."""
+        finite = np.isfinite(values)
+        if not finite.all():
+            rows = ~finite.reshape(len(values), -1).all(1)
+            first = values[~finite].flat[0]
+            raise ValueError(
+                f"{self.id}: {name} returns a number that is not finite ({first} in {rows.sum()} of {len(rows)} steps): "
+                f"return finite {kind}"
+            )
 
     def _checked(self, name: str, found: Any, n: int, kinds: str, count: int | None = None) -> np.ndarray:
         """(n,): what a function of the user returned.

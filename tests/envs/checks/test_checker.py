@@ -542,6 +542,26 @@ def test_a_fault_is_reported_in_one_line(world, line):
     assert line in str(found.value)
 
 
+class LateNan(Row):
+    """Its true reward is nan in a state that few episodes reach, and it has no tables."""
+
+    starts = envs.POMDP.starts
+
+    def initial(self, n):
+        return np.zeros((n, 1), int)
+
+    def true_reward(self, state, action, next_state):
+        return np.where(self.terminal(next_state), np.nan, 0.0)
+
+
+def test_a_world_that_is_stepped_by_its_functions_refuses_a_reward_that_is_not_finite():
+    world = LateNan(2)
+    world.reset(seed=0)
+    world.step(np.array([1, 1]))
+    with pytest.raises(checks.CheckFailed, match=r"^LateNan: true_reward returns a number that is not finite .nan in 1"):
+        world.step(np.array([1, 0]))
+
+
 def test_a_valid_world_passes():
     envs.check_vector_env(Row(16))
 

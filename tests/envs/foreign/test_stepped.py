@@ -81,6 +81,19 @@ def test_rewards_and_infos_of_a_step_are_given_to_the_functions(register):
         assert info["true_reward"].tolist() == [half, half - 1]
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["true_reward", "proxy_reward"])
+def test_a_reward_that_is_not_finite_is_refused_at_the_step_that_returns_it(register, name, number):
+    late = {name: lambda step: np.where(step.terminated, number, step.reward)}
+    world = register("test/Counter-v0", agent_view=lambda obs: obs["count"], **late)
+    for env, action in ((gymnasium.make_vec(world, num_envs=2), np.array([0, 1])), (gymnasium.make(world), 1)):
+        env.reset(seed=0)
+        env.step(action)
+        env.step(action)
+        with pytest.raises(ValueError, match=f"{name} returns a number that is not finite .{number} in "):
+            env.step(action)
+
+
 def test_outcomes_are_of_steps_that_terminate_and_bad_acts_are_counted_by_kind(register):
     world = register(
         "test/Counter-v0",
