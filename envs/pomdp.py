@@ -52,6 +52,7 @@ class POMDP(World, VectorEnv):
         self.max_episode_steps = arguments.at_least("max_episode_steps", max_episode_steps, 1)
         modes = self.metadata["render_modes"]
         self.render_mode = None if render_mode is None else arguments.choice("render_mode", render_mode, modes)
+        validation.check_implemented(self)
         validation.check_bad_acts(self)
         self.single_observation_space = observation_space
         self.single_action_space = Discrete(n_actions)

@@ -558,7 +558,9 @@ def test_a_world_that_is_stepped_by_its_functions_refuses_a_reward_that_is_not_f
     world = LateNan(2)
     world.reset(seed=0)
     world.step(np.array([1, 1]))
-    with pytest.raises(checks.CheckFailed, match=r"^LateNan: true_reward returns a number that is not finite .nan in 1"):
+    with pytest.raises(
+        checks.CheckFailed, match=r"^LateNan: true_reward returns a number that is not finite .nan in 1"
+    ):
         world.step(np.array([1, 0]))
 
 
