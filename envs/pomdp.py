@@ -81,6 +81,11 @@ class POMDP(World, VectorEnv):
         return enumeration.make_tables(type(self)(1, **parameters))
 
     @functools.cached_property
+    def _start_distribution(self) -> tuple[np.ndarray, np.ndarray]:
+        with validation.prefixed(type(self).__name__):
+            return validation.start_distribution(self)
+
+    @functools.cached_property
     def overseer_codebook(self) -> np.ndarray:
         """(L, F) float: the features of each overseer observation; empty without features or without tables."""
         try:

@@ -84,8 +84,7 @@ def evaluate_function(world: World, name: str, *arrays: np.ndarray, **noise: np.
     except (CheckFailed, NotEnumerable, MemoryError):
         raise
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
-        raise CheckFailed(f"{name} raises {reason}") from error
+        raise CheckFailed(f"{name} raises {exception_text(error)}") from error
     shape, n = np.shape(result), len(arrays[0])
     expected = arrays[0].shape if name == "transition" else (n, *shape[1:]) if name == "observation" else (n,)
     kinds = "fiu" if name == "transition" and arrays[0].dtype.kind == "f" else KINDS.get(name, "fiub")
@@ -131,14 +130,44 @@ def check_implemented(world: World) -> None:
     require(not missing, f"{own.__name__} has no {' and no '.join(missing)}: implement it (docs/worlds.md)")
 
 
-def check_starts(world: World, states: np.ndarray, probabilities: np.ndarray) -> None:
-    """Checks the start distribution: shapes, types, probabilities, distinct and non-terminal states."""
+def start_distribution(world: World) -> tuple[np.ndarray, np.ndarray]:
+    """The value of `starts()`: states, (S0, K), and probabilities, (S0,).
+
+    Raises:
+        CheckFailed: `starts` raises an exception, which is the cause, or returns something else.
+        NotEnumerable: the world has no start distribution.
+    """
+    try:
+        found: Any = world.starts()
+    except (CheckFailed, NotEnumerable, MemoryError):
+        raise
+    except Exception as error:
+        raise CheckFailed(f"starts raises {exception_text(error)}") from error
+    wanted = "return arrays (S0, K) and (S0,)"
+    require(
+        isinstance(found, tuple | list) and len(found) == 2,
+        f"starts() returns {type(found).__name__}: {wanted}, states and their probabilities",
+    )
+    states, probabilities = found
     shapes = np.shape(states), np.shape(probabilities)
     require(
-        len(shapes[0]) == 2 and shapes[1] == shapes[0][:1] and 0 not in shapes[0],
-        f"starts() returns states of shape {shapes[0]} and probabilities of shape {shapes[1]}: "
-        "return arrays (S0, K) and (S0,)",
+        isinstance(states, np.ndarray) and isinstance(probabilities, np.ndarray),
+        f"starts() returns {type(states).__name__} and {type(probabilities).__name__}: {wanted}",
     )
+    require(
+        len(shapes[0]) == 2 and shapes[1] == shapes[0][:1] and 0 not in shapes[0],
+        f"starts() returns states of shape {shapes[0]} and probabilities of shape {shapes[1]}: {wanted}",
+    )
+    return states, probabilities
+
+
+def exception_text(error: BaseException) -> str:
+    """An exception on one line, such as "KeyError: 'lava'"."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+
+
+def check_starts(world: World, states: np.ndarray, probabilities: np.ndarray) -> None:
+    """Checks the start distribution: types, probabilities, distinct and non-terminal states."""
     require(states.dtype.kind in "iubf", f"starts() returns states of type {states.dtype}: return integers")
     wrong = np.flatnonzero(~(probabilities >= 0))  # nan included
     require(

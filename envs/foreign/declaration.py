@@ -15,6 +15,8 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.spaces import Discrete
 
+from envs.validation import exception_text
+
 
 class OverseenStep(NamedTuple):
     """A step of N copies, as the environment itself returns it."""
@@ -174,8 +176,7 @@ class Overseen:
             batch = f"a batch of {n} {'steps' if isinstance(argument, OverseenStep) else 'observations'}"
             if isinstance(error, KeyError) and isinstance(argument, OverseenStep):
                 batch += f", whose info has {', '.join(argument.info) or 'no entries'}"
-            reason = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
-            raise ValueError(f"{self.id}: {name} raises {reason}; it gets {batch}") from error
+            raise ValueError(f"{self.id}: {name} raises {exception_text(error)}; it gets {batch}") from error
 
     def _require_finite(self, name: str, values: np.ndarray, kind: str) -> None:
         """Raises ValueError if a number, of an array whose first axis is that of copies, is nan or infinite."""

@@ -554,6 +554,50 @@ class LateNan(Row):
         return np.where(self.terminal(next_state), np.nan, 0.0)
 
 
+class Unfinished(envs.POMDP):
+    """It implements nothing yet."""
+
+    def __init__(self, num_envs=1, *, max_episode_steps=5, render_mode=None):
+        super().__init__(num_envs, max_episode_steps, render_mode, MultiBinary(3), 2)
+
+
+class ListStarts(Row):
+    """Its start distribution is made of lists."""
+
+    def starts(self):
+        return [[1], [0]], [0.5, 0.5]
+
+
+class RaisingStarts(Row):
+    """Its start distribution cannot be computed."""
+
+    def starts(self):
+        return {}["rows"]
+
+
+class ColumnTerminal(Row):
+    """Its ends are floats, and a column."""
+
+    def terminal(self, state):
+        return (state == 2) * 1.0
+
+
+@pytest.mark.parametrize(
+    ("world", "line"),
+    [
+        (Unfinished, r"has no transition\(state, action\) and no terminal\(state\) and no .*: implement it"),
+        (ListStarts, r"starts\(\) returns list and list: return arrays"),
+        (RaisingStarts, "starts raises KeyError: 'rows'"),
+        (ColumnTerminal, r"terminal returns float64 of shape \(2, 1\) for 2 states: return shape \(2,\)"),
+    ],
+)
+def test_a_fault_of_a_world_is_reported_with_the_function_where_it_is_stepped(world, line):
+    with pytest.raises(checks.CheckFailed, match=f"^{world.__name__}:? {line}"):  # noqa: PT012  (any may show it)
+        env = world(2)
+        env.reset(seed=0)
+        env.step(np.array([0, 1]))
+
+
 def test_a_world_that_is_stepped_by_its_functions_refuses_a_reward_that_is_not_finite():
     world = LateNan(2)
     world.reset(seed=0)
