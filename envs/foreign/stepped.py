@@ -15,6 +15,8 @@ from envs.foreign.declaration import Overseen, OverseenStep
 from envs.foreign.spaces import agent_space
 from envs.observations import batch_of_one, reached, row
 from envs.overseer_view import last_info
+from envs.snapshot import SnapshotState, SnapshotUnsupported
+from envs.tables import NotEnumerable, Tables
 
 NAN = float("nan")
 SAMPLES = 7  # observations from which the agent's space is found: few spaces have an axis of this length
@@ -117,6 +119,18 @@ class SteppedEnv(VectorEnv):
         """What the agents observe, (N, *obs')."""
         spaces = self.inner.single_observation_space, self.single_observation_space
         return _view(self.declared, *spaces, obs, self.num_envs)
+
+    def tabulate(self) -> Tables:
+        """Raises NotEnumerable: an environment of a third party cannot be enumerated."""
+        raise NotEnumerable(f"{self.declared.id} has no tables: it is evaluated by sampling (--eval-episodes)")
+
+    def snapshot(self) -> SnapshotState:
+        """Raises SnapshotUnsupported: the state of an environment of a third party cannot be saved."""
+        raise SnapshotUnsupported(f"{self.declared.id} cannot save the state of an episode")
+
+    def restore(self, state: SnapshotState) -> None:
+        """Raises SnapshotUnsupported."""
+        self.snapshot()
 
     def render(self) -> Any:
         """What the environment inside renders."""

@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode, VectorWrapper
 
 import envs
 from envs import checks
+from envs.checks.vector_env import time_limit_notes
 from envs.wrappers import AgentView, AliasObservation
 
 
@@ -661,6 +662,24 @@ def test_a_valid_world_has_no_notes():
     assert checks.findings(Row(16)) == []
 
 
+class NoVerdicts(Row):
+    """Its overseer judges nothing, and an episode that the time limit ends counts as one that reached the goal."""
+
+    judgement = np.full(2, np.nan)
+
+    def outcome(self, state):
+        return np.ones(len(state), int)
+
+
+def test_outcomes_that_time_outs_share_and_missing_verdicts_have_notes():
+    assert checks.findings(NoVerdicts(4)) == [
+        "no overseer observation has a verdict: its overseer judges by audits alone"
+    ]
+    (note,) = time_limit_notes(envs.compile_world(NoVerdicts()), NoVerdicts())
+    assert note.startswith("the time limit can end an episode as 'goal'")
+    assert time_limit_notes(envs.compile_world(Row()), Row()) == []
+
+
 class Plain(VectorWrapper):
     """A wrapper of Gymnasium's kind, which forwards no attributes."""
 
@@ -753,9 +772,7 @@ def test_stale_observations_of_an_environment_that_is_not_a_world_are_found():
 
 
 def test_an_environment_without_tables_has_a_note():
-    assert [note.split(" ", 1)[1] for note in checks.findings(cart_pole())] == [
-        "is not an envs.POMDP, so it has no tables and is evaluated by sampling"
-    ]
+    assert checks.findings(cart_pole()) == ["evaluated by sampling (--eval-episodes)"]
 
 
 def test_every_registered_world_passes(make):
