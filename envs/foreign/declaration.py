@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.spaces import Discrete
 
-from envs.validation import exception_text
+from envs.validation import CheckFailed, exception_text
 
 
 class OverseenStep(NamedTuple):
@@ -68,7 +68,7 @@ class Overseen:
         names, space = self.action_names, env.action_space
         if names and not (isinstance(space, Discrete) and space.n == len(names)):
             env.close()
-            raise ValueError(f"{self.id}: action_names has {len(names)} names for {space}: {_names_wanted(space)}")
+            raise CheckFailed(f"{self.id}: action_names has {len(names)} names for {space}: {_names_wanted(space)}")
         return env
 
     def reward_of(self, step: OverseenStep) -> np.ndarray:
@@ -120,7 +120,7 @@ class Overseen:
         for key, part in parts.items():
             shape = np.shape(part)
             if shape[:1] != (n,):
-                raise ValueError(
+                raise CheckFailed(
                     f"{self.id}: agent_view(obs){key} has shape {shape} for a batch of {n} observations: "
                     "keep the first axis, one row for each"
                 )
@@ -133,7 +133,7 @@ class Overseen:
             ValueError: it has another shape than the space, or a number is not finite.
         """
         if viewed.shape[1:] != space.shape:
-            raise ValueError(
+            raise CheckFailed(
                 f"{self.id}: agent_view returns observations of shape {viewed.shape[1:]}, but their space has shape "
                 f"{space.shape}: make them equal"
             )
@@ -149,7 +149,7 @@ class Overseen:
         except ValueError as error:
             if not any(BATCHES in frame.filename for frame in traceback.extract_tb(error.__traceback__)):
                 raise
-            raise ValueError(
+            raise CheckFailed(
                 f"{self.id}: {method} of {self.env_id} returns an observation that does not fit its "
                 f"observation_space ({' '.join(str(error).split())}): return one of its shape"
             ) from error
@@ -176,7 +176,7 @@ class Overseen:
             batch = f"a batch of {n} {'steps' if isinstance(argument, OverseenStep) else 'observations'}"
             if isinstance(error, KeyError) and isinstance(argument, OverseenStep):
                 batch += f", whose info has {', '.join(argument.info) or 'no entries'}"
-            raise ValueError(f"{self.id}: {name} raises {exception_text(error)}; it gets {batch}") from error
+            raise CheckFailed(f"{self.id}: {name} raises {exception_text(error)}; it gets {batch}") from error
 
     def _require_finite(self, name: str, values: np.ndarray, kind: str) -> None:
         """Raises ValueError if a number, of an array whose first axis is that of copies, is nan or infinite."""
@@ -184,7 +184,7 @@ class Overseen:
         if not finite.all():
             rows = ~finite.reshape(len(values), -1).all(1)
             first = values[~finite].flat[0]
-            raise ValueError(
+            raise CheckFailed(
                 f"{self.id}: {name} returns a number that is not finite ({first} in {rows.sum()} of {len(rows)} "
                 f"{'steps' if kind == 'rewards' else kind}): return finite {kind}"
             )
@@ -198,16 +198,16 @@ class Overseen:
         try:
             values = np.asarray(found)
         except ValueError as error:
-            raise ValueError(f"{self.id}: {name} returns rows of unequal length: return an array of {n}") from error
+            raise CheckFailed(f"{self.id}: {name} returns rows of unequal length: return an array of {n}") from error
         if kinds == "iu" and values.dtype == bool:
             values = values.astype(np.int64)
         wanted = {"iu": "integers", "b": "booleans"}.get(kinds, "numbers")
         if values.shape != (n,) or values.dtype.kind not in kinds:
-            raise ValueError(
+            raise CheckFailed(
                 f"{self.id}: {name} returns {values.dtype} of shape {values.shape}: return {n} {wanted}, one a copy"
             )
         if count is not None and n and not (values.min() >= 0 and values.max() < count):
-            raise ValueError(
+            raise CheckFailed(
                 f"{self.id}: {name} returns {values.min()} to {values.max()}: return integers from 0 to {count - 1}"
             )
         return values

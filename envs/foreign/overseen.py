@@ -18,7 +18,6 @@ import logging
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from inspect import signature
-from numbers import Integral, Real
 from typing import Any
 
 import gymnasium
@@ -214,9 +213,12 @@ def _check_endings(
 
 
 def _check_numbers(gamma: Any, max_episode_steps: Any) -> None:
-    require(isinstance(gamma, Real) and 0 <= gamma <= 1, f"gamma is {gamma!r}: make it a discount between 0 and 1")
     require(
-        max_episode_steps is None or (isinstance(max_episode_steps, Integral) and max_episode_steps >= 1),
+        isinstance(gamma, float | int | np.number) and 0 <= gamma <= 1,
+        f"gamma is {gamma!r}: make it a discount between 0 and 1",
+    )
+    require(
+        max_episode_steps is None or (isinstance(max_episode_steps, int | np.integer) and max_episode_steps >= 1),
         f"max_episode_steps is {max_episode_steps!r}: give a whole number of steps, at least 1",
     )
 
