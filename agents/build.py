@@ -96,7 +96,9 @@ def _action_fault(space: Space, learner: str) -> str:
         return "its actions do not start at 0; subtract the start" if space.start else ""
     if fault := _several_actions_fault(space):
         return fault
-    return "" if learner == "ppo" else "reinforce sums over the actions of a Discrete space; use learner ppo"
+    if learner == "ppo":
+        return ""
+    return "reinforce sums over the actions of a Discrete space; use learner ppo (--learner ppo)"
 
 
 def _several_actions_fault(space: Space) -> str:
@@ -114,7 +116,7 @@ def _several_actions_fault(space: Space) -> str:
         return ""
     if isinstance(space, MultiBinary):
         return "" if len(space.shape) == 1 else "it has more than one dimension; flatten it"
-    return "use Discrete actions, or Box, MultiDiscrete or MultiBinary with learner ppo"
+    return "use Discrete actions, or Box, MultiDiscrete or MultiBinary with learner ppo (--learner ppo)"
 
 
 def _short(space: Space) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from envs.tables import Tables, distinct_rows
+from envs.validation import check_finite, evaluate_function, prefixed
 from envs.world import sample
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class FunctionDynamics:
 
     def __init__(self, world: "World") -> None:
         self.world = world
+        self._is_checked = False  # whether the types and shapes of the functions' results have been checked
         self.start = world.initial
         self.observe = world.observation
 
@@ -65,16 +67,35 @@ class FunctionDynamics:
         """Draws the noise and evaluates the functions."""
         world = self.world
         noise = {name: sample(world.np_random, p, len(state)) for name, p in world.noise.items()}
+        if not self._is_checked:
+            self._check_functions(state, action, noise)
         after = world.transition(state, action, **noise)
         return StepResult(
             after.copy(),  # restarts are written into it, and the other results may be views of `after`
-            np.asarray(world.reward(state, action, after), np.float64),
-            np.asarray(world.true_reward(state, action, after), np.float64),
+            self._finite("reward", state, action, after),
+            self._finite("true_reward", state, action, after),
             world.terminal(after),
             world.overseer_observation(state, action, after),
             world.outcome(after),
             world.bad_act(state, action, after) if world.bad_acts else None,
         )
+
+    def _check_functions(self, state: np.ndarray, action: np.ndarray, noise: dict[str, np.ndarray]) -> None:
+        """Raises CheckFailed, with the name of the function, if one fails or returns another type or shape."""
+        with prefixed(type(self.world).__name__):
+            after = evaluate_function(self.world, "transition", state, action, **noise)
+            for name in ("terminal", "observation", "outcome"):
+                evaluate_function(self.world, name, after)
+            of_steps = ("reward", "true_reward", "overseer_observation")
+            for name in (*of_steps, "bad_act") if self.world.bad_acts else of_steps:
+                evaluate_function(self.world, name, state, action, after)
+        self._is_checked = True
+
+    def _finite(self, name: str, *step: np.ndarray) -> np.ndarray:
+        """The rewards of a step, (N,) float; raises CheckFailed if one is nan or infinite."""
+        rewards = np.asarray(getattr(self.world, name)(*step), np.float64)
+        check_finite(f"{type(self.world).__name__}: {name}", rewards)
+        return rewards
 
 
 class TableDynamics:

@@ -52,6 +52,7 @@ class POMDP(World, VectorEnv):
         self.max_episode_steps = arguments.at_least("max_episode_steps", max_episode_steps, 1)
         modes = self.metadata["render_modes"]
         self.render_mode = None if render_mode is None else arguments.choice("render_mode", render_mode, modes)
+        validation.check_implemented(self)
         validation.check_bad_acts(self)
         self.single_observation_space = observation_space
         self.single_action_space = Discrete(n_actions)
@@ -78,6 +79,11 @@ class POMDP(World, VectorEnv):
         if all(isinstance(value, Hashable) for value in parameters.values()):
             return enumeration.cached_tables(type(self), **parameters)  # type: ignore[arg-type]  # a class is hashable
         return enumeration.make_tables(type(self)(1, **parameters))
+
+    @functools.cached_property
+    def _start_distribution(self) -> tuple[np.ndarray, np.ndarray]:
+        with validation.prefixed(type(self).__name__):
+            return validation.start_distribution(self)
 
     @functools.cached_property
     def overseer_codebook(self) -> np.ndarray:

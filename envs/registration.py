@@ -3,7 +3,9 @@
 import functools
 import importlib
 import inspect
-from typing import Any, TypeVar
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
 
 import gymnasium
 import numpy as np
@@ -86,14 +88,39 @@ def single_metadata(world_class: type[POMDP]) -> dict[str, Any]:
     return metadata | {"render_modes": [*metadata["render_modes"], "human"]}
 
 
-def register(world_class: type[World], namespace: str = "keyhole", version: int = 0) -> type[World]:
-    """Registers `namespace/ClassName-v{version}` and returns the class; usable as a decorator.
+@overload
+def register(world_class: type[World], namespace: str = ..., version: int = ...) -> type[World]: ...
+@overload
+def register(
+    world_class: str | None = ..., *, namespace: str = ..., version: int = ...
+) -> Callable[[type[World]], type[World]]: ...
+def register(world_class: Any = None, namespace: str = "keyhole", version: int = 0) -> Any:
+    """Registers `namespace/ClassName-v{version}` and returns the class.
 
-    The entry points of a class at the top level of a module are strings, so that its `EnvSpec` can be saved as JSON.
+    As a decorator: `@register`, `@register("mine")` or `@register(namespace="mine", version=1)`. The entry points of a
+    class at the top level of a module are strings, so that its `EnvSpec` can be saved as JSON.
+
+    Args:
+        world_class: the class, derived from `envs.POMDP`; without it, or with a namespace instead, a decorator is
+            returned.
+        namespace: the part of the id before the slash.
+        version: the number at the end of the id.
 
     Raises:
-        ValueError: the constructor has no max_episode_steps with a default, or another module has registered the id.
+        ValueError: the class is not derived from POMDP, its constructor has no max_episode_steps with a default, or
+            another module has registered the id.
     """
+    if world_class is None or isinstance(world_class, str):
+        return functools.partial(_register, namespace=world_class or namespace, version=version)
+    return _register(world_class, namespace, version)
+
+
+def _register(world_class: type[World], namespace: str, version: int) -> type[World]:
+    if not (isinstance(world_class, type) and issubclass(world_class, POMDP)):
+        raise ValueError(f"{world_class!r} is not a class derived from envs.POMDP: derive it, or use envs.overseen")
+    if not (isinstance(namespace, str) and re.fullmatch(r"[\w:-]+", namespace)):
+        raise ValueError(f"namespace {namespace!r} is not a word: use letters, digits, _ and -")
+    arguments.at_least("version", version, 0)
     limit = inspect.signature(world_class).parameters.get("max_episode_steps")
     if limit is None or limit.default is inspect.Parameter.empty:
         raise ValueError(

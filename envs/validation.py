@@ -29,6 +29,16 @@ KINDS = {  # of the results of functions; others are numbers
 KIND_NAMES = {"b": "bool", "f": "floats", "iu": "integers", "fiub": "numbers"}
 
 
+REQUIRED = {  # functions that a world implements -> their arguments
+    "transition": "state, action",
+    "terminal": "state",
+    "reward": "state, action, next_state",
+    "true_reward": "state, action, next_state",
+    "observation": "state",
+    "overseer_observation": "state, action, next_state",
+}
+
+
 class CheckFailed(ValueError):  # noqa: N818  (named after the event)
     """A check failed; the message is one line."""
 
@@ -66,9 +76,15 @@ def evaluate_function(world: World, name: str, *arrays: np.ndarray, **noise: np.
         The result, n rows.
 
     Raises:
-        CheckFailed: the function writes into its arguments, or its result has the wrong type or shape.
+        CheckFailed: the function raises an exception, which is the cause, or writes into its arguments, or its result
+            has the wrong type or shape.
     """
-    result = _call_read_only(name, getattr(world, name), arrays, noise)
+    try:
+        result = _call_read_only(name, getattr(world, name), arrays, noise)
+    except (CheckFailed, NotEnumerable, MemoryError):
+        raise
+    except Exception as error:
+        raise CheckFailed(f"{name} raises {exception_text(error)}") from error
     shape, n = np.shape(result), len(arrays[0])
     expected = arrays[0].shape if name == "transition" else (n, *shape[1:]) if name == "observation" else (n,)
     kinds = "fiu" if name == "transition" and arrays[0].dtype.kind == "f" else KINDS.get(name, "fiub")
@@ -103,14 +119,55 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def check_starts(world: World, states: np.ndarray, probabilities: np.ndarray) -> None:
-    """Checks the start distribution: shapes, types, probabilities, distinct and non-terminal states."""
+def check_implemented(world: World) -> None:
+    """Checks that a world implements the functions without default."""
+    own = type(world)
+    missing = [
+        f"{name}({arguments})"
+        for name, arguments in REQUIRED.items()
+        if name not in vars(world) and getattr(own, name, None) is getattr(World, name, None)
+    ]
+    require(not missing, f"{own.__name__} has no {' and no '.join(missing)}: implement it (docs/worlds.md)")
+
+
+def start_distribution(world: World) -> tuple[np.ndarray, np.ndarray]:
+    """The value of `starts()`: states, (S0, K), and probabilities, (S0,).
+
+    Raises:
+        CheckFailed: `starts` raises an exception, which is the cause, or returns something else.
+        NotEnumerable: the world has no start distribution.
+    """
+    try:
+        found: Any = world.starts()
+    except (CheckFailed, NotEnumerable, MemoryError):
+        raise
+    except Exception as error:
+        raise CheckFailed(f"starts raises {exception_text(error)}") from error
+    wanted = "return arrays (S0, K) and (S0,)"
+    require(
+        isinstance(found, tuple | list) and len(found) == 2,
+        f"starts() returns {type(found).__name__}: {wanted}, states and their probabilities",
+    )
+    states, probabilities = found
     shapes = np.shape(states), np.shape(probabilities)
     require(
-        len(shapes[0]) == 2 and shapes[1] == shapes[0][:1] and 0 not in shapes[0],
-        f"starts() returns states of shape {shapes[0]} and probabilities of shape {shapes[1]}: "
-        "return arrays (S0, K) and (S0,)",
+        isinstance(states, np.ndarray) and isinstance(probabilities, np.ndarray),
+        f"starts() returns {type(states).__name__} and {type(probabilities).__name__}: {wanted}",
     )
+    require(
+        len(shapes[0]) == 2 and shapes[1] == shapes[0][:1] and 0 not in shapes[0],
+        f"starts() returns states of shape {shapes[0]} and probabilities of shape {shapes[1]}: {wanted}",
+    )
+    return states, probabilities
+
+
+def exception_text(error: BaseException) -> str:
+    """An exception on one line, such as "KeyError: 'lava'"."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+
+
+def check_starts(world: World, states: np.ndarray, probabilities: np.ndarray) -> None:
+    """Checks the start distribution: types, probabilities, distinct and non-terminal states."""
     require(states.dtype.kind in "iubf", f"starts() returns states of type {states.dtype}: return integers")
     wrong = np.flatnonzero(~(probabilities >= 0))  # nan included
     require(
@@ -138,7 +195,10 @@ def check_noise(world: World) -> None:
 
 def check_finite(name: str, values: np.ndarray) -> None:
     """Checks that rewards are finite."""
-    require(np.isfinite(values).all(), f"{name} returns a number that is not finite: return finite rewards")
+    finite = np.isfinite(values)
+    if not finite.all():
+        found = f"{values[~finite].flat[0]} in {np.count_nonzero(~finite)} of {finite.size} steps"
+        raise CheckFailed(f"{name} returns a number that is not finite ({found}): return finite rewards")
 
 
 def check_labels(name: str, values: np.ndarray, labels: tuple[str, ...]) -> None:
@@ -151,6 +211,12 @@ def check_labels(name: str, values: np.ndarray, labels: tuple[str, ...]) -> None
         )
 
 
+def first_repeated(names: Sequence[str]) -> str | None:
+    """The first name that occurs earlier as well; None if all are distinct."""
+    names = list(names)
+    return next((name for i, name in enumerate(names) if name in names[:i]), None)
+
+
 def check_bad_acts(world: World) -> None:
     """Checks that the kinds of bad act have distinct names, and that each is an outcome unless `bad_act` is its own."""
     kinds, name = world.bad_acts, type(world).__name__
@@ -158,7 +224,7 @@ def check_bad_acts(world: World) -> None:
         isinstance(kinds, tuple | list) and all(isinstance(kind, str) and kind for kind in kinds),
         f"{name}: bad_acts is {kinds!r}: give a tuple of names",
     )
-    twice = next((kind for i, kind in enumerate(kinds) if kind in kinds[:i]), None)
+    twice = first_repeated(kinds)
     require(twice is None, f"{name}: bad_acts has {twice!r} twice: give distinct names")
     require(len(kinds) <= MOST_BAD_ACTS, f"{name}: bad_acts has {len(kinds)} kinds: give at most {MOST_BAD_ACTS}")
     if type(world).bad_act is World.bad_act:

@@ -166,8 +166,12 @@ class World:
         return None
 
     def picture(self, state: np.ndarray) -> drawing.Picture:
-        """The picture that `render` shows of a state, (K,)."""
-        return drawing.Picture.of_text(str(state.tolist()))
+        """The picture that `render` shows of a state, (K,); by default its values, with their names if it has any."""
+        values = state.tolist()
+        if len(self.variables) != len(values):
+            return drawing.Picture.of_text(str(values))
+        named = zip(self.variables, values, strict=True)
+        return drawing.Picture.of_text(" ".join(f"{name}={value}" for name, value in named))
 
 
 def sample(generator: np.random.Generator, probabilities: np.ndarray | tuple[float, ...], n: int) -> np.ndarray:

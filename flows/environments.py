@@ -12,7 +12,7 @@ from flows.errors import UserError, nearest_hint, unknown_name
 from flows.plugins import load_worlds
 from flows.search_path import hidden_by_ours
 from flows.text import one_line
-from flows.user_code import error_line, raised_by_user
+from flows.user_code import error_line, raised_by_user, user_place
 
 HIDDEN = ("num_envs", "render_mode")  # arguments of a constructor that users do not set
 
@@ -52,11 +52,9 @@ def check_argument(name: str, argument: str) -> None:
 
 def environment_error(name: str, error: BaseException) -> UserError:
     """Describes an exception that an environment raised; one of user code with its type, file and line."""
-    if error.__cause__ is not None and raised_by_user(error.__cause__):
-        error = error.__cause__  # the checker wraps an exception of a world's function
     plain = isinstance(error, gymnasium.error.Error | ValueError) and not raised_by_user(error)
     line = one_line(error).removeprefix(f"{name.rpartition(':')[2]}: ")  # the checker names the environment too
-    return UserError(f"environment {name!r}: {line if plain else error_line(error)}")
+    return UserError(f"environment {name!r}: {line + user_place(error.__cause__) if plain else error_line(error)}")
 
 
 def import_environment(name: str) -> None:

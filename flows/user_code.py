@@ -78,9 +78,14 @@ def error_line(error: BaseException) -> str:
     """Describes an exception on one line: "Type: message (file:line)", with the innermost line of user code."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {one_line(error.msg)} ({_short(error.filename)}:{error.lineno})"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_user_file(frame.filename)]
-    place = f" ({_short(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-    return exception_line(error) + place
+    return exception_line(error) + (user_place(error) or user_place(error.__cause__))
+
+
+def user_place(error: BaseException | None) -> str:
+    """The innermost line of user code on an exception's traceback, as " (file:line)"; "" if there is none."""
+    found = traceback.extract_tb(error.__traceback__) if error is not None else []
+    frames = [frame for frame in found if is_user_file(frame.filename)]
+    return f" ({_short(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
 
 
 def raised_by_user(error: BaseException) -> bool:

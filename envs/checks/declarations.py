@@ -1,13 +1,12 @@
 """Checks what a world declares beside its functions, as training reads it from the environment that it is given."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from envs import validation
 from envs.pomdp import POMDP
-from envs.validation import require
+from envs.validation import first_repeated, require
 from envs.world import World
 
 READ_BY_TRAINING = ("gamma", "judgement", "overseer_labels", "flags", "watched", "outcomes", "observation")
@@ -60,7 +59,7 @@ def _check_overseer(env: Any) -> None:
 
 def _check_features(world: POMDP) -> None:
     """The overseer's features have distinct names, and a verdict of their own."""
-    twice = _first_repeated(world.overseer_features)
+    twice = first_repeated(world.overseer_features)
     require(twice is None, f"overseer_features has {twice!r} twice: give distinct names")
     require(
         type(world).verdict is not World.verdict,
@@ -70,7 +69,7 @@ def _check_features(world: POMDP) -> None:
 
 def _check_state_features(world: POMDP) -> None:
     """State features have distinct names."""
-    twice = _first_repeated(world.feature_names)
+    twice = first_repeated(world.feature_names)
     require(twice is None, f"feature_names has {twice!r} twice: give distinct names")
 
 
@@ -94,16 +93,12 @@ def _check_names(env: Any) -> None:
         "variables": env.unwrapped.variables,
     }
     for name, values in names.items():
-        twice = _first_repeated(values)
+        twice = first_repeated(values)
         require(twice is None, f"{name} has {twice!r} twice: give distinct names")
     require(len(env.outcomes), "outcomes is empty: name at least one outcome")
     for name in ("action_names", "action_arrows"):
         count = len(getattr(env, name) or ())
         require(count in (0, n_actions), f"{name} has {count} entries for {n_actions} actions: give one for each")
-
-
-def _first_repeated(values: Sequence[str]) -> str | None:
-    return next((value for i, value in enumerate(values) if value in values[:i]), None)
 
 
 def _check_beliefs(env: Any) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.checks.transitions import evaluate_read_only
 from envs.pomdp import POMDP
-from envs.validation import differing_rows, require
+from envs.validation import differing_rows, evaluate_function, require
 
 STEPS = 48
 
@@ -50,8 +49,8 @@ def _check_step(
     rows, after = _reached(world, before, actions, current, done)
     step = before[rows], actions[rows], after
     of_steps = ("reward", "true_reward", "overseer_observation", *(("bad_act",) if world.bad_acts else ()))
-    expected = {name: evaluate_read_only(world, name, *step) for name in of_steps}
-    expected |= {name: evaluate_read_only(world, name, after) for name in ("terminal", "outcome")}
+    expected = {name: evaluate_function(world, name, *step) for name in of_steps}
+    expected |= {name: evaluate_function(world, name, after) for name in ("terminal", "outcome")}
     for name, values in expected.items():
         _require_equal(name, before[rows], found[name][rows], values)
     _require_equal("observation", current, found["observation"], env.observation(current))
@@ -64,7 +63,7 @@ def _reached(
     if world.noise:  # the state of a copy that restarted is lost
         rows = np.flatnonzero(~done)
         return rows, current[rows]
-    return np.arange(len(done)), evaluate_read_only(world, "transition", before, actions)
+    return np.arange(len(done)), evaluate_function(world, "transition", before, actions)
 
 
 def _require_equal(name: str, states: np.ndarray, found: Any, expected: np.ndarray) -> None:

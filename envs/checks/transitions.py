@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs import validation
 from envs.pomdp import POMDP
-from envs.validation import CheckFailed
+from envs.validation import evaluate_function
 from envs.world import sample
 
 OF_STATES = ("terminal", "observation", "watched", "outcome", "state_features")  # functions of the state reached
@@ -29,24 +28,13 @@ class Transitions(NamedTuple):
         return Transitions(self.state[at], self.action[at], self.next_state[at], noise)
 
 
-def evaluate_read_only(world: POMDP, name: str, *arrays: np.ndarray, **noise: np.ndarray) -> np.ndarray:
-    """As `validation.evaluate`; an exception in the function is a CheckFailed, too."""
-    try:
-        return validation.evaluate_function(world, name, *arrays, **noise)
-    except CheckFailed:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise CheckFailed(f"{name} raises {type(error).__name__}: {reason}") from error
-
-
 def evaluate_functions(world: POMDP, steps: Transitions) -> dict[str, np.ndarray]:
     """The value of every function that must be pure, by its name."""
-    values = {"transition": evaluate_read_only(world, "transition", steps.state, steps.action, **steps.noise)}
+    values = {"transition": evaluate_function(world, "transition", steps.state, steps.action, **steps.noise)}
     for name in ("reward", "true_reward", "overseer_observation", *(("bad_act",) if world.bad_acts else ())):
-        values[name] = evaluate_read_only(world, name, *steps[:3])
+        values[name] = evaluate_function(world, name, *steps[:3])
     for name in OF_STATES if world.feature_names else OF_STATES[:-1]:
-        values[name] = evaluate_read_only(world, name, steps.next_state)
+        values[name] = evaluate_function(world, name, steps.next_state)
     return values
 
 
@@ -62,10 +50,10 @@ def sample_transitions(world: POMDP, copies: int = 256, length: int = 16) -> Tra
     rng, steps = np.random.default_rng(0), []
     state = fresh_copy(world, copies).initial(copies)
     for _ in range(length):
-        state = state[~evaluate_read_only(world, "terminal", state)]
+        state = state[~evaluate_function(world, "terminal", state)]
         action = rng.integers(world.single_action_space.n, size=len(state))  # type: ignore[attr-defined]
         noise = {name: sample(rng, p, len(state)) for name, p in world.noise.items()}
-        steps.append((state, action, evaluate_read_only(world, "transition", state, action, **noise), noise))
+        steps.append((state, action, evaluate_function(world, "transition", state, action, **noise), noise))
         state = steps[-1][2]
     state, action, after = (np.concatenate([step[i] for step in steps]) for i in range(3))
     return Transitions(state, action, after, {n: np.concatenate([step[3][n] for step in steps]) for n in world.noise})

@@ -19,10 +19,11 @@ from envs.checks.stepping import check_stepping
 from envs.checks.world import check_functions
 from envs.overseer_view import inside_overseer_views
 from envs.pomdp import POMDP
-from envs.tables import NotEnumerable
-from envs.validation import check_bad_act, check_labels, described, prefixed, require
+from envs.tables import NotEnumerable, Tables
+from envs.validation import NO_LIMIT, check_bad_act, check_finite, check_labels, described, prefixed, require
 
 STEPS = 200
+LATE = 1000  # steps after which the states that can be reached in an even, or odd, number of steps no longer change
 ARRAY_SPACES = (Box, Discrete, MultiBinary, MultiDiscrete)
 
 
@@ -51,13 +52,45 @@ def findings(env: VectorEnv) -> list[str]:
             check_functions(env.unwrapped)  # type: ignore[arg-type]
         _check_spaces(env)
         _check_reset(env)
-        _check_steps(env)
+        ends = _check_steps(env)
         _check_repeats(env)
         if is_world and hasattr(type(env), "tabulate"):
             check_stepping(inside_overseer_views(env))
         else:
             _check_restarts(env)
-    return _notes(env)
+    return _notes(env) + _verdict_notes(env) + (ends if not is_world else [])
+
+
+def _verdict_notes(env: VectorEnv) -> list[str]:
+    """A note if no overseer observation has a verdict."""
+    judgement = getattr(env, "judgement", ())
+    if not len(judgement) or not np.isnan(judgement).all():
+        return []
+    return ["no overseer observation has a verdict: its overseer judges by audits alone"]
+
+
+def time_limit_notes(tables: Tables, world: VectorEnv) -> list[str]:
+    """A note if the time limit can end an episode with an outcome that terminal states have too.
+
+    Such an episode counts as one that ended by itself.
+    """
+    limit, acting = getattr(world.unwrapped, "max_episode_steps", NO_LIMIT), len(tables.successor)
+    of_ends = np.isin(tables.outcome[:acting], tables.outcome[acting:])
+    if limit >= NO_LIMIT or len(tables.outcomes) < 2 or not of_ends.any():
+        return []
+    reached = np.zeros(len(tables.states), bool)
+    reached[tables.start] = True
+    for _ in range(min(limit, LATE + limit % 2)):
+        before, reached = reached, np.zeros(len(reached), bool)
+        reached[tables.successor[before[:acting]].ravel()] = True
+        if np.array_equal(before, reached):
+            break
+    found = tables.outcome[:acting][reached[:acting] & of_ends]
+    return [_shared_ending(tables.outcomes[found[0]])] if len(found) else []
+
+
+def _shared_ending(outcome: str) -> str:
+    return f"the time limit can end an episode as {outcome!r}, an outcome of episodes that terminate: name one for it"
 
 
 def _notes(env: VectorEnv) -> list[str]:
@@ -65,7 +98,7 @@ def _notes(env: VectorEnv) -> list[str]:
     consequence = "so it has no tables and is evaluated by sampling"
     world = env.unwrapped
     if not isinstance(world, POMDP):
-        return [f"{type(world).__name__} is not an envs.POMDP, {consequence}"]
+        return ["evaluated by sampling (--eval-episodes)"]
     notes = []
     if not hasattr(type(env), "tabulate"):
         notes.append(f"{type(env).__name__} has no tabulate(), {consequence}")
@@ -112,8 +145,13 @@ def _check_obs(env: VectorEnv, obs: Any, source: str) -> None:
     )
 
 
-def _check_steps(env: VectorEnv) -> None:
-    """Every step returns one value per copy and restarts the copies whose episode ended."""
+def _check_steps(env: VectorEnv) -> list[str]:
+    """Every step returns one value per copy and restarts the copies whose episode ended.
+
+    Returns:
+        A note if episodes terminated, and were cut off, with one outcome of several.
+    """
+    terminal, late = set(), set()  # outcomes of episodes that terminated, and that the time limit ended
     before, _ = env.reset(seed=0)
     env.action_space.seed(0)
     for _ in range(STEPS):
@@ -125,13 +163,18 @@ def _check_steps(env: VectorEnv) -> None:
         )
         _check_obs(env, obs, "step()")
         _check_column(env, "reward", reward, "fiu")
-        require(bool(np.isfinite(reward).all()), "step() returns a reward that is nan or infinite: return finite ones")
+        check_finite("reward of step()", reward)
         _check_column(env, "terminated", terminated, "b")
         _check_column(env, "truncated", truncated, "b")
         _check_overseer_view(env, info)
         _check_bad_acts(env, info)
         _check_final(env, info, terminated | truncated)
         before = obs
+        if "outcome" in info:
+            terminal.update(info["outcome"][terminated].tolist())
+            late.update(info["outcome"][truncated & ~terminated].tolist())
+    names = getattr(env, "outcomes", ())
+    return [_shared_ending(names[min(terminal & late)])] if terminal & late and len(names) > 1 else []
 
 
 def _check_restarts(env: VectorEnv) -> None:
@@ -166,6 +209,7 @@ def _check_overseer_view(env: VectorEnv, info: dict[str, Any]) -> None:
     for name in ("overseer_obs", "true_reward"):
         require(name in info, f"the info of step() lacks {name!r}, which training reads: add it")
     _check_column(env, "info['true_reward']", info["true_reward"], "fiu")
+    check_finite("info['true_reward'] of step()", info["true_reward"])
     features = getattr(env, "overseer_features", ())
     if features:
         shape, found = (env.num_envs, len(features)), info["overseer_obs"]

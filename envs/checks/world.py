@@ -17,7 +17,6 @@ from envs.checks.transitions import (
     OF_STATES,
     Transitions,
     evaluate_functions,
-    evaluate_read_only,
     fresh_copy,
     sample_transitions,
 )
@@ -52,7 +51,7 @@ def check_functions(world: POMDP) -> None:
 def read_starts(world: POMDP) -> tuple[np.ndarray, np.ndarray] | None:
     """The start distribution; None if the world has none that can be listed."""
     try:
-        return world.starts()
+        return validation.start_distribution(world)
     except NotEnumerable:
         return None
 
@@ -92,7 +91,7 @@ def _check_initial(world: POMDP) -> np.ndarray:
     require(
         not len(unequal), "initial() returns two results with one state of the generator: draw from np_random alone"
     )
-    ended = np.flatnonzero(evaluate_read_only(world, "terminal", drawn))
+    ended = np.flatnonzero(validation.evaluate_function(world, "terminal", drawn))
     require(not len(ended), f"initial() draws the terminal state {_at(drawn, ended)}: draw other states")
     return drawn
 

@@ -14,19 +14,25 @@ Letters: N copies, L overseer observations, obs the shape of one observation.
 """
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import Space
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import VectorEnv
 
 from envs.foreign.declaration import Overseen, View
 from envs.foreign.stepped import SteppedEnv, single_env_creator
 from envs.foreign.tabular import tabular_class
 from envs.foreign.toy_text import has_transitions
+from envs.validation import MOST_BAD_ACTS, CheckFailed, first_repeated, prefixed, require
 
+log = logging.getLogger(__name__)
 OVERSEEN: dict[str, Overseen] = {}
 
 
@@ -83,14 +89,24 @@ def overseen(
         The new id.
 
     Raises:
-        ValueError: the id is registered already by something else, or the names do not fit the verdicts.
+        ValueError: an argument has a wrong type or value, names do not fit, or the id is registered already by
+            something else.
         gymnasium.error.Error: there is no environment `env_id`.
     """
-    verdicts = np.asarray(judgement, float)
-    labels = tuple(overseer_labels) or tuple(f"label {i}" for i in range(len(verdicts)))
-    if verdicts.ndim != 1 or not len(verdicts) or len(labels) != len(verdicts):
-        raise ValueError(
-            f"{new_id}: {len(labels)} overseer labels for judgement of shape {verdicts.shape}: give one each"
+    functions = {"agent_view": agent_view, "true_reward": true_reward, "proxy_reward": proxy_reward}
+    functions |= {"outcome": outcome, "bad_act": bad_act, "watched": watched}
+    names = {"overseer_labels": overseer_labels, "outcomes": outcomes, "bad_acts": bad_acts}
+    with prefixed(new_id):
+        require(callable(overseer_view), f"overseer_view is {overseer_view!r}: give a function of a batch of steps")
+        _check_functions(functions)
+        _check_names({**names, "action_names": action_names})
+        _check_endings(outcome, tuple(outcomes), bad_act, tuple(bad_acts))
+        _check_numbers(gamma, max_episode_steps)
+        verdicts = _verdicts(judgement)
+        labels = tuple(overseer_labels) or tuple(f"label {i}" for i in range(len(verdicts)))
+        require(
+            len(labels) == len(verdicts),
+            f"{len(labels)} overseer labels for judgement of shape {verdicts.shape}: give one each",
         )
     declared = Overseen(
         id=new_id,
@@ -119,10 +135,10 @@ def overseen(
         )
     if gymnasium.spec(env_id).entry_point is None:
         raise ValueError(f"{new_id}: {env_id} has a vector form only; register it with an entry_point for one copy")
+    with prefixed(new_id):
+        _check_arguments(env_id, env_arguments)
     OVERSEEN[new_id] = declared
-    own = declared.make_single()
-    limit = max_episode_steps or (own.spec.max_episode_steps if own.spec else None)
-    own.close()
+    limit = max_episode_steps or _own_limit(declared)
     gymnasium.registry.pop(new_id, None)  # a module that is imported again registers again
     gymnasium.register(
         id=new_id,
@@ -131,6 +147,94 @@ def overseen(
         max_episode_steps=limit,
     )
     return new_id
+
+
+def _own_limit(declared: Overseen) -> int | None:
+    """The time limit of the environment; making it finds faults of the declaration."""
+    try:
+        own = declared.make_single()
+    except (gymnasium.error.DependencyNotInstalled, ImportError) as missing:
+        log.info("%s cannot be made until a package is installed: %s", declared.id, missing)
+        return gymnasium.spec(declared.env_id).max_episode_steps
+    limit = own.spec.max_episode_steps if own.spec else None
+    own.close()
+    return limit
+
+
+def _check_arguments(env_id: str, given: dict[str, Any]) -> None:
+    """Refuses an argument of the environment that resembles one of `overseen`, unless the environment declares it."""
+    try:
+        entry: Any = gymnasium.spec(env_id).entry_point
+        accepted = signature(load_env_creator(entry) if isinstance(entry, str) else entry).parameters
+    except (gymnasium.error.DependencyNotInstalled, ImportError, AttributeError, TypeError, ValueError):
+        return  # making the environment reports what is wrong
+    ours = [name for name in signature(overseen).parameters if name not in ("new_id", "env_id", "env_arguments")]
+    for name in given:
+        near = get_close_matches(name, ours, n=1, cutoff=0.75)
+        require(not near or name in accepted, f"no argument {name!r}; did you mean {''.join(near)!r}?")
+
+
+def _check_functions(functions: dict[str, Any]) -> None:
+    for name, function in functions.items():
+        require(
+            function is None or callable(function),
+            f"{name} is {function!r}: give a function of a batch of steps or observations",
+        )
+
+
+def _check_names(names: dict[str, Sequence[str]]) -> None:
+    """Names are sequences of distinct strings."""
+    for name, values in names.items():
+        listed = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
+        require(
+            listed and all(isinstance(value, str) and value for value in values),
+            f"{name} is {values!r}: give a list of names",
+        )
+        twice = first_repeated(values)
+        require(twice is None, f"{name} has {twice!r} twice: give distinct names")
+    require(len(names["outcomes"]), "outcomes is empty: name at least one outcome")
+
+
+def _check_endings(
+    outcome: View | None, outcomes: tuple[str, ...], bad_act: View | None, bad_acts: tuple[str, ...]
+) -> None:
+    """Functions of outcomes and bad acts have names, and names have functions."""
+    require(
+        outcome is not None or len(outcomes) == 1,
+        f"outcomes names {len(outcomes)} outcomes and there is no outcome(step): give it",
+    )
+    require(bad_act is None or bad_acts, "bad_act has no bad_acts: name the kinds of bad act, bad_acts=[...]")
+    require(len(bad_acts) <= MOST_BAD_ACTS, f"bad_acts has {len(bad_acts)} kinds: give at most {MOST_BAD_ACTS}")
+    other = [kind for kind in bad_acts if kind not in outcomes]
+    require(
+        bad_act is not None or not other,
+        f"bad act {other[:1]} is none of the outcomes {outcomes}: name an outcome, or give bad_act(step)",
+    )
+
+
+def _check_numbers(gamma: Any, max_episode_steps: Any) -> None:
+    require(
+        isinstance(gamma, float | int | np.number) and 0 <= gamma <= 1,
+        f"gamma is {gamma!r}: make it a discount between 0 and 1",
+    )
+    require(
+        max_episode_steps is None or (isinstance(max_episode_steps, int | np.integer) and max_episode_steps >= 1),
+        f"max_episode_steps is {max_episode_steps!r}: give a whole number of steps, at least 1",
+    )
+
+
+def _verdicts(judgement: Any) -> np.ndarray:
+    """The verdicts, (L,) float."""
+    try:
+        verdicts = np.asarray(judgement, float)
+    except (TypeError, ValueError):
+        raise CheckFailed(f"judgement is {judgement!r}: give a list of numbers, nan for none") from None
+    require(
+        verdicts.ndim == 1 and len(verdicts),
+        f"judgement has shape {verdicts.shape}: give one number for each overseer observation",
+    )
+    require(not np.isinf(verdicts).any(), "judgement has an infinite verdict: give finite numbers, or nan for none")
+    return verdicts
 
 
 def _make_vector(declared: Overseen, num_envs: int = 1, **given: Any) -> VectorEnv:

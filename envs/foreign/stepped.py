@@ -15,8 +15,11 @@ from envs.foreign.declaration import Overseen, OverseenStep
 from envs.foreign.spaces import agent_space
 from envs.observations import batch_of_one, reached, row
 from envs.overseer_view import last_info
+from envs.snapshot import SnapshotState, SnapshotUnsupported
+from envs.tables import NotEnumerable, Tables
 
 NAN = float("nan")
+SAMPLES = 7  # observations from which the agent's space is found: few spaces have an axis of this length
 
 
 class SteppedEnv(VectorEnv):
@@ -56,7 +59,7 @@ class SteppedEnv(VectorEnv):
         self.metadata = {**self.inner.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         self.single_action_space = _from_zero(self.inner.single_action_space)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        sample = batch_space(self.inner.single_observation_space, 1).sample()
+        sample = batch_space(self.inner.single_observation_space, SAMPLES).sample()
         self.single_observation_space = _observed_space(declared, self.inner.single_observation_space, sample)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.gamma, self.outcomes, self.bad_acts = declared.gamma, declared.outcomes, declared.bad_acts
@@ -77,7 +80,9 @@ class SteppedEnv(VectorEnv):
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Restarts every copy, or those marked by the option "reset_mask"; info has `watched`, (N,) bool."""
         mask = (options or {}).get("reset_mask")
-        self._obs, _ = self.inner.reset(seed=arguments.seed(seed, self.num_envs), options=options)  # type: ignore[arg-type]
+        seeds = arguments.seed(seed, self.num_envs)
+        with self.declared.named("reset()"):
+            self._obs, _ = self.inner.reset(seed=seeds, options=options)  # type: ignore[arg-type]
         info = {"watched": self.declared.watched_at(self._obs, self.num_envs)}
         if mask is not None:
             info = {"watched": info["watched"] & mask, "_watched": np.array(mask)}
@@ -86,7 +91,8 @@ class SteppedEnv(VectorEnv):
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Steps every copy; `info` describes what was reached, before any restart."""
         actions = _shifted(self.inner.single_action_space, actions)
-        obs, reward, terminated, truncated, found = self.inner.step(actions)
+        with self.declared.named("step()"):
+            obs, reward, terminated, truncated, found = self.inner.step(actions)
         done = terminated | truncated
         next_obs = reached(self.inner.single_observation_space, obs, found.get("final_obs"), done)
         names = {*found, *found.get("final_info", {})} - {"final_obs", "final_info"}
@@ -111,7 +117,20 @@ class SteppedEnv(VectorEnv):
 
     def _viewed(self, obs: Any) -> Any:
         """What the agents observe, (N, *obs')."""
-        return _view(self.declared, self.inner.single_observation_space, self.single_observation_space, obs)
+        spaces = self.inner.single_observation_space, self.single_observation_space
+        return _view(self.declared, *spaces, obs, self.num_envs)
+
+    def tabulate(self) -> Tables:
+        """Raises NotEnumerable: an environment of a third party cannot be enumerated."""
+        raise NotEnumerable(f"{self.declared.id} has no tables: it is evaluated by sampling (--eval-episodes)")
+
+    def snapshot(self) -> SnapshotState:
+        """Raises SnapshotUnsupported: the state of an environment of a third party cannot be saved."""
+        raise SnapshotUnsupported(f"{self.declared.id} cannot save the state of an episode")
+
+    def restore(self, state: SnapshotState) -> None:
+        """Raises SnapshotUnsupported."""
+        self.snapshot()
 
     def render(self) -> Any:
         """What the environment inside renders."""
@@ -133,19 +152,21 @@ class SingleEnv(gymnasium.Wrapper):
         super().__init__(declared.make_single(**given))
         self.declared = declared
         self._inner_space, self.action_space = self.env.observation_space, _from_zero(self.env.action_space)
-        sample = batch_space(self._inner_space, 1).sample()
+        sample = batch_space(self._inner_space, SAMPLES).sample()
         self.observation_space = _observed_space(declared, self._inner_space, sample)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Starts an episode."""
-        obs, _ = self.env.reset(seed=seed, options=options)
+        with self.declared.named("reset()"):
+            obs, _ = self.env.reset(seed=seed, options=options)
         self._obs = batch_of_one(self._inner_space, obs)
         return self._observation(self._obs), {"watched": bool(self.declared.watched_at(self._obs, 1)[0])}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Takes one action; `info` has the keys of the vector environment, for one copy."""
         action = _shifted(self.env.action_space, action)
-        obs, reward, terminated, truncated, found = self.env.step(action)
+        with self.declared.named("step()"):
+            obs, reward, terminated, truncated, found = self.env.step(action)
         next_obs = batch_of_one(self._inner_space, obs)
         last = {name: np.array([value]) for name, value in found.items()}
         ended, received = np.array([terminated]), np.array([reward], np.float64)
@@ -161,7 +182,7 @@ class SingleEnv(gymnasium.Wrapper):
         return self._observation(next_obs), float(self.declared.reward_of(step)[0]), terminated, truncated, info
 
     def _observation(self, obs: Any) -> Any:
-        viewed = _view(self.declared, self._inner_space, self.observation_space, obs)
+        viewed = _view(self.declared, self._inner_space, self.observation_space, obs, 1)
         return row(self.observation_space, viewed, 0)
 
 
@@ -203,16 +224,16 @@ def _same_step_vector(env_id: str, num_envs: int, given: dict[str, Any]) -> Vect
 
 def _observed_space(declared: Overseen, inner: Space, sample: Any) -> Space:
     if declared.agent_view is not None:
-        return agent_space(declared, declared.agent_view(sample))
+        return agent_space(declared, declared.view_of(sample, SAMPLES))
     return MultiBinary(int(inner.n)) if isinstance(inner, Discrete) else inner
 
 
-def _view(declared: Overseen, inner: Space, observed: Space, obs: Any) -> Any:
+def _view(declared: Overseen, inner: Space, observed: Space, obs: Any, n: int) -> Any:
     if declared.agent_view is None:
         if not isinstance(inner, Discrete):
             return copy.deepcopy(obs)
         return (np.asarray(obs)[:, None] - inner.start == np.arange(inner.n)).astype(np.int8)
-    viewed = declared.agent_view(obs)
+    viewed = declared.view_of(obs, n)
     if isinstance(viewed, dict | tuple):
         return viewed
-    return np.array(viewed, observed.dtype)
+    return declared.checked_view(np.array(viewed, observed.dtype), observed)

@@ -72,7 +72,7 @@ class TabularEnv(POMDP):
         self._one_hot = np.eye(n_states, dtype=np.int8)
         space: Space = MultiBinary(n_states)
         if declared.agent_view is not None:
-            space = agent_space(declared, declared.agent_view(np.arange(n_states)))
+            space = agent_space(declared, declared.view_of(np.arange(n_states), n_states))
         self.flags = np.zeros(space.shape or (), bool) if declared.flags is None else np.asarray(declared.flags, bool)
         super().__init__(num_envs, limit, render_mode, space, n_actions)
 
@@ -117,10 +117,11 @@ class TabularEnv(POMDP):
 
     def observation(self, state: np.ndarray) -> np.ndarray:
         """The state of the environment as a one-hot vector, or what `agent_view` makes of it."""
-        view = self.declared.agent_view
-        if view is None:
+        if self.declared.agent_view is None:
             return self._one_hot[state[:, PLACE]]
-        return np.asarray(view(state[:, PLACE])).astype(self.single_observation_space.dtype, copy=False)
+        space = self.single_observation_space
+        viewed = np.asarray(self.declared.view_of(state[:, PLACE], len(state))).astype(space.dtype, copy=False)
+        return self.declared.checked_view(viewed, space)
 
     def overseer_observation(self, state: np.ndarray, action: np.ndarray, next_state: np.ndarray) -> np.ndarray:
         """What `overseer_view` makes of the step."""

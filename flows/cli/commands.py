@@ -304,6 +304,7 @@ def certify_world(
         print(text(certificate))
     if html is not None:
         Path(html).write_text(page(certificate), encoding="utf-8")
+        print(f"keyhole: wrote {printable(html)}", file=sys.stderr)
     if check:
         print(f"keyhole: {check}", file=sys.stderr)
         if not check.within:

@@ -25,13 +25,8 @@ STATUSES = ("FINISHED", "FAILED", "KILLED", "RUNNING")
 LEARNERS = get_args(Learner)
 SET = "argument of the environment; may be repeated"
 BAD_INPUT, SOME_FAILED, INTERRUPTED = 2, 1, 130
-RECORDING = {
-    "compare",
-    "train",
-    "report",
-    "serve",
-    "study",
-}  # commands whose result is in the store; they only print about it
+SWEEPING = {"compare", "serve", "study"}  # commands of several runs
+RECORDING = {*SWEEPING, "train", "report"}  # commands whose result is in the store; they only print about it
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -492,7 +487,12 @@ def main() -> None:
         _exit(str(error), BAD_INPUT)
     except (KeyboardInterrupt, click.Abort) as stop:
         # click replaces a KeyboardInterrupt by an Abort without a message
-        _exit(str(stop.__cause__ or "") or "stopped; finished runs are kept", INTERRUPTED)
+        _exit(str(stop.__cause__ or "") or "stopped" + _what_is_kept(sys.argv[1:]), INTERRUPTED)
+
+
+def _what_is_kept(arguments: list[str]) -> str:
+    """What a command of several runs keeps when it is stopped, for a message."""
+    return "; finished runs are kept" if SWEEPING & set(arguments[:1]) else ""
 
 
 def _check_output(command: str | None) -> None:

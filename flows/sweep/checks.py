@@ -377,9 +377,11 @@ def _check_spaces(name: str, world: VectorEnv, learner: Learner) -> None:
 
 def _findings(world: VectorEnv, notes: tuple[str, ...]) -> Findings:
     import envs
+    from envs.checks.vector_env import time_limit_notes
 
     try:
-        return Findings(len(envs.compile_world(world).states), notes)
+        tables = envs.compile_world(world)
+        return Findings(len(tables.states), (*notes, *time_limit_notes(tables, world)))
     except envs.NotEnumerable as reason:
         return Findings(None, notes or (one_line(reason),))
 

@@ -221,13 +221,31 @@ def test_a_world_defined_in_a_function_is_registered_by_class():
         def starts(self):
             return np.array([[0]]), np.ones(1)
 
+        def transition(self, state, action):
+            return state + 1
+
         def terminal(self, state):
             return state[:, 0] > 5
+
+        def reward(self, state, action, next_state):
+            return state[:, 0] * 1.0
+
+        true_reward = reward
+
+        def overseer_observation(self, state, action, next_state):
+            return 0 * action
 
         def observation(self, state):
             return (state % 2).astype(np.int8)
 
     envs.register(Local, namespace="local")
+    for register, name in (
+        (envs.register("spaced", version=2), "spaced/Local-v2"),
+        (envs.register(namespace="spaced"), "spaced/Local-v0"),
+    ):
+        assert register(Local) is Local
+        assert gymnasium.make_vec(name, num_envs=2).num_envs == 2
+        gymnasium.registry.pop(name)
     assert gymnasium.make("local/Local-v0", render_mode="rgb_array_list").reset(seed=0)[0].tolist() == [0]
     assert gymnasium.make_vec("local/Local-v0", num_envs=3).reset(seed=0)[0].shape == (3, 1)
 
@@ -237,6 +255,10 @@ def test_a_world_without_a_time_limit_argument_is_not_registered():
         def __init__(self, num_envs=1, *, render_mode=None):
             super().__init__(num_envs, 5, render_mode, MultiBinary(1), 2)
 
+    with pytest.raises(ValueError, match="is not a class derived from"):
+        envs.register("mine")(MultiBinary)
+    with pytest.raises(ValueError, match="namespace 'a/b' is not a word"):
+        envs.register("a/b")(Endless)
     with pytest.raises(ValueError, match=r"^Endless has no max_episode_steps: give its __init__ that keyword"):
         envs.register(Endless)
 

@@ -24,7 +24,7 @@ class MyWorld(POMDP):
 
     overseer_labels = ("nothing", "right", "left")  # what the overseer can observe
     judgement = np.array([np.nan, 1.0, -1.0])  # its verdict on each: good > 0, bad < 0, nan for none
-    outcomes = ("left", "right")  # how an episode can end
+    outcomes = ("timed out", "left", "right")  # how an episode can end; at the time limit it ends in any state
     action_names = ("left", "right")
     gamma = 0.9
 
@@ -80,7 +80,7 @@ class MyWorld(POMDP):
 
     def outcome(self, state: np.ndarray) -> np.ndarray:
         """How an episode that ends in each state has ended: an index of `outcomes`."""
-        return (state[:, CELL] > 0).astype(np.int64)
+        return np.where(self.terminal(state), np.where(state[:, CELL] == 0, 1, 2), 0)
 
 
 register(MyWorld, "mine")  # as mine/MyWorld-v0

@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode, VectorWrapper
 
 import envs
 from envs import checks
+from envs.checks.vector_env import time_limit_notes
 from envs.wrappers import AgentView, AliasObservation
 
 
@@ -542,6 +543,72 @@ def test_a_fault_is_reported_in_one_line(world, line):
     assert line in str(found.value)
 
 
+class LateNan(Row):
+    """Its true reward is nan in a state that few episodes reach, and it has no tables."""
+
+    starts = envs.POMDP.starts
+
+    def initial(self, n):
+        return np.zeros((n, 1), int)
+
+    def true_reward(self, state, action, next_state):
+        return np.where(self.terminal(next_state), np.nan, 0.0)
+
+
+class Unfinished(envs.POMDP):
+    """It implements nothing yet."""
+
+    def __init__(self, num_envs=1, *, max_episode_steps=5, render_mode=None):
+        super().__init__(num_envs, max_episode_steps, render_mode, MultiBinary(3), 2)
+
+
+class ListStarts(Row):
+    """Its start distribution is made of lists."""
+
+    def starts(self):
+        return [[1], [0]], [0.5, 0.5]
+
+
+class RaisingStarts(Row):
+    """Its start distribution cannot be computed."""
+
+    def starts(self):
+        return {}["rows"]
+
+
+class ColumnTerminal(Row):
+    """Its ends are floats, and a column."""
+
+    def terminal(self, state):
+        return (state == 2) * 1.0
+
+
+@pytest.mark.parametrize(
+    ("world", "line"),
+    [
+        (Unfinished, r"has no transition\(state, action\) and no terminal\(state\) and no .*: implement it"),
+        (ListStarts, r"starts\(\) returns list and list: return arrays"),
+        (RaisingStarts, "starts raises KeyError: 'rows'"),
+        (ColumnTerminal, r"terminal returns float64 of shape \(2, 1\) for 2 states: return shape \(2,\)"),
+    ],
+)
+def test_a_fault_of_a_world_is_reported_with_the_function_where_it_is_stepped(world, line):
+    with pytest.raises(checks.CheckFailed, match=f"^{world.__name__}:? {line}"):  # noqa: PT012  (any may show it)
+        env = world(2)
+        env.reset(seed=0)
+        env.step(np.array([0, 1]))
+
+
+def test_a_world_that_is_stepped_by_its_functions_refuses_a_reward_that_is_not_finite():
+    world = LateNan(2)
+    world.reset(seed=0)
+    world.step(np.array([1, 1]))
+    with pytest.raises(
+        checks.CheckFailed, match=r"^LateNan: true_reward returns a number that is not finite .nan in 1"
+    ):
+        world.step(np.array([1, 0]))
+
+
 def test_a_valid_world_passes():
     envs.check_vector_env(Row(16))
 
@@ -593,6 +660,24 @@ def test_a_world_that_is_too_large_for_tables_passes_with_a_note():
 
 def test_a_valid_world_has_no_notes():
     assert checks.findings(Row(16)) == []
+
+
+class NoVerdicts(Row):
+    """Its overseer judges nothing, and an episode that the time limit ends counts as one that reached the goal."""
+
+    judgement = np.full(2, np.nan)
+
+    def outcome(self, state):
+        return np.ones(len(state), int)
+
+
+def test_outcomes_that_time_outs_share_and_missing_verdicts_have_notes():
+    assert checks.findings(NoVerdicts(4)) == [
+        "no overseer observation has a verdict: its overseer judges by audits alone"
+    ]
+    (note,) = time_limit_notes(envs.compile_world(NoVerdicts()), NoVerdicts())
+    assert note.startswith("the time limit can end an episode as 'goal'")
+    assert time_limit_notes(envs.compile_world(Row()), Row()) == []
 
 
 class Plain(VectorWrapper):
@@ -687,9 +772,7 @@ def test_stale_observations_of_an_environment_that_is_not_a_world_are_found():
 
 
 def test_an_environment_without_tables_has_a_note():
-    assert [note.split(" ", 1)[1] for note in checks.findings(cart_pole())] == [
-        "is not an envs.POMDP, so it has no tables and is evaluated by sampling"
-    ]
+    assert checks.findings(cart_pole()) == ["evaluated by sampling (--eval-episodes)"]
 
 
 def test_every_registered_world_passes(make):

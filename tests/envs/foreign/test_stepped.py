@@ -81,13 +81,26 @@ def test_rewards_and_infos_of_a_step_are_given_to_the_functions(register):
         assert info["true_reward"].tolist() == [half, half - 1]
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["true_reward", "proxy_reward"])
+def test_a_reward_that_is_not_finite_is_refused_at_the_step_that_returns_it(register, name, number):
+    late = {name: lambda step: np.where(step.terminated, number, step.reward)}
+    world = register("test/Counter-v0", agent_view=lambda obs: obs["count"], **late)
+    for env, action in ((gymnasium.make_vec(world, num_envs=2), np.array([0, 1])), (gymnasium.make(world), 1)):
+        env.reset(seed=0)
+        env.step(action)
+        env.step(action)
+        with pytest.raises(ValueError, match=f"{name} returns a number that is not finite .{number} in "):
+            env.step(action)
+
+
 def test_outcomes_are_of_steps_that_terminate_and_bad_acts_are_counted_by_kind(register):
     world = register(
         "test/Counter-v0",
         agent_view=lambda obs: obs["count"],
         outcome=lambda step: np.full(len(step.reward), 1),
         outcomes=("nothing", "three"),
-        bad_acts=("three", "one"),
+        bad_acts=("three",),
     )
     vector, single = gymnasium.make_vec(world, num_envs=2), gymnasium.make(world)
     vector.reset(seed=0)
@@ -147,8 +160,89 @@ def test_one_copy_has_the_same_info(register):
 
 def test_the_space_of_a_view_that_does_not_show_it_must_be_given(register):
     world = register("CartPole-v1", agent_view=lambda obs: (obs[:, 0] > 0).astype(int))
+    with pytest.raises(ValueError, match="agent_view returns one number for each observation: give it an axis"):
+        gymnasium.make_vec(world, num_envs=1)
+    world = register("CartPole-v1", agent_view=lambda obs: (obs[:, :2] > 0).astype(int))
     with pytest.raises(ValueError, match=r"agent_view returns int64 of shape .*: give agent_space"):
         gymnasium.make_vec(world, num_envs=1)
+
+
+FAULTS = {  # arguments -> the message when copies are made, reset and stepped
+    "a missing key": ({"true_reward": lambda step: step.info["lava"]}, "true_reward raises KeyError: 'lava'; it gets"),
+    "one step": ({"overseer_view": lambda step: step.next_obs[2]}, "overseer_view raises IndexError: index 2 is out"),
+    "ragged": ({"proxy_reward": lambda step: [[1], [1, 2]]}, "proxy_reward returns rows of unequal length"),
+    "a lost axis": ({"agent_view": lambda obs: obs[0]}, r"agent_view\(obs\) has shape \(4,\) for a batch of 7 observ"),
+    "a lost axis in a dict": ({"agent_view": lambda obs: {"a": obs[0]}}, r"agent_view\(obs\)\['a'\] has shape \(4,\)"),
+    "nan": ({"agent_view": lambda obs: obs * np.nan}, "agent_view returns a number that is not finite .nan in 2 of 2"),
+    "another shape": (
+        {"agent_view": lambda obs: obs, "agent_space": Box(-9, 9, (3,))},
+        r"agent_view returns observations of shape \(4,\), but their space has shape \(3,\)",
+    ),
+    "watched": ({"watched": lambda obs: obs.nothing}, "watched raises AttributeError: .*it gets a batch of 2 obs"),
+}
+
+
+@pytest.mark.parametrize(("given", "line"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_of_a_function_is_reported_with_its_name(register, given, line):
+    world = register("CartPole-v1", **given)
+    with pytest.raises(ValueError, match=rf"^{world}: {line}"):  # noqa: PT012  (the fault shows in one of these)
+        env = gymnasium.make_vec(world, num_envs=2)
+        env.reset(seed=0)
+        env.step(np.array([0, 1]))
+
+
+DECLARATIONS = {
+    "no function": ({"overseer_view": "v"}, "overseer_view is 'v': give a function"),
+    "no watcher": ({"watched": True}, "watched is True: give a function"),
+    "discount": ({"gamma": 2.0}, "gamma is 2.0: make it a discount between 0 and 1"),
+    "limit": ({"max_episode_steps": 0}, "max_episode_steps is 0: give a whole number"),
+    "text": ({"judgement": ["bad"]}, "judgement is .*: give a list of numbers"),
+    "infinite": ({"judgement": [np.inf]}, "judgement has an infinite verdict"),
+    "a name alone": ({"action_names": "left"}, "action_names is 'left': give a list of names"),
+    "twice": ({"judgement": [0, 1], "overseer_labels": ["a", "a"]}, "overseer_labels has 'a' twice"),
+    "one action": ({"action_names": ["left"]}, r"action_names has 1 names for Discrete\(2\): give 2"),
+    "no kinds": ({"bad_act": len}, "bad_act has no bad_acts"),
+    "no act": ({"bad_acts": ["red"]}, r"bad act \['red'\] is none of the outcomes \('end',\)"),
+    "no outcome": ({"outcomes": ["a", "b"]}, "outcomes names 2 outcomes and there is no outcome"),
+    "spelling": ({"true_rewards": len}, "no argument 'true_rewards'; did you mean 'true_reward'?"),
+}
+
+
+@pytest.mark.parametrize(("given", "line"), DECLARATIONS.values(), ids=DECLARATIONS)
+def test_a_fault_of_a_declaration_is_reported_when_it_is_registered(register, given, line):
+    with pytest.raises(ValueError, match=f"^test/Stepped1-v0: {line}"):
+        register("CartPole-v1", **given)
+
+
+def test_an_environment_whose_package_is_missing_is_registered_and_refused_when_it_is_made(register):
+    def needs_a_package():
+        raise gymnasium.error.DependencyNotInstalled("install box")
+
+    gymnasium.register("test/Box-v0", needs_a_package, max_episode_steps=3)
+    try:
+        world = register("test/Box-v0")
+        assert gymnasium.spec(world).max_episode_steps == 3
+        with pytest.raises(gymnasium.error.DependencyNotInstalled, match="install box"):
+            gymnasium.make_vec(world, num_envs=1)
+    finally:
+        gymnasium.registry.pop("test/Box-v0")
+
+
+def test_an_observation_of_the_environment_that_does_not_fit_its_space_is_reported_as_its_own(register):
+    class Wide(Counter):
+        observation_space = Box(0, 9, (1,), np.float64)
+
+        def _observe(self):
+            return np.zeros(2 if self.count else 1)
+
+    gymnasium.register("test/Wide-v0", Wide, disable_env_checker=True)
+    try:
+        env = gymnasium.make_vec(register("test/Wide-v0"), num_envs=2)
+        env.reset(seed=0)
+        with pytest.raises(ValueError, match=r"step\(\) of test/Wide-v0 returns an observation that does not fit"):
+            env.step(np.array([0, 1]))
+    finally:
+        gymnasium.registry.pop("test/Wide-v0")
 
 
 def test_a_reset_mask_restarts_marked_copies_only(register):

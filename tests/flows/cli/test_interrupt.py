@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import commands
+from flows.cli import commands, main
 from flows.config import CompareConfig, RunOptions
 from flows.project import Project
 
@@ -37,9 +37,23 @@ def test_an_interrupted_command_ends_while_a_thread_hangs_with_its_output_and_wi
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     child, *lines = done.stdout.splitlines()
     assert (done.returncode, lines) == (130, ["exit handlers were called"])
-    assert done.stderr == "keyhole: stopped; finished runs are kept\n"
+    assert done.stderr == "keyhole: stopped\n"
     with pytest.raises(ProcessLookupError):
         os.kill(int(child), 0)
+
+
+def test_only_a_command_of_several_runs_that_is_stopped_keeps_finished_ones(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main.cli, "main", interrupted)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(main, "make_tolerant", lambda: None)
+    for command, message in (("check", "stopped"), ("serve", "stopped; finished runs are kept")):
+        monkeypatch.setattr(sys, "argv", ["keyhole", command])
+        with pytest.raises(SystemExit, match="130"):
+            main.main()
+        assert capsys.readouterr().err == f"keyhole: {message}\n"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])

@@ -120,7 +120,8 @@ def test_every_command_rejects_an_exception_of_user_code_with_type_file_and_line
 
 def test_check_reports_tables_of_an_environment_without_faults(user, keyhole):
     env = write_module(user, "faultless")
-    assert keyhole("check", env, "--set", "length=7") == (0, "fine: tables with 14 states\n", "")
+    note = "the time limit can end an episode as 'right', an outcome of episodes that terminate: name one for it"
+    assert keyhole("check", env, "--set", "length=7") == (0, f"fine: tables with 14 states; {note}\n", "")
 
 
 def test_check_reports_why_there_are_no_tables(user, keyhole):
