@@ -27,6 +27,8 @@ from difflib import get_close_matches
 from itertools import product
 from typing import Any, Literal, NamedTuple, Protocol
 
+from routing.oversight.plugins import import_plugin
+
 PRESETS = ("quick", "full")
 Readouts = Mapping[str, float]
 Outcomes = Mapping[Any, Readouts]
@@ -205,14 +207,10 @@ def find_study(name: str) -> Study:
 
 def _elsewhere(name: str) -> Study:
     module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        if error.name and not module.startswith(error.name):
-            raise
-        raise ValueError(f"unknown study {name!r}: there is no module {module}") from None
-    except AttributeError:
-        raise ValueError(f"unknown study {name!r}: {module} has no {attribute!r}") from None
+    import_plugin(f"study {name!r}", module)
+    found = getattr(sys.modules[module], attribute, None)
+    if found is None:
+        raise ValueError(f"unknown study {name!r}: {module} has no {attribute!r}")
     if not isinstance(found, Study):
         raise ValueError(
             f"{name} is no study but {type(found).__name__}; decorate the function with agents.studies.study"

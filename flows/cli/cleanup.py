@@ -16,14 +16,15 @@ from flows.tracking.store import Store
 def archive_sweep(name: str, undo: bool) -> None:
     """`keyhole archive`: hides a sweep, or shows an archived one again."""
     store = existing_store()
-    sweep = results.find_sweep(store, name, archived=undo)
+    sweep = results.find_experiment(store, name, archived=undo)
     runs = (archive.restore_runs if undo else archive.archive_runs)(store, sweep)
-    shown = printable(store.client.get_run(sweep).info.run_name)
+    found = store.client.get_run(sweep)
+    shown = f"{found.data.tags.get('kind', 'sweep')} {printable(found.info.run_name)}"
     if undo:
-        print(f"sweep {shown} and its {runs} runs are shown again")
+        print(f"{shown} and its {runs} runs are shown again")
         return
     back = shell_command("archive", "--undo", sweep[:8], project=store.project)
-    print(f"sweep {shown} and its {runs} runs are archived; {back} shows them again")
+    print(f"{shown} and its {runs} runs are archived; {back} shows them again")
 
 
 def delete_sweep(name: str, yes: bool) -> None:
@@ -42,22 +43,23 @@ def delete_sweep(name: str, yes: bool) -> None:
         if not yes and not click.confirm(question):
             print("nothing was deleted")
             return
-        shown = printable(store.client.get_run(sweep).info.run_name)
+        found = store.client.get_run(sweep)
+        shown, kind = printable(found.info.run_name), found.data.tags.get("kind", "sweep")
         try:
             runs = archive.delete_runs(store, sweep)
         except KeyboardInterrupt:
             again = shell_command("delete", sweep[:8], project=store.project)
-            raise KeyboardInterrupt(f"stopped; {again} deletes what is left of sweep {shown}") from None
-    print(f"deleted sweep {shown} and its {runs} runs")
+            raise KeyboardInterrupt(f"stopped; {again} deletes what is left of {kind} {shown}") from None
+    print(f"deleted {kind} {shown} and its {runs} runs")
 
 
 def _find(store: Store, name: str) -> str:
     """The run id of a sweep, visible or archived."""
     try:
-        return results.find_sweep(store, name)
+        return results.find_experiment(store, name)
     except UserError:
         try:
-            return results.find_sweep(store, name, archived=True)
+            return results.find_experiment(store, name, archived=True)
         except UserError:
             pass
         raise
@@ -68,7 +70,7 @@ def _question(store: Store, sweep: str) -> str:
     members = list(archive.members_of(store, sweep))
     versions = archive.model_versions(store, [run.info.run_id for run in members])
     parts = [
-        f"sweep {printable(members[-1].info.run_name)} ({sweep[:8]})",
+        f"{members[-1].data.tags.get('kind', 'sweep')} {printable(members[-1].info.run_name)} ({sweep[:8]})",
         f"its {len(members) - 1} runs",
         "their files",
     ]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from rich.cells import cell_len
 
 from flows.axis import Axis, Level
+from flows.study_config import CONFIGS
 from flows.sweep.plan import missing_runs
 from flows.text import cell_text, nan_to_none
 from flows.tracking.results import NAN, Row, child_runs, last_attempts, run_rows, search_runs, tag_number
@@ -67,7 +68,7 @@ class Filters(NamedTuple):
 
 
 def list_entries(store: Store, sweep: str | None, filters: Filters, archived: bool = False) -> list[dict[str, Any]]:
-    """Returns the runs of a sweep in order of start; without a sweep, sweeps and single runs, newest first.
+    """Returns the runs of a sweep in order of start; without a sweep, sweeps, studies and single runs, newest first.
 
     Args:
         sweep: Run id of a sweep, or None.
@@ -83,7 +84,10 @@ def list_entries(store: Store, sweep: str | None, filters: Filters, archived: bo
     children: dict[str, list[Any]] = {}
     for run in runs:
         children.setdefault(run.data.tags.get(PARENT, ""), []).append(run)
-    top = [*search_runs(store, "tags.kind = 'sweep'", archived), *children.pop("", [])]
+    for run in search_runs(store, "tags.kind = 'study run'", archived):
+        children.setdefault(run.data.tags.get(PARENT, ""), []).append(run)
+    studies = search_runs(store, "tags.kind = 'study'", archived)
+    top = [*search_runs(store, "tags.kind = 'sweep'", archived), *studies, *children.pop("", [])]
     top.sort(key=lambda run: -run.info.start_time)
     return [of_top(run, children.get(run.info.run_id, [])) for run in top if filters.admit(run)]
 
@@ -100,9 +104,9 @@ def of_top(run: Any, children: Sequence[Any]) -> dict[str, Any]:
         "name": run.info.run_name,
         "started": started(run),
         "status": run.info.status,
-        "runs": f"{done}/{total}" if run.data.tags.get("kind") == "sweep" else "",
+        "runs": f"{done}/{total}" if run.data.tags.get("kind") in CONFIGS else "",
         "best": best and best.true_return,
-        "of": f"{best.method} {run_level(best)} seed={best.seed}" if best else "",
+        "of": f"{best.method} {run_level(best)} seed={best.seed}" if best else run.data.tags.get("verdict", ""),
         "env": environment(run),
     }
 

@@ -27,7 +27,8 @@ from flows.text import exception_line
 
 logger = logging.getLogger(__name__)
 MessageHandler = Callable[[str, tuple], None]  # receives the name and arguments of each message that a job sends
-LIBRARIES = ["flows.running.train"]  # imported once, by the process from which workers are forked
+# Imported once, by the process from which workers are forked; the first optimiser of a process imports torch._dynamo
+LIBRARIES = ["flows.running.train", "torch._dynamo"]
 
 
 class Worker(Protocol):

@@ -236,6 +236,18 @@ def find_sweep(store: Store, name: str | None, archived: bool = False, kind: str
     return _select(store, title, search_runs(store, f"tags.kind = '{kind}'", archived), name).info.run_id
 
 
+def find_experiment(store: Store, name: str, archived: bool = False) -> str:
+    """Return the run id of the sweep or study `name`; see `find_sweep`."""
+    try:
+        return find_sweep(store, name, archived)
+    except UserError:
+        try:
+            return find_sweep(store, name, archived, "study")
+        except UserError:
+            pass
+        raise
+
+
 def find_run(store: Store, name: str | None) -> Any:
     """Return the MLflow run, a sweep or one of its runs, found as in `find_sweep`; None for the newest sweep."""
     if name is None:

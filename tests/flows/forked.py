@@ -14,7 +14,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from unittest.mock import patch
 
-LIBRARIES = ["agents", "mlflow", "mlflow.store.tracking.sqlalchemy_store", "pandas", "scipy.stats"]
+LIBRARIES = ["agents", "torch._dynamo", "mlflow", "mlflow.store.tracking.sqlalchemy_store", "pandas", "scipy.stats"]
 LIBRARIES += ["matplotlib.backends.backend_agg", "click", "rich.console"]
 TIMEOUT = 400  # seconds
 _server = forkserver.ForkServer()  # Python's own may be in use by a pool of this process, with Prefect imported in it
