@@ -65,7 +65,7 @@ def cached_tables(world_class: Any, **parameters: Any) -> Tables:
 def make_tables(world: "World") -> Tables:
     """Enumerates a world that has not been reset."""
     with validation.prefixed(type(world).__name__):
-        starts, probabilities = validation.start_distribution(world)
+        starts, probabilities = validation.checked_starts(world)
         validation.require_integers(type(world).__name__, starts)
         validation.check_noise(world)
         validation.check_starts(world, starts, probabilities)

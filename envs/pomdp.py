@@ -83,7 +83,7 @@ class POMDP(World, VectorEnv):
     @functools.cached_property
     def _start_distribution(self) -> tuple[np.ndarray, np.ndarray]:
         with validation.prefixed(type(self).__name__):
-            return validation.start_distribution(self)
+            return validation.checked_starts(self)
 
     @functools.cached_property
     def overseer_codebook(self) -> np.ndarray:

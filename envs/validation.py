@@ -130,7 +130,7 @@ def check_implemented(world: World) -> None:
     require(not missing, f"{own.__name__} has no {' and no '.join(missing)}: implement it (docs/worlds.md)")
 
 
-def start_distribution(world: World) -> tuple[np.ndarray, np.ndarray]:
+def checked_starts(world: World) -> tuple[np.ndarray, np.ndarray]:
     """The value of `starts()`: states, (S0, K), and probabilities, (S0,).
 
     Raises:

@@ -51,7 +51,7 @@ def check_functions(world: POMDP) -> None:
 def read_starts(world: POMDP) -> tuple[np.ndarray, np.ndarray] | None:
     """The start distribution; None if the world has none that can be listed."""
     try:
-        return validation.start_distribution(world)
+        return validation.checked_starts(world)
     except NotEnumerable:
         return None
 

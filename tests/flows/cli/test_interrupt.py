@@ -98,7 +98,7 @@ def test_a_stopped_sweep_is_resumed_by_its_id_if_it_is_not_the_newest(tmp_path, 
 def test_next_seeds_pass_the_sweep_that_they_extend_to_the_printed_command(tmp_path, monkeypatch):
     continued = []
     project = Project(tmp_path, tmp_path)
-    monkeypatch.setattr(commands, "_writable_project", lambda: project)
+    monkeypatch.setattr(commands, "writable_project", lambda: project)
     monkeypatch.setattr("flows.sweep.checks.check_sweep", lambda config: None)
     monkeypatch.setattr(commands, "existing_store", lambda: None)
     monkeypatch.setattr(commands, "_extend", lambda *_: (None, None, "older"))
