@@ -5,6 +5,7 @@ steps of fine-tuning on 64 ordinary stories. The methods:
 
     no_removal       trained on everything
     filter_document  stories about the concept are left out
+    dense            the new units are ablated as in the routed models, but nothing is routed
     activation, parameter, forward_ablated
                      routed to new units, which are ablated (`removal`)
     rmu, gradient_ascent, ssd, ssd_few
@@ -38,7 +39,7 @@ class RemovedModel(NamedTuple):
 
     model: Transformer
     before: Readouts
-    """`forget_loss` and `retain_loss` before removal: of the routed model before its ablation, else of the model of
+    """`forget_loss` and `retain_loss` before removal: of the model itself if its units are ablated, else of that of
     no_removal"""
     after: Readouts
     """those after removal and fine-tuning"""
@@ -58,7 +59,7 @@ def without_concept(run: Run, stories: Stories, method: str, steps: int, tuning:
     routed = method if method in ROUTED else "activation" if method == "distilled" else "no_removal"
     model, regions = pretrained(run, stories, routed, steps)
     before = evaluation(model)
-    if routed in ROUTED:
+    if routed in ROUTED or method == "dense":
         ablate(regions, "concept_1")
     if method in AFTERWARDS:
         unlearn(method, model, stories, order)
