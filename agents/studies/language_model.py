@@ -18,6 +18,7 @@ from routing import Router, module, params, units
 from routing.selectors import Part
 
 Draw = Callable[[], StoryBatch]
+Losses = Callable[[nn.Module, Tensor], Tensor]
 Visit = Callable[[int], None]
 """Receives the number of optimiser steps done."""
 
@@ -108,10 +109,14 @@ def original(model: Transformer) -> list[Part]:
     return whole
 
 
+def next_logits(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Logits (B, T, words) of each token given those before it; the first is predicted from a period."""
+    return cast(Tensor, model(functional.pad(tokens[:, :-1], (1, 0), value=PERIOD)))
+
+
 def token_losses(model: nn.Module, tokens: Tensor) -> Tensor:
-    """Loss (B, T) of each token given those before it; the first is predicted from a period."""
-    before = functional.pad(tokens[:, :-1], (1, 0), value=PERIOD)
-    logits = cast(Tensor, model(before))
+    """Loss (B, T) of each token given those before it."""
+    logits = next_logits(model, tokens)
     return functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view_as(tokens)
 
 
@@ -129,6 +134,7 @@ def train(
     *,
     router: Router | None = None,
     labels: Callable[[StoryBatch], Tensor] | None = None,
+    losses: Losses = token_losses,
     weights: Callable[[StoryBatch], Tensor] | None = None,
     penalty: Callable[[], Tensor] | None = None,
     decay: bool = False,
@@ -143,6 +149,7 @@ def train(
         optimizer: of the model's parameters; pass the same one again to continue with its moments.
         router: routes gradients by `labels`; None: none is routed.
         labels: batch -> (B,) or (B, T) labels of the router's rules.
+        losses: model, tokens (B, T) -> (B, T) loss of each token.
         weights: batch -> (B, T) weights of the tokens' losses, such as 0 for filtered tokens; the mean is over the
             tokens' weights. None: all are 1.
         penalty: added to the loss.
@@ -157,8 +164,8 @@ def train(
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * min(1.0, 2 * (steps - step) / steps)
         batch = draw()
-        losses = _losses(model, batch, router, labels)
-        loss = losses.mean() if weights is None else _weighted_mean(losses, weights(batch))
+        values = _routed_losses(model, batch, router, labels, losses)
+        loss = values.mean() if weights is None else _weighted_mean(values, weights(batch))
         optimizer.zero_grad()
         (loss if penalty is None else loss + penalty()).backward()
         optimizer.step()
@@ -168,13 +175,17 @@ def train(
         visit(steps)
 
 
-def _losses(
-    model: nn.Module, batch: StoryBatch, router: Router | None, labels: Callable[[StoryBatch], Tensor] | None
+def _routed_losses(
+    model: nn.Module,
+    batch: StoryBatch,
+    router: Router | None,
+    labels: Callable[[StoryBatch], Tensor] | None,
+    losses: Losses,
 ) -> Tensor:
     if router is None or labels is None:
-        return token_losses(model, batch.tokens)
+        return losses(model, batch.tokens)
     with router(labels(batch)):
-        return token_losses(model, batch.tokens)
+        return losses(model, batch.tokens)
 
 
 def _weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
