@@ -98,7 +98,7 @@ def multiple(outcomes: Outcomes, readout: str, arm: str, of: str) -> float:
     stand_in="natural text is replaced by a grammar, and the language model by one of 0.1 M parameters",
     arms={method: {"method": method} for method in METHODS},
     quick={"steps": 200, "updates": 60, "subjects": 12, "choices": 2},
-    full={"steps": 200, "updates": 100, "subjects": 12, "choices": 2},
+    full={"steps": 200, "updates": 60, "subjects": 12, "choices": 2},
     claims=(
         Claim(
             "forward_ablated (SGTM): at least 2 times as many updates to half as RMU",
