@@ -9,7 +9,8 @@ ablated like the routed ones; RMU, which itself moves activations of the concept
 succeed if it does anywhere.
 
 The block and the coefficient are chosen for each model on held-out stories, by the forget loss, and read out on
-others. The placebo is a random direction of equal norm with its own choice.
+others. The placebo is a random direction of equal norm with its own choice. It lowers the loss of a model that is
+confidently wrong, since any large vector makes the model less confident; only what is recovered beyond it counts.
 
 Read-outs, in nats per verb or object: `forget_before`, `forget_after`, `forget_removed` (after minus before; of the
 filtered model and RMU, before is the model that was trained on everything), `forget_steered` and `forget_placebo`;
