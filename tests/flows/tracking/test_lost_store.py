@@ -188,7 +188,7 @@ def test_damage_that_is_found_later_is_one_line_that_names_the_file():
 
 
 def test_a_sweep_whose_store_is_lost_ends_with_one_line_that_names_resume(monkeypatch, tmp_path, capsys):
-    def lost(config, options):
+    def lost(*_):
         raise StoreLostError("http://host:5000 does not answer (refused)")
 
     monkeypatch.setattr(commands, "_server", lambda *_: nullcontext())
