@@ -1,6 +1,7 @@
 """Which part of the code may import which, read off the import statements, those inside functions included."""
 
 import ast
+import functools
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,7 @@ FILES = {
 MODULES = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name for name in FILES}
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Every module that a file imports, in full; of `from m import x` m.x where that is a module of ours, else m."""
     found: set[str] = set()
