@@ -59,7 +59,7 @@ class StudyConfig(Settings):
     kind: ClassVar[str] = "study"  # tag of its MLflow run
 
     study: str = Field(default="split_autoencoder", description="name of the study, or module:name of your own")
-    preset: Preset = Field(default="quick", description="size: quick (minutes) or full (up to 20 minutes)")
+    preset: Preset = Field(default="quick", description="size: quick, or full with more seeds and steps")
     seeds: int = Field(default=0, ge=0, description="number of seeds of each arm; 0: 3 of quick, 8 of full")
     workers: int = copy(SHARED["workers"])
     runner: Literal["processes", "dask", "ray"] = copy(SHARED["runner"])

@@ -27,10 +27,7 @@ DIGIT = 4
     question="If one digit is routed to half of the code and the others are free, does the other half lack it?",
     reference="error .159 routed and regularised, .092 routed, .099 unrouted (our prototype)",
     arms={
-        "routed_regularised": {"routed": True, "regularised": True},
-        "routed": {"routed": True, "regularised": False},
-        "unrouted_regularised": {"routed": False, "regularised": True},
-        "unrouted": {"routed": False, "regularised": False},
+        **splits.ARMS,
         "forced_regularised": {"routed": True, "regularised": True, "forced": True},
         "forced": {"routed": True, "regularised": False, "forced": True},
     },

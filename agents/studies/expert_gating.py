@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from agents.studies import data
 from agents.studies.split_classifier import cross_entropy
 from agents.studies.study import Claim, Panel, Run, study
-from agents.studies.training import minimise, perceptron
+from agents.studies.training import minimise, perceptron, training_curve
 from routing import Regions, Router, Rules, ablated, module
 
 ROTATIONS = 4
@@ -162,10 +162,5 @@ def expert_gating(
         with router(labels[indices]) if routed else nullcontext():
             return cross_entropy(model(images[indices]), classes[indices]).mean()
 
-    def report(step: int, value: Tensor) -> None:
-        if step % max(1, steps // 20) == 0:
-            run.record(step, {"training_loss": float(value)})
-            run.progress(step / steps)
-
-    minimise(loss, model.parameters(), len(images), steps=steps, seed=run.seed, report=report)
+    minimise(loss, model.parameters(), len(images), steps=steps, seed=run.seed, report=training_curve(run, steps))
     return removal_readouts(regions, rotated(pixels[validation])[0], digits[validation].repeat(ROTATIONS))

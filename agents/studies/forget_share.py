@@ -10,9 +10,9 @@ without removal too, so that arm is the line to compare with.
 """
 
 from agents.studies.partial_labels import KNOWN
-from agents.studies.removal import METHOD_ARMS, advantage, annotator, removed
+from agents.studies.removal import METHOD_ARMS, annotator, leaks_less, removed
 from agents.studies.stories import Stories
-from agents.studies.study import Claim, Panel, Readouts, Run, study
+from agents.studies.study import Panel, Readouts, Run, study
 
 UNDISCOVERED = 0.2
 
@@ -26,21 +26,9 @@ UNDISCOVERED = 0.2
     quick={"share": (0.1, 0.5), "steps": 200, "subjects": 12, "choices": 2},
     full={"share": (0.01, 0.05, 0.1, 0.2, 0.5), "steps": 200, "subjects": 12, "choices": 2},
     claims=(
-        Claim(
-            "half of the stories: forward_ablated leaks less than filtering by token",
-            lambda seed: advantage(seed, 0.5, "filter_token"),
-            at_least=0.0,
-        ),
-        Claim(
-            "half of the stories: forward_ablated leaks less than activation",
-            lambda seed: advantage(seed, 0.5, "activation"),
-            at_least=0.0,
-        ),
-        Claim(
-            "a tenth of the stories: forward_ablated leaks less than filtering by token",
-            lambda seed: advantage(seed, 0.1, "filter_token"),
-            at_least=0.0,
-        ),
+        leaks_less("half of the stories", 0.5, "filter_token"),
+        leaks_less("half of the stories", 0.5, "activation"),
+        leaks_less("a tenth of the stories", 0.1, "filter_token"),
     ),
     panels=(
         Panel("forget_loss", "forget loss after removal (nats)", "axis", horizontal="share of concept stories"),

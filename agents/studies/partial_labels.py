@@ -10,12 +10,12 @@ Read-outs after removal and 20 steps of fine-tuning on ordinary stories: `forget
 sentences about the concept, the lower the more has leaked, and `retain_loss`, the same in ordinary stories.
 """
 
-from agents.studies.removal import METHOD_ARMS, advantage, annotator, removed
+from agents.studies.removal import METHOD_ARMS, annotator, leaks_less, removed
 from agents.studies.stories import Stories
 from agents.studies.study import Claim, Panel, Readouts, Run, study
 
 KNOWN = 0.5  # share of ordinary stories that are labelled
-LEVEL = 0.2  # of the claims
+LEVEL, WHEN = 0.2, "20 % undiscovered"  # of the claims
 
 
 @study(
@@ -32,28 +32,12 @@ LEVEL = 0.2  # of the claims
         "choices": 2,
     },
     claims=(
+        leaks_less(WHEN, LEVEL, "activation", arm="parameter"),
+        leaks_less(WHEN, LEVEL, "activation"),
+        leaks_less(WHEN, LEVEL, "filter_document"),
+        leaks_less(WHEN, LEVEL, "filter_token"),
         Claim(
-            "20 % undiscovered: parameter leaks less than activation",
-            lambda seed: advantage(seed, LEVEL, "activation", "parameter"),
-            at_least=0.0,
-        ),
-        Claim(
-            "20 % undiscovered: forward_ablated leaks less than activation",
-            lambda seed: advantage(seed, LEVEL, "activation"),
-            at_least=0.0,
-        ),
-        Claim(
-            "20 % undiscovered: forward_ablated leaks less than filtering by document",
-            lambda seed: advantage(seed, LEVEL, "filter_document"),
-            at_least=0.0,
-        ),
-        Claim(
-            "20 % undiscovered: forward_ablated leaks less than filtering by token",
-            lambda seed: advantage(seed, LEVEL, "filter_token"),
-            at_least=0.0,
-        ),
-        Claim(
-            "20 % undiscovered: forward_ablated, retain loss at most 0.05 nats above that without removal",
+            f"{WHEN}: forward_ablated, retain loss at most 0.05 nats above that without removal",
             lambda seed: seed["forward_ablated", LEVEL]["retain_loss"] - seed["no_removal", LEVEL]["retain_loss"],
             at_most=0.05,
         ),

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agents.studies.language_model import StoryEvaluation, Transformer, adamw, original, train
 from agents.studies.stories import LENGTH, RETAIN, SENTENCE, SENTENCES, Stories, StoryBatch
-from agents.studies.study import Outcomes, Readouts, Run
+from agents.studies.study import Claim, Outcomes, Readouts, Run
 from routing import Regions, Router, Rules, ablate, expand, lora, module, units
 from routing.selectors import Part
 
@@ -174,6 +174,12 @@ def removed(
 def advantage(outcomes: Outcomes, level: float, over: str, arm: str = "forward_ablated") -> float:
     """The forget loss of an arm minus that of another, at a level of the axis."""
     return outcomes[arm, level]["forget_loss"] - outcomes[over, level]["forget_loss"]
+
+
+def leaks_less(when: str, level: float, than: str, arm: str = "forward_ablated") -> Claim:
+    """The claim that less of the concept remains after one method than after another, at a level of the axis."""
+    named = than.replace("filter_", "filtering by ")
+    return Claim(f"{when}: {arm} leaks less than {named}", lambda seed: advantage(seed, level, than, arm), at_least=0.0)
 
 
 def annotator(seed: int, **faults: float) -> Annotator:

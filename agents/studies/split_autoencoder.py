@@ -49,10 +49,7 @@ def absolute_error(outputs: Tensor, targets: Tensor) -> Tensor:
     question="Does routing digits 0 to 4 through one half of a code and 5 to 9 through the other split the code?",
     reference="ratio 1.71, 1.74 (independent reproduction of arXiv 2410.04332, L1 only); 2.19, 2.10 (our prototype)",
     arms={
-        "routed_regularised": {"routed": True, "regularised": True},
-        "routed": {"routed": True, "regularised": False},
-        "unrouted_regularised": {"routed": False, "regularised": True},
-        "unrouted": {"routed": False, "regularised": False},
+        **splits.ARMS,
         "labels_20": {"routed": True, "regularised": True, "labelled": 0.2},
     },
     quick={"steps": 1000, "certificate_steps": 500},

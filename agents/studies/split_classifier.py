@@ -37,12 +37,7 @@ def _smaller_gain(seed: Outcomes, arm: str, control: str) -> float:
 @study(
     question="Does routing digits 0 to 4 through half of a classifier's code and 5 to 9 through the other split it?",
     reference="",
-    arms={
-        "routed_regularised": {"routed": True, "regularised": True},
-        "routed": {"routed": True, "regularised": False},
-        "unrouted_regularised": {"routed": False, "regularised": True},
-        "unrouted": {"routed": False, "regularised": False},
-    },
+    arms=splits.ARMS,
     quick={"steps": 400, "certificate_steps": 300},
     full={"steps": 1500, "certificate_steps": 1500},
     claims=(

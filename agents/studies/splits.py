@@ -17,12 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from agents.studies.study import Run
-from agents.studies.training import minimise
+from agents.studies.training import minimise, training_curve
 from routing import Regions, Router, Rules, module
 
 TOP, BOTTOM, BOTH = range(3)
 """The labels of examples: the halves of the code that an example trains."""
 HALVES = {"top": TOP, "bottom": BOTTOM}
+ARMS = {
+    "routed_regularised": {"routed": True, "regularised": True},
+    "routed": {"routed": True, "regularised": False},
+    "unrouted_regularised": {"routed": False, "regularised": True},
+    "unrouted": {"routed": False, "regularised": False},
+}
+"""Routing and the penalties, each with and without the other."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """outputs and targets of a batch -> (B,) loss of each example"""
@@ -128,11 +135,6 @@ def train_split(
         task = loss(outputs, targets[indices]).mean()
         return task if penalties is None else task + penalties.of(code)
 
-    def report(step: int, value: Tensor) -> None:
-        if step % max(1, steps // 20) == 0:
-            run.record(step, {"training_loss": float(value)})
-            run.progress(step / steps / 2)
-
     minimise(
         batch_loss,
         model.parameters(),
@@ -140,7 +142,7 @@ def train_split(
         steps=steps,
         seed=run.seed,
         weight_decay=weight_decay,
-        report=report,
+        report=training_curve(run, steps, share=0.5),
     )
 
 

@@ -6,6 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from agents.studies.study import Run
+
 
 def perceptron(sizes: Sequence[int], last_bias: bool = True) -> nn.Sequential:
     """Build linear layers of these sizes with ReLU between them; `last_bias` is whether the last one has a bias."""
@@ -64,3 +66,14 @@ def minimise(
         value.backward()
         optimizer.step()
         report(step, value.detach())
+
+
+def training_curve(run: Run, steps: int, share: float = 1.0) -> Callable[[int, Tensor], None]:
+    """Returns a `report` for `minimise` that records twenty points of the loss; training is this share of the run."""
+
+    def report(step: int, value: Tensor) -> None:
+        if step % max(1, steps // 20) == 0:
+            run.record(step, {"training_loss": float(value)})
+            run.progress(share * step / steps)
+
+    return report

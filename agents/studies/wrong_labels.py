@@ -9,11 +9,11 @@ Read-outs after removal and 20 steps of fine-tuning on stories labelled as ordin
 `forget_loss`, nats per verb or object in sentences about the concept, and `retain_loss`, the same in ordinary stories.
 """
 
-from agents.studies.removal import METHOD_ARMS, advantage, annotator, removed
+from agents.studies.removal import METHOD_ARMS, annotator, leaks_less, removed
 from agents.studies.stories import Stories
-from agents.studies.study import Claim, Panel, Readouts, Run, study
+from agents.studies.study import Panel, Readouts, Run, study
 
-LEVEL = 0.2  # of the claims
+LEVEL, WHEN = 0.2, "20 % wrong"  # of the claims
 
 
 @study(
@@ -25,26 +25,10 @@ LEVEL = 0.2  # of the claims
     quick={"wrong": (0.0, 0.2), "steps": 200, "subjects": 12, "choices": 2},
     full={"wrong": (0.0, 0.05, 0.1, 0.2, 0.4), "steps": 200, "subjects": 12, "choices": 2},
     claims=(
-        Claim(
-            "20 % wrong: parameter leaks less than activation",
-            lambda seed: advantage(seed, LEVEL, "activation", "parameter"),
-            at_least=0.0,
-        ),
-        Claim(
-            "20 % wrong: forward_ablated leaks less than activation",
-            lambda seed: advantage(seed, LEVEL, "activation"),
-            at_least=0.0,
-        ),
-        Claim(
-            "20 % wrong: forward_ablated leaks less than filtering by document",
-            lambda seed: advantage(seed, LEVEL, "filter_document"),
-            at_least=0.0,
-        ),
-        Claim(
-            "20 % wrong: forward_ablated leaks less than filtering by token",
-            lambda seed: advantage(seed, LEVEL, "filter_token"),
-            at_least=0.0,
-        ),
+        leaks_less(WHEN, LEVEL, "activation", arm="parameter"),
+        leaks_less(WHEN, LEVEL, "activation"),
+        leaks_less(WHEN, LEVEL, "filter_document"),
+        leaks_less(WHEN, LEVEL, "filter_token"),
     ),
     panels=(
         Panel("forget_loss", "forget loss after removal (nats)", "axis", horizontal="share of wrong labels"),

@@ -7,6 +7,7 @@ import click
 from flows.cli.commands import existing_store
 from flows.errors import UserError
 from flows.shell import shell_command
+from flows.study_config import CONFIGS
 from flows.sweep.lock import sweep_lock
 from flows.text import printable
 from flows.tracking import archive, results
@@ -16,7 +17,7 @@ from flows.tracking.store import Store
 def archive_sweep(name: str, undo: bool) -> None:
     """`keyhole archive`: hides a sweep, or shows an archived one again."""
     store = existing_store()
-    sweep = results.find_experiment(store, name, archived=undo)
+    sweep = results.find_sweep(store, name, undo, tuple(CONFIGS))
     runs = (archive.restore_runs if undo else archive.archive_runs)(store, sweep)
     found = store.client.get_run(sweep)
     shown = f"{found.data.tags.get('kind', 'sweep')} {printable(found.info.run_name)}"
@@ -56,10 +57,10 @@ def delete_sweep(name: str, yes: bool) -> None:
 def _find(store: Store, name: str) -> str:
     """The run id of a sweep, visible or archived."""
     try:
-        return results.find_experiment(store, name)
+        return results.find_sweep(store, name, kinds=tuple(CONFIGS))
     except UserError:
         try:
-            return results.find_experiment(store, name, archived=True)
+            return results.find_sweep(store, name, True, tuple(CONFIGS))
         except UserError:
             pass
         raise

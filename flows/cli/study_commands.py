@@ -143,7 +143,7 @@ def _find_run(store: Store, name: str | None) -> str:
     if name is not None and _found(name):
         run = shell_command("study", "run", name, project=store.project)
         raise UserError(f"study {name} was not run to its end in {store.name}; {run} runs it")
-    return results.find_sweep(store, name, kind=StudyConfig.kind)
+    return results.find_sweep(store, name, kinds=[StudyConfig.kind])
 
 
 def _found(name: str) -> Any:

@@ -1,8 +1,9 @@
 """Decides the claims of a study by Student's 95 % interval of a number over its seeds.
 
 A claim holds if the whole interval is within the bounds, fails if the whole interval is outside, and is undecided
-otherwise. A study holds if all of its claims hold: that needs no correction for their number (an intersection-union
-test, Berger 1982). It fails if one of its claims fails; that is not corrected either, and says which claim.
+otherwise, also if the number of a seed is undefined: the seeds where it is defined are no random choice. A study holds
+if all of its claims hold: that needs no correction for their number (an intersection-union test, Berger 1982). It fails
+if one of its claims fails; that is not corrected either, and says which claim.
 """
 
 import math
@@ -79,7 +80,7 @@ def _decide(claim: Claim, outcomes: Mapping[int, Mapping[Any, Mapping[str, float
         else:
             problem = f"the number of seed {seed} is undefined"
     over_seeds = interval(list(values.values()))
-    return Decision(claim, values, over_seeds, _verdict(claim, over_seeds), problem)
+    return Decision(claim, values, over_seeds, "undecided" if problem else _verdict(claim, over_seeds), problem)
 
 
 def _verdict(claim: Claim, found: Interval) -> Verdict:

@@ -95,7 +95,7 @@ def find_unfinished(store: Store, name: str, kind: str = "sweep") -> Any:
         UserError: There is no such sweep, or it is finished or running.
     """
     if name:
-        named = store.client.get_run(results.find_sweep(store, name, kind=kind))
+        named = store.client.get_run(results.find_sweep(store, name, kinds=[kind]))
         if named.info.status == "FINISHED" and not missing_runs(named, results.child_runs(store, named.info.run_id)):
             raise UserError(f"{kind} {named.info.run_name} is finished: nothing to resume")
         if named.info.status == "RUNNING" and store.is_alive(named):

@@ -36,7 +36,7 @@ from flows.study_config import AnyRun
 from flows.user_code import module_digest, module_digests, user_modules
 
 CODE = ("agents", "envs", "routing")
-LIBRARIES = ("torch", "numpy", "scipy", "gymnasium", "stable-baselines3", "sb3-contrib")
+LIBRARIES = ("torch", "numpy", "scipy", "gymnasium", "stable-baselines3", "sb3-contrib", "scikit-learn", "mlxtend")
 CACHE_KEY = "cache_key"
 NOT_REUSABLE = "not_reusable"  # tag: why the run is never taken as an equal run
 REQUIREMENT = re.compile(r"[\w.-]+")

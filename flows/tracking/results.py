@@ -7,7 +7,7 @@ A row is one run under one deployment rule. Its name is `method` for the method'
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -220,32 +220,21 @@ def _missing(parent: Any, children: Iterable[Any]) -> tuple[str, ...]:
     return (*filter(None, [parent.data.tags.get(MISSING)]), *entries)
 
 
-def find_sweep(store: Store, name: str | None, archived: bool = False, kind: str = "sweep") -> str:
+def find_sweep(store: Store, name: str | None, archived: bool = False, kinds: Sequence[str] = ("sweep",)) -> str:
     """Return the run id of a sweep, or of a study.
 
     Args:
         store: the store to search.
         name: run id, start of a run id, or name of the sweep; None for the newest.
         archived: whether to search the archived sweeps instead of the visible ones.
-        kind: "sweep" or "study".
+        kinds: "sweep", "study" or both.
 
     Raises:
         UserError: there is no such sweep, or several run ids start with `name`.
     """
-    title = f"{ARCHIVED} {kind}" if archived else kind
-    return _select(store, title, search_runs(store, f"tags.kind = '{kind}'", archived), name).info.run_id
-
-
-def find_experiment(store: Store, name: str, archived: bool = False) -> str:
-    """Return the run id of the sweep or study `name`; see `find_sweep`."""
-    try:
-        return find_sweep(store, name, archived)
-    except UserError:
-        try:
-            return find_sweep(store, name, archived, "study")
-        except UserError:
-            pass
-        raise
+    title = f"{ARCHIVED} {' or '.join(kinds)}" if archived else " or ".join(kinds)
+    runs = [run for kind in kinds for run in search_runs(store, f"tags.kind = '{kind}'", archived)]
+    return _select(store, title, sorted(runs, key=lambda run: -run.info.start_time), name).info.run_id
 
 
 def find_run(store: Store, name: str | None) -> Any:

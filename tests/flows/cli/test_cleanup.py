@@ -74,7 +74,7 @@ def test_an_interrupted_deletion_prints_the_command_that_deletes_the_rest(store,
 def test_an_archived_sweep_can_be_deleted(store, sweep):
     archive.archive_runs(store, sweep)
     cleanup.delete_sweep("stale", yes=True)
-    with pytest.raises(UserError, match=r"unknown sweep 'stale'|no sweep"):
+    with pytest.raises(UserError, match=r"unknown sweep or study 'stale'|no sweep"):
         cleanup.delete_sweep("stale", yes=True)
 
 

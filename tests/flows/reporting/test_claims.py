@@ -71,13 +71,14 @@ def test_a_number_without_spread_is_decided_exactly():
     assert (decision.verdict, decision.bounds) == ("holds", "= 0.000")
 
 
-def test_a_seed_without_a_run_or_with_an_undefined_number_does_not_count():
-    found = results([1.0, 1.0, 1.0, float("nan")])
-    found = found._replace(rows=tuple(row for row in found.rows if (row.arm, row.seed) != ("b", 1)))
-    (decision,) = decide(made((claim(at_least=0.0),)), found)
-    assert decision.values == {0: 1.0, 2: 1.0}
-    assert decision.verdict == "holds"
-    assert decision.problem
+def test_a_claim_is_undecided_if_a_seed_has_no_run_or_an_undefined_number():
+    undefined, complete = results([1.0, 1.0, float("nan")]), results([1.0, 1.0, 1.0])
+    missing = complete._replace(rows=tuple(row for row in complete.rows if (row.arm, row.seed) != ("b", 2)))
+    for found, verdict in ((complete, "holds"), (undefined, "undecided"), (missing, "undecided")):
+        (decision,) = decide(made((claim(at_least=0.0),)), found)
+        assert decision.verdict == verdict
+        assert bool(decision.problem) == (verdict == "undecided")
+        assert {0: 1.0, 1: 1.0}.items() <= decision.values.items()
 
 
 def test_a_study_holds_if_all_claims_hold_and_fails_if_one_fails():
