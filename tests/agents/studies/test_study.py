@@ -1,6 +1,9 @@
 """What a study declares is checked when it is made."""
 
+import math
+import re
 import sys
+from collections import defaultdict
 
 import pytest
 
@@ -71,11 +74,14 @@ def test_a_study_of_another_module_is_found_by_its_name_and_not_listed(tmp_path,
 
 
 @pytest.mark.parametrize("name", studies.load_studies())
-def test_a_study_has_both_presets_and_states_its_source(name):
+def test_a_study_states_its_source_and_its_claims_read_arms_and_levels_of_both_presets(name):
     found = studies.find_study(name)
-    assert found.measure.__doc__ or sys.modules[found.measure.__module__].__doc__
+    assert re.search(r"arXiv|ICML", f"{sys.modules[found.measure.__module__].__doc__} {found.reference}")
     for preset in studies.PRESETS:
-        assert len(set(found.conditions(preset))) == len(found.conditions(preset))
+        conditions = found.conditions(preset)
+        assert len(set(conditions)) == len(conditions)
+        of_seed = {pair if found.axis else pair[0]: defaultdict(lambda: 1.0) for pair in conditions}
+        assert [claim.text for claim in found.claims if not math.isfinite(claim.value(of_seed))] == []
 
 
 def test_an_unknown_name_is_an_error():
