@@ -1,7 +1,7 @@
 """`keyhole serve`: runs the flows that the Prefect UI or a schedule starts, for as long as this process lives.
 
-Deployments name their flow by module, so a run's process imports the installed code. One sweep runs at a time; the next
-one waits for it, and then for the store's lock.
+Deployments name their flow by module, so a run's process imports the installed code. One sweep or study runs at a time;
+the next one waits for it, and then for the store's lock.
 """
 
 import asyncio
@@ -25,10 +25,11 @@ from flows.tracking.access import check_writable, require_runs
 logger = logging.getLogger(__name__)
 CLOSE_TIMEOUT = 60.0  # seconds for a sweep to close its runs
 NAME = "keyhole"  # default name of a deployment
+TRAINING = ("compare", "study")  # flows of which one runs at a time
 
 
 def serve(config: CompareConfig, options: RunOptions, cron: str | None, timezone: str) -> None:
-    """Serve compare, certify and report until Ctrl-C.
+    """Serve compare, study, certify and report until Ctrl-C.
 
     A schedule that the user paused stays paused.
 
@@ -57,7 +58,7 @@ def serve(config: CompareConfig, options: RunOptions, cron: str | None, timezone
         server.wait()
         paused = schedules.is_paused(project, f"compare/{config.name or NAME}")
         print(serving_message(server, config, cron, timezone, paused), flush=True)
-        _run(project, *deployments(config, options, cron, timezone, paused))
+        _run(project, deployments(config, options, cron, timezone, paused))
     print("stopped; no schedule starts a sweep until the next `keyhole serve`")
 
 
@@ -80,13 +81,14 @@ def check_cron(cron: str | None, timezone: str) -> None:
 def deployments(
     config: CompareConfig, options: RunOptions, cron: str | None, timezone: str, paused: bool = False
 ) -> list[Any]:
-    """Return the deployments: compare with `config` and its schedule, then certify and report with their defaults."""
+    """Return the deployments: compare with `config` and its schedule, then the other flows with their defaults."""
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
 
     from flows.certify import certify
     from flows.compare import compare
     from flows.report import report
+    from flows.study import study
 
     by_module = EntrypointType.MODULE_PATH
     sweep = compare.to_deployment(
@@ -95,11 +97,11 @@ def deployments(
         schedules=[Cron(cron, timezone=timezone, active=not paused)] if cron else [],
         entrypoint_type=by_module,
     )
-    return [sweep, *(flow.to_deployment(name=NAME, entrypoint_type=by_module) for flow in (certify, report))]
+    return [sweep, *(flow.to_deployment(name=NAME, entrypoint_type=by_module) for flow in (study, certify, report))]
 
 
-def _run(project: Project, sweep: Any, *rest: Any) -> None:
-    """Start due runs until Ctrl-C or SIGTERM; then end the flow runs under way and pause the deployments.
+def _run(project: Project, served: list[Any]) -> None:
+    """Start due runs of deployments until Ctrl-C or SIGTERM; then end those under way and pause the deployments.
 
     Prefect pauses every deployment when its runner stops. A deployment that the user has paused before is recorded
     first, by making its schedules inactive.
@@ -123,15 +125,14 @@ def _run(project: Project, sweep: Any, *rest: Any) -> None:
             for runner in runners:
                 runner.stopping = True
             with log_suppressed(logger, "recording which schedules are paused"):
-                await asyncio.to_thread(schedules.keep_paused, project, f"compare/{sweep.name}")
+                await asyncio.to_thread(schedules.keep_paused, project, f"compare/{served[0].name}")
             await asyncio.to_thread(_end_runs)  # before the tasks are cancelled: then Prefect kills the flow runs
             for task in tasks:
                 task.cancel()
 
-    runners = [Interruptible(name="sweeps", limit=1), Interruptible(name="others")]
-    for runner, served in zip(runners, ([sweep], rest), strict=True):
-        for deployment in served:
-            runner.add_deployment(deployment)
+    runners = sweeps, others = Interruptible(name="sweeps", limit=1), Interruptible(name="others")
+    for deployment in served:
+        (sweeps if deployment.flow_name in TRAINING else others).add_deployment(deployment)
     asyncio.run(run_both())
 
 

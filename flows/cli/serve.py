@@ -21,7 +21,7 @@ from flows.project import current_project
 @options(CompareConfig)
 @store_option
 def serve(cron: str | None, timezone: str, next_seeds: bool, **values: Any) -> None:
-    """Serve compare, certify and report in the Prefect UI, and start sweeps on a schedule, until Ctrl-C.
+    """Serve compare, study, certify and report in the Prefect UI, and start sweeps on a schedule, until Ctrl-C.
 
     The other options are those of `keyhole compare`. They are the defaults of its form and the scheduled settings.
     """

@@ -1,10 +1,13 @@
 """The flow meets Prefect's requirements for scheduling."""
 
+import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import cloudpickle
 import pytest
+import yaml
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.schema_tools.validation import validate
 
@@ -12,6 +15,7 @@ from flows.compare import compare
 from flows.config import CompareConfig, RunOptions
 from flows.errors import UserError
 from flows.serve import deployments
+from flows.study import study
 
 
 def test_the_flow_can_be_pickled_for_another_process():
@@ -118,3 +122,19 @@ def test_nested_settings_of_both_forms_are_merged():
     flat, group = {"n_steps": 5, "width": 9}, {"n_steps": 32, "width": 8, "n_epochs": 2}
     training = CompareConfig.model_validate({"training": flat, "more": {"training": group}}).training
     assert (training.n_steps, training.width, training.n_epochs) == (5, 8, 2)
+
+
+def test_what_is_served_and_what_a_work_pool_runs_are_the_same_flows():
+    served = {made.flow_name for made in deployments(CompareConfig(), RunOptions(), None, "UTC")}
+    pooled = set()
+    for deployment in yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())["deployments"]:
+        file, _, name = deployment["entrypoint"].partition(":")
+        pooled.add(getattr(importlib.import_module(file.removesuffix(".py").replace("/", ".")), name).name)
+    assert pooled == served == {"compare", "study", "certify", "report"}
+
+
+def test_a_study_that_is_started_from_its_form_has_the_seeds_of_its_preset():
+    (deployed,) = (one for one in deployments(CompareConfig(), RunOptions(), None, "UTC") if one.flow_name == "study")
+    validate(deployed.parameters, study.parameters.model_dump(), raise_on_error=True)
+    started = study.validate_parameters({"config": {"study": "modules", "preset": "full", "seeds": 0}})
+    assert started["config"].seeds == 8
