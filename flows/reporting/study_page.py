@@ -1,5 +1,7 @@
 """Writes the page of all studies: one table, then for each study its claims, read-outs and picture."""
 
+import inspect
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +18,7 @@ Small supervised experiments, each with claims that its own numbers decide. This
 
 A claim is a number of each seed with bounds. It *holds* if the whole 95 % interval of its mean over seeds (Student) is
 within the bounds, *fails* if the whole interval is outside, and is *undecided* otherwise. Bounds are those of the
-publications or of prototypes; they were set before the runs, and a claim that fails is left as it is.
+publications or of prototypes unless the set-up says otherwise; a claim that fails is left as it is.
 [extending.md](extending.md) describes how to add a study.
 """
 
@@ -62,14 +64,16 @@ def table(reports: Sequence[StudyReport]) -> str:
 
 
 def section(report: StudyReport) -> str:
-    """The part of the page on one study: stand-in, picture and read-outs."""
+    """The part of the page on one study: stand-in, set-up, picture and read-outs."""
     title = report.title[0].upper() + report.title[1:]
     parts = [f"\n## {title}\n", report.study.question]
+    setup = inspect.getdoc(sys.modules[report.study.measure.__module__])
     parts += [f"\nStand-in: {report.study.stand_in}"] * bool(report.study.stand_in)
+    parts += [f"\n<details><summary>Set-up and read-outs</summary>\n\n{setup}\n\n</details>"] * bool(setup)
     parts.append(f"\n![{report.title}]({FOLDER}/{report.study.name}.png)\n")
     names = report.results.readouts
     axis = [report.axis] * bool(report.study.axis)
-    parts.append("| " + " | ".join(["arm", *axis, *(name.replace("_", " ") for name in names)]) + " |")
+    parts.append("| " + " | ".join(["arm", *axis, *names]) + " |")
     parts.append("|---" * (1 + len(axis) + len(names)) + "|")
     for arm, level in report.conditions:
         values = [plusminus(report.readout((arm, level), name)) for name in names]

@@ -9,6 +9,8 @@ from tests.flows.forked import keyhole
 from tests.flows.sweep_command import history, server_processes
 
 STUDY = """
+'Normal numbers, some of them shifted.'
+
 import os
 import torch
 from agents.studies import Claim, Panel, study
@@ -88,6 +90,7 @@ def test_a_study_is_shown_listed_and_put_on_a_page(command):
     assert (
         "| Is the shift found? | the means differ by 1 | – | 1.000 ± 0.000 (≥ 0.999 and ≤ 1.001) | **holds** |" in page
     )
+    assert "<summary>Set-up and read-outs</summary>\n\nNormal numbers, some of them shifted.\n" in page
     assert (command.folder / "docs" / "studies" / "shift.png").stat().st_size > 10_000
 
 
