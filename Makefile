@@ -5,8 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.current
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-# in the order of collection, so that the files with the slowest tests are not the last to run
-PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+# in the order of tests/conftest.py; three processes for two cores, since slow tests wait for servers
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 CODE := agents benchmarks envs flows routing tests
 
 .DEFAULT_GOAL := help

@@ -207,13 +207,13 @@ def test_a_schedule_starts_one_sweep_and_stays_paused_after_a_restart(tmp_path):
         serving.send_signal(signal.SIGINT)
         return serving.wait(60)
 
-    serving = serve("* * * * * */30", tmp_path / "first")
+    serving = serve("* * * * * */10", tmp_path / "first")
     try:
         wait(serving, lambda: flow_runs(tmp_path).count(("compare", "COMPLETED")) > 1)
         paused = subprocess.run(
             [*keyhole, "schedule", "pause"], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
-        assert paused.stdout == "compare/nightly (* * * * * */30): paused\n"
+        assert paused.stdout == "compare/nightly (* * * * * */10): paused\n"
     finally:
         code = stop(serving)
     assert code == 0, (tmp_path / "first").read_text()
