@@ -12,7 +12,7 @@ import pytest
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Alternates files with slow tests and files without, so that of parallel processes few wait at the same time.
 
-    Slow tests wait for servers and other processes. The last files have no slow test, so that the processes end together.
+    Slow tests wait for servers and other processes. The last files have no slow test: the processes end together.
     """
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
