@@ -8,8 +8,9 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -26,12 +27,13 @@ logger = logging.getLogger(__name__)
 CLOSE_TIMEOUT = 60.0  # seconds for a sweep to close its runs
 NAME = "keyhole"  # default name of a deployment
 TRAINING = ("compare", "study")  # flows of which one runs at a time
+OTHERS = ("study", "certify", "report")  # flows that are served with their defaults
 
 
 def serve(config: CompareConfig, options: RunOptions, cron: str | None, timezone: str) -> None:
     """Serve compare, study, certify and report until Ctrl-C.
 
-    A schedule that the user paused stays paused.
+    A schedule that the user paused stays paused. The other flows keep the schedules that the user gave them.
 
     Args:
         config: settings of the scheduled sweep, and default values of compare's form.
@@ -57,8 +59,9 @@ def serve(config: CompareConfig, options: RunOptions, cron: str | None, timezone
         _open_store(project)
         server.wait()
         paused = schedules.is_paused(project, f"compare/{config.name or NAME}")
+        given = {name: schedules.given_schedules(project, f"{name}/{NAME}") for name in OTHERS}
         print(serving_message(server, config, cron, timezone, paused), flush=True)
-        _run(project, deployments(config, options, cron, timezone, paused))
+        _run(project, deployments(config, options, cron, timezone, paused, given))
     print("stopped; no schedule starts a sweep until the next `keyhole serve`")
 
 
@@ -79,9 +82,23 @@ def check_cron(cron: str | None, timezone: str) -> None:
 
 
 def deployments(
-    config: CompareConfig, options: RunOptions, cron: str | None, timezone: str, paused: bool = False
+    config: CompareConfig,
+    options: RunOptions,
+    cron: str | None,
+    timezone: str,
+    paused: bool = False,
+    given: Mapping[str, list[Any]] = MappingProxyType({}),
 ) -> list[Any]:
-    """Return the deployments: compare with `config` and its schedule, then the other flows with their defaults."""
+    """Return the deployments: compare with `config` and its schedule, then the other flows with their defaults.
+
+    Args:
+        config: settings of compare.
+        options: options of compare.
+        cron: schedule of compare; None for none.
+        timezone: time zone of `cron`.
+        paused: whether that schedule is inactive.
+        given: flow -> the schedules that the user gave it before.
+    """
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
 
@@ -97,7 +114,11 @@ def deployments(
         schedules=[Cron(cron, timezone=timezone, active=not paused)] if cron else [],
         entrypoint_type=by_module,
     )
-    return [sweep, *(flow.to_deployment(name=NAME, entrypoint_type=by_module) for flow in (study, certify, report))]
+    others = [
+        flow.to_deployment(name=NAME, schedules=given.get(flow.name, []), entrypoint_type=by_module)
+        for flow in (study, certify, report)
+    ]
+    return [sweep, *others]
 
 
 def _run(project: Project, served: list[Any]) -> None:
@@ -125,7 +146,8 @@ def _run(project: Project, served: list[Any]) -> None:
             for runner in runners:
                 runner.stopping = True
             with log_suppressed(logger, "recording which schedules are paused"):
-                await asyncio.to_thread(schedules.keep_paused, project, f"compare/{served[0].name}")
+                names = [f"{deployment.flow_name}/{deployment.name}" for deployment in served]
+                await asyncio.to_thread(schedules.keep_paused, project, names)
             await asyncio.to_thread(_end_runs)  # before the tasks are cancelled: then Prefect kills the flow runs
             for task in tasks:
                 task.cancel()

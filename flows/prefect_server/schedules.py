@@ -1,15 +1,17 @@
 """Lists and changes schedules on the project's Prefect server; `compare/nightly` is flow name / deployment name."""
 
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
 from prefect.client.schemas.sorting import DeploymentSort, FlowRunSort
 
 from flows.errors import UserError, unknown_name
-from flows.prefect_server.server import Server
+from flows.prefect_server.server import Server, healthy, unanswered
 from flows.project import Project
 from flows.shell import shell_command
 
@@ -30,8 +32,11 @@ class Scheduled(NamedTuple):
 
 
 def open_client(project: Project) -> SyncPrefectClient:
-    """Open a client of the running server, before any other client is made; raise UserError if there is no server."""
-    url = Server(project.prefect_home).found()
+    """Open a client of the running server, before any other client is made; raise UserError if no server answers."""
+    named = os.environ.get("PREFECT_API_URL")
+    if named and not healthy(named):
+        raise unanswered(named)
+    url = named or Server(project.prefect_home).found_own()
     if url is None:
         raise UserError(
             f"no Prefect server of this project runs; start one with {shell_command('serve')}, or set PREFECT_API_URL"
@@ -133,13 +138,21 @@ def is_paused(project: Project, name: str) -> bool:
     return any(not schedule.active for schedule in schedules)
 
 
-def keep_paused(project: Project, name: str) -> None:
-    """Make the schedules of the deployment `name` inactive if it is paused, so that `keyhole serve` does not resume it.
+def given_schedules(project: Project, name: str) -> list[DeploymentScheduleCreate]:
+    """Return the schedules of the deployment `name`, to give them to it again: serving it anew would delete them."""
+    with open_client(project) as client:
+        given = [schedule for one in _deployments(client, name) for schedule in one.schedules]
+    fields = set(DeploymentScheduleCreate.model_fields)
+    return [DeploymentScheduleCreate.model_validate(one.model_dump(include=fields)) for one in given]
 
-    To be called before `keyhole serve` itself pauses the deployment.
+
+def keep_paused(project: Project, names: Sequence[str]) -> None:
+    """Make the schedules of the deployments `names` inactive if they are paused: `keyhole serve` does not resume them.
+
+    To be called before `keyhole serve` itself pauses the deployments.
     """
     with open_client(project) as client:
-        for one in _deployments(client, name):
+        for one in [one for name in names for one in _deployments(client, name)]:
             for schedule in one.schedules if one.paused else []:
                 client.update_deployment_schedule(one.id, schedule.id, active=False)
 

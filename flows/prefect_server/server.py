@@ -82,10 +82,7 @@ class Server:
         start = time.monotonic()
         while not healthy(self.url, timeout=FOREIGN_TIMEOUT):
             if time.monotonic() - start > FOREIGN_TIMEOUT:
-                raise ServerError(
-                    f"PREFECT_API_URL: no Prefect server answers at {without_password(self.url)}; "
-                    "start it, or unset the variable to use the project's own"
-                )
+                raise unanswered(self.url)
             time.sleep(0.2)
 
     def wait(self) -> None:
@@ -121,10 +118,6 @@ class Server:
     def page(self) -> str:
         """The address of the server's pages."""
         return self.url.removesuffix("/api")
-
-    def found(self) -> str | None:
-        """Return the address in PREFECT_API_URL or of the running server; None if there is neither."""
-        return os.environ.get("PREFECT_API_URL") or self.found_own()
 
     def found_own(self) -> str | None:
         """Return the address of the project's running server; None if there is none."""
@@ -188,6 +181,14 @@ class Server:
         self._record.unlink(missing_ok=True)
         if self._child is not None:
             self._child.wait()
+
+
+def unanswered(url: str) -> ServerError:
+    """The error that no server answers at the address in PREFECT_API_URL."""
+    return ServerError(
+        f"PREFECT_API_URL: no Prefect server answers at {without_password(url)}; "
+        "start it, or unset the variable to use the project's own"
+    )
 
 
 def healthy(url: str, timeout: float = 5) -> bool:

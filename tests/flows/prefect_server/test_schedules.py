@@ -12,11 +12,15 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.schedules import CronSchedule
 
+from flows.config import CompareConfig, RunOptions
 from flows.errors import UserError
 from flows.prefect_server import schedules
 from flows.prefect_server.schedules import Scheduled, schedule_table, select_schedules
-from flows.serve import _end_runs
+from flows.serve import _end_runs, deployments
+from tests.flows.postgres import free_port
 
 ROOT = Path(__file__).parents[3]
 NIGHTLY = Scheduled("compare/nightly", "0 3 * * *", "UTC", True, None, 1, 1)
@@ -43,6 +47,15 @@ def test_without_a_server_schedule_commands_explain_how_to_start_one(keyhole, ve
     code, _, err = keyhole("schedule", verb)
     assert (code, err.count("\n")) == (2, 1)
     assert "start one with `keyhole serve`" in err
+
+
+@pytest.mark.parametrize("verb", ["list", "pause"])
+def test_schedule_commands_name_a_server_that_does_not_answer(keyhole, monkeypatch, verb):
+    monkeypatch.setenv("PREFECT_API_URL", f"http://me:secret@127.0.0.1:{free_port()}/api")
+    code, _, err = keyhole("schedule", verb)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "PREFECT_API_URL: no Prefect server answers at http://" in err
+    assert "secret" not in err
 
 
 def test_a_schedule_is_selected_with_or_without_its_flow_name():
@@ -120,7 +133,7 @@ def served(monkeypatch) -> Deployments:
 
 def stop_serving(served: Deployments) -> None:
     """What happens when `keyhole serve` stops; Prefect pauses all that it served."""
-    schedules.keep_paused(None, "compare/nightly")
+    schedules.keep_paused(None, ["compare/nightly"])
     served.pause_deployment("nightly")
 
 
@@ -145,6 +158,18 @@ def test_a_schedule_that_was_paused_on_prefects_page_stays_paused(served):
     stop_serving(served)
     assert schedules.is_paused(None, "compare/nightly")
     assert not schedules.is_paused(None, "compare/weekly")
+
+
+def test_schedules_that_the_user_gave_are_given_again_as_they_are(served):
+    given = DeploymentSchedule(
+        schedule=CronSchedule(cron="0 4 * * *"), active=False, parameters={"config": {"seeds": 1}}
+    )
+    served.found[0].schedules = [given]
+    (again,) = schedules.given_schedules(None, "compare/nightly")
+    assert (again.schedule, again.active, again.parameters) == (given.schedule, False, {"config": {"seeds": 1}})
+    config, options = CompareConfig(), RunOptions()
+    others = deployments(config, options, None, "UTC", given={"study": [again]})[1:]
+    assert {one.flow_name: one.schedules for one in others} == {"study": [again], "certify": [], "report": []}
 
 
 def test_next_seeds_are_not_served_without_an_earlier_sweep(keyhole, checkout, monkeypatch):

@@ -207,10 +207,10 @@ def test_prefects_server_is_found_after_a_clock_step_and_not_killed_when_its_num
     server = Server(tmp_path)
     record = tmp_path / "server.json"
     record.write_text(f'{{"url": "http://127.0.0.1:1/api", "pid": {other.pid}, "started": 5.0}}')
-    assert server.found() is None
+    assert server.found_own() is None
     server._stop(STOP_TIMEOUT)
     assert other.poll() is None
     record.write_text(json.dumps({"url": "http://127.0.0.1:1/api", **owner_tags(other.pid)}))
     clock = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: clock(process) + 60)
-    assert server.found() == "http://127.0.0.1:1/api"
+    assert server.found_own() == "http://127.0.0.1:1/api"
