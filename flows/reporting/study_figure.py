@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from flows.tracking.study_results import StudyResults, StudyRow
 
 PANEL_WIDTH, PANEL_HEIGHT, LETTER = 5.2, 3.1, 0.075  # inches; of a letter of an arm's name
 COLUMNS = 2  # panels in a row
+WIDE, HIGH = 60, 42  # letters in a line of a horizontal and of a vertical label
 
 
 def study_figure(study: Study, results: StudyResults) -> bytes:
@@ -64,7 +66,7 @@ def _draw_arms(axes: Axes, panel: Panel, study: Study, results: StudyResults) ->
     axes.set_yticks(range(len(arms)), arms)
     axes.set_ylim(len(arms) - 0.5, -0.5)
     at = f", {study.axis.replace('_', ' ')} {first}" if study.axis else ""
-    axes.set_xlabel(panel.label + at, **STYLE)
+    axes.set_xlabel(fill(panel.label + at, WIDE), **STYLE)
     if panel.log:
         axes.set_xscale("log")
 
@@ -113,7 +115,7 @@ def _line(
 
 def _finish(axes: Axes, panel: Panel, horizontal: str) -> None:
     axes.set_xlabel(panel.horizontal or horizontal.replace("_", " "), **STYLE)
-    axes.set_ylabel(panel.label, **STYLE)
+    axes.set_ylabel(fill(panel.label, HIGH), **STYLE)
     if panel.log:
         axes.set_yscale("log")
     axes.legend(frameon=False, fontsize=7.5, labelcolor=INK)
