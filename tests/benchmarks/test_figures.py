@@ -40,3 +40,9 @@ def test_figures_without_x_are_drawn_as_dots_and_figures_with_x_as_lines(tmp_pat
     plot.draw([(DOTS, [Figure("a", RATIO.cpu, 7)]), (LINES, points)], tmp_path / "benchmark.png")
     assert (tmp_path / "benchmark.png").stat().st_size > 1000
     assert "2 to 5" in format_figure(Figure("a", RATIO.cpu, 7))
+
+
+def test_methods_that_need_another_overseer_are_not_measured():
+    from benchmarks.methods import trains
+
+    assert [name for name in ("naive", "reward_model_pu") if trains(name)] == ["naive"]
