@@ -103,7 +103,7 @@ class RoutedReinforce(OnePassPPO):
         try:
             self.tables = envs.compile_world(self.env.env)  # type: ignore[union-attr]
         except envs.NotEnumerable as reason:
-            log.warning("no tables, so each sample has its own forward pass: %s", reason)
+            log.warning("each sample has its own forward pass: %s", reason)
             return False
         return True
 

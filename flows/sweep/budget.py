@@ -28,21 +28,23 @@ class Budget(NamedTuple):
     rollouts: int
     updates: int
     """Optimiser steps."""
+    n_envs: int
     whole_episodes: bool
 
     def __str__(self) -> str:
         if self.whole_episodes:
-            return f"each run: at most {self.rollouts:,} rollouts of {self.rollout:,} whole episodes"
-        return f"each run: {self.rollouts:,} rollouts of {self.rollout:,} steps, {self.updates:,} optimiser steps"
+            return f"each run: at most {_rollouts(self.rollouts)} of {self.rollout:,} whole episodes"
+        return f"each run: {_rollouts(self.rollouts)} of {self.rollout:,} steps, {self.updates:,} optimiser steps"
 
     @property
     def warning(self) -> str:
         """A warning on one line if the run has few rollouts, else an empty string."""
         if self.rollouts >= FEWEST_ROLLOUTS:
             return ""
+        copies = max(1, self.steps * self.n_envs // (FEWEST_ROLLOUTS * self.rollout))
         return (
-            f"warning: {self.steps:,} steps are only {self.rollouts} rollouts of {self.rollout:,} steps; "
-            "raise --steps, or lower --n-envs or --n-steps"
+            f"warning: {self.steps:,} steps are only {_rollouts(self.rollouts)} of {self.rollout:,} steps; "
+            f"raise --steps, or lower --n-steps or --n-envs, for example to --n-envs {copies}"
         )
 
 
@@ -53,7 +55,12 @@ def run_budget(config: SharedConfig) -> Budget:
     rollout = training.n_envs * (1 if whole_episodes else training.n_steps)
     rollouts = math.ceil(config.steps / rollout)
     minibatches = math.ceil(rollout / training.batch_size) if config.learner == "ppo" else 1
-    return Budget(config.steps, rollout, rollouts, rollouts * training.n_epochs * minibatches, whole_episodes)
+    updates = rollouts * training.n_epochs * minibatches
+    return Budget(config.steps, rollout, rollouts, updates, training.n_envs, whole_episodes)
+
+
+def _rollouts(count: int) -> str:
+    return f"{count:,} rollout{'s' * (count != 1)}"
 
 
 class Estimate(NamedTuple):

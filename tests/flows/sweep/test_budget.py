@@ -1,5 +1,6 @@
 """A sweep states its rollouts, optimiser steps, time and disk space before it starts."""
 
+import re
 import time
 
 import pytest
@@ -46,7 +47,16 @@ def test_the_counts_are_those_of_training(learner):
 
 def test_few_rollouts_are_warned_of():
     assert "40,000 steps are only 2 rollouts of 32,768 steps" in run_budget(TrainConfig(steps=40_000)).warning
+    assert "8,000 steps are only 1 rollout of 32,768 steps" in run_budget(TrainConfig(steps=8_000)).warning
     assert run_budget(TrainConfig(steps=10 * 32_768)).warning == ""
+
+
+@pytest.mark.parametrize("training", [{}, {"n_envs": 64}, {"n_steps": 8}, {"whole_episodes": True}])
+def test_the_number_of_copies_that_is_named_gives_enough_rollouts(training):
+    few = TrainConfig(steps=8_000, training=training)
+    (copies,) = re.findall(r"--n-envs (\d+)$", run_budget(few).warning)
+    enough = TrainConfig(steps=8_000, training={**training, "n_envs": int(copies)})
+    assert run_budget(enough).warning == ""
 
 
 def test_the_time_is_estimated_from_similar_earlier_runs(store):
