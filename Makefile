@@ -53,7 +53,7 @@ lint: $(STAMP)
 gallery: $(STAMP) ## draw every world and certify it: docs/gallery.md and docs/gallery/ (minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/keyhole gallery --out docs $(ARGS)
 
-bench: $(STAMP) ## measure the tool against references: docs/benchmark.json and .png (ten minutes on two idle cores)
+bench: $(STAMP) ## measure the tool against references: docs/benchmark.json and .png (a quarter of an hour on two idle cores)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(ARGS)
 
 audit: $(STAMP) ## check requirements.lock for known vulnerabilities (queries PyPI)
