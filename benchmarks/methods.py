@@ -3,8 +3,7 @@
 Every registered method whose parts find what they need in the diamond grid trains there by `reinforce`, with networks
 of width 64, bf16 products and one epoch on 512 copies x 8 steps. All learners are built first. They then take turns of
 some updates each until every learner has made two hundred. A ratio is that of one turn; the absolute number is the
-CPU-seconds of all turns.
-Compiling the tables and building the learners is not timed.
+CPU-seconds of all turns. Compiling the tables and building the learners is not timed.
 """
 
 from collections.abc import Iterator, Mapping

@@ -8,9 +8,9 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import MappingProxyType
+from functools import partial
 from typing import Any
 
 import psutil
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 CLOSE_TIMEOUT = 60.0  # seconds for a sweep to close its runs
 NAME = "keyhole"  # default name of a deployment
 TRAINING = ("compare", "study")  # flows of which one runs at a time
-OTHERS = ("study", "certify", "report")  # flows that are served with their defaults
 
 
 def serve(config: CompareConfig, options: RunOptions, cron: str | None, timezone: str) -> None:
@@ -59,8 +58,8 @@ def serve(config: CompareConfig, options: RunOptions, cron: str | None, timezone
         _open_store(project)
         server.wait()
         paused = schedules.is_paused(project, f"compare/{config.name or NAME}")
-        given = {name: schedules.given_schedules(project, f"{name}/{NAME}") for name in OTHERS}
         print(serving_message(server, config, cron, timezone, paused), flush=True)
+        given = partial(schedules.given_schedules, project)
         _run(project, deployments(config, options, cron, timezone, paused, given))
     print("stopped; no schedule starts a sweep until the next `keyhole serve`")
 
@@ -87,7 +86,7 @@ def deployments(
     cron: str | None,
     timezone: str,
     paused: bool = False,
-    given: Mapping[str, list[Any]] = MappingProxyType({}),
+    given: Callable[[str], list[Any]] = lambda name: [],
 ) -> list[Any]:
     """Return the deployments: compare with `config` and its schedule, then the other flows with their defaults.
 
@@ -97,7 +96,7 @@ def deployments(
         cron: schedule of compare; None for none.
         timezone: time zone of `cron`.
         paused: whether that schedule is inactive.
-        given: flow -> the schedules that the user gave it before.
+        given: name of a deployment of another flow -> the schedules that the user gave it before.
     """
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
@@ -115,7 +114,7 @@ def deployments(
         entrypoint_type=by_module,
     )
     others = [
-        flow.to_deployment(name=NAME, schedules=given.get(flow.name, []), entrypoint_type=by_module)
+        flow.to_deployment(name=NAME, schedules=given(f"{flow.name}/{NAME}"), entrypoint_type=by_module)
         for flow in (study, certify, report)
     ]
     return [sweep, *others]

@@ -152,15 +152,15 @@ def keep_paused(project: Project, names: Sequence[str]) -> None:
     To be called before `keyhole serve` itself pauses the deployments.
     """
     with open_client(project) as client:
-        for one in [one for name in names for one in _deployments(client, name)]:
+        for one in _deployments(client, *names):
             for schedule in one.schedules if one.paused else []:
                 client.update_deployment_schedule(one.id, schedule.id, active=False)
 
 
-def _deployments(client: SyncPrefectClient, name: str | None = None) -> list[Any]:
-    """The deployments of the server, or those named "flow/deployment"."""
+def _deployments(client: SyncPrefectClient, *names: str) -> list[Any]:
+    """The deployments of the server, or those with these names, "flow/deployment"."""
     found = client.read_deployments(sort=DeploymentSort.NAME_ASC, limit=MAX_SCHEDULES)
-    return [one for one in found if name in (None, f"{client.read_flow(one.flow_id).name}/{one.name}")]
+    return [one for one in found if not names or f"{client.read_flow(one.flow_id).name}/{one.name}" in names]
 
 
 def list_schedules(project: Project) -> str:

@@ -41,10 +41,11 @@ class Budget(NamedTuple):
         """A warning on one line if the run has few rollouts, else an empty string."""
         if self.rollouts >= FEWEST_ROLLOUTS:
             return ""
-        copies = max(1, self.steps * self.n_envs // (FEWEST_ROLLOUTS * self.rollout))
+        copies = self.steps * self.n_envs // (FEWEST_ROLLOUTS * self.rollout)
+        example = f", for example to --n-envs {copies}" if copies else ""
         return (
             f"warning: {self.steps:,} steps are only {_rollouts(self.rollouts)} of {self.rollout:,} steps; "
-            f"raise --steps, or lower --n-steps or --n-envs, for example to --n-envs {copies}"
+            f"raise --steps, or lower --n-steps or --n-envs{example}"
         )
 
 

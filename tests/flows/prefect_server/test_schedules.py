@@ -168,7 +168,7 @@ def test_schedules_that_the_user_gave_are_given_again_as_they_are(served):
     (again,) = schedules.given_schedules(None, "compare/nightly")
     assert (again.schedule, again.active, again.parameters) == (given.schedule, False, {"config": {"seeds": 1}})
     config, options = CompareConfig(), RunOptions()
-    others = deployments(config, options, None, "UTC", given={"study": [again]})[1:]
+    others = deployments(config, options, None, "UTC", given={"study/keyhole": [again]}.get)[1:]
     assert {one.flow_name: one.schedules for one in others} == {"study": [again], "certify": [], "report": []}
 
 

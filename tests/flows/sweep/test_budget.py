@@ -59,6 +59,10 @@ def test_the_number_of_copies_that_is_named_gives_enough_rollouts(training):
     assert run_budget(enough).warning == ""
 
 
+def test_no_number_of_copies_is_named_if_none_gives_enough():
+    assert run_budget(TrainConfig(steps=100)).warning.endswith("or lower --n-steps or --n-envs")
+
+
 def test_the_time_is_estimated_from_similar_earlier_runs(store):
     config = CompareConfig(env="keyhole/BoatRace-v0", steps=1_000, seeds=1, oversight=(0.1,), workers=1)
     assert "a stated rate" in estimate(config, 2, store).basis
