@@ -13,7 +13,7 @@ from agents.learners.ppo import RoutedPPO
 from agents.learners.reinforce import RoutedReinforce
 from agents.memory import LSTM, NONE, AgentMemory, parse_memory, unsupported
 from agents.policies.architecture import equal_capacity_width
-from agents.policies.blocks import Precision
+from agents.policies.blocks import ACTIVATIONS, Precision
 from agents.policies.extractors import EXTRACTORS, encodes, features_dim
 from agents.policies.policy import BlockPolicy
 from agents.saving.agent_file import check_size
@@ -200,6 +200,7 @@ def build(
     n_steps: int = 32,
     batch_size: int | None = None,
     width: int = 64,
+    activation: str = "relu",
     precision: Precision = "fp32",
     extractor: str = "shared",
     gamma: float | None = None,
@@ -221,6 +222,7 @@ def build(
         batch_size: samples in a minibatch, where the learner has minibatches. None, or more than T * N: all samples of
             the rollout.
         width: units of each hidden layer.
+        activation: of the hidden layers, a key of `ACTIVATIONS`.
         precision: of matrix products; see `BlockPolicy`.
         extractor: where images are encoded, "shared" or "per_block"; see `BlockPolicy`. Vectors are not encoded.
         gamma: discount factor; None takes the environment's.
@@ -242,6 +244,8 @@ def build(
         raise ValueError(f"{env.env} has no overseer: it lacks {', '.join(OVERSEER)}; train it by RoutedPPO, untreated")
     if extractor not in EXTRACTORS:
         raise unknown_name("extractor", extractor, EXTRACTORS)
+    if activation not in ACTIVATIONS:
+        raise unknown_name("activation", activation, ACTIVATIONS)
     composition, learner, samples = find(method), LEARNERS[algorithm], env.num_envs * n_steps
     check_memory(remembers, algorithm, composition, precision)
     policy: type[BlockPolicy] = BlockPolicy
@@ -271,7 +275,7 @@ def build(
         gamma=env.env.gamma if gamma is None else gamma,  # type: ignore[attr-defined]
         policy_kwargs={
             "net_arch": {"pi": _widths(env, network, width, lstm), "vf": [width, width]},
-            "activation_fn": torch.nn.ReLU,
+            "activation_fn": ACTIVATIONS[activation],
             **architecture_of(composition),
             "precision": precision,
             "extractor": extractor if encodes(env.observation_space) else None,

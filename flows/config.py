@@ -32,6 +32,7 @@ ONE_LEVEL = 0.1  # oversight of a sweep with an axis, unless it is set
 Learner = Literal["reinforce", "ppo"]
 NO_MEMORY = "none"
 EVAL_EPISODES = 512  # of a sampled evaluation, unless it is set
+LATER_DEFAULTS = {"extractor": "shared", "activation": "relu"}  # training settings that earlier versions lack
 
 
 def with_module(name: str) -> str:
@@ -102,6 +103,11 @@ class Training(Settings):
         default=None, gt=0, description="clip of the global gradient norm; unset: none, since it couples the blocks"
     )
     width: int = Field(default=64, ge=1, description="units of a hidden layer of each expert, gate and critic")
+    activation: Literal["relu", "tanh"] = Field(
+        default="relu",
+        description="activation of the hidden layers; under a weak signal the units of relu can die: they output 0 for "
+        "every observation",
+    )
     precision: Literal["fp32", "bf16", "auto"] = Field(
         default="fp32",
         description="precision of matrix products; auto: bf16 where the processor computes in it, else fp32",
@@ -114,9 +120,9 @@ class Training(Settings):
     device: str = Field(default="cpu", description="device of training and of the world's tables: cpu, cuda, cuda:1")
 
     @model_serializer(mode="wrap")
-    def _leave_out_default_extractor(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leaves out an extractor that earlier versions lack."""
-        return {name: value for name, value in serialize(self).items() if (name, value) != ("extractor", "shared")}
+    def _leave_out_later_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out settings that earlier versions lack, at their defaults, so that cache keys stay the same."""
+        return {name: value for name, value in serialize(self).items() if LATER_DEFAULTS.get(name) != value}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

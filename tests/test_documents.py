@@ -126,6 +126,24 @@ def test_in_the_picture_of_memory_only_an_agent_with_memory_gains_by_cheating():
         gymnasium.registry.pop("example/Glimpse-v0", None)
 
 
+def test_the_table_of_memory_has_the_rows_of_its_command_and_the_best_possible_returns():
+    example = runpy.run_path(str(ROOT / "docs/examples/memory_worlds.py"))
+    lines = (ROOT / "docs/memory.md").read_text(encoding="utf-8").splitlines()
+    for world, env, arguments, memory, _, steps, settings in example["CASES"]:
+        limit = example["best"](env, arguments, memory)
+        bound = "200 steps" if limit is None else f"{limit:.3f}"
+        start = f"| {world} | `{memory}` | {settings.get('activation', 'relu')} | {steps:,} | {bound} | "
+        assert [line for line in lines if line.startswith(start)], start
+
+
+def test_a_row_of_the_table_of_memory_is_trained_and_measured():
+    example = runpy.run_path(str(ROOT / "docs/examples/memory_worlds.py"))
+    (case,) = [case for case in example["CASES"] if case[:1] + case[3:4] == ("T-maze", "frames(3)")]
+    line = example["row"](case, seeds=1)
+    assert line.startswith("| T-maze | `frames(3)` | tanh | 40,000 | 1.000 | ")
+    assert float(line.split("|")[-2].split()[0]) >= 0.95
+
+
 def _python_example(document, word):
     """The only block of Python code in a document that has a word."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)

@@ -26,6 +26,7 @@ Network = Callable[[int, Widths], nn.Sequential]
 Precision = Literal["fp32", "bf16"]
 NO_VERDICT = tuple(float(code == "no_verdict") for code in CODES)
 PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 class MLP(nn.Sequential):

@@ -9,16 +9,15 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium
-from torch import nn
 
 from agents.memory import LSTM, parse_memory
 from agents.policies.architecture import HEADS, LEVELS, MAX_EXPERTS, NETWORKS, Architecture
-from agents.policies.blocks import PRECISIONS, BlockUse
+from agents.policies.blocks import ACTIVATIONS, PRECISIONS, BlockUse
 from agents.policies.extractors import EXTRACTORS
 from routing.errors import unknown_name
 from routing.oversight.composition import WHOLE
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (nn.ReLU, nn.Tanh)}
+ACTIVATION_CLASSES = {kind.__name__: kind for kind in ACTIVATIONS.values()}
 FIELDS = ("env", "world", "method", "deployments", "facts", "network", "observation_space", "action_space")
 NETWORK = ("widths", "activation", "network", "experts", "head", "level", "precision")
 MEMORY = "memory"  # entry of a network whose blocks have an LSTM each
@@ -196,7 +195,7 @@ def _network(value: Any) -> dict[str, Any]:
             integer(f"a width of {net}", width, 1, MAX_WIDTH)
     return {
         "net_arch": value["widths"],
-        "activation_fn": ACTIVATIONS[one_of("activation", value["activation"], ACTIVATIONS)],
+        "activation_fn": ACTIVATION_CLASSES[one_of("activation", value["activation"], ACTIVATION_CLASSES)],
         **(_old_architecture(value) if is_old else _architecture(value)),
         "precision": one_of("precision", value["precision"], PRECISIONS),
         **({"extractor": one_of("extractor", value["extractor"], EXTRACTORS)} if encodes else {}),

@@ -259,9 +259,11 @@ def run_one(config: TrainConfig) -> None:
     process_env.use_one_thread()
     check_run(config)
     _print_budget(config)
+    from flows.reporting.dead_experts import run_note
     from flows.running.worker import TRAIN
     from flows.tracking import cache_key
     from flows.tracking.provenance import run_params
+    from flows.tracking.results import run_rows
     from flows.tracking.store import Store
     from flows.user_code import module_digests
 
@@ -277,6 +279,8 @@ def run_one(config: TrainConfig) -> None:
             resolve_name(TRAIN)(config, record)
             record.tags(cache_key.not_reusable_tags(modules))
         display.ended(config, "finished")
+    if note := run_note(run_rows(store.client.get_run(record.run_id))):
+        print(f"keyhole: {note}", file=sys.stderr)
     print(f"MLflow run {record.run_id}, files in {record.folder}")
 
 

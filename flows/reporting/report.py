@@ -10,6 +10,7 @@ import re
 import textwrap
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from markupsafe import Markup, escape
 
 from flows.reporting import figures, statistics, verdicts
 from flows.reporting.aggregate import MEASURED, Cell, Comparison, learning_curves, without_coinciding
+from flows.reporting.dead_experts import dead_experts_note
 from flows.reporting.factorial import two_by_two_tables
 from flows.reporting.numbers import bracketed, count, number, p_value, plusminus
 from flows.reporting.plane import plane_figure
@@ -32,7 +34,8 @@ from flows.tracking.results import ABSORPTION_METRICS, Results, Row
 from flows.tracking.store import Store
 
 STDERR = "true_return_stderr"  # the last column of results.csv
-COLUMNS = tuple(name for name in Row._fields if name not in ("without", "evaluation", "absorption", STDERR))
+MAPPINGS = ("without", "evaluation", "absorption", "dead_units")  # fields of a row with columns of their own, or none
+COLUMNS = tuple(name for name in Row._fields if name not in (*MAPPINGS, STDERR))
 PAGE = "report.html"
 PREDICTIONS = "predictions.png"
 COMPARISON = "comparison.csv"
@@ -101,22 +104,24 @@ def write_csv(results: Results, path: Path) -> None:
 def run_lines(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]]]:
     """Return the columns and lines of results.csv.
 
-    Behind the fields of a row follow the blocks (`without_BLOCK`) and the read-outs of absorption (`absorption_NAME`)
-    that a run has, and the standard error of a sampled true return.
+    Behind the fields of a row follow the blocks (`without_BLOCK`), the read-outs of absorption (`absorption_NAME`) and
+    the shares of dead units (`dead_units_BLOCK`) that a run has, and the standard error of a sampled true return.
     """
     blocks = sorted({block for row in rows for block in row.without})
     absorbed = [name for name in ABSORPTION_METRICS if any(name in row.absorption for row in rows)]
+    counted = sorted({block for row in rows for block in row.dead_units})
     lines = [
         {
             **{name: getattr(row, name) for name in COLUMNS},
             **{f"without_{block}": row.without.get(block, math.nan) for block in blocks},
             **{f"absorption_{name}": row.absorption.get(name, math.nan) for name in absorbed},
+            **{f"dead_units_{block}": row.dead_units.get(block, math.nan) for block in counted},
             STDERR: row.true_return_stderr,
         }
         for row in rows
     ]
-    readouts = (*(f"without_{block}" for block in blocks), *(f"absorption_{name}" for name in absorbed))
-    return [*COLUMNS, *readouts, STDERR], lines
+    readouts = (f"without_{block}" for block in blocks), (f"absorption_{name}" for name in absorbed)
+    return [*COLUMNS, *chain(*readouts), *(f"dead_units_{block}" for block in counted), STDERR], lines
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
@@ -269,6 +274,7 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
         sampled=any(row.exactness == "sampled" for row in results.rows),
         stderr=any(cell.stderr.n for cell in comparison.cells),
         audits=any(row.audits == row.audits for row in results.rows),
+        dead_experts=dead_experts_note(results),
         history=sampled_limits(results.params.get("overseer", "")),
     )
 
@@ -334,6 +340,8 @@ def summary(comparison: Comparison) -> str:
     if relearned := relearned_arms(comparison):
         header = ("updates to regain half of the removed bad acts", ["median"])
         parts.append(format_table(header, [(f"{found.arm}, {found.level.title}", [found.text]) for found in relearned]))
+    if note := dead_experts_note(comparison.results):
+        parts.append("\n".join(textwrap.wrap(note, WIDTH)))
     return "\n\n".join(parts)
 
 

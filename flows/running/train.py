@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import agents
 from agents.absorption import absorption
 from agents.after import AFTER
+from agents.dead_units import counting_dead_units
 from agents.relearning import relearning_method
 from flows.config import NO_MEMORY, TrainConfig
 from flows.reporting.run_figures import learning_curve_figure, policy_figure
@@ -58,7 +59,9 @@ def run(config: TrainConfig, recorder: Recorder) -> None:
     if file.damage:
         recorder.tags({"resumed": file.damage})
     model.learn(config.steps, callback=agents.Checkpoints(config.steps, config.checkpoints, evaluator.visit, file))
-    recorder.metrics(model.num_timesteps, block_metrics(model.policy, evaluate))
+    with counting_dead_units(model.policy) as dead:
+        recorder.metrics(model.num_timesteps, block_metrics(model.policy, evaluate))
+    recorder.metrics(model.num_timesteps, {f"dead_units/{block}": share for block, share in dead.items()})
     if not all(choice.deployment.is_whole for choice in evaluator.choices):  # else no expert has a role of its own
         recorder.metrics(model.num_timesteps, absorption(model, evaluate, config.seed))
         for tenth, evaluation in enumerate(agents.at_each_scale(model.policy, evaluate)):

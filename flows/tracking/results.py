@@ -28,6 +28,7 @@ BAD_ACTS = (  # fields of a row that are read from `selected/<field>/<rule>`
 )  # fmt: skip
 ABSORPTION = "absorption/"
 ABSORPTION_METRICS = ("unlabelled_bad_share", "gradient_share", "ablation_effect", "random_ablation_effect")
+DEAD_UNITS = "dead_units/"
 SCALE = "scale/"
 SCALES = 10  # the step of a metric of `SCALE` is the scale of the forget experts times this
 RELEARNING = "relearning/bad_acts"
@@ -82,6 +83,8 @@ class Row(NamedTuple):
     """metric without `absorption/` -> value; the same in all rows of a run"""
     true_return_stderr: float = NAN
     """standard error of a true return that is estimated from sampled episodes; nan: it is exact"""
+    dead_units: Mapping[str, float] = MappingProxyType({})
+    """block -> share of its units whose output is the same for every observation; the same in all rows of a run"""
 
 
 @dataclass(frozen=True)
@@ -323,6 +326,7 @@ def run_rows(run: Any) -> list[Row]:
             **{name: metrics.get(f"selected/{name}/{rule}", NAN) for name in BAD_ACTS},
             absorption={k.removeprefix(ABSORPTION): v for k, v in metrics.items() if k.startswith(ABSORPTION)},
             true_return_stderr=metrics.get(f"selected/true_return_stderr/{rule}", NAN),
+            dead_units={k.removeprefix(DEAD_UNITS): v for k, v in metrics.items() if k.startswith(DEAD_UNITS)},
         )
         for rule in rules
     ]

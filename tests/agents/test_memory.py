@@ -70,6 +70,18 @@ def test_an_agent_with_frames_finds_its_way_where_one_without_memory_guesses():
     assert true_return(trained(**remembers), **remembers) >= 0.95
 
 
+def test_an_agent_with_two_frames_leaves_the_corridor_from_both_ends():
+    """Without memory a stochastic policy is best, worth 10/11; with memory the second try goes the other way."""
+    corridor, returns = "envs:keyhole/AliasedCorridor-v0", {}
+    for memory in ("none", "frames(2)"):
+        world = agents.make_vec_env(corridor, 256, memory=memory)
+        settings = SETTINGS | {"n_steps": 8, "learning_rate": 0.003, "activation": "tanh"}
+        model = agents.build(world, "oracle", 0, **settings).learn(200_000)
+        returns[memory] = true_return(model, corridor, memory=memory)
+    assert returns["none"] == pytest.approx(10 / 11, abs=0.002)
+    assert returns["frames(2)"] == pytest.approx(0.95, abs=0.001)
+
+
 def test_the_last_observation_of_an_episode_has_the_frames_of_that_episode():
     """Reward models read it."""
     model = trained(steps=300, copies=8, algorithm="ppo", method="reward_model", memory="frames(3)", **MAZE)
