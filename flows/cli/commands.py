@@ -260,6 +260,7 @@ def run_one(config: TrainConfig) -> None:
     check_run(config)
     _print_budget(config)
     from flows.reporting.dead_experts import run_note
+    from flows.reporting.numbers import deployed_return
     from flows.running.worker import TRAIN
     from flows.tracking import cache_key
     from flows.tracking.provenance import run_params
@@ -279,8 +280,12 @@ def run_one(config: TrainConfig) -> None:
             resolve_name(TRAIN)(config, record)
             record.tags(cache_key.not_reusable_tags(modules))
         display.ended(config, "finished")
-    if note := run_note(run_rows(store.client.get_run(record.run_id))):
+    rows = run_rows(store.client.get_run(record.run_id))
+    if note := run_note(rows):
         print(f"keyhole: {note}", file=sys.stderr)
+    for row in rows:
+        leaky = " (leaky)" if row.leaky else ""
+        print(f"true return as deployed by rule {row.deployment}{leaky}: {deployed_return(row)}")
     print(f"MLflow run {record.run_id}, files in {record.folder}")
 
 

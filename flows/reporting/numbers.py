@@ -3,6 +3,7 @@
 import math
 
 from flows.reporting.statistics import Interval, PointEstimate
+from flows.tracking.results import Row
 
 
 def number(value: float) -> str:
@@ -27,6 +28,13 @@ def bracketed(value: PointEstimate) -> str:
         if math.isnan(value.low)
         else (f"{number(value.value)} [{number(value.low)}, {number(value.high)}]")
     )
+
+
+def deployed_return(row: Row) -> str:
+    """Format the true return of a run under one rule, with its standard error where it is sampled."""
+    if math.isnan(row.true_return_stderr):
+        return f"{number(row.true_return)}{', exact' if row.exactness == 'exact' else ''}"
+    return f"{number(row.true_return)} ± {number(row.true_return_stderr)} (standard error of the sampled episodes)"
 
 
 def p_value(p: float) -> str:

@@ -46,6 +46,10 @@ RELEARNED_COLUMNS = (
 )  # fmt: skip
 READOUTS = {"plane.png": plane_figure, "scales.png": scales_figure, "relearning.png": relearning_figure}
 WIDTH = 80  # characters of a line of the table
+AUDITED_NOTE = (
+    "Audits can reach every episode, so where oversight is above 0 every bad act with a negative true reward counts as "
+    "monitored."
+)
 DESCRIPTION_LENGTH = 7900  # characters: MLflow truncates a longer tag at 8000
 Line = tuple[str, list[str]]  # of the table: a name and its columns
 
@@ -273,10 +277,15 @@ def render(comparison: Comparison, images: dict[str, bytes]) -> str:
         costs={level: comparison.mean_cost(level) for level in comparison.levels},
         sampled=any(row.exactness == "sampled" for row in results.rows),
         stderr=any(cell.stderr.n for cell in comparison.cells),
-        audits=any(row.audits == row.audits for row in results.rows),
+        audited_note=AUDITED_NOTE if is_audited(results) else "",
         dead_experts=dead_experts_note(results),
         history=sampled_limits(results.params.get("overseer", "")),
     )
+
+
+def is_audited(results: Results) -> bool:
+    """Return whether episodes of the sweep's environment are audited."""
+    return any(not math.isnan(row.audits) for row in results.rows)
 
 
 def sampled_limits(overseer: str) -> str:
@@ -337,6 +346,8 @@ def summary(comparison: Comparison) -> str:
         header = ("bad acts per episode", ["monitored", "unmonitored", "retained", labels_title(comparison)])
         distinct = {(cell.row, cell.level) for cell in without_coinciding(comparison.cells)}  # comparison.csv has all
         parts.append(format_table(header, _by_level(comparison, bad_act_columns, distinct)))
+        if is_audited(comparison.results):
+            parts.append("\n".join(textwrap.wrap(AUDITED_NOTE, WIDTH)))
     if relearned := relearned_arms(comparison):
         header = ("updates to regain half of the removed bad acts", ["median"])
         parts.append(format_table(header, [(f"{found.arm}, {found.level.title}", [found.text]) for found in relearned]))

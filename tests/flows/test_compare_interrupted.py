@@ -65,6 +65,7 @@ def test_a_killed_sweep_is_resumed_and_leaves_nothing_open(project):
 def test_a_single_run_needs_no_server(project):
     code, out, err = keyhole(project, "learns", "train", "--preset", "smoke", "--n-steps", "8", "--method", "naive")
     assert (code, err) == (0, "")
+    assert "\ntrue return as deployed by rule whole: " in out
     folder = Path(out.rpartition("files in ")[2].strip())
     assert (folder / "agent.zip").exists()
 

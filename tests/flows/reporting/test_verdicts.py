@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -278,3 +279,26 @@ def test_a_sweep_of_a_version_without_the_setting_can_be_read_and_reported(store
     assert text in page.read_text()
     note = store.client.get_run(parent.run_id).data.tags["mlflow.note.content"]
     assert note.splitlines()[1] == text
+
+
+def test_a_sweep_with_audits_says_that_they_can_monitor_every_bad_act(twelve):
+    def of(audits: float) -> Comparison:
+        acts = {"bad_acts": 1.0, "bad_acts_monitored": 1.0, "bad_acts_unmonitored": 0.0, "audits": audits}
+        return compare_rows(replace(twelve.results, rows=tuple(r._replace(**acts) for r in twelve.results.rows)))
+
+    for found, audited in ((of(0.1), True), (of(NAN), False), (twelve, False)):
+        assert (report.AUDITED_NOTE in " ".join(report.summary(found).split())) is audited
+        assert (report.AUDITED_NOTE in report.render(found, {})) is audited
+
+
+@pytest.mark.parametrize(
+    ("exactness", "stderr", "text"),
+    [
+        ("exact", NAN, "0.500, exact"),
+        ("sampled", 0.0123, "0.500 ± 0.012 (standard error of the sampled episodes)"),
+        ("sampled", NAN, "0.500"),
+    ],
+)
+def test_a_return_is_written_with_its_standard_error_where_it_is_sampled(exactness, stderr, text):
+    found = row("naive", 0.1, 0, 0.5)._replace(exactness=exactness, true_return_stderr=stderr)
+    assert numbers.deployed_return(found) == text
