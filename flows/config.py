@@ -122,7 +122,7 @@ class Training(Settings):
     @model_serializer(mode="wrap")
     def _leave_out_later_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leaves out settings that earlier versions lack, at their defaults, so that cache keys stay the same."""
-        return {name: value for name, value in serialize(self).items() if LATER_DEFAULTS.get(name) != value}
+        return {name: value for name, value in serialize(self).items() if (name, value) not in LATER_DEFAULTS.items()}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
