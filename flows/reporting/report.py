@@ -10,7 +10,6 @@ import re
 import textwrap
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +123,9 @@ def run_lines(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]]]:
         }
         for row in rows
     ]
-    readouts = (f"without_{block}" for block in blocks), (f"absorption_{name}" for name in absorbed)
-    return [*COLUMNS, *chain(*readouts), *(f"dead_units_{block}" for block in counted), STDERR], lines
+    readouts = [f"without_{block}" for block in blocks] + [f"absorption_{name}" for name in absorbed]
+    readouts += [f"dead_units_{block}" for block in counted]
+    return [*COLUMNS, *readouts, STDERR], lines
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
