@@ -86,7 +86,7 @@ def main(old: Path, new: Path, memory: int) -> None:
     except (BadAgentError, OSError) as error:
         reason = str(error)
     except Exception as error:  # a malicious file can raise anything
-        if isinstance(error, MemoryError) or NO_MEMORY in str(error):
+        if _is_out_of_memory(error):
             reason = str(unreadable(old, f"reading it needs more than {memory // 2**20} MiB of memory"))
         else:
             reason = str(unreadable(old, f"{type(error).__name__}: {error}"))
@@ -94,6 +94,11 @@ def main(old: Path, new: Path, memory: int) -> None:
         return
     print(reason)
     sys.exit(REFUSED)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether an exception says that an allocation failed; the interpreter reports some by SystemError."""
+    return isinstance(error, MemoryError | SystemError) or NO_MEMORY in str(error)
 
 
 def _rewrite(old: Path, new: Path) -> None:

@@ -133,6 +133,24 @@ def test_a_file_that_expands_beyond_the_memory_limit_is_refused(current, tmp_pat
     assert sorted(file.name for file in tmp_path.iterdir()) == ["agent.zip", "current.zip"]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        SystemError("error return without exception set"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_every_exception_of_a_failed_allocation_is_told_as_one(old, error, monkeypatch, capsys):
+    def fail(*paths):
+        raise error
+
+    monkeypatch.setattr("agents.saving.convert._rewrite", fail)
+    with pytest.raises(SystemExit):
+        main(old, old.with_name("new.zip"), memory=2**40)
+    assert "reading it needs more than 1048576 MiB of memory" in capsys.readouterr().out
+
+
 def test_a_child_process_that_is_killed_gives_one_line(old, monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(BadAgentError, match=r"reading it ended the process that read it \(exit code 1\)"):
