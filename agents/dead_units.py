@@ -1,7 +1,8 @@
 """Dead units: units of a block's last hidden layer whose output is the same for every observation.
 
-A ReLU unit that outputs 0 for every observation has no gradient and stays so; a saturated tanh unit outputs 1 or -1. An
-expert all of whose units are dead acts equally after every observation, and cannot learn to do otherwise. Optimiser
+A ReLU unit that outputs 0 for every observation gets no gradient, so its own weights no longer change; a saturated tanh
+unit outputs 1 or -1. An expert all of whose units are dead acts equally after every observation, and its layers learn
+nothing more. Optimiser
 steps that are mostly noise cause this: where the return says little about a unit, its weights walk at random until it
 is off (Lu et al. 2019, arXiv 1903.06733; Sokar et al. 2023, arXiv 2302.12902, on reinforcement learning).
 """

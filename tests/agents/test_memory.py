@@ -76,7 +76,7 @@ def test_an_agent_with_two_frames_leaves_the_corridor_from_both_ends():
     for memory in ("none", "frames(2)"):
         world = agents.make_vec_env(corridor, 256, memory=memory)
         settings = SETTINGS | {"n_steps": 8, "learning_rate": 0.003, "activation": "tanh"}
-        model = agents.build(world, "oracle", 0, **settings).learn(200_000)
+        model = agents.build(world, "oracle", 0, **settings).learn(300_000)
         returns[memory] = true_return(model, corridor, memory=memory)
     assert returns["none"] == pytest.approx(10 / 11, abs=0.002)
     assert returns["frames(2)"] == pytest.approx(0.95, abs=0.001)
